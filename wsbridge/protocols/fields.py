@@ -1,0 +1,171 @@
+"""The grammar of header field values: tokens, lists, hosts, extension offers.
+
+RFC 9110 5.6 (tokens and lists), RFC 3986 3.2 (host and port), RFC 6455 9.1
+(extensions). Every pattern here is a run of one byte class followed by a byte
+outside it, so that a match is linear in what it reads, however hostile.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Iterable, List, Optional, Tuple
+
+from .errors import BadRequest
+
+__all__ = [
+    "TCHAR",
+    "Authority",
+    "ExtensionOffer",
+    "get_header_values",
+    "has_token",
+    "is_token",
+    "parse_authority",
+    "parse_extension_offers",
+    "parse_list",
+    "parse_subprotocols",
+]
+
+Headers = Iterable[Tuple[bytes, bytes]]
+Authority = Tuple[bytes, int]
+ExtensionParameter = Tuple[str, Optional[str]]
+ExtensionOffer = Tuple[str, List[ExtensionParameter]]
+
+MAX_SUBPROTOCOLS = 64
+MAX_EXTENSION_OFFERS = 16
+MAX_EXTENSION_PARAMETERS = 16
+
+# RFC 9110 5.6.2: tchar, as the inside of a character class.
+TCHAR = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
+
+_TOKEN = re.compile(rb"[" + TCHAR + rb"]+")
+
+# RFC 9110 7.2: Host = uri-host [ ":" port ]. An empty host is allowed by the
+# grammar but names no http or ws resource (RFC 9110 4.2.1), so one byte at least.
+_AUTHORITY = re.compile(
+    rb"(\[[0-9A-Fa-f:.]+\]|(?:[0-9A-Za-z\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)"  # RFC 3986 3.2.2
+    rb"(?::([0-9]{0,5}))?"  # RFC 3986 3.2.3
+)
+
+# RFC 6455 9.1, with the blanks that RFC 2616 2.1 implies around every delimiter.
+_EXTENSION_NAME = re.compile(rb"([" + TCHAR + rb"]+)[ \t]*")
+_EXTENSION_PARAMETER = re.compile(
+    rb";[ \t]*([" + TCHAR + rb"]+)[ \t]*(?:=[ \t]*(?:([" + TCHAR + rb']+)|"([^"]*)")[ \t]*)?'
+)
+_NOT_LIST_BLANK = re.compile(rb"[^ \t,]")
+_QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
+
+
+def is_token(value: bytes) -> bool:
+    """True if ``value`` is a token (RFC 9110 5.6.2)."""
+    return _TOKEN.fullmatch(value) is not None
+
+
+def get_header_values(headers: Headers, name: bytes) -> List[bytes]:
+    """The values of every header line called ``name`` (lower case), in order."""
+    return [value for key, value in headers if key == name]
+
+
+def has_token(headers: Headers, name: bytes, token: bytes) -> bool:
+    """True if the list header ``name`` has the element ``token``, compared without case.
+
+    Every line of that name counts; ``name`` and ``token`` are lower case.
+    """
+    for key, value in headers:
+        if key == name and token in [element.strip(b" \t") for element in value.lower().split(b",")]:
+            return True
+    return False
+
+
+def parse_list(values: Iterable[bytes], limit: int, what: str = "list header") -> List[bytes]:
+    """The elements of ``#token`` (RFC 9110 5.6.1): all lines joined, empty elements dropped.
+
+    Raises `BadRequest` for more than ``limit`` elements and for an element
+    that is not a token; ``what`` names the list in the error's text.
+    """
+    elements = []
+    for value in values:
+        for element in value.split(b","):
+            element = element.strip(b" \t")
+            if not element:
+                continue
+            if len(elements) == limit:
+                raise BadRequest(f"more than {limit} elements in {what}")
+            if not is_token(element):
+                raise BadRequest(f"an element of {what} is not a token")
+            elements.append(element)
+    return elements
+
+
+def parse_subprotocols(headers: Headers) -> List[str]:
+    """The subprotocols a client offers, in its order of preference (RFC 6455 4.1, item 10).
+
+    All Sec-WebSocket-Protocol lines are joined. The RFC tells clients not to
+    repeat an element; a repeated one says nothing new and is dropped.
+    Raises `BadRequest` for more than 64 elements (repeated ones included: more
+    than any client needs, and few enough to search one by one) and for an
+    element that is not a token.
+    """
+    values = get_header_values(headers, b"sec-websocket-protocol")
+    elements = parse_list(values, MAX_SUBPROTOCOLS, "Sec-WebSocket-Protocol")
+    return [element.decode("ascii") for element in dict.fromkeys(elements)]
+
+
+def parse_authority(value: bytes, default_port: int) -> Optional[Authority]:
+    """The lower-case host and the port of ``host[:port]``, or None if it is neither.
+
+    Userinfo, an empty host and a port over 65535 are refused. The host stays
+    in its brackets when it is an IPv6 address (RFC 3986 3.2).
+    """
+    match = _AUTHORITY.fullmatch(value)
+    if match is None:
+        return None
+    port = int(match[2] or default_port)
+    return (match[1].lower(), port) if port < 65536 else None
+
+
+def parse_extension_offers(values: Iterable[bytes]) -> List[ExtensionOffer]:
+    """The values of all Sec-WebSocket-Extensions lines as ``(name, [(parameter, value or None)])``.
+
+    RFC 6455 9.1: a quoted value must be a token once unquoted, and is returned
+    unquoted. Names are returned as they were sent: registered extension
+    tokens are compared exactly. Raises `BadRequest` for what breaks the
+    grammar, for more than 16 offers, or more than 16 parameters in one.
+    """
+    offers: List[ExtensionOffer] = []
+    for value in values:
+        start = _NOT_LIST_BLANK.search(value)
+        while start is not None:
+            if len(offers) == MAX_EXTENSION_OFFERS:
+                raise BadRequest(f"more than {MAX_EXTENSION_OFFERS} extension offers")
+            offer, end = _parse_extension_offer(value, start.start())
+            offers.append(offer)
+            start = _NOT_LIST_BLANK.search(value, end)
+    return offers
+
+
+def _parse_extension_offer(value: bytes, start: int) -> Tuple[ExtensionOffer, int]:
+    """One offer, and where it ends: at the end of the value or at a comma."""
+    name = _EXTENSION_NAME.match(value, start)
+    if name is None:
+        raise BadRequest("malformed Sec-WebSocket-Extensions")
+    end = name.end()
+    parameters: List[ExtensionParameter] = []
+    while end < len(value) and value[end] != 0x2C:
+        match = _EXTENSION_PARAMETER.match(value, end)
+        if match is None:
+            raise BadRequest("malformed Sec-WebSocket-Extensions")
+        if len(parameters) == MAX_EXTENSION_PARAMETERS:
+            raise BadRequest(f"more than {MAX_EXTENSION_PARAMETERS} parameters in an extension offer")
+        parameters.append((match[1].decode("ascii"), _parse_parameter_value(match[2], match[3])))
+        end = match.end()
+    return (name[1].decode("ascii"), parameters), end
+
+
+def _parse_parameter_value(token: Optional[bytes], quoted: Optional[bytes]) -> Optional[str]:
+    if quoted is not None:
+        # RFC 6455 9.1: "the value after quoted-string unescaping MUST conform to the 'token' ABNF",
+        # so an escaped quote, at which the pattern stops, is as wrong as any other.
+        token = _QUOTED_PAIR.sub(rb"\1", quoted)
+        if not is_token(token):
+            raise BadRequest("a quoted extension parameter is not a token")
+    return None if token is None else token.decode("ascii")

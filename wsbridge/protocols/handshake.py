@@ -1,0 +1,293 @@
+"""The opening handshake (RFC 6455 4), both roles: what is checked, what is answered."""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import os
+import re
+from typing import Iterable, List, Optional, Sequence, Tuple, Union
+
+from .errors import (
+    BadRequest,
+    EventError,
+    Forbidden,
+    HandshakeFailed,
+    HTTPVersionNotSupported,
+    MethodNotAllowed,
+    UpgradeRequired,
+)
+from .events import RequestReceived, WebSocketConnected
+from .fields import (
+    get_header_values,
+    has_token,
+    is_token,
+    parse_authority,
+    parse_extension_offers,
+    parse_list,
+    parse_subprotocols,
+)
+from .http11 import ResponseReceived, check_header
+
+__all__ = [
+    "build_101_response",
+    "build_upgrade_request",
+    "build_ws_accept_key",
+    "check_upgrade_request",
+    "check_upgrade_response",
+    "generate_ws_key",
+    "get_header_values",
+    "is_upgrade_request",
+    "parse_extension_offers",
+    "parse_list",
+    "parse_subprotocols",
+]
+
+HeaderList = Iterable[Tuple[bytes, bytes]]
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
+
+# RFC 6455 4.2.1: "a base64-encoded value that, when decoded, is 16 bytes in length".
+# 22 digits and "==" are 132 bits, of which base64 uses 128: every match decodes to 16 bytes.
+_WS_KEY = re.compile(rb"[+/0-9A-Za-z]{22}==")
+
+# RFC 6454 6.2: the serialization of an origin.
+_ORIGIN = re.compile(rb"([A-Za-z][0-9A-Za-z+\-.]*)://(.+)")
+_DEFAULT_PORTS = {b"http": 80, b"ws": 80, b"https": 443, b"wss": 443}
+
+_TARGET = re.compile(rb"/[\x21\x22\x24-\x7e]*")
+
+# Set by the handshake itself, or announcing a body it cannot have.
+_OWN_HEADERS = frozenset((b"connection", b"upgrade", b"content-length", b"transfer-encoding"))
+_OWN_PREFIX = b"sec-websocket-"
+
+
+def build_ws_accept_key(ws_key: bytes) -> bytes:
+    """The Sec-WebSocket-Accept that answers the Sec-WebSocket-Key ``ws_key`` (RFC 6455 4.2.2)."""
+    # A checksum against accidents, not a secret: allowed where FIPS forbids SHA-1 for security.
+    digest = hashlib.sha1(ws_key + _GUID, usedforsecurity=False).digest()
+    return binascii.b2a_base64(digest, newline=False)
+
+
+# --------------------------------------------------------------------------- as server
+
+
+def is_upgrade_request(request: RequestReceived) -> bool:
+    """True if the request asks for the WebSocket protocol (RFC 6455 4.2.1, items 3 and 4).
+
+    Connection must list ``upgrade`` and Upgrade must list ``websocket``, in
+    any case, on any line. If not, the rules of plain HTTP apply.
+    """
+    headers = request.headers
+    return has_token(headers, b"upgrade", b"websocket") and has_token(headers, b"connection", b"upgrade")
+
+
+def check_upgrade_request(
+    request: RequestReceived, *, allowed_origins: Optional[Sequence[str]] = None
+) -> bytes:
+    """Check a client's opening handshake (RFC 6455 4.2.1) and return its Sec-WebSocket-Key.
+
+    ``allowed_origins``: None allows every Origin. Otherwise a sequence of
+    origins such as ``"https://example.com"``, compared without case;
+    ``"same-origin"`` stands for the origin whose host and port are those of
+    the Host header, and ``"null"`` must be listed to be allowed. A request
+    without Origin is allowed: it does not come from a browser, so there is no
+    foreign page to be protected from (RFC 6455 10.2).
+
+    Raises `MethodNotAllowed`, `HTTPVersionNotSupported`, `BadRequest`,
+    `UpgradeRequired` or `Forbidden`.
+    """
+    if request.method != b"GET":
+        refusal = MethodNotAllowed("the opening handshake must be a GET request")
+        refusal.headers = ((b"Allow", b"GET"),)
+        raise refusal
+    if request.http_version != "1.1":
+        raise HTTPVersionNotSupported("the opening handshake must be HTTP/1.1")
+    if not is_upgrade_request(request):
+        raise BadRequest("not a WebSocket upgrade")
+    headers = request.headers
+    hosts = get_header_values(headers, b"host")
+    if len(hosts) != 1:
+        raise BadRequest("exactly one Host header is required")
+    keys = get_header_values(headers, b"sec-websocket-key")
+    if len(keys) != 1 or _WS_KEY.fullmatch(keys[0]) is None:
+        raise BadRequest("exactly one Sec-WebSocket-Key of 16 bytes in base64 is required")
+    versions = get_header_values(headers, b"sec-websocket-version")
+    if not versions:
+        raise BadRequest("Sec-WebSocket-Version is required")
+    if versions != [b"13"]:
+        raise UpgradeRequired("Sec-WebSocket-Version must be 13")  # RFC 6455 4.4
+    if allowed_origins is not None:
+        _check_origin(get_header_values(headers, b"origin"), hosts[0], allowed_origins)
+    return keys[0]
+
+
+def _check_origin(origins: List[bytes], host: bytes, allowed_origins: Sequence[str]) -> None:
+    if not origins:
+        return
+    if len(origins) > 1:
+        raise Forbidden("more than one Origin header")
+    origin = origins[0].lower()
+    if origin.decode("latin-1") in [allowed.lower() for allowed in allowed_origins if allowed != "same-origin"]:
+        return
+    if "same-origin" not in allowed_origins or not _is_same_origin(origin, host):
+        raise Forbidden("Origin is not allowed")
+
+
+def _is_same_origin(origin: bytes, host: bytes) -> bool:
+    """True if the origin's host and port are Host's, the origin's scheme giving both defaults.
+
+    The scheme itself is not compared: behind a proxy that ends TLS, the
+    server does not know its own.
+    """
+    match = _ORIGIN.fullmatch(origin)
+    if match is None or match[1] not in _DEFAULT_PORTS:
+        return False
+    port = _DEFAULT_PORTS[match[1]]
+    authority = parse_authority(match[2], port)
+    return authority is not None and authority == parse_authority(host, port)
+
+
+def build_101_response(
+    ws_key: bytes,
+    *,
+    subprotocol: Optional[str] = None,
+    extensions: Union[str, bytes, None] = None,
+    headers: HeaderList = (),
+) -> bytes:
+    """The server's answer that completes the opening handshake (RFC 6455 4.2.2, item 5).
+
+    ``extensions`` is the value of Sec-WebSocket-Extensions; ``headers`` are
+    the application's and follow last. Raises `EventError` for a subprotocol
+    that is not a token, a value with a control byte, and a header that the
+    handshake itself sets or that announces a body.
+    """
+    lines = [
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
+        b"Sec-WebSocket-Accept: %b\r\n" % build_ws_accept_key(ws_key),
+    ]
+    if subprotocol is not None:
+        lines.append(b"Sec-WebSocket-Protocol: %b\r\n" % _encode_token(subprotocol, "subprotocol"))
+    if extensions is not None:
+        lines.append(_build_extensions_line(extensions))
+    _append_headers(lines, headers, _OWN_HEADERS)
+    return b"".join(lines)
+
+
+def _append_headers(lines: List[bytes], headers: HeaderList, forbidden: Iterable[bytes]) -> None:
+    for name, value in headers:
+        check_header(name, value)
+        lower = name.lower()
+        if lower in forbidden or lower.startswith(_OWN_PREFIX):
+            raise EventError(f"header {name[:40]!r} is set by the opening handshake, or cannot be part of it")
+        lines.append(b"%b: %b\r\n" % (name, value))
+    lines.append(b"\r\n")
+
+
+def _build_extensions_line(extensions: Union[str, bytes]) -> bytes:
+    value = _encode(extensions, "extensions")
+    check_header(b"Sec-WebSocket-Extensions", value)
+    if not value.strip(b" \t"):
+        raise EventError("extensions must not be empty")  # RFC 6455 9.1: 1#extension
+    return b"Sec-WebSocket-Extensions: %b\r\n" % value
+
+
+def _encode(value: Union[str, bytes], what: str) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str) or not value.isascii():
+        raise EventError(f"{what} must be ASCII")
+    return value.encode("ascii")
+
+
+def _encode_token(value: str, what: str) -> bytes:
+    token = _encode(value, what)
+    if not isinstance(value, str) or not is_token(token):
+        raise EventError(f"{what} {value!r} is not a token")
+    return token
+
+
+# --------------------------------------------------------------------------- as client
+
+
+def generate_ws_key() -> bytes:
+    """A fresh Sec-WebSocket-Key: 16 random bytes in base64 (RFC 6455 4.1, item 7)."""
+    return binascii.b2a_base64(os.urandom(16), newline=False)
+
+
+def build_upgrade_request(
+    target: Union[str, bytes],
+    host: Union[str, bytes],
+    ws_key: bytes,
+    *,
+    subprotocols: Sequence[str] = (),
+    extensions: Union[str, bytes, None] = None,
+    headers: HeaderList = (),
+    origin: Union[str, bytes, None] = None,
+) -> bytes:
+    """A client's opening handshake (RFC 6455 4.1).
+
+    ``target`` is the path with its query, percent-encoded; ``host`` is the
+    server's name, with ``:port`` unless it is the scheme's default. Raises
+    `EventError` for an argument that cannot be sent, a subprotocol that is
+    not a token or comes twice, and a header that the handshake itself sets.
+    """
+    target = _encode(target, "target")
+    if _TARGET.fullmatch(target) is None:
+        raise EventError("target must be a path of visible ASCII, without a fragment")
+    host = _encode(host, "host")
+    if parse_authority(host, 0) is None:
+        raise EventError("host must be host or host:port")
+    if _WS_KEY.fullmatch(ws_key) is None:
+        raise EventError("ws_key must be 16 bytes in base64")
+    lines = [
+        b"GET %b HTTP/1.1\r\nHost: %b\r\n" % (target, host),
+        b"Upgrade: websocket\r\nConnection: Upgrade\r\n",
+        b"Sec-WebSocket-Key: %b\r\nSec-WebSocket-Version: 13\r\n" % ws_key,
+    ]
+    if origin is not None:
+        origin = _encode(origin, "origin")
+        check_header(b"Origin", origin)
+        lines.append(b"Origin: %b\r\n" % origin)
+    if subprotocols:
+        offers = [_encode_token(subprotocol, "subprotocol") for subprotocol in subprotocols]
+        if len(set(offers)) != len(offers):
+            raise EventError("a subprotocol is offered twice")  # RFC 6455 4.1, item 10
+        lines.append(b"Sec-WebSocket-Protocol: %b\r\n" % b", ".join(offers))
+    if extensions is not None:
+        lines.append(_build_extensions_line(extensions))
+    _append_headers(lines, headers, _OWN_HEADERS | {b"host"})
+    return b"".join(lines)
+
+
+def check_upgrade_response(
+    response: ResponseReceived, ws_key: bytes, *, subprotocols: Sequence[str] = ()
+) -> Tuple[WebSocketConnected, Optional[bytes]]:
+    """Check the server's answer to the handshake that sent ``ws_key`` and ``subprotocols``.
+
+    Returns the event and the value of Sec-WebSocket-Extensions, all lines
+    joined, or None; whether those extensions were offered is for the caller
+    to check. Raises `HandshakeFailed` for what RFC 6455 4.1 tells a client to
+    fail on.
+    """
+    if response.status != 101 or response.http_version != "1.1":
+        raise HandshakeFailed(f"the server answered HTTP/{response.http_version} {response.status}")
+    headers = response.headers
+    if not has_token(headers, b"upgrade", b"websocket"):
+        raise HandshakeFailed("the answer's Upgrade is not websocket")
+    if not has_token(headers, b"connection", b"upgrade"):
+        raise HandshakeFailed("the answer's Connection is not Upgrade")
+    if get_header_values(headers, b"sec-websocket-accept") != [build_ws_accept_key(ws_key)]:
+        raise HandshakeFailed("the answer's Sec-WebSocket-Accept does not match the key")
+    extensions = get_header_values(headers, b"sec-websocket-extensions")
+    subprotocol = _check_subprotocol(get_header_values(headers, b"sec-websocket-protocol"), subprotocols)
+    return WebSocketConnected(subprotocol), b", ".join(extensions) if extensions else None
+
+
+def _check_subprotocol(values: List[bytes], offered: Sequence[str]) -> Optional[str]:
+    if not values:
+        return None
+    subprotocol = values[0].decode("latin-1")
+    if len(values) > 1 or subprotocol not in offered:
+        raise HandshakeFailed("the server chose a subprotocol that was not offered")
+    return subprotocol

@@ -1,0 +1,455 @@
+"""HTTP/1.1 heads (RFC 9112): parsing a request's or a response's, building a response's.
+
+Only what the opening handshake needs: no body is ever parsed, and a request
+that announces one is refused.
+
+A head is read part by part. The parser's state is the part it is in; the
+delimiter that ends a part decides the next one, anything else refuses the head::
+
+    part      its bytes                       ends with  next
+    --------  ------------------------------  ---------  ---------------------------------
+    METHOD    tchar                           SP         TARGET
+                                              CR         EMPTY_LINE, once, if nothing read
+    EMPTY     -                               LF         METHOD
+    TARGET    21-7e but "#"                   SP         VERSION
+    VERSION   "HTP/." and digits              CR         LINE_END
+    STATUS    SP, HTAB, 21-7e, 80-ff          CR         LINE_END  (a response's first part)
+    LINE_END  -                               LF         NAME
+    NAME      tchar                           ":"        VALUE
+                                              CR         HEAD_END, if nothing read
+    VALUE     SP, HTAB, 21-7e, 80-ff          CR         LINE_END
+    HEAD_END  -                               LF         DONE
+
+Bytes are looked at once, whatever pieces they arrive in, so the answer does
+not depend on how the head was cut, and the time is linear.
+"""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Pattern, Tuple, Type
+
+from .errors import (
+    BadRequest,
+    EventError,
+    HandshakeFailed,
+    HeadTooLarge,
+    HTTPVersionNotSupported,
+    MethodNotAllowed,
+    RequestRefused,
+    StateError,
+    URITooLong,
+    WSBridgeError,
+)
+from .events import RequestReceived
+from .fields import FIELD_VALUE, TCHAR, check_header, parse_authority
+
+__all__ = [
+    "RequestParser",
+    "ResponseParser",
+    "ResponseReceived",
+    "build_refusal",
+    "build_response",
+    "build_response_head",
+    "check_header",
+]
+
+HeaderList = Iterable[Tuple[bytes, bytes]]
+
+_LF, _CR, _SP, _COLON = b"\n\r :"
+
+
+class _Part:
+    """A part of the head: ``stops`` is every byte that cannot belong to it."""
+
+    __slots__ = ("name", "find_stop", "in_first_line")
+
+    def __init__(self, name: str, stops: bytes, in_first_line: bool = False) -> None:
+        self.name = name
+        self.find_stop = re.compile(stops, re.DOTALL).search
+        self.in_first_line = in_first_line
+
+
+_METHOD = _Part("the method", rb"[^" + TCHAR + rb"]", True)
+_TARGET = _Part("the target", rb"[^\x21\x22\x24-\x7e]", True)
+_VERSION = _Part("the HTTP version", rb"[^HTP/.0-9]", True)
+_STATUS = _Part("the status line", rb"[^" + FIELD_VALUE + rb"]", True)
+_NAME = _Part("a header name", rb"[^" + TCHAR + rb"]")
+_VALUE = _Part("a header value", rb"[^" + FIELD_VALUE + rb"]")
+_EMPTY_LINE = _Part("the empty line before the request", rb".")
+_LINE_END = _Part("a line end", rb".")
+_HEAD_END = _Part("the end of the head", rb".")
+_DONE = _Part("done", rb".")
+
+_End = Callable[[Any, bytes, int], _Part]
+
+_HTTP_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
+_STATUS_LINE = re.compile(rb"HTTP/(1\.[01]) ([1-5][0-9]{2})(?: ([" + FIELD_VALUE + rb"]*))?")
+_ABSOLUTE_FORM = re.compile(rb"(https?|wss?)://([^/?]*).*", re.IGNORECASE)
+_DEFAULT_PORTS = {b"http": 80, b"ws": 80, b"https": 443, b"wss": 443}
+
+# The whole head of an ordinary request. It accepts nothing that the parts above refuse.
+_ORDINARY_HEAD = re.compile(
+    rb"(GET|HEAD) (/[\x21\x22\x24-\x7e]*) (HTTP/1\.1)\r\n"
+    rb"((?:[" + TCHAR + rb"]+:[" + FIELD_VALUE + rb"]*\r\n)+)\r\n"
+)
+_BODY_HEADERS = frozenset((b"content-length", b"transfer-encoding", b"expect"))
+
+_CONTROL_TO_SPACE = bytes(byte if 0x20 <= byte <= 0x7E else 0x20 for byte in range(256))
+_MAX_REFUSAL_TEXT = 200
+_REASONS = {int(status): status.phrase.encode("ascii") for status in HTTPStatus}
+
+
+class ResponseReceived(NamedTuple):
+    """A response head: what a server answers to a client's opening handshake.
+
+    ``headers`` are pairs of lower-case name and value, order and duplicates
+    kept; ``http_version`` is ``"1.1"`` or ``"1.0"``.
+    """
+
+    status: int
+    headers: Tuple[Tuple[bytes, bytes], ...]
+    reason: bytes = b""
+    http_version: str = "1.1"
+
+
+# ---------------------------------------------------------------------------- parsing
+
+
+class _HeadParser:
+    """The parts that the heads of requests and responses share."""
+
+    _malformed: Type[WSBridgeError]
+    _line_too_long: Type[WSBridgeError]
+    _head_too_large: Type[WSBridgeError]
+    _ENDS: Mapping[_Part, _End]
+
+    def __init__(self, part: _Part, max_line: int, max_head: int, max_headers: int) -> None:
+        self.trailing = b""
+        self._part = part
+        self._pieces = bytearray()  # of the current part, from earlier data
+        self._consumed = 0
+        self._max_line = max_line
+        self._max_head = max_head
+        self._max_headers = max_headers
+        self._headers: List[Tuple[bytes, bytes]] = []
+        self._name = b""
+
+    def _feed(self, data: bytes) -> bool:
+        """Read on; True once the head is complete and ``trailing`` is set."""
+        if self._part is _DONE:
+            raise StateError("the head is complete, or was refused")
+        try:
+            return self._read_parts(data)
+        except WSBridgeError:
+            self._part = _DONE
+            raise
+
+    def _read_parts(self, data: bytes) -> bool:
+        position, size = 0, len(data)
+        while position < size:
+            part = self._part
+            room = max((self._max_line if part.in_first_line else self._max_head) - self._consumed, 0)
+            last = min(size, position + room)
+            stop = part.find_stop(data, position, last)
+            end = last if stop is None else stop.start()
+            if end == size:
+                self._pieces += data[position:]
+                self._consumed += size - position
+                return False
+            byte = data[end]
+            if end == position + room:
+                self._check_limit(byte)
+            value = data[position:end]
+            if self._pieces:
+                value = bytes(self._pieces) + value
+                self._pieces.clear()
+            self._consumed += end + 1 - position
+            position = end + 1
+            self._part = self._ENDS[part](self, value, byte)
+            if self._part is _DONE:
+                self.trailing = data[position:]
+                return True
+        return False
+
+    def _check_limit(self, byte: int) -> None:
+        """Called with the first byte past the limit; a line's CRLF does not count towards the line's."""
+        if not self._part.in_first_line:
+            raise self._head_too_large(f"head over {self._max_head} bytes")
+        if byte != _CR:
+            raise self._line_too_long(f"first line over {self._max_line} bytes")
+
+    def _fail(self, byte: int) -> WSBridgeError:
+        """The error for a byte that neither belongs to the current part nor ends it."""
+        if byte == _LF:
+            return self._malformed("line feed without carriage return")  # RFC 9112 2.2
+        if self._part in (_LINE_END, _EMPTY_LINE, _HEAD_END):
+            return self._malformed("carriage return without line feed")  # RFC 9112 2.2
+        return self._malformed(f"byte 0x{byte:02x} in {self._part.name}")
+
+    def _end_line(self, value: bytes, byte: int) -> _Part:
+        if byte != _LF:
+            raise self._fail(byte)
+        return _NAME
+
+    def _end_name(self, value: bytes, byte: int) -> _Part:
+        if byte == _CR and not value:
+            return _HEAD_END
+        if byte != _COLON:
+            # RFC 9112 5.1 and 5.2: no blank before the colon, no folded line.
+            raise self._fail(byte)
+        if not value:
+            raise self._malformed("empty header name")
+        if len(self._headers) == self._max_headers:
+            raise self._head_too_large(f"more than {self._max_headers} headers")
+        self._name = value.lower()
+        return _VALUE
+
+    def _end_value(self, value: bytes, byte: int) -> _Part:
+        if byte != _CR:
+            raise self._fail(byte)
+        value = value.strip(b" \t")
+        self._check_field(self._name, value)
+        self._headers.append((self._name, value))
+        return _LINE_END
+
+    def _check_field(self, name: bytes, value: bytes) -> None:
+        """Refuse a header line that decides the matter; called before it is added."""
+
+    def _end_head(self, value: bytes, byte: int) -> _Part:
+        if byte != _LF:
+            raise self._fail(byte)
+        return _DONE
+
+
+_SHARED_ENDS: Mapping[_Part, _End] = {
+    _LINE_END: _HeadParser._end_line,
+    _NAME: _HeadParser._end_name,
+    _VALUE: _HeadParser._end_value,
+    _HEAD_END: _HeadParser._end_head,
+}
+
+
+class RequestParser(_HeadParser):
+    """Reads one request head, in whatever pieces it comes (RFC 9112 2 and 3).
+
+    ``max_request_line``: bytes before the first CRLF (default 8192, as RFC
+    9112 3 recommends); one more is refused with 414. ``max_head``: bytes of
+    the whole head with its empty line (default 16384: browsers with large
+    cookies stay below); one more is 431. ``max_headers``: header lines
+    (default 100); one more is 431.
+
+    One empty line before the request line is skipped, and counts towards no
+    limit (RFC 9112 2.2: "SHOULD ignore at least one empty line"); a second
+    one is refused.
+    """
+
+    _malformed = BadRequest
+    _line_too_long = URITooLong
+    _head_too_large = HeadTooLarge
+
+    def __init__(
+        self, *, max_request_line: int = 8192, max_head: int = 16384, max_headers: int = 100
+    ) -> None:
+        super().__init__(_METHOD, max_request_line, max_head, max_headers)
+        self._method = b""
+        self._target = b""
+        self._scheme_and_authority: Optional[Tuple[bytes, bytes]] = None
+        self._host: Optional[bytes] = None
+        self._empty_line_seen = False
+
+    def receive_data(self, data: bytes) -> Optional[RequestReceived]:
+        """Read on; return the request once its head is complete, else None.
+
+        Afterwards ``trailing`` holds the bytes of ``data`` behind the head.
+        Raises a subclass of `RequestRefused` at the first byte that decides
+        it, and `StateError` when called again after the head or a refusal.
+        """
+        if not self._consumed and self._part is _METHOD:
+            request = self._receive_ordinary_head(data)
+            if request is not None:
+                return request
+        if not self._feed(data):
+            return None
+        if self._host is None:
+            raise BadRequest("no Host header")  # RFC 9112 3.2
+        return RequestReceived(self._method, self._target, tuple(self._headers), "1.1")
+
+    def _receive_ordinary_head(self, data: bytes) -> Optional[RequestReceived]:
+        """A faultless head that came in one piece; None leaves it to be read part by part."""
+        head = _ORDINARY_HEAD.match(data, 0, self._max_head)
+        if head is None or head.end(3) > self._max_line:
+            return None
+        method, target, _, lines = head.groups()
+        fields = [line.partition(b":") for line in lines.split(b"\r\n")]
+        headers = tuple([(name.lower(), value.strip(b" \t")) for name, _, value in fields])
+        names = [name for name, _ in headers]
+        if len(names) > self._max_headers or names.count(b"host") != 1 or not _BODY_HEADERS.isdisjoint(names):
+            return None
+        if parse_authority(headers[names.index(b"host")][1], 0) is None:
+            return None
+        self._part = _DONE
+        self.trailing = data[head.end() :]
+        return RequestReceived(method, target, headers, "1.1")
+
+    def _end_method(self, value: bytes, byte: int) -> _Part:
+        if byte == _CR and not value and not self._empty_line_seen:
+            return _EMPTY_LINE
+        if byte != _SP or not value:
+            raise self._fail(byte)
+        if value not in (b"GET", b"HEAD"):
+            raise MethodNotAllowed("only GET and HEAD are allowed")
+        self._method = value
+        return _TARGET
+
+    def _end_empty_line(self, value: bytes, byte: int) -> _Part:
+        if byte != _LF:
+            raise self._fail(byte)
+        self._empty_line_seen = True
+        self._consumed = 0
+        return _METHOD
+
+    def _end_target(self, value: bytes, byte: int) -> _Part:
+        if byte != _SP:
+            raise self._fail(byte)
+        if not value.startswith(b"/"):
+            # RFC 9112 3.2.2; authority-form and asterisk-form belong to other methods.
+            absolute = _ABSOLUTE_FORM.fullmatch(value)
+            if absolute is None:
+                raise BadRequest("target is neither a path nor an absolute URI")
+            self._scheme_and_authority = absolute[1].lower(), absolute[2]
+        self._target = value
+        return _VERSION
+
+    def _end_version(self, value: bytes, byte: int) -> _Part:
+        if byte != _CR:
+            raise self._fail(byte)
+        if _HTTP_VERSION.fullmatch(value) is None:
+            raise BadRequest("malformed HTTP version")
+        if value != b"HTTP/1.1":
+            raise HTTPVersionNotSupported("only HTTP/1.1 is supported")
+        return _LINE_END
+
+    def _check_field(self, name: bytes, value: bytes) -> None:
+        if name == b"host":
+            self._check_host(value)
+        elif name == b"content-length":
+            if value != b"0" or any(key == name for key, _ in self._headers):
+                raise BadRequest("a request with a body is not accepted")
+        elif name == b"transfer-encoding":
+            raise BadRequest("a request with Transfer-Encoding is not accepted")
+        elif name == b"expect":
+            raise BadRequest("a request with Expect is not accepted")
+
+    def _check_host(self, value: bytes) -> None:
+        # RFC 9112 3.2: 400 for no Host, more than one, or an invalid one.
+        if self._host is not None:
+            raise BadRequest("more than one Host header")
+        if parse_authority(value, 0) is None:
+            raise BadRequest("invalid Host header")
+        if self._scheme_and_authority is not None:
+            # RFC 9112 3.2.2: the authority must be Host's. Where they differ, whoever routed the
+            # request by one of them and whoever reads the other would disagree, so it is refused.
+            scheme, authority = self._scheme_and_authority
+            port = _DEFAULT_PORTS[scheme]
+            if parse_authority(authority, port) != parse_authority(value, port):
+                raise BadRequest("the target's authority is not the Host header's")
+        self._host = value
+
+    _ENDS: Mapping[_Part, _End] = {
+        **_SHARED_ENDS,
+        _METHOD: _end_method,
+        _EMPTY_LINE: _end_empty_line,
+        _TARGET: _end_target,
+        _VERSION: _end_version,
+    }
+
+
+class ResponseParser(_HeadParser):
+    """Reads one response head, in whatever pieces it comes (RFC 9112 2 and 4).
+
+    Limits as in `RequestParser`; past them, and for anything malformed,
+    `HandshakeFailed` is raised. A body is not parsed: it begins in ``trailing``.
+    """
+
+    _malformed = HandshakeFailed
+    _line_too_long = HandshakeFailed
+    _head_too_large = HandshakeFailed
+
+    def __init__(self, *, max_status_line: int = 8192, max_head: int = 16384, max_headers: int = 100) -> None:
+        super().__init__(_STATUS, max_status_line, max_head, max_headers)
+        self._status = 0
+        self._reason = b""
+        self._http_version = ""
+
+    def receive_data(self, data: bytes) -> Optional[ResponseReceived]:
+        """Read on; return the response once its head is complete, else None."""
+        if not self._feed(data):
+            return None
+        return ResponseReceived(self._status, tuple(self._headers), self._reason, self._http_version)
+
+    def _end_status(self, value: bytes, byte: int) -> _Part:
+        if byte != _CR:
+            raise self._fail(byte)
+        line = _STATUS_LINE.fullmatch(value)
+        if line is None:
+            raise HandshakeFailed("malformed status line")
+        self._http_version = line[1].decode("ascii")
+        self._status = int(line[2])
+        self._reason = line[3] or b""
+        return _LINE_END
+
+    _ENDS: Mapping[_Part, _End] = {**_SHARED_ENDS, _STATUS: _end_status}
+
+
+# --------------------------------------------------------------------------- building
+
+
+def build_response_head(status: int, headers: HeaderList = (), *, reason: Optional[bytes] = None) -> bytes:
+    """The head of a final response (RFC 9112 4): status line, headers as given, empty line.
+
+    ``reason`` defaults to the registered phrase, or to none. Raises
+    `EventError` for a status outside 200-599 (101 has its own builder) and
+    for what `check_header` refuses.
+    """
+    if not isinstance(status, int) or not 200 <= status <= 599:
+        raise EventError(f"status {status!r} is not an integer from 200 to 599")
+    if reason is None:
+        reason = _REASONS.get(status, b"")
+    check_header(b"reason", reason)
+    lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason)]
+    for name, value in headers:
+        check_header(name, value)
+        lines.append(b"%b: %b\r\n" % (name, value))
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def build_response(status: int, headers: HeaderList = (), body: bytes = b"") -> bytes:
+    """A whole small response, after which the connection is closed.
+
+    Content-Length and Connection are added, and ``Content-Type: text/plain;
+    charset=utf-8`` where ``headers`` name none. Raises `EventError` as
+    `build_response_head` does.
+    """
+    fields = list(headers)
+    names = {name.lower() for name, _ in fields}
+    if b"content-type" not in names:
+        fields.append((b"Content-Type", b"text/plain; charset=utf-8"))
+    fields.append((b"Content-Length", b"%d" % len(body)))
+    # RFC 9110 7.8: a sender of Upgrade must name it in Connection.
+    fields.append((b"Connection", b"Upgrade, close" if b"upgrade" in names else b"close"))
+    return build_response_head(status, fields) + body
+
+
+def build_refusal(error: RequestRefused, *, head: bool = False) -> bytes:
+    """The response to a refused request: the error's status, its headers, its text as the body.
+
+    ``head``: the request's method was HEAD, so the body is left out (RFC 9110
+    9.3.2). The text leaves as one line of at most 200 printable ASCII bytes.
+    """
+    text = str(error).encode("ascii", "backslashreplace").translate(_CONTROL_TO_SPACE)
+    body = text[:_MAX_REFUSAL_TEXT] + b"\n"
+    response = build_response(error.status, error.headers, body)
+    return response[: -len(body)] if head else response

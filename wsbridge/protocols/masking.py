@@ -1,0 +1,42 @@
+"""Masking (RFC 6455 5.3): ``apply_mask`` is the one name, free to be replaced by a native routine."""
+
+from __future__ import annotations
+
+from typing import List, Union
+
+__all__ = ["apply_mask"]
+
+# One XOR of big integers wins below 2 KiB, four strided translations above: at 1 KiB 2.9 against 3.5 us,
+# at 2 KiB 8.4 against 6.4 us (CPython 3.11), whatever the length of the key's repetition costs.
+TRANSLATE_FROM = 2048
+
+# 0x...00000001_00000001 for every number of 32-bit words: the masking key times it is the key repeated.
+_ONES = [int.from_bytes(b"\x01\0\0\0" * words, "little") for words in range(TRANSLATE_FROM // 4 + 1)]
+
+# For every byte of a key, the table that XORs with it; made when first needed.
+_TABLES: List[Union[bytes, None]] = [None] * 256
+
+
+def _xor_table(key_byte: int) -> bytes:
+    table = _TABLES[key_byte]
+    if table is None:
+        table = _TABLES[key_byte] = bytes([byte ^ key_byte for byte in range(256)])
+    return table
+
+
+def apply_mask(data: bytes, key: bytes) -> Union[bytes, bytearray]:
+    """XOR ``data`` with the four bytes of ``key`` repeated; masking and unmasking are the same.
+
+    Returns `bytes` or `bytearray`, whichever was cheaper to make.
+    """
+    size = len(data)
+    if size < TRANSLATE_FROM:
+        words = (size + 3) >> 2
+        from_bytes = int.from_bytes
+        masked = from_bytes(data, "little") ^ from_bytes(key, "little") * _ONES[words]
+        # The last word may be a partial one: the key's surplus bytes are cut off again.
+        return masked.to_bytes(words << 2, "little")[:size]
+    buffer = bytearray(data)
+    for offset in range(4):
+        buffer[offset::4] = buffer[offset::4].translate(_xor_table(key[offset]))
+    return buffer

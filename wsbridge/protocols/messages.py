@@ -1,0 +1,106 @@
+"""Fragments become messages (RFC 6455 5.4): size limits, fragment limits, incremental UTF-8."""
+
+from __future__ import annotations
+
+from codecs import utf_8_decode
+from typing import TYPE_CHECKING, Optional, Union
+
+from .errors import InvalidUTF8, MessageTooBig, TooManyFragments
+from .frames import TEXT
+
+if TYPE_CHECKING:
+    from .deflate import Inflater
+
+__all__ = ["Message", "DiscardedMessage", "compressed_limit"]
+
+BYTES_PER_FRAGMENT = 32
+
+
+def compressed_limit(limit: int) -> int:
+    """How many bytes a message of up to ``limit`` bytes may have on the wire when it is compressed.
+
+    Deflate makes incompressible data a little larger (zlib: at most 1/31),
+    never a lot; without this limit blocks that inflate to nothing would go
+    on for ever.
+    """
+    return limit + limit // 16 + 64
+
+
+class DiscardedMessage:
+    """A message that arrives after our own CLOSE: nothing is kept of it, the limits still hold.
+
+    ``limit`` is in bytes of payload on the wire; ``max_fragments`` is what a
+    message may have besides one fragment for every 32 bytes.
+    """
+
+    __slots__ = ("_fragments", "_limit", "_max_fragments", "_received", "_wire_limit")
+
+    def __init__(self, limit: int, max_fragments: int, wire_limit: Optional[int] = None) -> None:
+        self._limit = limit
+        self._wire_limit = limit if wire_limit is None else wire_limit
+        self._max_fragments = max_fragments
+        self._fragments = 0
+        self._received = 0
+
+    def begin_frame(self, length: int) -> None:
+        """Check a frame's header before any of its payload; raises `MessageTooBig`, `TooManyFragments`."""
+        self._fragments += 1
+        fragment_limit = self._max_fragments + self._received // BYTES_PER_FRAGMENT
+        if self._fragments > fragment_limit:
+            raise TooManyFragments(fragment_limit)
+        self._received += length
+        if self._received > self._wire_limit:
+            raise MessageTooBig(self._limit)
+
+    def append(self, piece: Union[bytes, bytearray]) -> None:
+        """Take the next bytes of payload, unmasked."""
+
+    def finish(self) -> Union[str, bytes, None]:
+        """The message, whose last frame is complete; None for a discarded one."""
+        return None
+
+
+class Message(DiscardedMessage):
+    """One message in progress; ``limit`` is its size in bytes, inflated.
+
+    Text is validated as it arrives (RFC 6455 8.1), so that the first byte
+    that decides it fails the connection, even inside a partial frame.
+    """
+
+    __slots__ = ("_buffer", "_inflater", "_is_text", "_undecided")
+
+    def __init__(
+        self, opcode: int, limit: int, max_fragments: int, inflater: Optional["Inflater"] = None
+    ) -> None:
+        super().__init__(limit, max_fragments, None if inflater is None else compressed_limit(limit))
+        self._buffer = bytearray()
+        self._inflater = inflater
+        self._is_text = opcode == TEXT
+        self._undecided = b""
+
+    def append(self, piece: Union[bytes, bytearray]) -> None:
+        if self._inflater is not None:
+            piece = self._inflater.inflate(piece, self._limit - len(self._buffer))
+        self._keep(piece)
+
+    def finish(self) -> Union[str, bytes]:
+        if self._inflater is not None:
+            self._inflater.finish()
+        if not self._is_text:
+            return bytes(self._buffer)
+        if self._undecided:
+            raise InvalidUTF8("text message")
+        return self._buffer.decode()
+
+    def _keep(self, piece: Union[bytes, bytearray]) -> None:
+        self._buffer += piece
+        if self._is_text and piece:
+            tail = self._undecided + piece if self._undecided else piece
+            try:
+                _, decided = utf_8_decode(tail, "strict", False)
+            except UnicodeDecodeError:
+                raise InvalidUTF8("text message") from None
+            undecided = self._undecided = bytes(tail[decided:])
+            # CPython waits for a third byte where the second has decided: ed a0-bf begin surrogates.
+            if len(undecided) == 2 and undecided >= b"\xed\xa0" and undecided < b"\xee":
+                raise InvalidUTF8("text message")

@@ -1,0 +1,454 @@
+"""`WSProtocol`: one WebSocket connection after its opening handshake, bytes in, events and bytes out.
+
+=============== ======================= ======= ============== ===============================
+state           input                   next    outbound       event
+=============== ======================= ======= ============== ===============================
+OPEN            whole message           OPEN    -              DataReceived
+OPEN            PING                    OPEN    PONG           -
+OPEN            CLOSE                   CLOSED  echo CLOSE     Disconnected(code or 1005)
+OPEN            violation               CLOSED  CLOSE          Disconnected(its code)
+OPEN, held      CLOSE, violation        ENDING  -              Disconnected(code)
+OPEN            close()                 CLOSING CLOSE          -
+ENDING          send_message()          ENDING  data frame     -
+ENDING          close()                 CLOSED  the CLOSE held -
+CLOSING         CLOSE                   CLOSED  -              Disconnected(code or 1005)
+CLOSING         violation               CLOSED  -              Disconnected(its code)
+CLOSING         data frame, PING        CLOSING -              - (discarded, limits still hold)
+OPEN, CLOSING   end of stream           CLOSED  -              Disconnected(1006)
+ENDING, CLOSED  anything from the peer  same    -              - (discarded)
+=============== ======================= ======= ============== ===============================
+
+"Held" is ``hold_close=True``: the answer to the peer's CLOSE waits until what
+came before it has been answered, see `WSProtocol`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Callable, Iterable, List, Optional, Tuple, Union
+
+from .deflate import DeflateSettings, PerMessageDeflate, check_deflate_response, negotiate_deflate
+from .errors import (
+    EventError,
+    ExpectedContinuation,
+    InvalidUTF8,
+    ProtocolViolation,
+    StateError,
+    UnexpectedContinuation,
+)
+from .events import WebSocketDataReceived, WebSocketDisconnected
+from .fields import parse_extension_offers
+from .frames import (
+    ABNORMAL_CLOSURE,
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    FIN,
+    MASKED,
+    MAX_CONTROL_PAYLOAD,
+    PING,
+    PONG,
+    RSV1,
+    SMALL_HEADERS,
+    TEXT,
+    build_close_payload,
+    build_frame,
+    parse_close_payload,
+    parse_header,
+)
+from .masking import apply_mask
+from .messages import DiscardedMessage, Message, compressed_limit
+
+__all__ = ["WSProtocol", "Event", "Trace"]
+
+Event = Union[WebSocketDataReceived, WebSocketDisconnected]
+
+# Called for every frame: "in" or "out", opcode, FIN, RSV1, and the payload's length on the wire.
+Trace = Callable[[str, int, bool, bool, int], None]
+
+OPEN, CLOSING, ENDING, CLOSED = range(4)
+
+WHOLE_TEXT = FIN | TEXT
+WHOLE_BINARY = FIN | BINARY
+
+
+class WSProtocol:
+    """One connection's frames, messages, compression and closing handshake (RFC 6455, RFC 7692).
+
+    ``subprotocol``: what the opening handshake agreed on, if that is known already.
+    ``enable_compression``: agree to permessage-deflate if the peer has it.
+    ``peer_extensions``: the values of the peer's Sec-WebSocket-Extensions
+    header lines: an offer, or for a client the server's response. Without
+    them nothing is compressed.
+    ``deflate``: what we want of permessage-deflate.
+    ``client``: the role; a client masks, and expects unmasked frames.
+    ``max_message_size``: bytes, inflated; default 16 MiB, enough for most
+    uploads and little enough for many connections. The peer sees CLOSE 1009.
+    ``max_fragments``: of one message, besides one for every 32 bytes;
+    default 1024, so that empty fragments cannot go on for ever. CLOSE 1008.
+    ``hold_close``: keep the answer to a CLOSE or a violation until `close`
+    is called, so that messages received before can be answered first.
+    ``clock``: seconds, for `latency`; without it there is none.
+
+    Raises `BadRequest` for a malformed offer, `HandshakeFailed` for a
+    response to what was not offered.
+    """
+
+    __slots__ = (
+        "_client",
+        "_clock",
+        "_first",
+        "_held_close",
+        "_hold_close",
+        "_key",
+        "_max_fragments",
+        "_max_message_size",
+        "_message",
+        "_outbound",
+        "_owed_pong",
+        "_ping_payload",
+        "_ping_sent",
+        "_remaining",
+        "_state",
+        "_tail",
+        "_writing_paused",
+        "compression",
+        "extensions_response",
+        "latency",
+        "subprotocol",
+        "trace",
+    )
+
+    def __init__(
+        self,
+        *,
+        subprotocol: Optional[str] = None,
+        enable_compression: bool = False,
+        peer_extensions: Iterable[bytes] = (),
+        deflate: DeflateSettings = DeflateSettings(),  # noqa: B008 (immutable)
+        client: bool = False,
+        max_message_size: int = 16 * 1024 * 1024,
+        max_fragments: int = 1024,
+        hold_close: bool = False,
+        clock: Optional[Callable[[], float]] = None,
+    ) -> None:
+        self.subprotocol = subprotocol
+        #: Seconds between our last answered PING and its PONG; None before the first, or without a clock.
+        self.latency: Optional[float] = None
+        #: Called for every frame, in and out; see `Trace`. It must not raise.
+        self.trace: Optional[Trace] = None
+        self._client = client
+        self._max_message_size = max_message_size
+        self._max_fragments = max_fragments
+        self._hold_close = hold_close
+        self._clock = clock
+        self._state = OPEN
+        self._tail = b""
+        self._first = self._remaining = 0
+        self._key: Optional[bytes] = None
+        self._message: Optional[DiscardedMessage] = None
+        self._outbound: List[bytes] = []
+        self._held_close = b""
+        self._owed_pong: Optional[bytes] = None
+        self._writing_paused = False
+        self._ping_payload: Optional[bytes] = None
+        self._ping_sent = 0.0
+        #: The Sec-WebSocket-Extensions value of the 101 response, or None for no extension.
+        self.extensions_response: Optional[str] = None
+        #: The codec that was agreed on, with its counters of bytes, or None.
+        self.compression: Optional[PerMessageDeflate] = None
+        if enable_compression:
+            self._negotiate(peer_extensions, deflate, client)
+
+    def _negotiate(self, peer_extensions: Iterable[bytes], settings: DeflateSettings, client: bool) -> None:
+        offers = parse_extension_offers(peer_extensions)
+        if client:
+            agreement = check_deflate_response(offers, settings)
+        else:
+            agreed = negotiate_deflate(offers, settings)
+            if agreed is None:
+                return
+            agreement, self.extensions_response = agreed
+        if agreement is not None:
+            self.compression = PerMessageDeflate(agreement, settings, client)
+
+    # ------------------------------------------------------------------ properties
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the closing handshake is over, as far as this side is concerned."""
+        return self._state == CLOSED
+
+    @property
+    def can_send(self) -> bool:
+        """Whether `send_message` may be called."""
+        return self._state == OPEN or self._state == ENDING
+
+    @property
+    def is_receiving(self) -> bool:
+        """Whether what the peer sends is still read: it has neither closed nor failed."""
+        return self._state < ENDING
+
+    # ------------------------------------------------------------------- receiving
+
+    def receive_data(self, data: bytes) -> Tuple[List[Event], bytes]:
+        """Take bytes from the peer: the events they complete, and what must be written now.
+
+        Raises nothing for what a peer sends: a violation becomes an outbound
+        CLOSE and one `WebSocketDisconnected`, behind the events decoded before.
+        """
+        events: List[Event] = []
+        if self._state >= ENDING:
+            return events, b""
+        try:
+            self._receive(data, events)
+        except ProtocolViolation as violation:
+            self._fail(violation, events)
+        except UnicodeDecodeError:
+            self._fail(InvalidUTF8("text message"), events)
+        if not self._outbound:
+            return events, b""
+        outbound = b"".join(self._outbound)
+        self._outbound.clear()
+        return events, outbound
+
+    def _receive(self, data: bytes, events: List[Event]) -> None:
+        # The hot loop: unfragmented, uncompressed messages that are here as a whole and use a 7- or
+        # 16-bit length are decoded in line; everything else takes `_receive_frame`.
+        data = self._tail + data if self._tail else bytes(data)
+        self._tail = b""
+        position, end = 0, len(data)
+        # RFC 6455 5.1: a client masks, a server does not.
+        peer_mask_bit, key_size = (0, 0) if self._client else (MASKED, 4)
+        limit = self._max_message_size
+        if self._remaining:
+            position = self._receive_payload(data, 0, events)
+        in_line = self._message is None and self._state == OPEN and self.trace is None
+        while end - position >= 2:
+            first = data[position]
+            if in_line and (first == WHOLE_TEXT or first == WHOLE_BINARY):
+                # A wrong mask bit leaves 128 or more here.
+                length = data[position + 1] ^ peer_mask_bit
+                start = position + 2 + key_size
+                if length == 126 and end - position >= 4:
+                    length = data[position + 2] << 8 | data[position + 3]
+                    start += 2
+                    shortest = length >= 126
+                else:
+                    shortest = length < 126
+                stop = start + length
+                if shortest and stop <= end and length <= limit:
+                    payload: Union[bytes, bytearray] = data[start:stop]
+                    if key_size:
+                        payload = apply_mask(data[start:stop], data[start - 4 : start])
+                    if first == WHOLE_TEXT:
+                        events.append(WebSocketDataReceived(payload.decode()))
+                    else:
+                        events.append(WebSocketDataReceived(bytes(payload)))
+                    position = stop
+                    continue
+            stop = self._receive_frame(data, position, events)
+            if stop < 0:
+                break
+            if self._state >= ENDING:
+                return
+            position = stop
+            in_line = self._message is None and self._state == OPEN and self.trace is None
+        self._tail = data[position:]
+
+    def _receive_frame(self, data: bytes, position: int, events: List[Event]) -> int:
+        """Take one frame, or the part of it that is here; where it ends, or -1 to wait for more."""
+        limit = self._max_message_size
+        compressed = self.compression is not None
+        header = parse_header(
+            data,
+            position,
+            masked=not self._client,
+            rsv1_allowed=compressed,
+            max_length=compressed_limit(limit) if compressed else limit,
+        )
+        if header is None:
+            return -1
+        first, length, key, start = header
+        opcode = first & 0x0F
+        if opcode >= CLOSE:
+            payload = data[start : start + length]
+            if len(payload) < length:
+                return -1
+            self._trace_frame("in", first, length)
+            self._receive_control(opcode, bytes(apply_mask(payload, key)) if key else payload, events)
+            return start + length
+        self._begin_data_frame(first, length)
+        self._trace_frame("in", first, length)
+        self._first, self._remaining, self._key = first, length, key
+        return self._receive_payload(data, start, events)
+
+    def _begin_data_frame(self, first: int, length: int) -> None:
+        opcode = first & 0x0F
+        message = self._message
+        # RFC 6455 5.4: fragments of one message are not interleaved with another's.
+        if opcode == CONTINUATION:
+            if message is None:
+                raise UnexpectedContinuation()
+        elif message is not None:
+            raise ExpectedContinuation(opcode)
+        elif self._state == CLOSING:
+            message = DiscardedMessage(self._max_message_size, self._max_fragments)
+        else:
+            inflater = self.compression.inflater if self.compression is not None and first & RSV1 else None
+            message = Message(opcode, self._max_message_size, self._max_fragments, inflater)
+        message.begin_frame(length)
+        self._message = message
+
+    def _receive_payload(self, data: bytes, start: int, events: List[Event]) -> int:
+        """Take what is here of a data frame's payload; where it ends."""
+        piece: Union[bytes, bytearray] = data[start : start + self._remaining]
+        size = len(piece)
+        message = self._message
+        if message is not None and size:
+            key = self._key
+            if key is not None:
+                piece = apply_mask(bytes(piece), key)
+                # The next piece begins in the middle of the key.
+                self._key = key[size & 3 :] + key[: size & 3]
+            message.append(piece)
+        self._remaining -= size
+        if message is not None and not self._remaining and self._first & FIN:
+            content = message.finish()
+            self._message = None
+            if content is not None:
+                events.append(WebSocketDataReceived(content))
+        return start + size
+
+    def _receive_control(self, opcode: int, payload: bytes, events: List[Event]) -> None:
+        if opcode == CLOSE:
+            code, reason = parse_close_payload(payload)
+            # RFC 6455 5.5.1: an endpoint that has not sent a CLOSE answers with one.
+            if self._state == OPEN:
+                self._end(payload)
+            else:
+                self._state = CLOSED
+            events.append(WebSocketDisconnected(code, reason))
+        elif opcode == PING:
+            # RFC 6455 5.5.2 and 5.5.3: answered, unless a CLOSE was sent; where the peer does not read,
+            # the newest answer is enough.
+            if self._state == OPEN:
+                if self._writing_paused:
+                    self._owed_pong = payload
+                else:
+                    self._outbound.append(self._build_frame(FIN | PONG, payload))
+        elif payload == self._ping_payload:
+            self._ping_payload = None
+            if self._clock is not None:
+                self.latency = self._clock() - self._ping_sent
+
+    def _fail(self, violation: ProtocolViolation, events: List[Event]) -> None:
+        # RFC 6455 7.1.7: send a CLOSE with the status that says why, and process nothing more.
+        code, reason = violation.close_code, str(violation)
+        self._message = None
+        self._remaining = 0
+        if self._state == OPEN:
+            self._end(build_close_payload(code, reason))
+        else:
+            self._state = CLOSED
+        events.append(WebSocketDisconnected(code, reason))
+
+    def _end(self, close_payload: bytes) -> None:
+        if self._hold_close:
+            self._held_close = close_payload
+            self._state = ENDING
+        else:
+            self._outbound.append(self._build_frame(FIN | CLOSE, close_payload))
+            self._state = CLOSED
+
+    def receive_eof(self) -> List[Event]:
+        """The peer's stream has ended: `WebSocketDisconnected` with 1006, unless it came already."""
+        state, self._state = self._state, CLOSED
+        # RFC 6455 7.1.5: without a CLOSE from the peer the code is 1006.
+        return [] if state >= ENDING else [WebSocketDisconnected(ABNORMAL_CLOSURE, "")]
+
+    # --------------------------------------------------------------------- sending
+
+    def send_message(self, data: Union[str, bytes]) -> bytes:
+        """One whole message as one frame: `str` is text, `bytes` (or bytearray, memoryview) binary.
+
+        Raises `EventError` for another type or a lone surrogate, `StateError`
+        after a CLOSE.
+        """
+        if self._state != OPEN and self._state != ENDING:
+            raise StateError("the connection is closing: nothing can be sent behind a CLOSE")
+        if isinstance(data, str):
+            first = WHOLE_TEXT
+            try:
+                payload = data.encode()
+            except UnicodeEncodeError:
+                raise EventError("text has a lone surrogate, which UTF-8 cannot carry") from None
+        elif isinstance(data, (bytes, bytearray, memoryview)):
+            first = WHOLE_BINARY
+            payload = bytes(data)
+        else:
+            raise EventError(f"a message must be str or bytes, not {type(data).__name__}")
+        if self.compression is not None and len(payload) >= self.compression.threshold:
+            payload = self.compression.deflater.deflate(payload)
+            first |= RSV1
+        length = len(payload)
+        if self.trace is None and not self._client and length < 126:
+            return SMALL_HEADERS[first][length] + payload
+        return self._build_frame(first, payload)
+
+    def ping(self, payload: Optional[bytes] = None) -> bytes:
+        """A PING (RFC 6455 5.5.2), of up to 125 bytes; the answer to the last one sets `latency`.
+
+        Without ``payload`` it has four random bytes, so that no answer can be
+        sent in advance. Returns ``b""`` where a CLOSE was sent or received.
+        """
+        if self._state != OPEN:
+            return b""
+        if payload is None:
+            payload = os.urandom(4)
+        if len(payload) > MAX_CONTROL_PAYLOAD:
+            raise EventError(f"a PING carries at most {MAX_CONTROL_PAYLOAD} bytes, not {len(payload)}")
+        self._ping_payload = payload
+        if self._clock is not None:
+            self._ping_sent = self._clock()
+        return self._build_frame(FIN | PING, payload)
+
+    def close(self, code: int = 1000, reason: str = "") -> bytes:
+        """Begin the closing handshake; in ENDING, release the CLOSE that was held.
+
+        Returns the CLOSE to write, or ``b""`` where one was sent already.
+        Raises `EventError` for a code that cannot be sent or a reason of over
+        123 bytes of UTF-8.
+        """
+        payload = build_close_payload(code, reason)
+        if self._state == OPEN:
+            self._state = CLOSING
+            if self._message is not None:
+                self._message = DiscardedMessage(self._max_message_size, self._max_fragments)
+        elif self._state == ENDING:
+            self._state = CLOSED
+            payload = self._held_close
+        else:
+            return b""
+        return self._build_frame(FIN | CLOSE, payload)
+
+    def pause_writing(self) -> None:
+        """The peer does not read: from now on only the newest PONG is owed."""
+        self._writing_paused = True
+
+    def resume_writing(self) -> bytes:
+        """The peer reads again: the PONG that is owed, or ``b""``."""
+        self._writing_paused = False
+        payload, self._owed_pong = self._owed_pong, None
+        if payload is None or self._state != OPEN:
+            return b""
+        return self._build_frame(FIN | PONG, payload)
+
+    def _build_frame(self, first: int, payload: bytes) -> bytes:
+        self._trace_frame("out", first, len(payload))
+        return build_frame(first & 0x0F, payload, rsv1=first & RSV1 != 0, mask=self._client)
+
+    def _trace_frame(self, direction: str, first: int, length: int) -> None:
+        if self.trace is not None:
+            self.trace(direction, first & 0x0F, first >= FIN, first & RSV1 != 0, length)
+
