@@ -2,7 +2,7 @@
 
 ``GET /`` is the page, ``/ws`` its WebSocket. Binary and empty messages are echoed, any other is JSON:
 the page sends ``{"type": "chat", "text": ...}``, ``name`` (name), ``ping`` and ``close`` (code, reason);
-the application ``welcome``, ``chat``, ``people``, ``report``, ``pong`` and ``error``.
+the application ``welcome``, ``chat``, ``name``, ``people``, ``report``, ``pong`` and ``error``.
 
 It runs on any ASGI server. wsbridge adds ``scope["extensions"]["wsbridge"]["connection"]``, where the
 ``report`` comes from: frames, round-trip time, compression. Without it the page shows what it can see.
@@ -27,19 +27,20 @@ Send = Callable[[Event], Awaitable[None]]
 
 SUBPROTOCOL = "wsbridge-demo"
 MAX_TEXT, MAX_NAME, MAX_REASON = 2000, 24, 123  # UTF-8 bytes; RFC 6455 5.5: 125, less 2 for the code
+CLOSE_CODES = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}  # RFC 6455 7.4, sendable
 MAX_JSON = 16_000  # characters: 2000 bytes of text are 12,000 when each is escaped
 HISTORY = 50  # lines kept for newcomers
 OUTBOX = 100  # messages waiting for one reader; past it the oldest is dropped
 FRAMES = 250  # frames waiting for the next report; past it the oldest is dropped
 REPORT_INTERVAL = 0.25  # seconds
 PING_EVERY = 8  # report intervals
-HEADERS_SHOWN = (b"host", b"origin", b"user-agent", b"sec-websocket-version")
-HEADERS_SHOWN += (b"sec-websocket-protocol", b"sec-websocket-extensions")
+HEADERS_SHOWN = b"host origin sec-websocket-protocol sec-websocket-extensions".split()
 # Nothing may load or run but the page's own style and script, which carry the nonce.
 POLICY = (
     b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     b"connect-src 'self'; img-src data:; style-src 'nonce-%b'; script-src 'nonce-%b'"
 )
+HTML, TEXT = ((b"content-type", b"text/%b; charset=utf-8" % kind) for kind in (b"html", b"plain"))
 PAGE = pkgutil.get_data(__package__, "page.html") or b""
 
 
@@ -61,15 +62,14 @@ async def lifespan(scope: Event, receive: Receive, send: Send) -> None:
 async def http(scope: Event, receive: Receive, send: Send) -> None:
     """The page at ``/``, nothing anywhere else."""
     nonce = secrets.token_urlsafe(16).encode()
-    status, kind, body = 200, b"text/html; charset=utf-8", PAGE.replace(b"{nonce}", nonce)
+    status, kind, body = 200, HTML, PAGE.replace(b"{nonce}", nonce)
     if route(scope) != "/":
-        status, kind, body = 404, b"text/plain; charset=utf-8", b"Not found.\n"
+        status, kind, body = 404, TEXT, b"Not found.\n"
     headers = [
-        (b"content-type", kind),
+        kind,
         (b"content-length", b"%d" % len(body)),
         (b"content-security-policy", POLICY % (nonce, nonce)),
         (b"cache-control", b"no-store"),
-        (b"referrer-policy", b"no-referrer"),
         (b"x-content-type-options", b"nosniff"),
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -81,15 +81,15 @@ async def websocket(scope: Event, receive: Receive, send: Send) -> None:
     await receive()  # websocket.connect
     if route(scope) != "/ws":
         return await refuse(scope, send)
-    extensions = scope.get("extensions") or {}
-    member = Member(send, extensions.get("wsbridge", {}).get("connection"))
+    member = Member(send, (scope.get("extensions") or {}).get("wsbridge", {}).get("connection"))
     room: Room = scope.get("state", {}).get("room", LOBBY)
-    subprotocol = SUBPROTOCOL if SUBPROTOCOL in scope["subprotocols"] else None
+    subprotocol = SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", ()) else None
     await send({"type": "websocket.accept", "subprotocol": subprotocol})
     room.join(member, handshake(scope, subprotocol, member.connection))
-    tasks = [asyncio.ensure_future(job) for job in (member.hear(receive, room), member.tell())]
+    jobs = [member.hear(receive, room), member.tell()]
     if member.connection is not None:
-        tasks.append(asyncio.ensure_future(member.report()))
+        jobs.insert(0, member.report())
+    tasks = [asyncio.ensure_future(job) for job in jobs]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -106,8 +106,7 @@ async def refuse(scope: Event, send: Send) -> None:
     """Answer the opening handshake with 404, or with 403 where the server has no denial response."""
     if "websocket.http.response" not in (scope.get("extensions") or {}):
         return await send({"type": "websocket.close"})
-    headers = [(b"content-type", b"text/plain; charset=utf-8")]
-    await send({"type": "websocket.http.response.start", "status": 404, "headers": headers})
+    await send({"type": "websocket.http.response.start", "status": 404, "headers": [TEXT]})
     await send({"type": "websocket.http.response.body", "body": b"The WebSocket is at /ws.\n"})
 
 
@@ -135,6 +134,7 @@ class Room:
         del self.members[member.name.casefold()]
         before, member.name = member.name, name
         self.members[name.casefold()] = member
+        member.post(pack("name", name=name))
         self.post_people(f"{before} is now {name}")
 
     def say(self, member: Member, text: str) -> None:
@@ -159,10 +159,9 @@ class Member:
         self.outbox: Deque[str] = deque(maxlen=OUTBOX)
         self.posted = asyncio.Event()
         self.frames: Deque[Tuple[Any, ...]] = deque(maxlen=FRAMES)
-        self.frames_seen = 0
+        self.frames_seen = self.report_size = 0
+        self.reported = [0, 0]  # bytes of all compressed reports, before and after
         self.reporter: Optional[asyncio.Task[Any]] = None
-        if connection is not None:
-            connection.trace = self.trace
 
     async def hear(self, receive: Receive, room: Room) -> None:
         """Do what the messages say until one side ends the connection."""
@@ -175,6 +174,7 @@ class Member:
                     self.obey(parse(event["text"]), room)
                 except Refused as refused:
                     self.post(pack("error", text=str(refused)))
+                await asyncio.sleep(0)  # a flood must not keep the others from their turn
             else:  # binary or empty; awaited here, so that a flood waits for its own echo
                 await self.send({**event, "type": "websocket.send"})
 
@@ -183,14 +183,19 @@ class Member:
         if kind == "chat":
             room.say(self, take_text(message, "text", 1, MAX_TEXT))
         elif kind == "name":
-            room.rename(self, take_text(message, "name", 1, MAX_NAME))
+            name = take_text(message, "name", 1, MAX_NAME)
+            if not name.isprintable():
+                raise Refused("name: only characters that show")
+            room.rename(self, name)
         elif kind == "ping":
             if self.connection is not None:
                 self.connection.ping()
             self.post(pack("pong"))
         elif kind == "close":
-            reason = take_text(message, "reason", 0, MAX_REASON)
-            self.farewell = {"type": "websocket.close", "code": take_code(message), "reason": reason}
+            code, reason = message.get("code"), take_text(message, "reason", 0, MAX_REASON)
+            if type(code) is not int or code not in CLOSE_CODES:
+                raise Refused("code: 1000 to 1003, 1007 to 1014 or 3000 to 4999")
+            self.farewell = {"type": "websocket.close", "code": code, "reason": reason}
         else:
             raise Refused("type: chat, name, ping or close")
 
@@ -208,13 +213,16 @@ class Member:
 
     async def report(self) -> None:
         """Send the page what `trace` noted, if anything, once an interval; ping every few of them."""
-        self.reporter = asyncio.current_task()
-        for tick in itertools.count():
-            if tick % PING_EVERY == 0:
-                self.connection.ping()
-            await asyncio.sleep(REPORT_INTERVAL)
-            if self.frames:
-                await self.send({"type": "websocket.send", "text": self.build_report()})
+        self.reporter, self.connection.trace = asyncio.current_task(), self.trace
+        try:
+            for tick in itertools.count():
+                if tick % PING_EVERY == 0:
+                    self.connection.ping()
+                await asyncio.sleep(REPORT_INTERVAL)
+                if self.frames:
+                    await self.send({"type": "websocket.send", "text": self.build_report()})
+        finally:
+            self.connection.trace = None
 
     def trace(self, direction: str, opcode: int, fin: bool, compressed: bool, length: int) -> None:
         """Note a frame, unless it is a report: noting that would cause the next one, for ever.
@@ -224,19 +232,22 @@ class Member:
         if opcode >= 8 or asyncio.current_task() is not self.reporter:  # its pings are news
             self.frames_seen += 1
             self.frames.append((time.time(), direction, opcode, fin, compressed, length))
+        elif compressed:
+            self.reported = [self.reported[0] + self.report_size, self.reported[1] + length]
 
     def build_report(self) -> str:
-        frames = list(self.frames)
-        self.frames.clear()
-        wire = self.connection
-        return pack(
+        wire, (before, after) = self.connection, self.reported
+        report = pack(
             "report",
-            frames=frames,
+            frames=list(self.frames),
             frames_seen=self.frames_seen,
             latency=wire.latency,
-            sent=(wire.bytes_before_compression, wire.bytes_after_compression),
+            sent=(wire.bytes_before_compression - before, wire.bytes_after_compression - after),
             received=(wire.bytes_inflated, wire.bytes_deflated),
         )
+        self.frames.clear()
+        self.report_size = len(report)
+        return report
 
 
 class Refused(Exception):
@@ -257,20 +268,12 @@ def parse(text: str) -> Event:
 
 def take_text(message: Event, key: str, least: int, most: int) -> str:
     value = message.get(key)
-    if not isinstance(value, str) or not value.strip().isprintable():
-        raise Refused(f"{key}: a line of text")
-    data = value.strip().encode()
+    if not isinstance(value, str):
+        raise Refused(f"{key}: text, please")
+    data = value.strip().encode("utf-8", "replace")  # JSON can spell half a surrogate pair, UTF-8 cannot
     if not least <= len(data) <= most:
         raise Refused(f"{key}: {least} to {most} bytes of UTF-8, not {len(data)}")
     return data.decode()
-
-
-def take_code(message: Event) -> int:
-    code = message.get("code")
-    # RFC 6455 7.4: the codes that may stand in a CLOSE frame.
-    if type(code) is int and (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
-        return code
-    raise Refused("code: 1000 to 1003, 1007 to 1014 or 3000 to 4999")
 
 
 def pack(kind: str, **fields: Any) -> str:

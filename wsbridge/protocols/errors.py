@@ -9,6 +9,7 @@
     +-- EventError            what the application's event did wrong (ValueError)
     +-- StateError            the right call at the wrong time (RuntimeError)
     +-- ConfigError           a configuration value outside its rule (ValueError)
+    +-- LifespanFailed        the application could not start or stop
     +-- ClientDisconnected    the peer is gone (OSError)
 """
 
@@ -49,6 +50,7 @@ __all__ = [
     "EventError",
     "StateError",
     "ConfigError",
+    "LifespanFailed",
     "ClientDisconnected",
 ]
 
@@ -277,6 +279,10 @@ class StateError(WSBridgeError, RuntimeError):
 
 class ConfigError(WSBridgeError, ValueError):
     """A configuration value that breaks its rule; the text names the value and the rule."""
+
+
+class LifespanFailed(WSBridgeError):
+    """The application said that it could not start or stop, or raised where lifespan is ``on``."""
 
 
 class ClientDisconnected(WSBridgeError, OSError):

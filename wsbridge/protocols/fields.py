@@ -10,12 +10,15 @@ from __future__ import annotations
 import re
 from typing import Iterable, List, Optional, Tuple
 
-from .errors import BadRequest
+from .errors import BadRequest, EventError
 
 __all__ = [
+    "DEFAULT_PORTS",
+    "FIELD_VALUE",
     "TCHAR",
     "Authority",
     "ExtensionOffer",
+    "check_header",
     "get_header_values",
     "has_token",
     "is_token",
@@ -34,10 +37,17 @@ MAX_SUBPROTOCOLS = 64
 MAX_EXTENSION_OFFERS = 16
 MAX_EXTENSION_PARAMETERS = 16
 
+DEFAULT_PORTS = {b"http": 80, b"ws": 80, b"https": 443, b"wss": 443}
+
 # RFC 9110 5.6.2: tchar, as the inside of a character class.
 TCHAR = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
 
+# RFC 9110 5.5: field-content and the blanks within, as the inside of a character class.
+FIELD_VALUE = rb"\t\x20-\x7e\x80-\xff"
+
 _TOKEN = re.compile(rb"[" + TCHAR + rb"]+")
+
+_FIELD_VALUE = re.compile(rb"[" + FIELD_VALUE + rb"]*")
 
 # RFC 9110 7.2: Host = uri-host [ ":" port ]. An empty host is allowed by the
 # grammar but names no http or ws resource (RFC 9110 4.2.1), so one byte at least.
@@ -58,6 +68,20 @@ _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 def is_token(value: bytes) -> bool:
     """True if ``value`` is a token (RFC 9110 5.6.2)."""
     return _TOKEN.fullmatch(value) is not None
+
+
+def check_header(name: bytes, value: bytes) -> None:
+    """Raise `EventError` unless this is a header line that can be sent (RFC 9110 5.1, 5.5).
+
+    Both are bytes; the name is a token; the value has no control byte but
+    HTAB, so that it can neither end its line nor begin another.
+    """
+    if not isinstance(name, bytes) or not isinstance(value, bytes):
+        raise EventError("header names and values must be bytes")
+    if not is_token(name):
+        raise EventError(f"header name {name[:40]!r} is not a token")
+    if _FIELD_VALUE.fullmatch(value) is None:
+        raise EventError(f"control byte in the value of header {name[:40]!r}")
 
 
 def get_header_values(headers: Headers, name: bytes) -> List[bytes]:
@@ -82,7 +106,7 @@ def parse_list(values: Iterable[bytes], limit: int, what: str = "list header") -
     Raises `BadRequest` for more than ``limit`` elements and for an element
     that is not a token; ``what`` names the list in the error's text.
     """
-    elements = []
+    elements: List[bytes] = []
     for value in values:
         for element in value.split(b","):
             element = element.strip(b" \t")

@@ -19,6 +19,8 @@ from .errors import (
 )
 from .events import RequestReceived, WebSocketConnected
 from .fields import (
+    DEFAULT_PORTS,
+    check_header,
     get_header_values,
     has_token,
     is_token,
@@ -27,7 +29,7 @@ from .fields import (
     parse_list,
     parse_subprotocols,
 )
-from .http11 import ResponseReceived, check_header
+from .http11 import ResponseReceived
 
 __all__ = [
     "build_101_response",
@@ -53,7 +55,6 @@ _WS_KEY = re.compile(rb"[+/0-9A-Za-z]{22}==")
 
 # RFC 6454 6.2: the serialization of an origin.
 _ORIGIN = re.compile(rb"([A-Za-z][0-9A-Za-z+\-.]*)://(.+)")
-_DEFAULT_PORTS = {b"http": 80, b"ws": 80, b"https": 443, b"wss": 443}
 
 _TARGET = re.compile(rb"/[\x21\x22\x24-\x7e]*")
 
@@ -128,10 +129,13 @@ def _check_origin(origins: List[bytes], host: bytes, allowed_origins: Sequence[s
     if len(origins) > 1:
         raise Forbidden("more than one Origin header")
     origin = origins[0].lower()
-    if origin.decode("latin-1") in [allowed.lower() for allowed in allowed_origins if allowed != "same-origin"]:
-        return
-    if "same-origin" not in allowed_origins or not _is_same_origin(origin, host):
-        raise Forbidden("Origin is not allowed")
+    for allowed in allowed_origins:
+        if allowed == "same-origin":
+            if _is_same_origin(origin, host):
+                return
+        elif allowed.lower() == origin.decode("latin-1"):
+            return
+    raise Forbidden("Origin is not allowed")
 
 
 def _is_same_origin(origin: bytes, host: bytes) -> bool:
@@ -141,9 +145,9 @@ def _is_same_origin(origin: bytes, host: bytes) -> bool:
     server does not know its own.
     """
     match = _ORIGIN.fullmatch(origin)
-    if match is None or match[1] not in _DEFAULT_PORTS:
+    if match is None or match[1] not in DEFAULT_PORTS:
         return False
-    port = _DEFAULT_PORTS[match[1]]
+    port = DEFAULT_PORTS[match[1]]
     authority = parse_authority(match[2], port)
     return authority is not None and authority == parse_authority(host, port)
 

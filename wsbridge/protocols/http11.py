@@ -10,7 +10,7 @@ delimiter that ends a part decides the next one, anything else refuses the head:
     --------  ------------------------------  ---------  ---------------------------------
     METHOD    tchar                           SP         TARGET
                                               CR         EMPTY_LINE, once, if nothing read
-    EMPTY     -                               LF         METHOD
+    EMPTY_LINE -                             LF         METHOD
     TARGET    21-7e but "#"                   SP         VERSION
     VERSION   "HTP/." and digits              CR         LINE_END
     STATUS    SP, HTAB, 21-7e, 80-ff          CR         LINE_END  (a response's first part)
@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Pattern, Tuple, Type
+from typing import Any, Callable, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Type
 
 from .errors import (
     BadRequest,
@@ -43,7 +43,7 @@ from .errors import (
     WSBridgeError,
 )
 from .events import RequestReceived
-from .fields import FIELD_VALUE, TCHAR, check_header, parse_authority
+from .fields import DEFAULT_PORTS, FIELD_VALUE, TCHAR, check_header, parse_authority
 
 __all__ = [
     "RequestParser",
@@ -57,45 +57,46 @@ __all__ = [
 
 HeaderList = Iterable[Tuple[bytes, bytes]]
 
-_LF, _CR, _SP, _COLON = b"\n\r :"
+_LF, _CR = b"\n\r"
 
 
 class _Part:
-    """A part of the head: ``stops`` is every byte that cannot belong to it."""
+    """A part of a head: the bytes that cannot belong to it, and those of them that may end it."""
 
-    __slots__ = ("name", "find_stop", "in_first_line")
+    __slots__ = ("name", "find_stop", "ends", "in_first_line")
 
-    def __init__(self, name: str, stops: bytes, in_first_line: bool = False) -> None:
+    def __init__(self, name: str, stops: bytes, ends: bytes, in_first_line: bool = False) -> None:
         self.name = name
         self.find_stop = re.compile(stops, re.DOTALL).search
+        self.ends = ends
         self.in_first_line = in_first_line
 
 
-_METHOD = _Part("the method", rb"[^" + TCHAR + rb"]", True)
-_TARGET = _Part("the target", rb"[^\x21\x22\x24-\x7e]", True)
-_VERSION = _Part("the HTTP version", rb"[^HTP/.0-9]", True)
-_STATUS = _Part("the status line", rb"[^" + FIELD_VALUE + rb"]", True)
-_NAME = _Part("a header name", rb"[^" + TCHAR + rb"]")
-_VALUE = _Part("a header value", rb"[^" + FIELD_VALUE + rb"]")
-_EMPTY_LINE = _Part("the empty line before the request", rb".")
-_LINE_END = _Part("a line end", rb".")
-_HEAD_END = _Part("the end of the head", rb".")
-_DONE = _Part("done", rb".")
+_METHOD = _Part("the method", rb"[^" + TCHAR + rb"]", b" \r", True)
+_EMPTY_LINE = _Part("the empty line before the request", rb".", b"\n")
+_TARGET = _Part("the target", rb"[^\x21\x22\x24-\x7e]", b" ", True)
+_VERSION = _Part("the HTTP version", rb"[^HTP/.0-9]", b"\r", True)
+_STATUS = _Part("the status line", rb"[^" + FIELD_VALUE + rb"]", b"\r", True)
+_LINE_END = _Part("a line end", rb".", b"\n")
+_NAME = _Part("a header name", rb"[^" + TCHAR + rb"]", b":\r")
+_VALUE = _Part("a header value", rb"[^" + FIELD_VALUE + rb"]", b"\r")
+_HEAD_END = _Part("the end of the head", rb".", b"\n")
+_DONE = _Part("done", rb".", b"")
 
 _End = Callable[[Any, bytes, int], _Part]
 
 _HTTP_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _STATUS_LINE = re.compile(rb"HTTP/(1\.[01]) ([1-5][0-9]{2})(?: ([" + FIELD_VALUE + rb"]*))?")
 _ABSOLUTE_FORM = re.compile(rb"(https?|wss?)://([^/?]*).*", re.IGNORECASE)
-_DEFAULT_PORTS = {b"http": 80, b"ws": 80, b"https": 443, b"wss": 443}
 
 # The whole head of an ordinary request. It accepts nothing that the parts above refuse.
 _ORDINARY_HEAD = re.compile(
-    rb"(GET|HEAD) (/[\x21\x22\x24-\x7e]*) (HTTP/1\.1)\r\n"
-    rb"((?:[" + TCHAR + rb"]+:[" + FIELD_VALUE + rb"]*\r\n)+)\r\n"
+    rb"(GET|HEAD) (/[\x21\x22\x24-\x7e]*) (HTTP/1\.1)"
+    rb"((?:\r\n[" + TCHAR + rb"]+:[" + FIELD_VALUE + rb"]*)+)\r\n\r\n"
 )
 _BODY_HEADERS = frozenset((b"content-length", b"transfer-encoding", b"expect"))
 
+_FRAMING_HEADERS = frozenset((b"connection", b"content-length", b"transfer-encoding"))
 _CONTROL_TO_SPACE = bytes(byte if 0x20 <= byte <= 0x7E else 0x20 for byte in range(256))
 _MAX_REFUSAL_TEXT = 200
 _REASONS = {int(status): status.phrase.encode("ascii") for status in HTTPStatus}
@@ -161,6 +162,8 @@ class _HeadParser:
             byte = data[end]
             if end == position + room:
                 self._check_limit(byte)
+            if byte not in part.ends:
+                raise self._fail(byte)
             value = data[position:end]
             if self._pieces:
                 value = bytes(self._pieces) + value
@@ -186,19 +189,18 @@ class _HeadParser:
             return self._malformed("line feed without carriage return")  # RFC 9112 2.2
         if self._part in (_LINE_END, _EMPTY_LINE, _HEAD_END):
             return self._malformed("carriage return without line feed")  # RFC 9112 2.2
+        if self._part is _NAME and byte in b" \t":  # RFC 9112 5.1 and 5.2
+            return self._malformed("folded header line, or a blank before its colon")
         return self._malformed(f"byte 0x{byte:02x} in {self._part.name}")
 
     def _end_line(self, value: bytes, byte: int) -> _Part:
-        if byte != _LF:
-            raise self._fail(byte)
         return _NAME
 
     def _end_name(self, value: bytes, byte: int) -> _Part:
         if byte == _CR and not value:
             return _HEAD_END
-        if byte != _COLON:
-            # RFC 9112 5.1 and 5.2: no blank before the colon, no folded line.
-            raise self._fail(byte)
+        if byte == _CR:
+            raise self._malformed("header line without a colon")
         if not value:
             raise self._malformed("empty header name")
         if len(self._headers) == self._max_headers:
@@ -207,8 +209,6 @@ class _HeadParser:
         return _VALUE
 
     def _end_value(self, value: bytes, byte: int) -> _Part:
-        if byte != _CR:
-            raise self._fail(byte)
         value = value.strip(b" \t")
         self._check_field(self._name, value)
         self._headers.append((self._name, value))
@@ -218,8 +218,6 @@ class _HeadParser:
         """Refuse a header line that decides the matter; called before it is added."""
 
     def _end_head(self, value: bytes, byte: int) -> _Part:
-        if byte != _LF:
-            raise self._fail(byte)
         return _DONE
 
 
@@ -282,7 +280,7 @@ class RequestParser(_HeadParser):
         if head is None or head.end(3) > self._max_line:
             return None
         method, target, _, lines = head.groups()
-        fields = [line.partition(b":") for line in lines.split(b"\r\n")]
+        fields = [line.partition(b":") for line in lines.split(b"\r\n")[1:]]
         headers = tuple([(name.lower(), value.strip(b" \t")) for name, _, value in fields])
         names = [name for name, _ in headers]
         if len(names) > self._max_headers or names.count(b"host") != 1 or not _BODY_HEADERS.isdisjoint(names):
@@ -296,23 +294,19 @@ class RequestParser(_HeadParser):
     def _end_method(self, value: bytes, byte: int) -> _Part:
         if byte == _CR and not value and not self._empty_line_seen:
             return _EMPTY_LINE
-        if byte != _SP or not value:
-            raise self._fail(byte)
+        if byte == _CR or not value:
+            raise BadRequest("malformed request line")
         if value not in (b"GET", b"HEAD"):
             raise MethodNotAllowed("only GET and HEAD are allowed")
         self._method = value
         return _TARGET
 
     def _end_empty_line(self, value: bytes, byte: int) -> _Part:
-        if byte != _LF:
-            raise self._fail(byte)
         self._empty_line_seen = True
         self._consumed = 0
         return _METHOD
 
     def _end_target(self, value: bytes, byte: int) -> _Part:
-        if byte != _SP:
-            raise self._fail(byte)
         if not value.startswith(b"/"):
             # RFC 9112 3.2.2; authority-form and asterisk-form belong to other methods.
             absolute = _ABSOLUTE_FORM.fullmatch(value)
@@ -323,8 +317,6 @@ class RequestParser(_HeadParser):
         return _VERSION
 
     def _end_version(self, value: bytes, byte: int) -> _Part:
-        if byte != _CR:
-            raise self._fail(byte)
         if _HTTP_VERSION.fullmatch(value) is None:
             raise BadRequest("malformed HTTP version")
         if value != b"HTTP/1.1":
@@ -352,7 +344,7 @@ class RequestParser(_HeadParser):
             # RFC 9112 3.2.2: the authority must be Host's. Where they differ, whoever routed the
             # request by one of them and whoever reads the other would disagree, so it is refused.
             scheme, authority = self._scheme_and_authority
-            port = _DEFAULT_PORTS[scheme]
+            port = DEFAULT_PORTS[scheme]
             if parse_authority(authority, port) != parse_authority(value, port):
                 raise BadRequest("the target's authority is not the Host header's")
         self._host = value
@@ -390,8 +382,6 @@ class ResponseParser(_HeadParser):
         return ResponseReceived(self._status, tuple(self._headers), self._reason, self._http_version)
 
     def _end_status(self, value: bytes, byte: int) -> _Part:
-        if byte != _CR:
-            raise self._fail(byte)
         line = _STATUS_LINE.fullmatch(value)
         if line is None:
             raise HandshakeFailed("malformed status line")
@@ -431,10 +421,13 @@ def build_response(status: int, headers: HeaderList = (), body: bytes = b"") -> 
 
     Content-Length and Connection are added, and ``Content-Type: text/plain;
     charset=utf-8`` where ``headers`` name none. Raises `EventError` as
-    `build_response_head` does.
+    `build_response_head` does, for a header that is added here, and for the
+    statuses without content (204, 304).
     """
     fields = list(headers)
     names = {name.lower() for name, _ in fields}
+    if status in (204, 304) or not names.isdisjoint(_FRAMING_HEADERS):
+        raise EventError("a whole response has content, and sets its own Content-Length and Connection")
     if b"content-type" not in names:
         fields.append((b"Content-Type", b"text/plain; charset=utf-8"))
     fields.append((b"Content-Length", b"%d" % len(body)))

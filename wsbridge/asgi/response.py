@@ -1,0 +1,105 @@
+"""HTTP responses from an application: ``start`` and ``body`` events become bytes.
+
+Used for a denied WebSocket and for a page alike. The head leaves with the
+first part of the body, so that a response in one part gets a Content-Length;
+one in several parts, without a Content-Length of its own, is chunked (RFC
+9112 7.1), so that the peer can tell a whole response from a truncated one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, List, Optional, Tuple
+
+from ..protocols.errors import EventError
+from ..protocols.http11 import build_response_head, check_header
+from .types import ASGIEvent
+
+__all__ = ["ResponseBuilder", "check_header_pairs"]
+
+# RFC 9110 7.6.1: these speak of the connection, which is the server's.
+HOP_BY_HOP = (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
+
+
+def check_header_pairs(headers: Any) -> List[Tuple[bytes, bytes]]:
+    """The ``headers`` of an ASGI event; raises `EventError` unless all are pairs of bytes."""
+    try:
+        pairs = [(name, value) for name, value in headers]
+    except (TypeError, ValueError):
+        raise EventError(f"headers must be pairs of name and value, not {headers!r:.80}") from None
+    for name, value in pairs:
+        if not isinstance(name, bytes) or not isinstance(value, bytes):
+            raise EventError(f"header names and values must be bytes, not {name!r:.40}: {value!r:.40}")
+    return pairs
+
+
+class ResponseBuilder:
+    """One response; ``is_head``: the request was a HEAD, which is answered without a body."""
+
+    __slots__ = ("_chunked", "_declared", "_headers", "_is_head", "_sent", "_status", "is_complete", "is_on_wire")
+
+    def __init__(self, is_head: bool = False) -> None:
+        self._is_head = is_head
+        self._status = 0
+        self._headers: List[Tuple[bytes, bytes]] = []
+        self._declared: Optional[int] = None
+        self._chunked = False
+        self._sent = 0
+        #: Whether the head was built: the response can no longer be replaced by another.
+        self.is_on_wire = False
+        #: Whether the last part of the body was built.
+        self.is_complete = False
+
+    def start(self, event: ASGIEvent) -> None:
+        """Take a ``start`` event; raises `EventError` for a status or a header that breaks a rule."""
+        status = event.get("status")
+        if type(status) is not int or not 200 <= status <= 599:
+            raise EventError(f"response status {status!r}: it must be a whole number from 200 to 599")
+        headers = []
+        declared = None
+        for name, value in check_header_pairs(event.get("headers", ())):
+            check_header(name, value)
+            if name.lower() == b"content-length":
+                if declared is not None or not value.isdigit():
+                    raise EventError(f"content-length {value!r}: it must be one line of digits")
+                declared = int(value)
+            if name.lower() not in HOP_BY_HOP:
+                headers.append((name, value))
+        self._status, self._headers, self._declared = status, headers, declared
+
+    def body(self, event: ASGIEvent) -> bytes:
+        """The bytes for a ``body`` event; raises `EventError` where it contradicts the Content-Length."""
+        part = event.get("body", b"")
+        if not isinstance(part, (bytes, bytearray, memoryview)):
+            raise EventError(f"body must be bytes, not {type(part).__name__}")
+        part = bytes(part)
+        more = bool(event.get("more_body", False))
+        # RFC 9110 6.4.1: these have no content, whatever their Content-Length says.
+        without_content = self._is_head or self._status in (204, 304)
+        sent = self._sent + len(part)
+        if self._declared is not None and not without_content:
+            if sent > self._declared or (sent < self._declared and not more):
+                raise EventError(f"body of {sent} bytes, content-length {self._declared}")
+        head = b""
+        if not self.is_on_wire:
+            head = self._build_head(len(part), more)
+        self._sent = sent
+        self.is_on_wire = True
+        self.is_complete = not more
+        if without_content:
+            return head
+        return head + self._build_chunk(part, more) if self._chunked else head + part
+
+    def _build_head(self, size: int, more: bool) -> bytes:
+        headers = [*self._headers, (b"Connection", b"close")]
+        # RFC 9110 8.6: a 204 has no Content-Length; RFC 9112 6.1: nor a Transfer-Encoding.
+        if self._declared is None and self._status not in (204, 304):
+            if more:
+                self._chunked = True
+                headers.append((b"Transfer-Encoding", b"chunked"))
+            else:
+                headers.append((b"Content-Length", b"%d" % size))
+        return build_response_head(self._status, headers)
+
+    def _build_chunk(self, part: bytes, more: bool) -> bytes:
+        chunk = b"%x\r\n%b\r\n" % (len(part), part) if part else b""
+        return chunk if more else chunk + b"0\r\n\r\n"

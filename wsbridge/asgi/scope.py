@@ -1,0 +1,129 @@
+"""ASGI scopes from a request's head: ``websocket`` (spec_version 2.5) and ``http``."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Tuple
+from urllib.parse import unquote
+
+from ..config import ServerConfig
+from ..protocols.events import RequestReceived
+from ..protocols.fields import parse_subprotocols
+from ..protocols.forwarded import read_forwarded
+from .types import Scope
+
+__all__ = ["build_http_scope", "build_ws_scope"]
+
+Address = Optional[Tuple[str, int]]
+
+
+def build_ws_scope(
+    request: RequestReceived,
+    config: ServerConfig,
+    client: Address,
+    server: Address,
+    *,
+    scheme: str = "ws",
+    state: Optional[Dict[str, Any]] = None,
+    connection: Optional[object] = None,
+) -> Scope:
+    """The ``websocket`` scope of a checked upgrade request.
+
+    ``client`` and ``server`` are host and port; a ``client`` of None is a peer
+    on a unix socket. ``scheme`` is ``ws`` or ``wss``. ``state`` is the
+    lifespan's, given to the application as a shallow copy; None where the
+    application has no lifespan. ``connection`` is what the application finds
+    as ``scope["extensions"]["wsbridge"]["connection"]``.
+
+    Headers of trusted proxies are applied (`ServerConfig.forwarded_allow_ips`).
+    Raises `BadRequest` for a malformed Sec-WebSocket-Protocol.
+    """
+    scope = _build_scope("websocket", request, config, client, server, scheme, state)
+    scope["subprotocols"] = parse_subprotocols(scope["headers"])
+    scope["extensions"] = {"websocket.http.response": {}}
+    if connection is not None:
+        scope["extensions"]["wsbridge"] = {"connection": connection}
+    return scope
+
+
+def build_http_scope(
+    request: RequestReceived,
+    config: ServerConfig,
+    client: Address,
+    server: Address,
+    *,
+    scheme: str = "http",
+    state: Optional[Dict[str, Any]] = None,
+) -> Scope:
+    """The ``http`` scope of a request without a body; ``scheme`` is ``http`` or ``https``."""
+    scope = _build_scope("http", request, config, client, server, scheme, state)
+    scope["method"] = request.method.decode("ascii")
+    scope["extensions"] = {}
+    return scope
+
+
+def _build_scope(
+    kind: str,
+    request: RequestReceived,
+    config: ServerConfig,
+    client: Address,
+    server: Address,
+    scheme: str,
+    state: Optional[Dict[str, Any]],
+) -> Scope:
+    headers = [(name.lower(), value) for name, value in request.headers]
+    if config.trusted_peers:
+        peer = None if client is None else client[0]
+        forwarded = read_forwarded(headers, peer, config.trusted_peers, config.forwarded_headers)
+        if forwarded is not None:
+            client = forwarded.client or client
+            if forwarded.secure is not None:
+                scheme = _SCHEMES[kind][forwarded.secure]
+            headers, server = _apply_host(headers, server, scheme, forwarded.host, forwarded.port)
+    raw_path, query_string = _split_target(request.target)
+    if config.root_path:
+        raw_path = config.root_path.encode() + raw_path
+    scope: Scope = {
+        "type": kind,
+        "asgi": {"version": "3.0", "spec_version": "2.5"},
+        "http_version": request.http_version,
+        "scheme": scheme,
+        "path": unquote(raw_path.decode("latin-1")) if b"%" in raw_path else raw_path.decode("utf-8", "replace"),
+        "raw_path": raw_path,
+        "query_string": query_string,
+        "root_path": config.root_path,
+        "headers": headers,
+        "client": client,
+        "server": server,
+    }
+    if state is not None:
+        scope["state"] = state.copy()
+    return scope
+
+
+_SCHEMES = {"websocket": ("ws", "wss"), "http": ("http", "https")}
+
+
+def _split_target(target: bytes) -> Tuple[bytes, bytes]:
+    """Path and query of a request target (RFC 9112 3.2); the authority of an absolute one is left out."""
+    if not target.startswith(b"/"):
+        _, _, rest = target.partition(b"://")
+        authority_end = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
+        target = rest[authority_end:]
+    path, _, query = target.partition(b"?")
+    return path or b"/", query
+
+
+def _apply_host(
+    headers: List[Tuple[bytes, bytes]], server: Address, scheme: str, host: Optional[bytes], port: Optional[int]
+) -> Tuple[List[Tuple[bytes, bytes]], Address]:
+    """What the client saw as Host and port, in the place of the proxy's."""
+    default_port = 443 if scheme in ("wss", "https") else 80
+    if host is None:
+        return headers, server if server is None or port is None else (server[0], port)
+    name, colon, digits = host.rpartition(b":")
+    if not colon or not digits.isdigit():
+        name, digits = host, b""
+        if port is not None and port != default_port:
+            host += b":%d" % port
+    headers = [(key, host if key == b"host" else value) for key, value in headers]
+    return headers, (name.decode("latin-1"), port or int(digits or default_port))

@@ -1,0 +1,236 @@
+"""The bridge: `build_ws_scope`, `create_ws_receive`, `create_ws_send`.
+
+Works with a plain `asyncio.Queue`, `asyncio.StreamWriter` and
+`asyncio.Event`, and with anything that has the same ``get``, ``write`` and
+``drain``, ``set`` and ``is_set``.
+
+What an application may send, by the state of its connection::
+
+    state        event                           next       written
+    CONNECTING   websocket.accept                OPEN       101
+    CONNECTING   websocket.close                 CLOSED     403
+    CONNECTING   websocket.http.response.start   DENYING    -
+    DENYING      websocket.http.response.body    DENYING    response, part by part
+    DENYING      the last body                   CLOSED     the rest of it
+    OPEN         websocket.send                  OPEN       message
+    OPEN         websocket.close                 CLOSED     CLOSE
+    CLOSED       websocket.send, .accept, ...    CLOSED     - (raises ClientDisconnected)
+    CLOSED       websocket.close                 CLOSED     -
+
+An event that breaks a rule raises `EventError`, one that is not in the
+table's row `StateError`, both before a byte is written. A peer that is gone
+moves every state to CLOSED.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence
+
+from ..protocols.errors import ClientDisconnected, EventError, Forbidden, StateError
+from ..protocols.handshake import build_101_response
+from ..protocols.http11 import build_refusal
+from ..protocols.ws import WSProtocol
+from .response import ResponseBuilder, check_header_pairs
+from .scope import build_ws_scope
+from .types import ASGIEvent, Receive, Send
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["build_ws_scope", "create_ws_receive", "create_ws_send"]
+
+
+def create_ws_receive(events: "asyncio.Queue[ASGIEvent]") -> Receive:
+    """The application's ``receive``: the events of the queue, in order.
+
+    Behind ``websocket.disconnect`` there is nothing to come: another call
+    raises `ClientDisconnected` instead of waiting for ever.
+    """
+    get = events.get
+    is_over = False
+
+    async def receive() -> ASGIEvent:
+        nonlocal is_over
+        if is_over:
+            raise ClientDisconnected("receive() after websocket.disconnect: nothing can come any more")
+        event = await get()
+        if event["type"] == "websocket.disconnect":
+            is_over = True
+        return event
+
+    return receive
+
+
+def create_ws_send(
+    writer: "asyncio.StreamWriter",
+    ws_protocol: WSProtocol,
+    ws_key: bytes,
+    *,
+    accept_event: "asyncio.Event",
+    close_event: "asyncio.Event",
+    offered_subprotocols: Optional[Sequence[str]] = None,
+) -> Send:
+    """The application's ``send``.
+
+    ``ws_key`` is the request's Sec-WebSocket-Key. ``accept_event`` is set when
+    ``websocket.accept`` has been written, ``close_event`` when the application
+    has closed or refused. ``offered_subprotocols`` are those of the scope: the
+    application may accept no other; None leaves that unchecked.
+
+    The callable raises `EventError` for an event that breaks a rule and
+    `StateError` for one at the wrong time, both before a byte is written, and
+    `ClientDisconnected` where the peer is gone.
+    """
+    return _WebSocketSend(writer, ws_protocol, ws_key, accept_event, close_event, offered_subprotocols)
+
+
+class _WebSocketSend:
+    __slots__ = (
+        "_accept_event",
+        "_actions",
+        "_close_event",
+        "_offered",
+        "_protocol",
+        "_response",
+        "_writer",
+        "_ws_key",
+    )
+
+    def __init__(
+        self,
+        writer: "asyncio.StreamWriter",
+        protocol: WSProtocol,
+        ws_key: bytes,
+        accept_event: "asyncio.Event",
+        close_event: "asyncio.Event",
+        offered: Optional[Sequence[str]],
+    ) -> None:
+        self._writer = writer
+        self._protocol = protocol
+        self._ws_key = ws_key
+        self._accept_event = accept_event
+        self._close_event = close_event
+        self._offered = offered
+        self._response: Optional[ResponseBuilder] = None
+        self._actions = _CONNECTING
+
+    async def __call__(self, event: ASGIEvent) -> None:
+        try:
+            action = self._actions.get(event["type"])
+        except (TypeError, KeyError):
+            raise EventError(f"an event must be a dict with a 'type', not {event!r:.80}") from None
+        if action is None:
+            raise _unexpected(event["type"], self._actions)
+        # All of an event happens between two awaits: a cancelled send has either written a whole
+        # frame, or nothing and left the compressor alone.
+        action(self, event)
+        try:
+            await self._writer.drain()
+        except OSError as error:
+            self._actions = _CLOSED
+            raise ClientDisconnected("the connection was lost") from error
+
+    def _accept(self, event: ASGIEvent) -> None:
+        protocol = self._protocol
+        self._check_connected()
+        subprotocol = event.get("subprotocol")
+        if subprotocol is None:
+            subprotocol = protocol.subprotocol
+        elif not isinstance(subprotocol, str):
+            raise EventError(f"subprotocol must be str or None, not {type(subprotocol).__name__}")
+        elif self._offered is not None and subprotocol not in self._offered:
+            raise EventError(f"subprotocol {subprotocol!r} was not offered; the client has {list(self._offered)}")
+        response = build_101_response(
+            self._ws_key,
+            subprotocol=subprotocol,
+            extensions=protocol.extensions_response,
+            headers=check_header_pairs(event.get("headers") or ()),
+        )
+        protocol.subprotocol = subprotocol
+        self._actions = _OPEN
+        self._writer.write(response)
+        self._accept_event.set()
+
+    def _refuse(self, event: ASGIEvent) -> None:
+        self._actions = _CLOSED
+        if not self._protocol.is_closed:
+            self._writer.write(build_refusal(Forbidden("the application did not accept the connection")))
+        self._close_event.set()
+
+    def _start_response(self, event: ASGIEvent) -> None:
+        self._check_connected()
+        response = ResponseBuilder()
+        response.start(event)
+        self._response = response
+        self._actions = _DENYING
+
+    def _send_body(self, event: ASGIEvent) -> None:
+        self._check_connected()
+        response = self._response
+        if response is not None:
+            self._writer.write(response.body(event))
+            if response.is_complete:
+                self._actions = _CLOSED
+                self._close_event.set()
+
+    def _send_message(self, event: ASGIEvent) -> None:
+        text = event.get("text")
+        data = event.get("bytes")
+        if data is None and isinstance(text, str):
+            message: Any = text
+        elif text is None and isinstance(data, (bytes, bytearray, memoryview)):
+            message = data
+        else:
+            raise EventError("websocket.send needs exactly one of 'text' (str) and 'bytes' (bytes)")
+        if not self._protocol.can_send:
+            self._actions = _CLOSED
+            raise ClientDisconnected("websocket.send after the connection was closed")
+        self._writer.write(self._protocol.send_message(message))
+
+    def _close(self, event: ASGIEvent) -> None:
+        close = self._protocol.close(_default(event, "code", 1000), _default(event, "reason", ""))
+        self._actions = _CLOSED
+        if close:
+            self._writer.write(close)
+        self._close_event.set()
+
+    def _fail_closed(self, event: ASGIEvent) -> None:
+        raise ClientDisconnected(f"{event['type']} after the connection was closed")
+
+    def _close_again(self, event: ASGIEvent) -> None:
+        """A second ``websocket.close`` does nothing."""
+
+    def _check_connected(self) -> None:
+        if self._protocol.is_closed:
+            self._actions = _CLOSED
+            raise ClientDisconnected("the client went away during the opening handshake")
+
+
+_Actions = Dict[str, Callable[[_WebSocketSend, ASGIEvent], None]]
+
+_CONNECTING: _Actions = {
+    "websocket.accept": _WebSocketSend._accept,
+    "websocket.close": _WebSocketSend._refuse,
+    "websocket.http.response.start": _WebSocketSend._start_response,
+}
+_DENYING: _Actions = {"websocket.http.response.body": _WebSocketSend._send_body}
+_OPEN: _Actions = {"websocket.send": _WebSocketSend._send_message, "websocket.close": _WebSocketSend._close}
+_CLOSED: _Actions = {
+    "websocket.accept": _WebSocketSend._fail_closed,
+    "websocket.http.response.start": _WebSocketSend._fail_closed,
+    "websocket.http.response.body": _WebSocketSend._fail_closed,
+    "websocket.send": _WebSocketSend._fail_closed,
+    "websocket.close": _WebSocketSend._close_again,
+}
+
+
+def _default(event: ASGIEvent, key: str, default: Any) -> Any:
+    # The specification allows None for an absent value.
+    value = event.get(key)
+    return default if value is None else value
+
+
+def _unexpected(kind: object, actions: _Actions) -> Exception:
+    if kind in _CLOSED:
+        return StateError(f"{kind} is not possible here; what is: {', '.join(actions)}")
+    return EventError(f"unknown event type {kind!r:.80}; known: {', '.join(_CLOSED)}")

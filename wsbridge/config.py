@@ -1,0 +1,199 @@
+"""`ServerConfig`: every limit, deadline and switch in one frozen, validated object.
+
+Each field is declared once, with its default, its rule and its reason; the
+command line's flags are made from the same declarations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+
+from .protocols.deflate import DeflateSettings
+from .protocols.errors import ConfigError
+from .protocols.forwarded import TrustedPeers
+
+__all__ = ["ServerConfig"]
+
+
+class Rule(NamedTuple):
+    """What a field's value must be, in words, and the test of it."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+def _whole_number(low: int, high: Optional[int] = None) -> Rule:
+    def holds(value: Any) -> bool:
+        return type(value) is int and value >= low and (high is None or value <= high)
+
+    return Rule(f"a whole number from {low}" + ("" if high is None else f" to {high}"), holds)
+
+
+def _is_seconds(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < 10**9
+
+
+def _is_text_tuple(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+
+
+def _optional(rule: Rule) -> Rule:
+    return Rule(f"{rule.words}, or None", lambda value: value is None or rule.holds(value))
+
+
+def _one_of(*choices: str) -> Rule:
+    return Rule("one of " + ", ".join(choices), lambda value: value in choices)
+
+
+_SECONDS = Rule("a number of seconds above 0", _is_seconds)
+_SWITCH = Rule("True or False", lambda value: type(value) is bool)
+_TEXT = Rule("a text", lambda value: isinstance(value, str))
+_TEXTS = Rule("a tuple of texts", _is_text_tuple)
+
+
+def _option(default: Any, rule: Rule, help: str) -> Any:
+    return field(default=default, metadata={"rule": rule, "help": help})
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """The server's configuration; raises `ConfigError` for a value that breaks its field's rule.
+
+    Sizes are bytes, times seconds. Where uvicorn has the flag, the name is the
+    same. ``python3 -m wsbridge --help`` prints every field with its reason.
+    """
+
+    # Listening.
+    host: str = _option("127.0.0.1", _TEXT, "address to listen on; the default is reached from this host only")
+    port: int = _option(8000, _whole_number(0, 65535), "port to listen on; 0 takes any free one")
+    uds: Optional[str] = _option(None, _optional(_TEXT), "path of a unix socket to listen on instead")
+    backlog: int = _option(2048, _whole_number(1), "connections the kernel may hold before they are accepted")
+    ssl_certfile: Optional[str] = _option(None, _optional(_TEXT), "PEM certificate chain: serve wss and https")
+    ssl_keyfile: Optional[str] = _option(None, _optional(_TEXT), "PEM key, where the certificate's file has none")
+    ssl_keyfile_password: Optional[str] = _option(None, _optional(_TEXT), "password of the key")
+
+    # The application.
+    lifespan: str = _option(
+        "auto", _one_of("auto", "on", "off"), "run lifespan events; auto: unless the application raises on them"
+    )
+    root_path: str = _option("", _TEXT, "prefix under which a proxy mounts the application")
+    forwarded_allow_ips: str = _option(
+        "",
+        _TEXT,
+        "peers whose Forwarded and X-Forwarded-* headers are believed: addresses and networks separated by "
+        "commas, 'unix' for peers on a unix socket, '*' for all; none by default, for anybody can send them",
+    )
+    forwarded_headers: str = _option(
+        "auto",
+        _one_of("auto", "x-forwarded", "forwarded"),
+        "which of them a trusted proxy sets; auto: X-Forwarded-* where there are any, else Forwarded",
+    )
+    allowed_origins: Optional[Tuple[str, ...]] = _option(
+        None,
+        _optional(_TEXTS),
+        "origins that may open WebSockets, others get 403; 'same-origin' stands for the Host's own; default: all",
+    )
+
+    # WebSocket messages.
+    ws_max_size: int = _option(
+        16 * 1024 * 1024, _whole_number(1), "largest message, inflated; past it CLOSE 1009 and nothing is kept"
+    )
+    ws_max_fragments: int = _option(
+        1024,
+        _whole_number(1),
+        "fragments of a message besides one for every 32 bytes, so that empty ones end; past it CLOSE 1008",
+    )
+    ws_max_queue: int = _option(
+        32, _whole_number(1), "messages received and not yet taken by the application; past it reading pauses"
+    )
+    ws_max_queue_bytes: int = _option(
+        2 * 1024 * 1024, _whole_number(1), "the same in bytes; a single larger message still passes"
+    )
+    ws_write_limit: int = _option(
+        64 * 1024, _whole_number(1), "bytes waiting to be written above which the application's send waits"
+    )
+    ws_ping_interval: Optional[float] = _option(
+        20.0, _optional(_SECONDS), "time between pings, below the idle limit of common proxies; None: no pings"
+    )
+    ws_ping_timeout: Optional[float] = _option(
+        20.0, _optional(_SECONDS), "time after a ping without a byte from the peer until CLOSE 1011; None: no limit"
+    )
+
+    # Compression.
+    ws_per_message_deflate: bool = _option(True, _SWITCH, "agree to permessage-deflate where the client offers it")
+    ws_deflate_threshold: int = _option(
+        64, _whole_number(0), "messages of fewer bytes are sent uncompressed: they gain little and cost time"
+    )
+    ws_deflate_level: int = _option(6, _whole_number(0, 9), "zlib's level")
+    ws_deflate_mem_level: int = _option(5, _whole_number(1, 9), "zlib's memory level: 2^(level+9) bytes a connection")
+    ws_deflate_server_max_window_bits: int = _option(
+        12, _whole_number(9, 15), "our window: 2^(bits+2) bytes a connection that compresses; 12 and not 15 for memory"
+    )
+    ws_deflate_client_max_window_bits: int = _option(
+        12, _whole_number(9, 15), "the client's window, where it lets us choose: 2^bits bytes a connection"
+    )
+    ws_deflate_server_no_context_takeover: bool = _option(
+        False, _SWITCH, "compress every message on its own: no memory between messages, larger messages"
+    )
+    ws_deflate_client_no_context_takeover: bool = _option(False, _SWITCH, "ask the client to do so")
+
+    # Deadlines.
+    timeout_handshake: float = _option(
+        10.0, _SECONDS, "from the connection to the end of its request's head, TLS included; past it 408"
+    )
+    timeout_accept: float = _option(
+        10.0, _SECONDS, "until the application accepts or refuses; past it 503, and the application is cancelled"
+    )
+    timeout_write: float = _option(30.0, _SECONDS, "a peer that takes nothing of what waits for it is cut off after")
+    timeout_close: float = _option(10.0, _SECONDS, "closing handshake, draining included; past it the connection is cut")
+    close_grace: float = _option(
+        1.0, _SECONDS, "the application's time to answer what came before the peer's CLOSE, until ours is sent"
+    )
+    timeout_app: float = _option(
+        10.0, _SECONDS, "the application's time to return after the disconnect; past it it is cancelled"
+    )
+    timeout_graceful_shutdown: float = _option(
+        30.0, _SECONDS, "a stopping server's time for closing handshakes and applications; past it they are cut"
+    )
+
+    # Limits.
+    limit_concurrency: Optional[int] = _option(
+        None, _optional(_whole_number(1)), "connections at a time; past it 503 with Retry-After"
+    )
+    limit_request_line: int = _option(8 * 1024, _whole_number(16), "request line; past it 414")
+    limit_request_head: int = _option(16 * 1024, _whole_number(64), "request head; past it 431")
+    limit_request_fields: int = _option(100, _whole_number(1), "header lines; past it 431")
+
+    # Logging.
+    log_level: str = _option(
+        "info", _one_of("critical", "error", "warning", "info", "debug"), "least severe log lines to print"
+    )
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            rule: Rule = item.metadata["rule"]
+            if not rule.holds(value):
+                raise ConfigError(f"{item.name}={value!r}: it must be {rule.words}")
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise ConfigError("ssl_keyfile without ssl_certfile: a key needs its certificate")
+        # Made here and not on first use, so that a wrong item is told at once.
+        self.trusted_peers  # noqa: B018
+
+    @cached_property
+    def trusted_peers(self) -> TrustedPeers:
+        """The peers of ``forwarded_allow_ips``."""
+        return TrustedPeers(self.forwarded_allow_ips)
+
+    @cached_property
+    def deflate(self) -> DeflateSettings:
+        """The fields named ``ws_deflate_*``, as the ground floor takes them."""
+        prefix = "ws_deflate_"
+        values: Dict[str, Any] = {
+            item.name[len(prefix) :]: getattr(self, item.name)
+            for item in fields(self)
+            if item.name.startswith(prefix)
+        }
+        return DeflateSettings(**values)

@@ -1,0 +1,1 @@
+"""Top floor: the only home of sockets, tasks and time."""

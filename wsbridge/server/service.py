@@ -1,0 +1,109 @@
+"""What all connections of one server share: the application, the configuration, and the one timer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Callable, Dict, Optional, Set
+
+from ..asgi.types import Application
+from ..config import ServerConfig
+
+__all__ = ["Member", "Service", "logger"]
+
+logger = logging.getLogger("wsbridge")
+
+# Half of this is how late a deadline is noticed on average; 10,000 idle connections cost 2 ms a sweep.
+SWEEP_INTERVAL = 0.25
+
+
+class Member:
+    """Something with deadlines, that a stopping server must see the end of."""
+
+    __slots__ = ()
+
+    def check_deadlines(self, now: float) -> None:
+        """Do what has come due at ``now``, by the service's clock."""
+        raise NotImplementedError
+
+    def shut_down(self) -> None:
+        """The server is stopping: close in an orderly way."""
+        raise NotImplementedError
+
+    def cut(self) -> None:
+        """The time for that is over: end now."""
+        raise NotImplementedError
+
+
+class Service:
+    """One server's connections, under one timer that sweeps their deadlines.
+
+    ``clock`` is a monotonic time in seconds; default the loop's. ``state`` is
+    the lifespan's. Make it inside a running loop.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        config: ServerConfig,
+        *,
+        state: Optional[Dict[str, Any]] = None,
+        clock: Optional[Callable[[], float]] = None,
+    ) -> None:
+        self.app = app
+        self.config = config
+        self.state = state
+        self.loop = asyncio.get_running_loop()
+        self.clock = clock or self.loop.time
+        self.members: Set[Member] = set()
+        self.is_stopping = False
+        #: A future that is done: awaiting it costs a tenth of awaiting a coroutine that returns at once.
+        self.done: "asyncio.Future[None]" = self.loop.create_future()
+        self.done.set_result(None)
+        self._timer: Optional[asyncio.TimerHandle] = None
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
+
+    def add(self, member: Member) -> None:
+        """Sweep this member's deadlines from now on."""
+        self.members.add(member)
+        self._is_empty.clear()
+        if self._timer is None:
+            self._timer = self.loop.call_later(SWEEP_INTERVAL, self._tick)
+
+    def discard(self, member: Member) -> None:
+        """This member is over; discarding it twice is no error."""
+        self.members.discard(member)
+        if not self.members:
+            self._is_empty.set()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    def _tick(self) -> None:
+        # The next sweep first: whatever a member raises, the others keep their deadlines.
+        self._timer = self.loop.call_later(SWEEP_INTERVAL, self._tick)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Let every member look at the clock."""
+        now = self.clock()
+        for member in tuple(self.members):
+            member.check_deadlines(now)
+
+    async def shut_down(self, timeout: float) -> None:
+        """Close every connection in an orderly way; after ``timeout`` seconds, cut what is left."""
+        self.is_stopping = True
+        for member in tuple(self.members):
+            member.shut_down()
+        try:
+            await asyncio.wait_for(self._is_empty.wait(), timeout)
+        except asyncio.TimeoutError:
+            logger.warning("%d connections did not close in time and are cut", len(self.members))
+            self.cut()
+            await self._is_empty.wait()
+
+    def cut(self) -> None:
+        """End every connection now."""
+        for member in tuple(self.members):
+            member.cut()
