@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..protocols.errors import ClientDisconnected, EventError, StateError
 from .response import ResponseBuilder
-from .types import ASGIEvent, Receive, Send
+from .types import ASGIEvent, Receive, Send, Writer
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,7 +30,7 @@ def create_http_receive(disconnected: "asyncio.Event") -> Receive:
 
 
 def create_http_send(
-    writer: "asyncio.StreamWriter", response: ResponseBuilder, disconnected: "asyncio.Event"
+    writer: Writer, response: ResponseBuilder, disconnected: "asyncio.Event"
 ) -> Send:
     """The application's ``send`` for one ``response``, whose state the caller may read afterwards.
 

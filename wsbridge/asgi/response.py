@@ -35,11 +35,12 @@ def check_header_pairs(headers: Any) -> List[Tuple[bytes, bytes]]:
 class ResponseBuilder:
     """One response; ``is_head``: the request was a HEAD, which is answered without a body."""
 
-    __slots__ = ("_chunked", "_declared", "_headers", "_is_head", "_sent", "_status", "is_complete", "is_on_wire")
+    __slots__ = ("_chunked", "_declared", "_headers", "_is_head", "_sent", "is_complete", "is_on_wire", "status")
 
     def __init__(self, is_head: bool = False) -> None:
         self._is_head = is_head
-        self._status = 0
+        #: The status of the start event; 0 before.
+        self.status = 0
         self._headers: List[Tuple[bytes, bytes]] = []
         self._declared: Optional[int] = None
         self._chunked = False
@@ -64,7 +65,7 @@ class ResponseBuilder:
                 declared = int(value)
             if name.lower() not in HOP_BY_HOP:
                 headers.append((name, value))
-        self._status, self._headers, self._declared = status, headers, declared
+        self.status, self._headers, self._declared = status, headers, declared
 
     def body(self, event: ASGIEvent) -> bytes:
         """The bytes for a ``body`` event; raises `EventError` where it contradicts the Content-Length."""
@@ -74,7 +75,7 @@ class ResponseBuilder:
         part = bytes(part)
         more = bool(event.get("more_body", False))
         # RFC 9110 6.4.1: these have no content, whatever their Content-Length says.
-        without_content = self._is_head or self._status in (204, 304)
+        without_content = self._is_head or self.status in (204, 304)
         sent = self._sent + len(part)
         if self._declared is not None and not without_content:
             if sent > self._declared or (sent < self._declared and not more):
@@ -92,13 +93,13 @@ class ResponseBuilder:
     def _build_head(self, size: int, more: bool) -> bytes:
         headers = [*self._headers, (b"Connection", b"close")]
         # RFC 9110 8.6: a 204 has no Content-Length; RFC 9112 6.1: nor a Transfer-Encoding.
-        if self._declared is None and self._status not in (204, 304):
+        if self._declared is None and self.status not in (204, 304):
             if more:
                 self._chunked = True
                 headers.append((b"Transfer-Encoding", b"chunked"))
             else:
                 headers.append((b"Content-Length", b"%d" % size))
-        return build_response_head(self._status, headers)
+        return build_response_head(self.status, headers)
 
     def _build_chunk(self, part: bytes, more: bool) -> bytes:
         chunk = b"%x\r\n%b\r\n" % (len(part), part) if part else b""

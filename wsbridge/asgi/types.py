@@ -1,13 +1,37 @@
-"""The types of the ASGI specification, version 3.0."""
+"""The types of the ASGI specification, version 3.0, and what the bridge asks of its surroundings."""
 
 from __future__ import annotations
 
-from typing import Any, Awaitable, Callable, Dict
+from typing import Any, Awaitable, Callable, Dict, Protocol
 
-__all__ = ["ASGIEvent", "Application", "Receive", "Scope", "Send"]
+__all__ = ["ASGIEvent", "Application", "EventSource", "Flag", "Receive", "Scope", "Send", "Writer"]
 
 Scope = Dict[str, Any]
 ASGIEvent = Dict[str, Any]
 Receive = Callable[[], Awaitable[ASGIEvent]]
 Send = Callable[[ASGIEvent], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class EventSource(Protocol):
+    """What the bridge needs of an `asyncio.Queue`."""
+
+    def get(self) -> Awaitable[ASGIEvent]:
+        """The next event, waiting for it."""
+
+
+class Writer(Protocol):
+    """What the bridge needs of an `asyncio.StreamWriter`."""
+
+    def write(self, data: bytes) -> None:
+        """Write ``data``, now or soon, in order."""
+
+    def drain(self) -> Awaitable[None]:
+        """Wait while too much is written and not yet sent; raises `OSError` when the connection is lost."""
+
+
+class Flag(Protocol):
+    """What the bridge needs of an `asyncio.Event`."""
+
+    def set(self) -> None:
+        """It has happened."""

@@ -24,7 +24,7 @@ moves every state to CLOSED.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence
+from typing import Any, Callable, Dict, Optional, Sequence
 
 from ..protocols.errors import ClientDisconnected, EventError, Forbidden, StateError
 from ..protocols.handshake import build_101_response
@@ -32,15 +32,12 @@ from ..protocols.http11 import build_refusal
 from ..protocols.ws import WSProtocol
 from .response import ResponseBuilder, check_header_pairs
 from .scope import build_ws_scope
-from .types import ASGIEvent, Receive, Send
-
-if TYPE_CHECKING:
-    import asyncio
+from .types import ASGIEvent, EventSource, Flag, Receive, Send, Writer
 
 __all__ = ["build_ws_scope", "create_ws_receive", "create_ws_send"]
 
 
-def create_ws_receive(events: "asyncio.Queue[ASGIEvent]") -> Receive:
+def create_ws_receive(events: EventSource) -> Receive:
     """The application's ``receive``: the events of the queue, in order.
 
     Behind ``websocket.disconnect`` there is nothing to come: another call
@@ -62,26 +59,29 @@ def create_ws_receive(events: "asyncio.Queue[ASGIEvent]") -> Receive:
 
 
 def create_ws_send(
-    writer: "asyncio.StreamWriter",
+    writer: Writer,
     ws_protocol: WSProtocol,
     ws_key: bytes,
     *,
-    accept_event: "asyncio.Event",
-    close_event: "asyncio.Event",
+    accept_event: Flag,
+    close_event: Flag,
     offered_subprotocols: Optional[Sequence[str]] = None,
+    denial: Optional[ResponseBuilder] = None,
 ) -> Send:
     """The application's ``send``.
 
     ``ws_key`` is the request's Sec-WebSocket-Key. ``accept_event`` is set when
     ``websocket.accept`` has been written, ``close_event`` when the application
     has closed or refused. ``offered_subprotocols`` are those of the scope: the
-    application may accept no other; None leaves that unchecked.
+    application may accept no other; None leaves that unchecked. ``denial`` is
+    the response that ``websocket.http.response.*`` events build, whose state
+    the caller may read afterwards.
 
     The callable raises `EventError` for an event that breaks a rule and
     `StateError` for one at the wrong time, both before a byte is written, and
     `ClientDisconnected` where the peer is gone.
     """
-    return _WebSocketSend(writer, ws_protocol, ws_key, accept_event, close_event, offered_subprotocols)
+    return _WebSocketSend(writer, ws_protocol, ws_key, accept_event, close_event, offered_subprotocols, denial)
 
 
 class _WebSocketSend:
@@ -89,21 +89,22 @@ class _WebSocketSend:
         "_accept_event",
         "_actions",
         "_close_event",
+        "_denial",
         "_offered",
         "_protocol",
-        "_response",
         "_writer",
         "_ws_key",
     )
 
     def __init__(
         self,
-        writer: "asyncio.StreamWriter",
+        writer: Writer,
         protocol: WSProtocol,
         ws_key: bytes,
-        accept_event: "asyncio.Event",
-        close_event: "asyncio.Event",
+        accept_event: Flag,
+        close_event: Flag,
         offered: Optional[Sequence[str]],
+        denial: Optional[ResponseBuilder],
     ) -> None:
         self._writer = writer
         self._protocol = protocol
@@ -111,7 +112,7 @@ class _WebSocketSend:
         self._accept_event = accept_event
         self._close_event = close_event
         self._offered = offered
-        self._response: Optional[ResponseBuilder] = None
+        self._denial = denial or ResponseBuilder()
         self._actions = _CONNECTING
 
     async def __call__(self, event: ASGIEvent) -> None:
@@ -124,6 +125,8 @@ class _WebSocketSend:
         # All of an event happens between two awaits: a cancelled send has either written a whole
         # frame, or nothing and left the compressor alone.
         action(self, event)
+        if self._actions is _CLOSED:
+            return
         try:
             await self._writer.drain()
         except OSError as error:
@@ -157,21 +160,17 @@ class _WebSocketSend:
             self._writer.write(build_refusal(Forbidden("the application did not accept the connection")))
         self._close_event.set()
 
-    def _start_response(self, event: ASGIEvent) -> None:
+    def _start_denial(self, event: ASGIEvent) -> None:
         self._check_connected()
-        response = ResponseBuilder()
-        response.start(event)
-        self._response = response
+        self._denial.start(event)
         self._actions = _DENYING
 
-    def _send_body(self, event: ASGIEvent) -> None:
+    def _continue_denial(self, event: ASGIEvent) -> None:
         self._check_connected()
-        response = self._response
-        if response is not None:
-            self._writer.write(response.body(event))
-            if response.is_complete:
-                self._actions = _CLOSED
-                self._close_event.set()
+        self._writer.write(self._denial.body(event))
+        if self._denial.is_complete:
+            self._actions = _CLOSED
+            self._close_event.set()
 
     def _send_message(self, event: ASGIEvent) -> None:
         text = event.get("text")
@@ -211,9 +210,9 @@ _Actions = Dict[str, Callable[[_WebSocketSend, ASGIEvent], None]]
 _CONNECTING: _Actions = {
     "websocket.accept": _WebSocketSend._accept,
     "websocket.close": _WebSocketSend._refuse,
-    "websocket.http.response.start": _WebSocketSend._start_response,
+    "websocket.http.response.start": _WebSocketSend._start_denial,
 }
-_DENYING: _Actions = {"websocket.http.response.body": _WebSocketSend._send_body}
+_DENYING: _Actions = {"websocket.http.response.body": _WebSocketSend._continue_denial}
 _OPEN: _Actions = {"websocket.send": _WebSocketSend._send_message, "websocket.close": _WebSocketSend._close}
 _CLOSED: _Actions = {
     "websocket.accept": _WebSocketSend._fail_closed,

@@ -41,7 +41,8 @@ POLICY = (
     b"connect-src 'self'; img-src data:; style-src 'nonce-%b'; script-src 'nonce-%b'"
 )
 HTML, TEXT = ((b"content-type", b"text/%b; charset=utf-8" % kind) for kind in (b"html", b"plain"))
-PAGE = pkgutil.get_data(__package__, "page.html") or b""
+# Not __package__, which is None here in Python 3.9 when we are in a zip.
+PAGE = pkgutil.get_data(__name__.rpartition(".")[0], "page.html") or b""
 
 
 async def app(scope: Event, receive: Receive, send: Send) -> None:
@@ -157,7 +158,7 @@ class Member:
         self.name, self.send, self.connection = "", send, connection
         self.farewell: Optional[Event] = None
         self.outbox: Deque[str] = deque(maxlen=OUTBOX)
-        self.posted = asyncio.Event()
+        self.posted, self.told = asyncio.Event(), asyncio.Event()  # something, everything in the outbox
         self.frames: Deque[Tuple[Any, ...]] = deque(maxlen=FRAMES)
         self.frames_seen = self.report_size = 0
         self.reported = [0, 0]  # bytes of all compressed reports, before and after
@@ -174,8 +175,8 @@ class Member:
                     self.obey(parse(event["text"]), room)
                 except Refused as refused:
                     self.post(pack("error", text=str(refused)))
-                await asyncio.sleep(0)  # a flood must not keep the others from their turn
-            else:  # binary or empty; awaited here, so that a flood waits for its own echo
+                await self.told.wait()  # who floods and does not read is not heard either
+            else:  # binary or empty
                 await self.send({**event, "type": "websocket.send"})
 
     def obey(self, message: Event, room: Room) -> None:
@@ -202,6 +203,7 @@ class Member:
     def post(self, message: str) -> None:
         self.outbox.append(message)
         self.posted.set()
+        self.told.clear()
 
     async def tell(self) -> None:
         """Empty the outbox, at the reader's pace."""
@@ -210,13 +212,15 @@ class Member:
             self.posted.clear()
             while self.outbox:
                 await self.send({"type": "websocket.send", "text": self.outbox.popleft()})
+            self.told.set()
 
     async def report(self) -> None:
         """Send the page what `trace` noted, if anything, once an interval; ping every few of them."""
         self.reporter, self.connection.trace = asyncio.current_task(), self.trace
+        ticks = itertools.count()
         try:
-            for tick in itertools.count():
-                if tick % PING_EVERY == 0:
+            while True:
+                if next(ticks) % PING_EVERY == 0:
                     self.connection.ping()
                 await asyncio.sleep(REPORT_INTERVAL)
                 if self.frames:

@@ -6,19 +6,19 @@ that announces one is refused.
 A head is read part by part. The parser's state is the part it is in; the
 delimiter that ends a part decides the next one, anything else refuses the head::
 
-    part      its bytes                       ends with  next
-    --------  ------------------------------  ---------  ---------------------------------
-    METHOD    tchar                           SP         TARGET
-                                              CR         EMPTY_LINE, once, if nothing read
-    EMPTY_LINE -                             LF         METHOD
-    TARGET    21-7e but "#"                   SP         VERSION
-    VERSION   "HTP/." and digits              CR         LINE_END
-    STATUS    SP, HTAB, 21-7e, 80-ff          CR         LINE_END  (a response's first part)
-    LINE_END  -                               LF         NAME
-    NAME      tchar                           ":"        VALUE
-                                              CR         HEAD_END, if nothing read
-    VALUE     SP, HTAB, 21-7e, 80-ff          CR         LINE_END
-    HEAD_END  -                               LF         DONE
+    part        its bytes                 ends with  next
+    ----------  ------------------------  ---------  ------------------------------------
+    METHOD      tchar                     SP         TARGET
+                                          CR         EMPTY_LINE, once, if nothing is read
+    EMPTY_LINE  -                         LF         METHOD
+    TARGET      21-7e but "#"             SP         VERSION
+    VERSION     "HTP/." and digits        CR         LINE_END
+    STATUS      SP, HTAB, 21-7e, 80-ff    CR         LINE_END (a response begins here)
+    LINE_END    -                         LF         NAME
+    NAME        tchar                     ":"        VALUE
+                                          CR         HEAD_END, if nothing is read
+    VALUE       SP, HTAB, 21-7e, 80-ff    CR         LINE_END
+    HEAD_END    -                         LF         DONE
 
 Bytes are looked at once, whatever pieces they arrive in, so the answer does
 not depend on how the head was cut, and the time is linear.
@@ -124,7 +124,6 @@ class _HeadParser:
     _malformed: Type[WSBridgeError]
     _line_too_long: Type[WSBridgeError]
     _head_too_large: Type[WSBridgeError]
-    _ENDS: Mapping[_Part, _End]
 
     def __init__(self, part: _Part, max_line: int, max_head: int, max_headers: int) -> None:
         self.trailing = b""
@@ -151,6 +150,7 @@ class _HeadParser:
         position, size = 0, len(data)
         while position < size:
             part = self._part
+            # Less than nothing where max_head is below the first line.
             room = max((self._max_line if part.in_first_line else self._max_head) - self._consumed, 0)
             last = min(size, position + room)
             stop = part.find_stop(data, position, last)
@@ -220,13 +220,12 @@ class _HeadParser:
     def _end_head(self, value: bytes, byte: int) -> _Part:
         return _DONE
 
-
-_SHARED_ENDS: Mapping[_Part, _End] = {
-    _LINE_END: _HeadParser._end_line,
-    _NAME: _HeadParser._end_name,
-    _VALUE: _HeadParser._end_value,
-    _HEAD_END: _HeadParser._end_head,
-}
+    _ENDS: Mapping[_Part, _End] = {
+        _LINE_END: _end_line,
+        _NAME: _end_name,
+        _VALUE: _end_value,
+        _HEAD_END: _end_head,
+    }
 
 
 class RequestParser(_HeadParser):
@@ -240,7 +239,8 @@ class RequestParser(_HeadParser):
 
     One empty line before the request line is skipped, and counts towards no
     limit (RFC 9112 2.2: "SHOULD ignore at least one empty line"); a second
-    one is refused.
+    one is refused. ``method`` is empty until it was read: after a refusal it
+    tells whether the answer is one to HEAD.
     """
 
     _malformed = BadRequest
@@ -251,7 +251,7 @@ class RequestParser(_HeadParser):
         self, *, max_request_line: int = 8192, max_head: int = 16384, max_headers: int = 100
     ) -> None:
         super().__init__(_METHOD, max_request_line, max_head, max_headers)
-        self._method = b""
+        self.method = b""
         self._target = b""
         self._scheme_and_authority: Optional[Tuple[bytes, bytes]] = None
         self._host: Optional[bytes] = None
@@ -272,7 +272,7 @@ class RequestParser(_HeadParser):
             return None
         if self._host is None:
             raise BadRequest("no Host header")  # RFC 9112 3.2
-        return RequestReceived(self._method, self._target, tuple(self._headers), "1.1")
+        return RequestReceived(self.method, self._target, tuple(self._headers), "1.1")
 
     def _receive_ordinary_head(self, data: bytes) -> Optional[RequestReceived]:
         """A faultless head that came in one piece; None leaves it to be read part by part."""
@@ -288,6 +288,7 @@ class RequestParser(_HeadParser):
         if parse_authority(headers[names.index(b"host")][1], 0) is None:
             return None
         self._part = _DONE
+        self.method = method
         self.trailing = data[head.end() :]
         return RequestReceived(method, target, headers, "1.1")
 
@@ -298,7 +299,7 @@ class RequestParser(_HeadParser):
             raise BadRequest("malformed request line")
         if value not in (b"GET", b"HEAD"):
             raise MethodNotAllowed("only GET and HEAD are allowed")
-        self._method = value
+        self.method = value
         return _TARGET
 
     def _end_empty_line(self, value: bytes, byte: int) -> _Part:
@@ -350,7 +351,7 @@ class RequestParser(_HeadParser):
         self._host = value
 
     _ENDS: Mapping[_Part, _End] = {
-        **_SHARED_ENDS,
+        **_HeadParser._ENDS,
         _METHOD: _end_method,
         _EMPTY_LINE: _end_empty_line,
         _TARGET: _end_target,
@@ -390,7 +391,7 @@ class ResponseParser(_HeadParser):
         self._reason = line[3] or b""
         return _LINE_END
 
-    _ENDS: Mapping[_Part, _End] = {**_SHARED_ENDS, _STATUS: _end_status}
+    _ENDS: Mapping[_Part, _End] = {**_HeadParser._ENDS, _STATUS: _end_status}
 
 
 # --------------------------------------------------------------------------- building

@@ -112,6 +112,7 @@ class WSProtocol:
         "_state",
         "_tail",
         "_writing_paused",
+        "close_received",
         "compression",
         "extensions_response",
         "latency",
@@ -142,6 +143,8 @@ class WSProtocol:
         self._max_fragments = max_fragments
         self._hold_close = hold_close
         self._clock = clock
+        #: Whether the peer's CLOSE has come: it sends nothing behind it.
+        self.close_received = False
         self._state = OPEN
         self._tail = b""
         self._first = self._remaining = 0
@@ -323,6 +326,7 @@ class WSProtocol:
     def _receive_control(self, opcode: int, payload: bytes, events: List[Event]) -> None:
         if opcode == CLOSE:
             code, reason = parse_close_payload(payload)
+            self.close_received = True
             # RFC 6455 5.5.1: an endpoint that has not sent a CLOSE answers with one.
             if self._state == OPEN:
                 self._end(payload)

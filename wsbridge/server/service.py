@@ -4,35 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Callable, Dict, Optional, Set
+from typing import Any, Callable, Dict, Optional, Protocol, Set
 
-from ..asgi.types import Application
+from ..asgi.types import Application, Scope
 from ..config import ServerConfig
 
-__all__ = ["Member", "Service", "logger"]
+__all__ = ["Member", "Service", "log_answer", "logger"]
 
 logger = logging.getLogger("wsbridge")
 
 # Half of this is how late a deadline is noticed on average; 10,000 idle connections cost 2 ms a sweep.
 SWEEP_INTERVAL = 0.25
 
+# What a cancelled application may still take to come to its end.
+CUT_TIMEOUT = 1.0
 
-class Member:
+
+def log_answer(scope: Scope, status: int) -> None:
+    """One line for each request: the parser lets no control byte into a target, and ours are escaped."""
+    if logger.isEnabledFor(logging.INFO):
+        client = scope["client"]
+        host = "unix socket" if client is None else "%s:%d" % tuple(client)
+        target = scope["raw_path"].decode("ascii", "backslashreplace")
+        logger.info('%s "%s %s" %d', host, scope["type"], target, status)
+
+
+class Member(Protocol):
     """Something with deadlines, that a stopping server must see the end of."""
-
-    __slots__ = ()
 
     def check_deadlines(self, now: float) -> None:
         """Do what has come due at ``now``, by the service's clock."""
-        raise NotImplementedError
 
     def shut_down(self) -> None:
         """The server is stopping: close in an orderly way."""
-        raise NotImplementedError
 
     def cut(self) -> None:
         """The time for that is over: end now."""
-        raise NotImplementedError
 
 
 class Service:
@@ -96,12 +103,22 @@ class Service:
         self.is_stopping = True
         for member in tuple(self.members):
             member.shut_down()
-        try:
-            await asyncio.wait_for(self._is_empty.wait(), timeout)
-        except asyncio.TimeoutError:
+        if not await self._is_empty_within(timeout):
             logger.warning("%d connections did not close in time and are cut", len(self.members))
             self.cut()
-            await self._is_empty.wait()
+            if not await self._is_empty_within(CUT_TIMEOUT):
+                logger.error("%d applications ignore their cancellation", len(self.members))
+
+    async def wait_until_empty(self) -> None:
+        """Wait until every connection, and every application, has come to its end."""
+        await self._is_empty.wait()
+
+    async def _is_empty_within(self, timeout: float) -> bool:
+        try:
+            await asyncio.wait_for(self.wait_until_empty(), timeout)
+        except asyncio.TimeoutError:
+            return False
+        return True
 
     def cut(self) -> None:
         """End every connection now."""

@@ -1,0 +1,586 @@
+"""HTTP/1.1 heads: RFC 9112, and the "any request" half of the opening handshake's hostile input."""
+
+from __future__ import annotations
+
+import contextlib
+import unittest
+from typing import Any, Callable, Iterator, List, Optional, Tuple, Type
+from unittest import mock
+
+from wsbridge.protocols import errors, http11
+from wsbridge.protocols.events import RequestReceived
+from wsbridge.protocols.http11 import (
+    RequestParser,
+    ResponseParser,
+    ResponseReceived,
+    build_refusal,
+    build_response,
+    build_response_head,
+    check_header,
+)
+
+Parser = Any
+HOST = ((b"host", b"example.com"),)
+TCHAR = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def request(target: bytes = b"/", headers: Tuple[Tuple[bytes, bytes], ...] = HOST) -> RequestReceived:
+    return RequestReceived(b"GET", target, headers, "1.1")
+
+
+def with_line(line: bytes) -> bytes:
+    return b"GET / HTTP/1.1\r\nHost: example.com\r\n" + line + b"\r\n\r\n"
+
+
+class HeadTestCase(unittest.TestCase):
+    """Every case runs whole, byte by byte, and with bytes behind it."""
+
+    new_parser: Callable[..., Parser] = RequestParser
+
+    def pieces(self, data: bytes) -> Iterator[List[bytes]]:
+        yield [data]
+        yield [data[index : index + 1] for index in range(len(data))]
+        yield [data[:-1], b"", data[-1:]]
+
+    def assert_parsed(self, expected: object, head: bytes, **limits: int) -> None:
+        for trailing in (b"", b"\x82\x80\x00\x00\x00\x00", b"\r\n", b"GET / HTTP/1.1\r\n\r\n"):
+            for pieces in self.pieces(head):
+                parser = type(self).new_parser(**limits)
+                results = [parser.receive_data(piece) for piece in pieces[:-1]]
+                self.assertEqual(results, [None] * len(results))
+                self.assertEqual(parser.receive_data(pieces[-1] + trailing), expected)
+                self.assertEqual(parser.trailing, trailing)
+
+    def assert_refused(self, error: Type[Exception], head: bytes, text: str = "", **limits: int) -> None:
+        """``head`` is refused at its last byte, however it is cut and whatever follows."""
+        for trailing in (b"", b"\r\n\r\n", b"\x00"):
+            for pieces in self.pieces(head):
+                parser = type(self).new_parser(**limits)
+                for piece in pieces[:-1]:
+                    self.assertIsNone(parser.receive_data(piece))
+                with self.assertRaises(error) as caught:
+                    parser.receive_data(pieces[-1] + trailing)
+                self.assertIs(type(caught.exception), error)
+                self.assertRegex(str(caught.exception), "^[ -~]{5,100}$")
+                self.assertIn(text, str(caught.exception))
+
+    def assert_bad(self, head: bytes, text: str = "") -> None:
+        self.assert_refused(errors.BadRequest, head, text)
+
+
+class RequestHeadTests(HeadTestCase):
+    def test_method_target_headers_and_version_are_returned(self) -> None:
+        self.assert_parsed(request(b"/chat?a=b"), b"GET /chat?a=b HTTP/1.1\r\nHost: example.com\r\n\r\n")
+
+    def test_head_is_a_method_of_its_own(self) -> None:
+        head = b"HEAD / HTTP/1.1\r\nHost: example.com\r\n\r\n"
+        self.assert_parsed(RequestReceived(b"HEAD", b"/", HOST, "1.1"), head)
+
+    def test_names_are_lowered_and_order_and_duplicates_are_kept(self) -> None:
+        head = b"GET / HTTP/1.1\r\nX-B: 1\r\nHOST: example.com\r\nx-a: 2\r\nX-b: 1\r\n\r\n"
+        headers = ((b"x-b", b"1"), (b"host", b"example.com"), (b"x-a", b"2"), (b"x-b", b"1"))
+        self.assert_parsed(request(headers=headers), head)
+
+    def test_blanks_around_a_value_are_stripped_and_those_inside_are_kept(self) -> None:
+        self.assert_parsed(request(headers=(*HOST, (b"a", b"b \t c"))), with_line(b"A: \t b \t c\t "))
+
+    def test_value_may_be_missing_or_blank(self) -> None:
+        for line in (b"A:", b"A: ", b"A:\t"):
+            self.assert_parsed(request(headers=(*HOST, (b"a", b""))), with_line(line))
+
+    def test_value_may_hold_colons(self) -> None:
+        self.assert_parsed(request(headers=(*HOST, (b"a", b":b:c:"))), with_line(b"A::b:c:"))
+
+    def test_names_that_differ_in_an_underscore_are_not_merged(self) -> None:
+        headers = (*HOST, (b"x_forwarded_for", b"1"), (b"x-forwarded-for", b"2"))
+        self.assert_parsed(request(headers=headers), with_line(b"X_Forwarded_For: 1\r\nX-Forwarded-For: 2"))
+
+    def test_percent_encoding_is_left_alone(self) -> None:
+        for target in (b"/%ff", b"/%2e%2e/%00", b"//", b"/../a", b'/"<>\\^`{|}', b"/%zz"):
+            self.assert_parsed(request(target), b"GET " + target + b" HTTP/1.1\r\nHost: example.com\r\n\r\n")
+
+    def test_bytes_80_to_ff_in_a_value_are_opaque(self) -> None:
+        opaque = bytes(range(0x80, 0x100))
+        self.assert_parsed(request(headers=(*HOST, (b"a", opaque))), with_line(b"A: " + opaque))
+
+    def test_one_empty_line_before_the_request_is_skipped(self) -> None:
+        self.assert_parsed(request(), b"\r\nGET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
+
+    def test_second_empty_line_before_the_request_is_refused(self) -> None:
+        self.assert_bad(b"\r\n\r")
+
+    def test_empty_line_before_the_request_counts_towards_no_limit(self) -> None:
+        head = b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"
+        self.assert_parsed(request(), b"\r\n" + head, max_request_line=14, max_head=len(head))
+
+    def test_every_cut_in_two_gives_the_same_request(self) -> None:
+        head = with_line(b"A: b\r\nUpgrade: websocket")
+        expected = request(headers=(*HOST, (b"a", b"b"), (b"upgrade", b"websocket")))
+        for cut in range(1, len(head)):
+            parser = RequestParser()
+            self.assertIsNone(parser.receive_data(head[:cut]), cut)
+            self.assertEqual(parser.receive_data(head[cut:]), expected, cut)
+
+    def test_every_change_of_one_byte_is_answered_alike_whole_and_in_pieces(self) -> None:
+        head = b"\r\nGET /a?b HTTP/1.1\r\nHost: a.b:80\r\nContent-Length: 0\r\n C: d\r\n\r\n".replace(
+            b"\n ", b"\n"
+        )
+        for index in range(len(head)):
+            for byte in b"\n\r\0 \t:#0A/1\x80":
+                changed = bytearray(head)
+                changed[index] = byte
+                self.assert_answered_alike(bytes(changed))
+            self.assert_answered_alike(head[:index] + head[index + 1 :])
+            self.assert_answered_alike(head[:index] + head[index : index + 1] + head[index:])
+
+    def assert_answered_alike(self, head: bytes) -> None:
+        answers = [self.answer(pieces) for pieces in self.pieces(head)]
+        self.assertEqual(answers, [answers[0]] * len(answers), head)
+
+    def answer(self, pieces: List[bytes]) -> object:
+        parser = RequestParser()
+        for index, piece in enumerate(pieces):
+            try:
+                found = parser.receive_data(piece)
+            except errors.RequestRefused as refusal:
+                return type(refusal), str(refusal)
+            if found is not None:
+                return found, parser.trailing + b"".join(pieces[index + 1 :])
+        return None
+
+    def test_method_is_known_after_a_refusal_that_came_behind_it(self) -> None:
+        for data, method in ((b"HEAD / HTTP/1.1\r\n\r\n", b"HEAD"), (b"GET * ", b"GET"), (b"HEAD\n", b"")):
+            parser = RequestParser()
+            with contextlib.suppress(errors.BadRequest):
+                parser.receive_data(data)
+            self.assertEqual(parser.method, method)
+
+    def test_method_is_known_after_a_whole_head(self) -> None:
+        parser = RequestParser()
+        parser.receive_data(with_line(b"A: b"))
+        self.assertEqual(parser.method, b"GET")
+
+    def test_data_after_the_head_is_a_state_error(self) -> None:
+        parser = RequestParser()
+        parser.receive_data(with_line(b"A: b"))
+        with self.assertRaises(errors.StateError):
+            parser.receive_data(b"GET / HTTP/1.1\r\n")
+
+    def test_data_after_a_refusal_is_never_parsed(self) -> None:
+        parser = RequestParser()
+        with self.assertRaises(errors.MethodNotAllowed):
+            parser.receive_data(b"POST ")
+        with self.assertRaises(errors.StateError):
+            parser.receive_data(with_line(b"A: b"))
+
+
+class RequestLineTests(HeadTestCase):
+    def test_methods_other_than_get_and_head_are_405_at_once(self) -> None:
+        for method in (b"POST", b"CONNECT", b"OPTIONS", b"PUT", b"PRI", b"get", b"GETT", b"GE"):
+            self.assert_refused(errors.MethodNotAllowed, method + b" ")
+
+    def test_connect_with_its_authority_form_is_405(self) -> None:
+        with self.assertRaises(errors.MethodNotAllowed):
+            RequestParser().receive_data(b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n")
+
+    def test_bytes_that_are_no_token_are_refused_in_the_method_at_once(self) -> None:
+        for byte in set(range(256)) - set(TCHAR) - set(b" "):
+            self.assert_bad(b"GE" + bytes([byte]))
+
+    def test_tls_client_hello_is_refused_at_its_first_byte(self) -> None:
+        self.assert_bad(b"\x16")
+
+    def test_empty_method_is_refused(self) -> None:
+        self.assert_bad(b" ", "malformed request line")
+
+    def test_line_without_a_target_is_refused(self) -> None:
+        self.assert_bad(b"GET\r", "malformed request line")
+        self.assert_bad(b"GET /\r", "byte 0x0d in the target")
+
+    def test_two_spaces_are_refused(self) -> None:
+        self.assert_bad(b"GET  ")
+        self.assert_bad(b"GET /  ")
+        self.assert_bad(b"GET / HTTP/1.1 ")
+
+    def test_target_asterisk_is_refused(self) -> None:
+        self.assert_bad(b"GET * ", "target")
+
+    def test_target_with_a_fragment_is_refused(self) -> None:
+        self.assert_bad(b"GET /a#", "byte 0x23 in the target")
+
+    def test_target_that_is_neither_path_nor_absolute_is_refused(self) -> None:
+        for target in (b"a", b"example.com:80", b"?a", b"ftp://example.com/", b"http:/example.com", b"ws:"):
+            self.assert_bad(b"GET " + target + b" ", "target")
+
+    def test_bytes_outside_visible_ascii_are_refused_in_the_target_at_once(self) -> None:
+        for byte in (*range(0x20), *range(0x7F, 0x100)):
+            self.assert_bad(b"GET /" + bytes([byte]))
+
+    def test_escape_sequence_in_the_target_is_not_repeated_in_the_refusal(self) -> None:
+        self.assert_bad(b"GET /\x1b", "byte 0x1b in the target")
+
+    def test_other_http_versions_are_505(self) -> None:
+        for version in (b"1.0", b"1.2", b"2.0", b"0.9", b"9.9"):
+            self.assert_refused(errors.HTTPVersionNotSupported, b"GET / HTTP/" + version + b"\r")
+
+    def test_malformed_versions_are_400(self) -> None:
+        for version in (b"", b"HTTP/", b"HTTP/1", b"HTTP/11", b"HTTP/1.10", b"HTTP/.1", b"PTTH/1.1", b"1.1"):
+            self.assert_bad(b"GET / " + version + b"\r", "malformed HTTP version")
+        self.assert_bad(b"GET / h")
+        self.assert_bad(b"GET / HTTP/1.1 ")
+        self.assert_bad(b"GET / HTTP/+")
+
+
+class AbsoluteFormTests(HeadTestCase):
+    def assert_absolute_parsed(self, target: bytes, host: bytes) -> None:
+        head = b"GET " + target + b" HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"
+        self.assert_parsed(request(target, ((b"host", host),)), head)
+
+    def assert_absolute_refused(self, target: bytes, host: bytes) -> None:
+        self.assert_bad(b"GET " + target + b" HTTP/1.1\r\nHost: " + host + b"\r", "authority")
+
+    def test_authority_equal_to_host_is_accepted_and_the_target_is_kept(self) -> None:
+        for scheme in (b"http", b"https", b"ws", b"wss", b"WS"):
+            self.assert_absolute_parsed(scheme + b"://example.com/chat?a", b"example.com")
+
+    def test_path_may_be_missing(self) -> None:
+        self.assert_absolute_parsed(b"ws://example.com", b"example.com")
+        self.assert_absolute_parsed(b"ws://example.com?a", b"example.com")
+
+    def test_case_and_default_port_make_no_difference(self) -> None:
+        self.assert_absolute_parsed(b"ws://EXAMPLE.com:80/", b"example.COM")
+        self.assert_absolute_parsed(b"https://example.com/", b"example.com:443")
+        self.assert_absolute_parsed(b"http://[::1]:8000/", b"[::1]:8000")
+
+    def test_authority_that_is_not_host_is_refused(self) -> None:
+        self.assert_absolute_refused(b"http://example.org/", b"example.com")
+        self.assert_absolute_refused(b"http://example.com/", b"example.com:443")
+        self.assert_absolute_refused(b"wss://example.com:80/", b"example.com")
+
+    def test_authority_with_userinfo_or_without_a_host_is_refused(self) -> None:
+        self.assert_absolute_refused(b"http://user@example.com/", b"example.com")
+        self.assert_absolute_refused(b"http://example.com@example.org/", b"example.com")
+        self.assert_absolute_refused(b"http:///", b"example.com")
+
+
+class HostTests(HeadTestCase):
+    def test_no_host_is_refused(self) -> None:
+        self.assert_bad(b"GET / HTTP/1.1\r\n\r\n", "no Host")
+        self.assert_bad(b"GET / HTTP/1.1\r\nA: b\r\n\r\n", "no Host")
+
+    def test_two_hosts_are_refused(self) -> None:
+        self.assert_bad(with_line(b"Host: example.com")[:-3], "more than one Host")
+
+    def test_two_hosts_are_refused_in_a_whole_head(self) -> None:
+        with self.assertRaises(errors.BadRequest):
+            RequestParser().receive_data(with_line(b"host: example.org"))
+
+    def test_invalid_hosts_are_refused(self) -> None:
+        for host in (
+            b"",
+            b"user@example.com",
+            b"a b",
+            b"a,\tb",
+            b"a/b",
+            b"a?b",
+            b"\xc3\xa9.com",
+            b"a:b",
+            b"[::1",
+        ):
+            self.assert_bad(b"GET / HTTP/1.1\r\nHost: " + host + b"\r", "invalid Host")
+
+    def test_invalid_host_is_refused_in_a_whole_head(self) -> None:
+        with self.assertRaises(errors.BadRequest):
+            RequestParser().receive_data(b"GET / HTTP/1.1\r\nHost: user@example.com\r\n\r\n")
+
+    def test_valid_hosts_are_accepted(self) -> None:
+        for host in (b"localhost", b"127.0.0.1:8000", b"[::1]", b"[::1]:8000", b"xn--9ca.com", b"a_b.c:"):
+            head = b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"
+            self.assert_parsed(request(headers=((b"host", host),)), head)
+
+
+class HeaderLineTests(HeadTestCase):
+    START = b"GET / HTTP/1.1\r\nHost: example.com\r\n"
+
+    def test_bare_line_feed_is_refused_at_once(self) -> None:
+        for head in (
+            b"\n",
+            b"GET\n",
+            b"GET /\n",
+            b"GET / HTTP/1.1\n",
+            self.START + b"\n",
+            self.START + b"A: b\n",
+        ):
+            self.assert_bad(head, "line feed without carriage return")
+
+    def test_carriage_return_inside_a_value_is_refused_at_once(self) -> None:
+        self.assert_bad(self.START + b"A: b\rc", "carriage return without line feed")
+
+    def test_carriage_return_without_line_feed_is_refused_wherever_a_line_ends(self) -> None:
+        for head in (b"\rG", b"GET / HTTP/1.1\rH", self.START + b"\r\r", self.START + b"A: b\r\r"):
+            self.assert_bad(head, "carriage return without line feed")
+
+    def test_folded_header_is_refused_at_its_first_byte(self) -> None:
+        for blank in (b" ", b"\t"):
+            self.assert_bad(self.START + blank, "folded")
+            self.assert_bad(self.START + b"A: b\r\n" + blank, "folded")
+
+    def test_blank_before_the_colon_is_refused(self) -> None:
+        self.assert_bad(self.START + b"A ", "blank before its colon")
+        self.assert_bad(self.START + b"A\t", "blank before its colon")
+
+    def test_empty_name_is_refused(self) -> None:
+        self.assert_bad(self.START + b":", "empty header name")
+
+    def test_line_without_a_colon_is_refused(self) -> None:
+        self.assert_bad(self.START + b"A\r", "without a colon")
+
+    def test_bytes_that_are_no_token_are_refused_in_a_name_at_once(self) -> None:
+        for byte in set(range(256)) - set(TCHAR) - set(b":"):
+            self.assert_bad(self.START + b"A" + bytes([byte]))
+
+    def test_every_token_byte_is_accepted_in_a_name(self) -> None:
+        self.assert_parsed(request(headers=(*HOST, (TCHAR.lower(), b"1"))), with_line(TCHAR + b": 1"))
+
+    def test_control_bytes_are_refused_in_a_value_at_once(self) -> None:
+        for byte in (*range(0x09), *range(0x0A, 0x0D), *range(0x0E, 0x20), 0x7F):
+            self.assert_bad(self.START + b"A: b" + bytes([byte]))
+
+
+class BodyTests(HeadTestCase):
+    def test_content_length_zero_is_accepted(self) -> None:
+        expected = request(headers=(*HOST, (b"content-length", b"0")))
+        self.assert_parsed(expected, with_line(b"Content-Length: 0"))
+
+    def test_content_length_other_than_zero_is_refused_with_its_line(self) -> None:
+        for value in (b"", b"1", b"+0", b"-0", b"00", b"0_0", b"0,0", b"0x0", b"0 0", b"5"):
+            self.assert_bad(HeaderLineTests.START + b"Content-Length: " + value + b"\r", "body")
+
+    def test_two_content_lengths_are_refused(self) -> None:
+        self.assert_bad(HeaderLineTests.START + b"Content-Length: 0\r\nContent-Length: 0\r", "body")
+
+    def test_any_transfer_encoding_is_refused(self) -> None:
+        for value in (b"chunked", b"identity", b"", b"xchunked"):
+            self.assert_bad(
+                HeaderLineTests.START + b"transfer-encoding:" + value + b"\r", "Transfer-Encoding"
+            )
+
+    def test_expect_is_refused(self) -> None:
+        self.assert_bad(HeaderLineTests.START + b"Expect: 100-continue\r", "Expect")
+
+    def test_body_is_refused_in_a_whole_head_too(self) -> None:
+        for line in (b"Content-Length: 7", b"Transfer-Encoding: chunked", b"Expect: 100-continue"):
+            with self.assertRaises(errors.BadRequest):
+                RequestParser().receive_data(with_line(line) + b"GET / HTTP/1.1\r\n\r\n")
+
+
+class LimitTests(HeadTestCase):
+    def test_target_of_8_kib_and_one_byte_is_414_without_waiting_for_its_end(self) -> None:
+        start = b"GET /" + b"a" * 8187
+        self.assert_refused(errors.URITooLong, start + b"a", "8192")
+        self.assert_refused(errors.URITooLong, start + b" ", "8192")
+
+    def test_request_line_of_exactly_8_kib_is_accepted(self) -> None:
+        target = b"/" + b"a" * 8178
+        self.assert_parsed(request(target), b"GET " + target + b" HTTP/1.1\r\nHost: example.com\r\n\r\n")
+
+    def test_request_line_of_8_kib_and_one_byte_is_414(self) -> None:
+        self.assert_refused(errors.URITooLong, b"GET /" + b"a" * 8179 + b" HTTP/1.1")
+
+    def test_endless_method_is_414(self) -> None:
+        self.assert_refused(errors.URITooLong, b"G" * 8193)
+
+    def test_head_of_exactly_16_kib_is_accepted(self) -> None:
+        value = b"b" * (16384 - len(with_line(b"A:")))
+        self.assert_parsed(request(headers=(*HOST, (b"a", value))), with_line(b"A:" + value))
+
+    def test_head_of_16_kib_and_one_byte_is_431_wherever_the_byte_falls(self) -> None:
+        for spare in range(6):
+            line = b"A:" + b"b" * (16385 - len(with_line(b"A:")) + spare)
+            self.assert_refused(errors.HeadTooLarge, with_line(line)[:16385], "16384")
+
+    def test_head_that_ends_inside_a_name_is_431(self) -> None:
+        self.assert_refused(errors.HeadTooLarge, HeaderLineTests.START + b"A" * (16385 - 35), "16384")
+
+    def test_hundred_headers_are_accepted(self) -> None:
+        expected = request(headers=(*HOST, *[(b"a", b"b")] * 99))
+        self.assert_parsed(expected, with_line(b"\r\n".join([b"A: b"] * 99)))
+
+    def test_101_headers_are_431(self) -> None:
+        lines = b"A: b\r\n" * 99
+        self.assert_refused(errors.HeadTooLarge, HeaderLineTests.START + lines + b"A:", "100")
+
+    def test_101_headers_are_431_in_a_whole_head(self) -> None:
+        with self.assertRaises(errors.HeadTooLarge):
+            RequestParser().receive_data(with_line(b"\r\n".join([b"A: b"] * 100)))
+
+    def test_limits_can_be_set(self) -> None:
+        self.assert_refused(errors.URITooLong, b"GET /abcde", max_request_line=9)
+        self.assert_refused(errors.HeadTooLarge, b"GET / HTTP/1.1\r\nA", max_head=16)
+        self.assert_refused(errors.HeadTooLarge, b"GET / HTTP/1.1\r\nA:", max_headers=0)
+
+    def test_head_limit_below_the_request_line_holds_from_the_first_line_end(self) -> None:
+        self.assert_refused(errors.HeadTooLarge, b"GET / HTTP/1.1\r\n", max_head=9)
+
+    def test_head_byte_by_byte_takes_linear_time(self) -> None:
+        # Every byte is searched once: quadratic work would search 16 KiB * 8 Ki.
+        searched = 0
+        find_stop = http11._VALUE.find_stop
+
+        def counting(data: bytes, start: int, end: int) -> Optional[Any]:
+            nonlocal searched
+            searched += end - start
+            return find_stop(data, start, end)
+
+        head = with_line(b"A:" + b" " * 16000)
+        with mock.patch.object(http11._VALUE, "find_stop", counting):
+            self.assert_parsed_in_bytes(head)
+        self.assertEqual(searched, len(b" example.com\r") + len(b" " * 16000 + b"\r"))
+
+    def assert_parsed_in_bytes(self, head: bytes) -> None:
+        parser = RequestParser()
+        results = [parser.receive_data(head[index : index + 1]) for index in range(len(head))]
+        self.assertEqual(results[-1], request(headers=(*HOST, (b"a", b""))))
+
+    def test_hostile_whole_heads_of_a_mebibyte_are_parsed_in_linear_time(self) -> None:
+        # With a quadratic pattern, each of these would run for minutes.
+        for filler in (b" ", b"\t", b": ", b"a:", b",", b"a \t"):
+            line = b"A:" + filler * (2**20 // len(filler))
+            for tail in (b"\r\n\r\n", b"\r\n\x00", b""):
+                with contextlib.suppress(errors.BadRequest):
+                    RequestParser(max_head=2**21).receive_data(HeaderLineTests.START + line + tail)
+
+
+class ResponseHeadTests(HeadTestCase):
+    new_parser = ResponseParser
+
+    def test_status_reason_headers_and_version_are_returned(self) -> None:
+        head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
+        expected = ResponseReceived(101, ((b"upgrade", b"websocket"),), b"Switching Protocols", "1.1")
+        self.assert_parsed(expected, head)
+
+    def test_reason_may_be_empty_or_missing(self) -> None:
+        self.assert_parsed(ResponseReceived(404, ()), b"HTTP/1.1 404 \r\n\r\n")
+        self.assert_parsed(ResponseReceived(404, ()), b"HTTP/1.1 404\r\n\r\n")
+
+    def test_reason_may_hold_opaque_bytes(self) -> None:
+        self.assert_parsed(ResponseReceived(200, (), b"d\xe9j\xe0 vu"), b"HTTP/1.1 200 d\xe9j\xe0 vu\r\n\r\n")
+
+    def test_proxy_may_answer_in_http_1_0(self) -> None:
+        self.assert_parsed(ResponseReceived(502, (), b"Bad", "1.0"), b"HTTP/1.0 502 Bad\r\n\r\n")
+
+    def test_body_headers_are_no_concern_of_the_head(self) -> None:
+        head = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"
+        headers = ((b"content-length", b"3"), (b"transfer-encoding", b"chunked"))
+        self.assert_parsed(ResponseReceived(403, headers, b"Forbidden"), head)
+
+    def test_malformed_status_lines_fail_the_handshake(self) -> None:
+        for line in (b"", b"HTTP/1.1", b"HTTP/1.1 ", b"HTTP/1.1 20", b"HTTP/1.1 2000", b"HTTP/1.1 600 A"):
+            self.assert_refused(errors.HandshakeFailed, line + b"\r", "malformed status line")
+        for line in (b"HTTP/2 200", b"HTTP/1.2 200", b"HTTP/1.1  200", b"http/1.1 200", b"HTTP/1.1 099"):
+            self.assert_refused(errors.HandshakeFailed, line + b"\r", "malformed status line")
+
+    def test_malformed_lines_fail_the_handshake(self) -> None:
+        for head in (b"\n", b"HTTP/1.1 101 A\n", b"HTTP/1.1 101 A\r\n ", b"HTTP/1.1 101 A\r\nB: \x00"):
+            self.assert_refused(errors.HandshakeFailed, head)
+
+    def test_limits_fail_the_handshake(self) -> None:
+        start = b"HTTP/1.1 101 A\r\n"
+        self.assert_refused(errors.HandshakeFailed, b"H" * 8193, "8192")
+        self.assert_refused(errors.HandshakeFailed, start + b"A:" + b"b" * (16385 - 18), "16384")
+        self.assert_refused(errors.HandshakeFailed, start + b"A: b\r\n" * 100 + b"A:", "100")
+        self.assert_refused(errors.HandshakeFailed, b"HTTP/1.1 1", max_status_line=9)
+
+    def test_data_after_the_head_is_a_state_error(self) -> None:
+        parser = ResponseParser()
+        parser.receive_data(b"HTTP/1.1 101 A\r\n\r\n")
+        with self.assertRaises(errors.StateError):
+            parser.receive_data(b"\x81\x00")
+
+
+class CheckHeaderTests(unittest.TestCase):
+    def test_http11_and_fields_share_one_check(self) -> None:
+        check_header(b"X-Name", b"a\tb \xff")
+        with self.assertRaises(errors.EventError):
+            check_header(b"X-Name", b"a\r\nb")
+
+
+class ResponseHeadBuildingTests(unittest.TestCase):
+    def test_status_line_headers_and_empty_line(self) -> None:
+        head = build_response_head(200, [(b"a", b"1"), (b"B", b"\xff"), (b"a", b"2")])
+        self.assertEqual(head, b"HTTP/1.1 200 OK\r\na: 1\r\nB: \xff\r\na: 2\r\n\r\n")
+
+    def test_reason_can_be_given(self) -> None:
+        self.assertEqual(build_response_head(200, reason=b"Fine"), b"HTTP/1.1 200 Fine\r\n\r\n")
+
+    def test_unregistered_status_has_an_empty_reason(self) -> None:
+        self.assertEqual(build_response_head(299), b"HTTP/1.1 299 \r\n\r\n")
+
+    def test_status_that_is_no_final_one_is_refused(self) -> None:
+        for status in (-1, 0, 99, 100, 101, 199, 600, 1000, True, "200", None, 200.0):
+            with self.assertRaises(errors.EventError):
+                build_response_head(status)  # type: ignore[arg-type]
+
+    def test_what_could_end_a_line_is_refused(self) -> None:
+        for bad in (b"a\r", b"a\n", b"a\r\nB: c", b"\x00"):
+            for arguments in ({"reason": bad}, {"headers": [(b"a", bad)]}, {"headers": [(bad, b"a")]}):
+                with self.assertRaises(errors.EventError):
+                    build_response_head(200, **arguments)  # type: ignore[arg-type]
+
+
+class ResponseBuildingTests(unittest.TestCase):
+    def test_length_connection_and_type_are_added(self) -> None:
+        expected = (
+            b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\n"
+            b"Content-Length: 3\r\nConnection: close\r\n\r\nno\n"
+        )
+        self.assertEqual(build_response(404, body=b"no\n"), expected)
+
+    def test_given_type_is_kept(self) -> None:
+        expected = (
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        self.assertEqual(build_response(200, [(b"content-type", b"text/html")]), expected)
+
+    def test_upgrade_header_is_named_in_connection(self) -> None:
+        response = build_response(426, [(b"Upgrade", b"websocket")])
+        self.assertIn(b"\r\nConnection: Upgrade, close\r\n", response)
+
+    def test_header_that_frames_the_response_is_refused(self) -> None:
+        for name in (b"Content-Length", b"content-length", b"Connection", b"Transfer-Encoding"):
+            with self.assertRaises(errors.EventError):
+                build_response(200, [(name, b"0")])
+
+    def test_status_without_content_is_refused(self) -> None:
+        for status in (204, 304):
+            with self.assertRaises(errors.EventError):
+                build_response(status)
+
+
+class RefusalBuildingTests(unittest.TestCase):
+    def test_status_headers_and_text_are_the_errors(self) -> None:
+        expected = (
+            b"HTTP/1.1 405 Method Not Allowed\r\nAllow: GET, HEAD\r\n"
+            b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 8\r\nConnection: close\r\n\r\n"
+            b"no POST\n"
+        )
+        self.assertEqual(build_refusal(errors.MethodNotAllowed("no POST")), expected)
+
+    def test_answer_to_head_has_the_length_but_not_the_body(self) -> None:
+        refusal = errors.BadRequest("no Host header")
+        whole = build_refusal(refusal)
+        self.assertEqual(build_refusal(refusal, head=True) + b"no Host header\n", whole)
+        self.assertIn(b"Content-Length: 15\r\n", whole)
+
+    def test_every_refusal_can_be_built(self) -> None:
+        for error in errors.RequestRefused.__subclasses__():
+            self.assertTrue(build_refusal(error("x")).startswith(b"HTTP/1.1 %d " % error.status))
+
+    def test_text_leaves_as_one_short_line_of_ascii(self) -> None:
+        response = build_refusal(errors.BadRequest("a\r\n\x1b[31m\x00b\xe9\udcff\x7f" + "c" * 999))
+        body = response.partition(b"\r\n\r\n")[2]
+        self.assertEqual(body, b"a   [31m b\\xe9\\udcff " + b"c" * 179 + b"\n")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,296 @@
+"""What trusted proxies say about the client: X-Forwarded-* and Forwarded (RFC 7239).
+
+Anybody can send these headers. Each proxy appends to what it was sent, so that
+only the end of a list is worth something: its last entry was written by the
+peer itself, the one before it by the peer's peer, and so on. Everything here
+is therefore read from the right, and reading stops at the first address that
+is not a trusted proxy's: what stands left of it, its owner may have made up.
+
+Every pattern is a run of one byte class followed by a byte outside it, and a
+list is cut in one pass, so that the time is linear however hostile the value.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
+
+from .errors import ConfigError
+from .fields import TCHAR, parse_authority
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+__all__ = ["Forwarded", "TrustedPeers", "read_forwarded"]
+
+Headers = Iterable[Tuple[bytes, bytes]]
+Client = Tuple[str, int]
+
+# The exact names: x_forwarded_for, which CGI cannot tell from the real one, is another header.
+_X_NAMES = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port")
+_NAME = b"forwarded"
+_CHOICES = ("auto", "x-forwarded", "forwarded")
+
+_SECURE = {b"https": True, b"wss": True, b"http": False, b"ws": False}
+
+# RFC 7239 6: node = nodename [ ":" node-port ], of which only a nodename that is an address says anything.
+_NODE = re.compile(rb"(?:([0-9.]+)|\[([0-9A-Fa-f:.]+)\])(?::(?:([0-9]{1,5})|_[0-9A-Za-z._\-]+))?")
+
+# X-Forwarded-For has no grammar; many proxies write IPv6 addresses into it without brackets (RFC 7239 7.4).
+_BARE_IPV6 = re.compile(rb"[0-9A-Fa-f:.]+")
+
+_PORT = re.compile(rb"[0-9]{1,5}")
+
+# RFC 7239 4: forwarded-pair = token "=" ( token / quoted-string ); RFC 9110 5.6.4: quoted-string.
+_PAIR = re.compile(
+    rb"([" + TCHAR + rb"]+)="
+    rb"(?:([" + TCHAR + rb']+)|"((?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*)")'
+)
+_QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
+
+# What may end an element or a pair, or hide such an end: delimiters, quotes, and backslashes before quotes.
+_MARK = re.compile(rb'\\+"?|[",;]')
+
+
+class TrustedPeers:
+    """The peers whose word about the client is taken.
+
+    ``spec`` is a list separated by commas: IPv4 and IPv6 addresses, networks
+    such as ``10.0.0.0/8``, ``unix`` for the peers on a unix socket, ``*`` for
+    everybody. An empty one trusts nobody, and the object is then false. Behind
+    ``*`` every address in the headers is a trusted one too, so that the client
+    is whatever the leftmost entry claims: only for servers that nobody but
+    their proxy can reach, behind a proxy that replaces what it was sent.
+
+    Raises `ConfigError` for an item that is none of these, and for a network
+    with bits set beyond its prefix.
+    """
+
+    __slots__ = ("_everybody", "_unix", "_networks")
+
+    def __init__(self, spec: str) -> None:
+        items = [item.strip() for item in spec.split(",") if item.strip()]
+        self._everybody = "*" in items
+        self._unix = "unix" in items
+        self._networks = [_parse_network(item) for item in items if item not in ("*", "unix")]
+
+    def __bool__(self) -> bool:
+        return bool(self._everybody or self._unix or self._networks)
+
+    def trusts(self, host: Optional[str]) -> bool:
+        """True for a trusted peer; ``host`` is its address as text, None for one on a unix socket.
+
+        A zone id (``%eth0``) is ignored, and an IPv4 address in IPv6 form
+        (``::ffff:192.0.2.1``) is the IPv4 address. A text that is no address
+        is trusted by ``*`` alone.
+        """
+        if self._everybody:
+            return True
+        if host is None:
+            return self._unix
+        if not self._networks:
+            return False
+        address = _parse_address(host)
+        return address is not None and any(address in network for network in self._networks)
+
+
+class Forwarded(NamedTuple):
+    """What to change in a request that came through proxies; None leaves a thing as it is.
+
+    ``client`` is the client's address and port, the port 0 where no proxy
+    tells it. ``secure`` is True for https and wss, False for http and ws.
+    ``host`` is the Host the client asked for, as it was sent: a valid
+    ``host[:port]``. ``port`` is the one the client connected to, 1 to 65535;
+    only X-Forwarded-Port tells it.
+    """
+
+    client: Optional[Client]
+    secure: Optional[bool]
+    host: Optional[bytes]
+    port: Optional[int]
+
+
+def read_forwarded(
+    headers: Headers, peer: Optional[str], trusted: TrustedPeers, which: str = "auto"
+) -> Optional[Forwarded]:
+    """What the proxies before ``peer`` say about the client, or None if there is nothing to apply.
+
+    ``headers`` have lower-case names; ``peer`` is the address at the other end
+    of the socket, None for a unix socket. A peer that ``trusted`` does not
+    trust is not listened to.
+
+    ``which`` is ``"x-forwarded"``, ``"forwarded"`` (RFC 7239) or ``"auto"``:
+    X-Forwarded-* where at least one of For, Proto, Host and Port is there,
+    otherwise Forwarded, never a mixture. The reason: a proxy that writes the
+    one commonly passes the other on as the client sent it, unchecked, and
+    proxies that write X-Forwarded-* are by far the more common ones. For the
+    same reason, behind a proxy that writes Forwarded and does not remove
+    X-Forwarded-*, the client would choose: say ``"forwarded"`` there.
+
+    Raises `ConfigError` for another ``which``, and nothing for what a peer sends.
+    """
+    if which not in _CHOICES:
+        raise ConfigError(f"{which!r} is not one of {', '.join(_CHOICES)}")
+    if not trusted.trusts(peer):
+        return None
+    # RFC 9110 5.3: several lines of one name are one list, in their order.
+    lines: Dict[bytes, List[bytes]] = {}
+    for name, value in headers:
+        if name == _NAME or name in _X_NAMES:
+            lines.setdefault(name, []).append(value)
+    values = {name: b",".join(parts) for name, parts in lines.items()}
+    if which == "x-forwarded" or (which == "auto" and any(name in values for name in _X_NAMES)):
+        return _read_x_forwarded(values, trusted)
+    return _read_rfc7239(values.get(_NAME, b""), trusted)
+
+
+def _read_x_forwarded(values: Dict[bytes, bytes], trusted: TrustedPeers) -> Optional[Forwarded]:
+    lists = [[entry.strip(b" \t") for entry in values.get(name, b"").split(b",")] for name in _X_NAMES]
+    client, hop = _walk((_parse_x_node(entry) for entry in reversed(lists[0])), trusted)
+    # A list shorter than the walk is one that not every proxy appends to: its first entry is the client's.
+    proto, host, port = (entries[-min(hop, len(entries))] for entries in lists[1:])
+    return _build_forwarded(client, proto, host, port)
+
+
+def _read_rfc7239(value: bytes, trusted: TrustedPeers) -> Optional[Forwarded]:
+    elements = list(_parse_elements(value))
+    if not elements:
+        return None
+    client, hop = _walk((_parse_node(element.get(b"for", b"")) for element in elements), trusted)
+    element = elements[hop - 1]
+    return _build_forwarded(client, element.get(b"proto", b""), element.get(b"host", b""), b"")
+
+
+def _build_forwarded(client: Optional[Client], proto: bytes, host: bytes, port: bytes) -> Optional[Forwarded]:
+    forwarded = Forwarded(
+        client,
+        _SECURE.get(proto.lower()),
+        host if parse_authority(host, 0) is not None else None,
+        (_parse_port(port) or None) if _PORT.fullmatch(port) else None,
+    )
+    return None if forwarded == (None, None, None, None) else forwarded
+
+
+def _walk(nodes: Iterable[Optional[Client]], trusted: TrustedPeers) -> Tuple[Optional[Client], int]:
+    """The client among ``nodes``, which begin at the nearest proxy's, and its place, counted from 1.
+
+    The walk ends at the first address that is not trusted, which is the
+    client's, or before the first node that is no address (None). Where even
+    the nearest proxy names no address, the other things it says still count.
+    """
+    client: Optional[Client] = None
+    hop = 0
+    for node in nodes:
+        if node is None:
+            break
+        client = node
+        hop += 1
+        if not trusted.trusts(node[0]):
+            break
+    return client, max(hop, 1)
+
+
+# ------------------------------------------------------------------- the grammars
+
+
+def _parse_elements(value: bytes) -> Iterator[Dict[bytes, bytes]]:
+    """The elements of a Forwarded list from the right, up to the first that is malformed."""
+    for element in _split_from_right(value, b","):
+        # RFC 9110 5.6.1.2: empty list elements are ignored.
+        if element:
+            pairs = _parse_pairs(element)
+            if pairs is None:
+                return
+            yield pairs
+
+
+def _parse_pairs(element: bytes) -> Optional[Dict[bytes, bytes]]:
+    """One element as lower-case names and unquoted values, or None if it is malformed."""
+    pairs: Dict[bytes, bytes] = {}
+    # The grammar has no blanks around the semicolons, but the example in RFC 7239 7.5 does.
+    for pair in _split_from_right(element, b";"):
+        if not pair:
+            continue
+        match = _PAIR.fullmatch(pair)
+        # RFC 7239 4: "Each parameter MUST NOT occur more than once per field-value."
+        if match is None or match[1].lower() in pairs:
+            return None
+        token, quoted = match[2], match[3]
+        pairs[match[1].lower()] = _QUOTED_PAIR.sub(rb"\1", quoted) if token is None else token
+    return pairs
+
+
+def _split_from_right(value: bytes, delimiter: bytes) -> Iterator[bytes]:
+    """The parts of ``value`` between delimiters outside quoted strings, the last part first.
+
+    Quotes are counted from the right: a quote that the client opens and never
+    closes cannot swallow what the proxies have appended behind it.
+    """
+    quoted = False
+    end = len(value)
+    for match in reversed(list(_MARK.finditer(value))):
+        mark = match[0]
+        if mark == delimiter and not quoted:
+            yield value[match.end() : end].strip(b" \t")
+            end = match.start()
+        elif mark.endswith(b'"') and len(mark) % 2:
+            # RFC 9110 5.6.4: behind an odd number of backslashes the quote is part of the string.
+            quoted = not quoted
+    yield value[:end].strip(b" \t")
+
+
+def _parse_node(node: bytes) -> Optional[Client]:
+    """The address and port of a node (RFC 7239 6), or None if it names no address."""
+    match = _NODE.fullmatch(node)
+    if match is None:
+        return None
+    port = _parse_port(match[3] or b"0")
+    return None if port is None else _build_client(match[1] or match[2], port)
+
+
+def _parse_x_node(node: bytes) -> Optional[Client]:
+    """The same for an entry of X-Forwarded-For: quoted or not, IPv6 in brackets or not."""
+    if node[:1] == node[-1:] == b'"':
+        node = node[1:-1]
+    return _parse_node(node) or (_build_client(node, 0) if _BARE_IPV6.fullmatch(node) else None)
+
+
+def _build_client(host: bytes, port: int) -> Optional[Client]:
+    address = _parse_address(host.decode("ascii"))
+    return None if address is None else (str(address), port)
+
+
+def _parse_port(digits: bytes) -> Optional[int]:
+    port = int(digits)
+    return port if port < 65536 else None
+
+
+def _parse_address(text: str) -> Union[IPv4Address, IPv6Address, None]:
+    from ipaddress import IPv6Address, ip_address
+
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def _parse_network(item: str) -> Union[IPv4Network, IPv6Network]:
+    from ipaddress import IPv6Network, ip_network
+
+    try:
+        if "%" in item:  # a zone would be accepted for an address, and compared with nothing
+            raise ValueError
+        network = ip_network(item, strict=False)
+    except ValueError:
+        rule = "an IPv4 or IPv6 address, a network such as 10.0.0.0/8, 'unix', or '*'"
+        raise ConfigError(f"trusted peer {item!r} must be {rule}") from None
+    try:
+        ip_network(item)
+    except ValueError:
+        raise ConfigError(f"trusted peer {item!r} has bits set beyond its prefix: write {network}") from None
+    if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
+        return ip_network(f"{network.network_address.ipv4_mapped}/{network.prefixlen - 96}")
+    return network

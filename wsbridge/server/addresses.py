@@ -1,0 +1,29 @@
+"""What a transport knows of the two ends of its connection."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Optional, Tuple
+
+__all__ = ["get_client", "get_server", "is_secure"]
+
+
+def get_client(transport: asyncio.BaseTransport) -> Optional[Tuple[str, int]]:
+    """Host and port of the peer; None on a unix socket."""
+    return _host_and_port(transport.get_extra_info("peername"))
+
+
+def get_server(transport: asyncio.BaseTransport) -> Any:
+    """Our host and port; on a unix socket its path and None, as ASGI asks."""
+    name = transport.get_extra_info("sockname")
+    return (name, None) if isinstance(name, str) else _host_and_port(name)
+
+
+def is_secure(transport: asyncio.BaseTransport) -> bool:
+    """Whether the connection is under TLS."""
+    return transport.get_extra_info("sslcontext") is not None
+
+
+def _host_and_port(name: Any) -> Optional[Tuple[str, int]]:
+    # IPv6 addresses come with two fields more.
+    return (str(name[0]), int(name[1])) if isinstance(name, (tuple, list)) else None

@@ -1,0 +1,96 @@
+"""The command line: ``python3 -m wsbridge [module:app] [flags]``, flags made from `ServerConfig`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from dataclasses import Field, fields
+from typing import Any, Callable, Dict, List, Optional
+
+from ..config import ServerConfig
+from ..protocols.errors import WSBridgeError
+from .loading import load_application
+from .server import run
+from .service import logger
+
+__all__ = ["main"]
+
+PACKAGE = __package__.rpartition(".")[0]
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """Serve until a signal; the exit code is 0, 1 where the server could not run, 2 for wrong arguments."""
+    parser = _build_parser()
+    values = vars(parser.parse_args(arguments))
+    target = values.pop("app")
+    try:
+        config = ServerConfig(**values)
+        _set_up_logging(config.log_level)
+        run(load_application(target or f"{PACKAGE}.demo.app:app"), config)
+    except (WSBridgeError, OSError) as error:
+        logger.debug("the error in full", exc_info=True)
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        # Only before the server listens: from then on SIGINT is a clean stop.
+        return 130
+    return 0
+
+
+def _set_up_logging(level: str) -> None:
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)
+    logger.setLevel(level.upper())
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python3 -m {PACKAGE}",
+        description="An ASGI server for WebSockets, in pure Python.",
+        epilog="Sizes are bytes, times seconds; 'none' where a limit may be switched off.",
+    )
+    parser.add_argument("app", nargs="?", metavar="module:app", help="ASGI application; without it the demo runs")
+    for item in fields(ServerConfig):
+        _add_flag(parser, item)
+    return parser
+
+
+def _add_flag(parser: argparse.ArgumentParser, item: "Field[Any]") -> None:
+    flag = "--" + item.name.replace("_", "-")
+    options: Dict[str, Any] = {"default": item.default, "help": f"{item.metadata['help']} (default: {item.default})"}
+    options["help"] = options["help"].replace("%", "%%")
+    if type(item.default) is bool:
+        parser.add_argument(flag, action=_switch(), **options)
+    else:
+        parser.add_argument(flag, type=_value_parser(item), metavar=_METAVARS[_kind(item)], **options)
+
+
+def _switch() -> Any:
+    return argparse.BooleanOptionalAction
+
+
+def _kind(item: "Field[Any]") -> str:
+    return str(item.type).replace("Optional[", "").rstrip("]")
+
+
+_METAVARS = {"int": "N", "float": "SECONDS", "str": "TEXT", "Tuple[str, ...": "TEXT,..."}
+
+
+def _value_parser(item: "Field[Any]") -> Callable[[str], Any]:
+    """Text to value; whether the value is allowed is for `ServerConfig` to say."""
+    is_optional = str(item.type).startswith("Optional[")
+    convert: Callable[[str], Any] = {"int": int, "float": float, "str": str}.get(_kind(item), _split_texts)
+
+    def parse(text: str) -> Any:
+        return None if is_optional and text.lower() == "none" else convert(text)
+
+    # argparse names the type in its error: "invalid int value: 'x'".
+    parse.__name__ = getattr(convert, "__name__", "text")
+    return parse
+
+
+def _split_texts(text: str) -> Any:
+    return tuple(part.strip() for part in text.split(",") if part.strip())

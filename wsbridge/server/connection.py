@@ -1,0 +1,97 @@
+"""`Connection`: one accepted connection until its request is read; then an exchange takes over.
+
+Shaped so that another server can use it: hand it a transport with
+`connection_made` and the bytes read so far with `data_received`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Optional
+
+from ..protocols.errors import RequestRefused, RequestTimeout, ServiceUnavailable
+from ..protocols.events import RequestReceived
+from ..protocols.handshake import check_upgrade_request, is_upgrade_request
+from ..protocols.http11 import RequestParser, build_refusal
+from .addresses import get_client
+from .linger import Linger
+from .page import PageExchange
+from .service import Service, logger
+from .websocket import WebSocketExchange
+
+__all__ = ["Connection"]
+
+
+class Connection(asyncio.Protocol):
+    """Reads one request's head, under one deadline, and decides who answers it."""
+
+    __slots__ = ("_deadline", "_parser", "_service", "_transport")
+
+    def __init__(self, service: Service) -> None:
+        config = service.config
+        self._service = service
+        self._transport: Optional[asyncio.Transport] = None
+        self._deadline = service.clock() + config.timeout_handshake
+        self._parser = RequestParser(
+            max_request_line=config.limit_request_line,
+            max_head=config.limit_request_head,
+            max_headers=config.limit_request_fields,
+        )
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+        limit = self._service.config.limit_concurrency
+        is_full = limit is not None and len(self._service.members) >= limit
+        self._service.add(self)
+        if is_full:
+            self._refuse(ServiceUnavailable(f"{limit} connections are open, which is the limit"))
+
+    def data_received(self, data: bytes) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        try:
+            request = self._parser.receive_data(data)
+            if request is not None:
+                self._answer(transport, request)
+        except RequestRefused as refusal:
+            self._refuse(refusal)
+
+    def _answer(self, transport: asyncio.Transport, request: RequestReceived) -> None:
+        if is_upgrade_request(request):
+            ws_key = check_upgrade_request(request, allowed_origins=self._service.config.allowed_origins)
+            WebSocketExchange(self._service, transport, request, ws_key, self._parser.trailing)
+        else:
+            PageExchange(self._service, transport, request)
+        self._leave()
+
+    def _refuse(self, refusal: RequestRefused) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        client = get_client(transport)
+        logger.info("%s refused: %d %s", "unix socket" if client is None else "%s:%d" % client, refusal.status, refusal)
+        transport.write(build_refusal(refusal))
+        Linger(self._service, transport)
+        self._leave()
+
+    def _leave(self) -> None:
+        self._transport = None
+        self._service.discard(self)
+
+    def eof_received(self) -> None:
+        """A half closed connection without a request is over: returning None closes it."""
+
+    def connection_lost(self, exc: Optional[Exception]) -> None:
+        self._leave()
+
+    def check_deadlines(self, now: float) -> None:
+        if now >= self._deadline:
+            self._refuse(RequestTimeout("the request's head was not complete in time"))
+
+    def shut_down(self) -> None:
+        self._refuse(ServiceUnavailable("the server is stopping"))
+
+    def cut(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()

@@ -1,0 +1,148 @@
+"""An application at work on one connection: its task, its writes, and how both come to an end.
+
+The two kinds are `websocket.WebSocketExchange` and `page.PageExchange`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Awaitable, List, Optional
+
+from ..asgi.types import Application, Receive, Scope, Send
+from ..protocols.errors import ClientDisconnected
+from .linger import Linger
+from .service import Service, logger
+
+__all__ = ["Exchange"]
+
+
+class Exchange(asyncio.Protocol):
+    """The common part: an asyncio protocol that is also the ``writer`` of the bridge (`write`, `drain`)."""
+
+    __slots__ = (
+        "_app_deadline",
+        "_drain_waiters",
+        "_service",
+        "_stalled_since",
+        "_stalled_size",
+        "_task",
+        "_transport",
+        "_writing_paused",
+    )
+
+    def __init__(self, service: Service, transport: asyncio.Transport) -> None:
+        self._service = service
+        #: None once the connection is lost or handed to `Linger`.
+        self._transport: Optional[asyncio.Transport] = transport
+        self._task: Optional["asyncio.Task[None]"] = None
+        self._app_deadline: Optional[float] = None
+        self._writing_paused = False
+        self._drain_waiters: List["asyncio.Future[None]"] = []
+        self._stalled_since: Optional[float] = None
+        self._stalled_size = 0
+        transport.set_protocol(self)
+        transport.set_write_buffer_limits(high=service.config.ws_write_limit)
+        service.add(self)
+
+    # ------------------------------------------------------------- the application
+
+    def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._task = self._service.loop.create_task(_call(self._service.app, scope, receive, send))
+        self._task.add_done_callback(self._app_done)
+
+    def _app_done(self, task: "asyncio.Task[None]") -> None:
+        self._task = None
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, ClientDisconnected):
+            logger.debug("application ended by the disconnect: %s", error)
+        elif error is not None:
+            logger.error("application raised", exc_info=error)
+        self._end_after_app(error is not None)
+        self._leave_if_over()
+
+    def _end_after_app(self, has_failed: bool) -> None:
+        """The application has returned, or raised: answer the peer in its place where it did not."""
+
+    def _leave_if_over(self) -> None:
+        if self._task is None and self._transport is None:
+            self._service.discard(self)
+
+    # --------------------------------------------------------------------- writing
+
+    def write(self, data: bytes) -> None:
+        """Hand ``data`` to the transport; without one it goes where the connection went."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def drain(self) -> Awaitable[None]:
+        """Wait while the write buffer is above its limit; raises `ConnectionResetError` when that ends it."""
+        return self._wait_for_room() if self._writing_paused else self._service.done
+
+    async def _wait_for_room(self) -> None:
+        while self._writing_paused and self._transport is not None:
+            waiter = self._service.loop.create_future()
+            self._drain_waiters.append(waiter)
+            await waiter
+        if self._transport is None:
+            raise ConnectionResetError("the connection ended while its peer was not reading")
+
+    def _wake_writers(self) -> None:
+        waiters, self._drain_waiters = self._drain_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+        self._stalled_since = None
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        self._wake_writers()
+
+    # --------------------------------------------------------------------- the end
+
+    def _hand_over(self, *, peer_is_done: bool = False) -> None:
+        """Everything is written: leave the connection to `Linger`, and the application some time to return."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            Linger(self._service, transport, peer_is_done=peer_is_done)
+            self._start_app_deadline()
+
+    def connection_lost(self, exc: Optional[Exception]) -> None:
+        self._transport = None
+        self._start_app_deadline()
+
+    def _start_app_deadline(self) -> None:
+        self._wake_writers()
+        if self._app_deadline is None:
+            self._app_deadline = self._service.clock() + self._service.config.timeout_app
+        self._leave_if_over()
+
+    def check_deadlines(self, now: float) -> None:
+        if self._app_deadline is not None and now >= self._app_deadline and self._task is not None:
+            logger.warning("application did not return within timeout_app of the disconnect: cancelled")
+            self._app_deadline = now + self._service.config.timeout_app
+            self._task.cancel()
+        if self._writing_paused and self._transport is not None:
+            self._check_stall(self._transport, now)
+
+    def _check_stall(self, transport: asyncio.Transport, now: float) -> None:
+        size = transport.get_write_buffer_size()
+        if self._stalled_since is None or size != self._stalled_size:
+            self._stalled_since, self._stalled_size = now, size
+        elif now - self._stalled_since >= self._service.config.timeout_write:
+            logger.info("peer took nothing for timeout_write: connection cut")
+            transport.abort()
+
+    def cut(self) -> None:
+        """End it now: abort the connection, cancel the application."""
+        if self._transport is not None:
+            self._transport.abort()
+        if self._task is not None:
+            self._task.cancel()
+
+
+async def _call(app: Application, scope: Scope, receive: Receive, send: Send) -> None:
+    # An application may return any awaitable; a task needs a coroutine.
+    await app(scope, receive, send)

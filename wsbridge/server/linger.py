@@ -1,0 +1,63 @@
+"""The end of a connection: our last bytes leave, the peer's are read and thrown away.
+
+Closing a socket while bytes of the peer's are unread makes the kernel send a
+reset, which destroys what we wrote last at the peer's side (RFC 9112 9.6 and
+RFC 6455 7.1.1 ask for exactly this care).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Optional
+
+from .service import Service
+
+__all__ = ["Linger"]
+
+# A TLS connection cannot be half closed: the peer gets this long to read our CLOSE and to end.
+TLS_LINGER = 1.0
+
+
+class Linger(asyncio.Protocol):
+    """Takes a transport over, half closes it, and discards until the peer closes or the deadline."""
+
+    __slots__ = ("_deadline", "_service", "_transport")
+
+    def __init__(self, service: Service, transport: asyncio.Transport, *, peer_is_done: bool = False) -> None:
+        """``peer_is_done``: the peer sends nothing any more, its CLOSE or its end of stream was seen."""
+        self._service = service
+        self._transport = transport
+        transport.set_protocol(self)
+        service.add(self)
+        timeout = service.config.timeout_close
+        if transport.is_closing():
+            pass
+        elif transport.can_write_eof():
+            transport.write_eof()
+            transport.resume_reading()
+        elif peer_is_done:
+            transport.close()
+        else:
+            timeout = min(timeout, TLS_LINGER)
+            transport.resume_reading()
+        self._deadline = service.clock() + timeout
+
+    def data_received(self, data: bytes) -> None:
+        """Discard what the peer still sends."""
+
+    def eof_received(self) -> Optional[bool]:
+        """The peer has closed: returning None closes our side too, once all is written."""
+        return None
+
+    def connection_lost(self, exc: Optional[Exception]) -> None:
+        self._service.discard(self)
+
+    def check_deadlines(self, now: float) -> None:
+        if now >= self._deadline:
+            self.cut()
+
+    def shut_down(self) -> None:
+        """It is closing already."""
+
+    def cut(self) -> None:
+        self._transport.abort()

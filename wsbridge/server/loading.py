@@ -1,0 +1,37 @@
+"""Finding the application that ``module:attribute`` names."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+from ..asgi.types import Application
+from ..protocols.errors import ConfigError
+
+__all__ = ["load_application"]
+
+
+def load_application(target: str) -> Application:
+    """Import ``"module:attribute"``; the working directory comes first on the path, as with ``python -m``.
+
+    Raises `ConfigError`, whose cause is what the module raised.
+    """
+    module_name, colon, attribute = target.partition(":")
+    if not colon or not module_name or not attribute:
+        raise ConfigError(f"{target!r} is not of the form module:attribute, such as myapp.asgi:app")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:
+        raise ConfigError(f"cannot import {module_name!r}: {type(error).__name__}: {error}") from error
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            raise ConfigError(f"{module_name!r} has no attribute {attribute!r}")
+        found = getattr(found, name)
+    if not callable(found):
+        raise ConfigError(f"{target!r} is {type(found).__name__}, which is not an ASGI application: it cannot be called")
+    application: Application = found
+    return application

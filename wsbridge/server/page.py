@@ -1,0 +1,78 @@
+"""`PageExchange`: a GET or HEAD without a body, answered by the application; then the connection closes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Optional
+
+from ..asgi.http_bridge import create_http_receive, create_http_send
+from ..asgi.response import ResponseBuilder
+from ..asgi.scope import build_http_scope
+from ..protocols.errors import InternalServerError, RequestRefused, ServiceUnavailable
+from ..protocols.events import RequestReceived
+from ..protocols.http11 import build_refusal
+from .addresses import get_client, get_server, is_secure
+from .exchange import Exchange
+from .service import Service, log_answer
+
+__all__ = ["PageExchange"]
+
+
+class PageExchange(Exchange):
+    """An asyncio protocol that takes ``transport`` over once ``request`` was parsed."""
+
+    __slots__ = ("_deadline", "_disconnected", "_response", "_scope")
+
+    def __init__(self, service: Service, transport: asyncio.Transport, request: RequestReceived) -> None:
+        super().__init__(service, transport)
+        self._scope = build_http_scope(
+            request,
+            service.config,
+            get_client(transport),
+            get_server(transport),
+            scheme="https" if is_secure(transport) else "http",
+            state=service.state,
+        )
+        self._disconnected = asyncio.Event()
+        self._response = ResponseBuilder(is_head=request.method == b"HEAD")
+        self._deadline = service.clock() + service.config.timeout_accept
+        send = create_http_send(self, self._response, self._disconnected)
+        self._run(self._scope, create_http_receive(self._disconnected), send)
+
+    def data_received(self, data: bytes) -> None:
+        """Nothing behind a request without a body is parsed."""
+
+    def eof_received(self) -> Optional[bool]:
+        # RFC 9112 9.6: a client that has sent its request may half close, and still wants the answer.
+        return self._transport is not None and self._transport.can_write_eof()
+
+    def connection_lost(self, exc: Optional[Exception]) -> None:
+        self._disconnected.set()
+        super().connection_lost(exc)
+
+    def _end_after_app(self, has_failed: bool) -> None:
+        if self._response.is_complete:
+            log_answer(self._scope, self._response.status)
+            self._hand_over()
+        else:
+            what = "raised" if has_failed else "returned"
+            self._refuse(InternalServerError(f"the application {what} before its response was complete"))
+
+    def _refuse(self, refusal: RequestRefused) -> None:
+        log_answer(self._scope, refusal.status)
+        if self._response.is_on_wire:
+            self.cut()
+            return
+        self.write(build_refusal(refusal, head=self._scope["method"] == "HEAD"))
+        self._disconnected.set()
+        self._hand_over()
+
+    def check_deadlines(self, now: float) -> None:
+        super().check_deadlines(now)
+        if now >= self._deadline and not self._response.is_on_wire and self._transport is not None:
+            self._refuse(ServiceUnavailable("the application did not answer in time"))
+            if self._task is not None:
+                self._task.cancel()
+
+    def shut_down(self) -> None:
+        """A response is short: it may end."""

@@ -1,0 +1,201 @@
+"""`Server`: listening, lifespan, signals and a clean stop; `serve` and `run` around it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Union
+
+from ..asgi.lifespan import Lifespan
+from ..asgi.types import Application
+from ..config import ServerConfig
+from ..protocols.errors import ConfigError
+from .connection import Connection
+from .loading import load_application
+from .service import Service, logger
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+__all__ = ["Server", "run", "serve"]
+
+
+class Server:
+    """One application on its listening sockets.
+
+    ``app`` is an ASGI application, or ``"module:attribute"``. ``options`` are
+    fields of `ServerConfig`, changed in ``config`` or in the defaults.
+
+    ``async with Server(app, port=0) as server:`` listens inside the block;
+    `serve` runs until a signal, or `stop_serving`, ends it.
+    """
+
+    def __init__(
+        self, app: Union[Application, str], config: Optional[ServerConfig] = None, **options: Any
+    ) -> None:
+        self.config = replace(config or ServerConfig(), **options)
+        self._app = load_application(app) if isinstance(app, str) else app
+        self._listener: Optional[asyncio.AbstractServer] = None
+        self._service: Optional[Service] = None
+        self._lifespan: Optional[Lifespan] = None
+        self._lifespan_task: Optional["asyncio.Task[None]"] = None
+        self._stop_requests = 0
+        self._stop_requested: Optional[asyncio.Event] = None
+
+    # ------------------------------------------------------------------ start, stop
+
+    async def start(self) -> None:
+        """Run the application's startup, then listen.
+
+        Raises `LifespanFailed` where the application could not start,
+        `ConfigError` for a certificate that cannot be read, and `OSError`
+        where the address cannot be had.
+        """
+        ssl = _build_ssl_context(self.config)
+        await self._start_lifespan()
+        try:
+            await self._listen(ssl)
+        except BaseException:
+            await self._stop_lifespan()
+            raise
+
+    async def _start_lifespan(self) -> None:
+        state: Optional[Dict[str, Any]] = None
+        if self.config.lifespan != "off":
+            self._lifespan = lifespan = Lifespan(self._app, self.config.lifespan)
+            self._lifespan_task = asyncio.get_running_loop().create_task(lifespan.run())
+            await lifespan.startup()
+            state = lifespan.state
+            if lifespan.unsupported is not None:
+                logger.debug("application has no lifespan: %r", lifespan.unsupported)
+        self._service = Service(self._app, self.config, state=state)
+
+    async def _stop_lifespan(self) -> None:
+        if self._lifespan is not None and self._lifespan_task is not None:
+            try:
+                await self._lifespan.shutdown()
+            finally:
+                self._lifespan_task.cancel()
+                await asyncio.wait([self._lifespan_task])
+
+    async def _listen(self, ssl: Optional["SSLContext"]) -> None:
+        service = self._service
+        config = self.config
+        loop = asyncio.get_running_loop()
+        # A TLS handshake comes before the first byte of the request, and has the same time.
+        options: Dict[str, Any] = {"ssl": ssl, "backlog": 1}
+        if ssl is not None:
+            options["ssl_handshake_timeout"] = config.timeout_handshake
+
+        def build_connection() -> Connection:
+            return Connection(service)  # type: ignore[arg-type]  # set before anything is accepted
+
+        if config.uds is not None:
+            self._listener = await loop.create_unix_server(build_connection, config.uds, **options)
+        else:
+            self._listener = await loop.create_server(build_connection, config.host or None, config.port, **options)
+        for listening in self.sockets:
+            # asyncio accepts as many connections in a row as the backlog says, and where no descriptor
+            # is left reports each of them as an error: so it gets 1, and the kernel the real number.
+            with socket.fromfd(listening.fileno(), listening.family, listening.type) as duplicate:
+                duplicate.listen(config.backlog)
+
+    async def stop(self) -> None:
+        """Listen no more, close every connection with 1012, run the application's shutdown."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+            if self.config.uds is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self.config.uds)
+        if self._service is not None:
+            await self._service.shut_down(self.config.timeout_graceful_shutdown)
+        await self._stop_lifespan()
+
+    async def __aenter__(self) -> "Server":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.stop()
+
+    # ---------------------------------------------------------------------- serving
+
+    @property
+    def sockets(self) -> List[Any]:
+        """The listening sockets; their `getsockname` tells the port that ``port=0`` took."""
+        return list(getattr(self._listener, "sockets", ()))
+
+    @property
+    def urls(self) -> List[str]:
+        """Where the server can be reached."""
+        scheme = "http" if self.config.ssl_certfile is None else "https"
+        if self.config.uds is not None:
+            return [f"unix:{self.config.uds}"]
+        names = [listening.getsockname() for listening in self.sockets]
+        return [f"{scheme}://{f'[{n[0]}]' if ':' in n[0] else n[0]}:{n[1]}" for n in names]
+
+    async def serve(self) -> None:
+        """Start, run until SIGINT, SIGTERM or `stop_serving`, then stop; a second signal ends at once."""
+        self._stop_requested = asyncio.Event()
+        with _signals_calling(self.stop_serving):
+            async with self:
+                logger.info("listening on %s", ", ".join(self.urls))
+                await self._stop_requested.wait()
+                logger.info("stopping; once more to stop at once")
+
+    def stop_serving(self) -> None:
+        """End `serve` in an orderly way; called again, at once."""
+        self._stop_requests += 1
+        if self._stop_requested is not None:
+            self._stop_requested.set()
+        if self._stop_requests > 1 and self._service is not None:
+            self._service.cut()
+
+
+async def serve(app: Union[Application, str], config: Optional[ServerConfig] = None, **options: Any) -> None:
+    """Serve ``app`` until SIGINT or SIGTERM; see `Server` for the arguments."""
+    await Server(app, config, **options).serve()
+
+
+def run(app: Union[Application, str], config: Optional[ServerConfig] = None, **options: Any) -> None:
+    """Serve ``app`` in an event loop of its own; see `Server` for the arguments."""
+    asyncio.run(serve(app, config, **options))
+
+
+def _build_ssl_context(config: ServerConfig) -> Optional["SSLContext"]:
+    if config.ssl_certfile is None:
+        return None
+    try:
+        import ssl
+    except ImportError:
+        raise ConfigError("ssl_certfile is set, but this Python was built without ssl") from None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    # RFC 7301: over TLS we speak HTTP/1.1 and nothing else.
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(config.ssl_certfile, config.ssl_keyfile, config.ssl_keyfile_password)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"ssl_certfile={config.ssl_certfile!r}, ssl_keyfile={config.ssl_keyfile!r}: {error}") from error
+    return context
+
+
+@contextlib.contextmanager
+def _signals_calling(callback: Any) -> Any:
+    """Call ``callback`` on SIGINT and SIGTERM, where this thread may ask for them."""
+    loop = asyncio.get_running_loop()
+    installed = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Only the main thread gets signals, and not every loop can wait for them.
+        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
+            loop.add_signal_handler(number, callback)
+            installed.append(number)
+    try:
+        yield
+    finally:
+        for number in installed:
+            loop.remove_signal_handler(number)

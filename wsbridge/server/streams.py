@@ -1,0 +1,146 @@
+"""`handle_websocket`: one WebSocket connection for those who own an asyncio streams server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Dict, Optional
+
+from ..asgi.types import Application
+from ..config import ServerConfig
+from ..protocols.errors import RequestRefused
+from ..protocols.events import RequestReceived
+from ..protocols.handshake import check_upgrade_request
+from ..protocols.http11 import build_refusal
+from .linger import Linger
+from .service import Service
+from .websocket import WebSocketExchange
+
+__all__ = ["handle_websocket"]
+
+READ_SIZE = 64 * 1024
+
+
+async def handle_websocket(
+    app: Application,
+    config: ServerConfig,
+    request: RequestReceived,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    *,
+    state: Optional[Dict[str, Any]] = None,
+) -> None:
+    """Answer an upgrade request that you have parsed, and run ``app`` on the connection to its end.
+
+    ``reader`` stands behind the request's head. A request that is no valid
+    opening handshake is refused. Returns when the application has returned
+    and the connection is closed; cancelling ends both. ``state`` is the
+    application's lifespan state, if you run its lifespan.
+    """
+    service = Service(app, config, state=state)
+    transport = StreamTransport(reader, writer)
+    try:
+        ws_key = check_upgrade_request(request, allowed_origins=config.allowed_origins)
+        WebSocketExchange(service, transport, request, ws_key)
+    except RequestRefused as refusal:
+        transport.write(build_refusal(refusal))
+        Linger(service, transport)
+    try:
+        await transport.pump()
+        await service.wait_until_empty()
+    except asyncio.CancelledError:
+        service.cut()
+        raise
+
+
+class StreamTransport(asyncio.Transport):
+    """A transport made of a `StreamReader` and a `StreamWriter`, which need not know."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        super().__init__()
+        self._reader = reader
+        self._writer = writer
+        self._protocol: Any = None
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+        self._draining: Optional["asyncio.Task[None]"] = None
+        self._high_water = READ_SIZE
+        self._is_closing = False
+
+    async def pump(self) -> None:
+        """Carry bytes from the reader to the protocol until the connection is closed."""
+        error: Optional[Exception] = None
+        try:
+            while not self._is_closing:
+                await self._may_read.wait()
+                data = await self._reader.read(READ_SIZE)
+                if data:
+                    self._protocol.data_received(data)
+                elif self._is_closing or not self._protocol.eof_received():
+                    break
+                else:
+                    self._may_read.clear()
+        except OSError as failure:
+            error = failure
+        finally:
+            self.close()
+            if self._draining is not None:
+                self._draining.cancel()
+            self._protocol.connection_lost(error)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        protocol: asyncio.BaseProtocol = self._protocol
+        return protocol
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._writer.get_extra_info(name, default)
+
+    def pause_reading(self) -> None:
+        self._may_read.clear()
+
+    def resume_reading(self) -> None:
+        self._may_read.set()
+
+    def set_write_buffer_limits(self, high: Optional[int] = None, low: Optional[int] = None) -> None:
+        self._writer.transport.set_write_buffer_limits(high=high, low=low)
+        self._high_water = self._writer.transport.get_write_buffer_limits()[1]
+
+    def get_write_buffer_size(self) -> int:
+        return self._writer.transport.get_write_buffer_size()
+
+    def write(self, data: Any) -> None:
+        self._writer.write(data)
+        if self._draining is None and self.get_write_buffer_size() > self._high_water:
+            self._protocol.pause_writing()
+            self._draining = asyncio.get_running_loop().create_task(self._drain())
+
+    async def _drain(self) -> None:
+        try:
+            await self._writer.drain()
+        except OSError:
+            # The pump learns it from the reader, and tells the protocol.
+            return
+        self._draining = None
+        self._protocol.resume_writing()
+
+    def can_write_eof(self) -> bool:
+        return self._writer.can_write_eof()
+
+    def write_eof(self) -> None:
+        self._writer.write_eof()
+
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+    def close(self) -> None:
+        """The reader sees the end once everything written has left."""
+        self._is_closing = True
+        self._may_read.set()
+        self._writer.close()
+
+    def abort(self) -> None:
+        self._is_closing = True
+        self._may_read.set()
+        self._writer.transport.abort()
