@@ -7,6 +7,7 @@ from typing import List, Optional
 
 from wsbridge.protocols.errors import BadRequest, EventError
 from wsbridge.protocols.fields import (
+    DEFAULT_PORTS,
     check_header,
     get_header_values,
     has_token,
@@ -169,6 +170,9 @@ class SubprotocolTests(unittest.TestCase):
 
 
 class AuthorityTests(unittest.TestCase):
+    def test_default_ports_are_those_of_rfc_9110_4_2_and_rfc_6455_3(self) -> None:
+        self.assertEqual(DEFAULT_PORTS, {b"http": 80, b"https": 443, b"ws": 80, b"wss": 443})
+
     def test_host_is_lowered_and_the_port_defaults(self) -> None:
         self.assertEqual(parse_authority(b"Example.COM", 80), (b"example.com", 80))
         self.assertEqual(parse_authority(b"example.com:", 443), (b"example.com", 443))

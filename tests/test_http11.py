@@ -48,6 +48,7 @@ class HeadTestCase(unittest.TestCase):
                 parser = type(self).new_parser(**limits)
                 results = [parser.receive_data(piece) for piece in pieces[:-1]]
                 self.assertEqual(results, [None] * len(results))
+                self.assertEqual(parser.trailing, b"")
                 self.assertEqual(parser.receive_data(pieces[-1] + trailing), expected)
                 self.assertEqual(parser.trailing, trailing)
 
@@ -164,7 +165,13 @@ class RequestHeadTests(HeadTestCase):
         parser = RequestParser()
         parser.receive_data(with_line(b"A: b"))
         with self.assertRaises(errors.StateError):
-            parser.receive_data(b"GET / HTTP/1.1\r\n")
+            parser.receive_data(with_line(b"A: b"))
+
+    def test_whole_head_behind_the_beginning_of_another_is_no_request(self) -> None:
+        parser = RequestParser()
+        self.assertIsNone(parser.receive_data(b"X"))
+        with self.assertRaises(errors.MethodNotAllowed):
+            parser.receive_data(with_line(b"A: b"))
 
     def test_data_after_a_refusal_is_never_parsed(self) -> None:
         parser = RequestParser()
@@ -338,6 +345,7 @@ class HeaderLineTests(HeadTestCase):
     def test_bytes_that_are_no_token_are_refused_in_a_name_at_once(self) -> None:
         for byte in set(range(256)) - set(TCHAR) - set(b":"):
             self.assert_bad(self.START + b"A" + bytes([byte]))
+        self.assert_bad(self.START + b"A(", "byte 0x28 in a header name")
 
     def test_every_token_byte_is_accepted_in_a_name(self) -> None:
         self.assert_parsed(request(headers=(*HOST, (TCHAR.lower(), b"1"))), with_line(TCHAR + b": 1"))
@@ -345,6 +353,7 @@ class HeaderLineTests(HeadTestCase):
     def test_control_bytes_are_refused_in_a_value_at_once(self) -> None:
         for byte in (*range(0x09), *range(0x0A, 0x0D), *range(0x0E, 0x20), 0x7F):
             self.assert_bad(self.START + b"A: b" + bytes([byte]))
+        self.assert_bad(self.START + b"A: b\x00", "byte 0x00 in a header value")
 
 
 class BodyTests(HeadTestCase):

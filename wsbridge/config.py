@@ -66,17 +66,19 @@ class ServerConfig:
     """
 
     # Listening.
-    host: str = _option("127.0.0.1", _TEXT, "address to listen on; the default is reached from this host only")
+    host: str = _option("127.0.0.1", _TEXT, "address to listen on; by default only this host reaches it")
     port: int = _option(8000, _whole_number(0, 65535), "port to listen on; 0 takes any free one")
     uds: Optional[str] = _option(None, _optional(_TEXT), "path of a unix socket to listen on instead")
     backlog: int = _option(2048, _whole_number(1), "connections the kernel may hold before they are accepted")
-    ssl_certfile: Optional[str] = _option(None, _optional(_TEXT), "PEM certificate chain: serve wss and https")
-    ssl_keyfile: Optional[str] = _option(None, _optional(_TEXT), "PEM key, where the certificate's file has none")
+    ssl_certfile: Optional[str] = _option(None, _optional(_TEXT), "PEM certificates: serve wss and https")
+    ssl_keyfile: Optional[str] = _option(None, _optional(_TEXT), "PEM key, if not in the certificates' file")
     ssl_keyfile_password: Optional[str] = _option(None, _optional(_TEXT), "password of the key")
 
     # The application.
     lifespan: str = _option(
-        "auto", _one_of("auto", "on", "off"), "run lifespan events; auto: unless the application raises on them"
+        "auto",
+        _one_of("auto", "on", "off"),
+        "run lifespan events; auto: unless the application raises on them",
     )
     root_path: str = _option("", _TEXT, "prefix under which a proxy mounts the application")
     forwarded_allow_ips: str = _option(
@@ -93,12 +95,15 @@ class ServerConfig:
     allowed_origins: Optional[Tuple[str, ...]] = _option(
         None,
         _optional(_TEXTS),
-        "origins that may open WebSockets, others get 403; 'same-origin' stands for the Host's own; default: all",
+        "origins that may open WebSockets, others get 403; 'same-origin' stands for the Host's own; "
+        "default: all",
     )
 
     # WebSocket messages.
     ws_max_size: int = _option(
-        16 * 1024 * 1024, _whole_number(1), "largest message, inflated; past it CLOSE 1009 and nothing is kept"
+        16 * 1024 * 1024,
+        _whole_number(1),
+        "largest message, inflated; past it CLOSE 1009 and nothing is kept",
     )
     ws_max_fragments: int = _option(
         1024,
@@ -115,21 +120,31 @@ class ServerConfig:
         64 * 1024, _whole_number(1), "bytes waiting to be written above which the application's send waits"
     )
     ws_ping_interval: Optional[float] = _option(
-        20.0, _optional(_SECONDS), "time between pings, below the idle limit of common proxies; None: no pings"
+        20.0,
+        _optional(_SECONDS),
+        "time between pings, below the idle limit of common proxies; None: no pings",
     )
     ws_ping_timeout: Optional[float] = _option(
-        20.0, _optional(_SECONDS), "time after a ping without a byte from the peer until CLOSE 1011; None: no limit"
+        20.0,
+        _optional(_SECONDS),
+        "time after a ping without a byte from the peer until CLOSE 1011; None: no limit",
     )
 
     # Compression.
-    ws_per_message_deflate: bool = _option(True, _SWITCH, "agree to permessage-deflate where the client offers it")
+    ws_per_message_deflate: bool = _option(
+        True, _SWITCH, "agree to permessage-deflate where the client offers it"
+    )
     ws_deflate_threshold: int = _option(
         64, _whole_number(0), "messages of fewer bytes are sent uncompressed: they gain little and cost time"
     )
     ws_deflate_level: int = _option(6, _whole_number(0, 9), "zlib's level")
-    ws_deflate_mem_level: int = _option(5, _whole_number(1, 9), "zlib's memory level: 2^(level+9) bytes a connection")
+    ws_deflate_mem_level: int = _option(
+        5, _whole_number(1, 9), "zlib's memory level: 2^(level+9) bytes a connection"
+    )
     ws_deflate_server_max_window_bits: int = _option(
-        12, _whole_number(9, 15), "our window: 2^(bits+2) bytes a connection that compresses; 12 and not 15 for memory"
+        12,
+        _whole_number(9, 15),
+        "our window: 2^(bits+2) bytes a connection that compresses; 12 and not 15 for memory",
     )
     ws_deflate_client_max_window_bits: int = _option(
         12, _whole_number(9, 15), "the client's window, where it lets us choose: 2^bits bytes a connection"
@@ -144,18 +159,28 @@ class ServerConfig:
         10.0, _SECONDS, "from the connection to the end of its request's head, TLS included; past it 408"
     )
     timeout_accept: float = _option(
-        10.0, _SECONDS, "until the application accepts or refuses; past it 503, and the application is cancelled"
+        10.0,
+        _SECONDS,
+        "until the application accepts or refuses; past it 503, and the application is cancelled",
     )
-    timeout_write: float = _option(30.0, _SECONDS, "a peer that takes nothing of what waits for it is cut off after")
-    timeout_close: float = _option(10.0, _SECONDS, "closing handshake, draining included; past it the connection is cut")
+    timeout_write: float = _option(
+        30.0, _SECONDS, "a peer that takes nothing of what waits for it is cut off after"
+    )
+    timeout_close: float = _option(
+        10.0, _SECONDS, "closing handshake, draining included; past it the connection is cut"
+    )
     close_grace: float = _option(
-        1.0, _SECONDS, "the application's time to answer what came before the peer's CLOSE, until ours is sent"
+        1.0,
+        _SECONDS,
+        "the application's time to answer what came before the peer's CLOSE, until ours is sent",
     )
     timeout_app: float = _option(
         10.0, _SECONDS, "the application's time to return after the disconnect; past it it is cancelled"
     )
     timeout_graceful_shutdown: float = _option(
-        30.0, _SECONDS, "a stopping server's time for closing handshakes and applications; past it they are cut"
+        30.0,
+        _SECONDS,
+        "a stopping server's time for closing handshakes and applications; past it they are cut",
     )
 
     # Limits.

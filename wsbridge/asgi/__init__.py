@@ -1,1 +1,1 @@
-"""Middle floor: events <-> ASGI dicts. Knows the ground floor and the configuration, no socket and no time."""
+"""Middle floor: events <-> ASGI dicts. Knows the ground floor and the configuration, no socket, no time."""

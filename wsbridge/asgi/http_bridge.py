@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["create_http_receive", "create_http_send"]
 
 
-def create_http_receive(disconnected: "asyncio.Event") -> Receive:
+def create_http_receive(disconnected: asyncio.Event) -> Receive:
     """The application's ``receive``: the empty body, then ``http.disconnect`` once the event is set."""
     is_body_taken = False
 
@@ -29,9 +29,7 @@ def create_http_receive(disconnected: "asyncio.Event") -> Receive:
     return receive
 
 
-def create_http_send(
-    writer: Writer, response: ResponseBuilder, disconnected: "asyncio.Event"
-) -> Send:
+def create_http_send(writer: Writer, response: ResponseBuilder, disconnected: asyncio.Event) -> Send:
     """The application's ``send`` for one ``response``, whose state the caller may read afterwards.
 
     Raises `EventError` for an event that breaks a rule, `StateError` for one
@@ -43,7 +41,7 @@ def create_http_send(
         nonlocal is_started
         kind = event.get("type")
         if kind not in ("http.response.start", "http.response.body"):
-            raise EventError(f"unknown event type {kind!r:.80}; known: http.response.start, http.response.body")
+            raise EventError(f"unknown event type {kind!r:.80}; known: http.response.start and .body")
         if response.is_complete or is_started is (kind == "http.response.start"):
             raise StateError(f"{kind} is not possible here: a response is one start, then its body")
         if disconnected.is_set():

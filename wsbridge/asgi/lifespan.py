@@ -22,7 +22,7 @@ class Lifespan:
         self._app = app
         self._mode = mode
         self._state: Dict[str, Any] = {}
-        self._events: "asyncio.Queue[ASGIEvent]" = asyncio.Queue()
+        self._events: asyncio.Queue[ASGIEvent] = asyncio.Queue()
         self._answered: Dict[str, asyncio.Event] = {"startup": asyncio.Event(), "shutdown": asyncio.Event()}
         self._failure: Optional[str] = None
         self._is_over = False
@@ -54,7 +54,8 @@ class Lifespan:
         if self._mode == "auto" and not self._answered["startup"].is_set():
             self.unsupported = error
         else:
-            self._failure = f"{type(error).__name__}: {error}"
+            # What it said itself before it raised tells more.
+            self._failure = self._failure or f"{type(error).__name__}: {error}"
 
     async def startup(self) -> None:
         """Tell the application to start; raises `LifespanFailed` where it could not."""
@@ -62,12 +63,12 @@ class Lifespan:
 
     async def shutdown(self) -> None:
         """Tell the application to stop; raises `LifespanFailed` where it could not."""
-        if not self._is_over:
-            await self._ask("shutdown")
+        await self._ask("shutdown")
 
     async def _ask(self, phase: str) -> None:
-        self._events.put_nowait({"type": f"lifespan.{phase}"})
-        await self._answered[phase].wait()
+        if not self._is_over:
+            self._events.put_nowait({"type": f"lifespan.{phase}"})
+            await self._answered[phase].wait()
         if self._failure is not None:
             raise LifespanFailed(f"application {phase} failed: {self._failure}")
 

@@ -21,9 +21,9 @@ HOP_BY_HOP = (b"connection", b"keep-alive", b"proxy-connection", b"transfer-enco
 
 
 def check_header_pairs(headers: Any) -> List[Tuple[bytes, bytes]]:
-    """The ``headers`` of an ASGI event; raises `EventError` unless all are pairs of bytes."""
+    """The ``headers`` of an ASGI event, None for none; raises `EventError` unless all are pairs of bytes."""
     try:
-        pairs = [(name, value) for name, value in headers]
+        pairs = [] if headers is None else [(name, value) for name, value in headers]
     except (TypeError, ValueError):
         raise EventError(f"headers must be pairs of name and value, not {headers!r:.80}") from None
     for name, value in pairs:
@@ -35,7 +35,16 @@ def check_header_pairs(headers: Any) -> List[Tuple[bytes, bytes]]:
 class ResponseBuilder:
     """One response; ``is_head``: the request was a HEAD, which is answered without a body."""
 
-    __slots__ = ("_chunked", "_declared", "_headers", "_is_head", "_sent", "is_complete", "is_on_wire", "status")
+    __slots__ = (
+        "_chunked",
+        "_declared",
+        "_headers",
+        "_is_head",
+        "_sent",
+        "is_complete",
+        "is_on_wire",
+        "status",
+    )
 
     def __init__(self, is_head: bool = False) -> None:
         self._is_head = is_head
@@ -57,13 +66,17 @@ class ResponseBuilder:
             raise EventError(f"response status {status!r}: it must be a whole number from 200 to 599")
         headers = []
         declared = None
-        for name, value in check_header_pairs(event.get("headers", ())):
+        for name, value in check_header_pairs(event.get("headers")):
             check_header(name, value)
-            if name.lower() == b"content-length":
+            lower = name.lower()
+            if lower == b"content-length":
                 if declared is not None or not value.isdigit():
                     raise EventError(f"content-length {value!r}: it must be one line of digits")
                 declared = int(value)
-            if name.lower() not in HOP_BY_HOP:
+                # RFC 9110 8.6: a 204 must not have one.
+                if status == 204:
+                    continue
+            if lower not in HOP_BY_HOP:
                 headers.append((name, value))
         self.status, self._headers, self._declared = status, headers, declared
 
@@ -77,9 +90,9 @@ class ResponseBuilder:
         # RFC 9110 6.4.1: these have no content, whatever their Content-Length says.
         without_content = self._is_head or self.status in (204, 304)
         sent = self._sent + len(part)
-        if self._declared is not None and not without_content:
-            if sent > self._declared or (sent < self._declared and not more):
-                raise EventError(f"body of {sent} bytes, content-length {self._declared}")
+        declared = None if without_content else self._declared
+        if declared is not None and (sent > declared or (sent < declared and not more)):
+            raise EventError(f"body of {sent} bytes, content-length {declared}")
         head = b""
         if not self.is_on_wire:
             head = self._build_head(len(part), more)
@@ -92,12 +105,13 @@ class ResponseBuilder:
 
     def _build_head(self, size: int, more: bool) -> bytes:
         headers = [*self._headers, (b"Connection", b"close")]
-        # RFC 9110 8.6: a 204 has no Content-Length; RFC 9112 6.1: nor a Transfer-Encoding.
+        # RFC 9110 8.6: a 204 has no Content-Length, a 304 need not; RFC 9112 6.1: nor a Transfer-Encoding.
         if self._declared is None and self.status not in (204, 304):
             if more:
                 self._chunked = True
                 headers.append((b"Transfer-Encoding", b"chunked"))
-            else:
+            # RFC 9110 8.6: the size that a GET would have, which an empty answer to a HEAD does not tell.
+            elif size or not self._is_head:
                 headers.append((b"Content-Length", b"%d" % size))
         return build_response_head(self.status, headers)
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Tuple
-from urllib.parse import unquote
+from urllib.parse import quote, unquote_to_bytes
 
 from ..config import ServerConfig
 from ..protocols.events import RequestReceived
-from ..protocols.fields import parse_subprotocols
+from ..protocols.fields import parse_authority, parse_subprotocols
 from ..protocols.forwarded import read_forwarded
 from .types import Scope
 
 __all__ = ["build_http_scope", "build_ws_scope"]
 
 Address = Optional[Tuple[str, int]]
+Headers = List[Tuple[bytes, bytes]]
 
 
 def build_ws_scope(
@@ -80,14 +81,16 @@ def _build_scope(
                 scheme = _SCHEMES[kind][forwarded.secure]
             headers, server = _apply_host(headers, server, scheme, forwarded.host, forwarded.port)
     raw_path, query_string = _split_target(request.target)
+    path = unquote_to_bytes(raw_path).decode("utf-8", "replace")
     if config.root_path:
-        raw_path = config.root_path.encode() + raw_path
+        path = config.root_path + path
+        raw_path = quote(config.root_path).encode("ascii") + raw_path
     scope: Scope = {
         "type": kind,
         "asgi": {"version": "3.0", "spec_version": "2.5"},
         "http_version": request.http_version,
         "scheme": scheme,
-        "path": unquote(raw_path.decode("latin-1")) if b"%" in raw_path else raw_path.decode("utf-8", "replace"),
+        "path": path,
         "raw_path": raw_path,
         "query_string": query_string,
         "root_path": config.root_path,
@@ -114,16 +117,15 @@ def _split_target(target: bytes) -> Tuple[bytes, bytes]:
 
 
 def _apply_host(
-    headers: List[Tuple[bytes, bytes]], server: Address, scheme: str, host: Optional[bytes], port: Optional[int]
-) -> Tuple[List[Tuple[bytes, bytes]], Address]:
+    headers: Headers, server: Address, scheme: str, host: Optional[bytes], port: Optional[int]
+) -> Tuple[Headers, Address]:
     """What the client saw as Host and port, in the place of the proxy's."""
     default_port = 443 if scheme in ("wss", "https") else 80
     if host is None:
         return headers, server if server is None or port is None else (server[0], port)
-    name, colon, digits = host.rpartition(b":")
-    if not colon or not digits.isdigit():
-        name, digits = host, b""
-        if port is not None and port != default_port:
-            host += b":%d" % port
+    # Whoever read it has checked it, so that it parses; 0 stands for no port.
+    name, own_port = parse_authority(host, 0) or (host, 0)
+    if port is not None and port != default_port and not own_port:
+        host = b"%b:%d" % (name, port)
     headers = [(key, host if key == b"host" else value) for key, value in headers]
-    return headers, (name.decode("latin-1"), port or int(digits or default_port))
+    return headers, (name.decode("ascii"), port or own_port or default_port)

@@ -2,7 +2,7 @@
 
 Works with a plain `asyncio.Queue`, `asyncio.StreamWriter` and
 `asyncio.Event`, and with anything that has the same ``get``, ``write`` and
-``drain``, ``set`` and ``is_set``.
+``drain``, and ``set``.
 
 What an application may send, by the state of its connection::
 
@@ -24,9 +24,12 @@ moves every state to CLOSED.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Optional, Sequence
+import asyncio
+from typing import Any, Awaitable, Callable, Dict, Optional, Sequence
 
 from ..protocols.errors import ClientDisconnected, EventError, Forbidden, StateError
+from ..protocols.fields import check_header
+from ..protocols.frames import build_close_payload
 from ..protocols.handshake import build_101_response
 from ..protocols.http11 import build_refusal
 from ..protocols.ws import WSProtocol
@@ -81,7 +84,10 @@ def create_ws_send(
     `StateError` for one at the wrong time, both before a byte is written, and
     `ClientDisconnected` where the peer is gone.
     """
-    return _WebSocketSend(writer, ws_protocol, ws_key, accept_event, close_event, offered_subprotocols, denial)
+    response = denial or ResponseBuilder()
+    return _WebSocketSend(
+        writer, ws_protocol, ws_key, accept_event, close_event, offered_subprotocols, response
+    )
 
 
 class _WebSocketSend:
@@ -90,6 +96,7 @@ class _WebSocketSend:
         "_actions",
         "_close_event",
         "_denial",
+        "_drain",
         "_offered",
         "_protocol",
         "_writer",
@@ -104,15 +111,18 @@ class _WebSocketSend:
         accept_event: Flag,
         close_event: Flag,
         offered: Optional[Sequence[str]],
-        denial: Optional[ResponseBuilder],
+        denial: ResponseBuilder,
     ) -> None:
         self._writer = writer
+        self._drain = writer.drain
+        if isinstance(writer, asyncio.StreamWriter):
+            self._drain = _one_at_a_time(writer.drain)
         self._protocol = protocol
         self._ws_key = ws_key
         self._accept_event = accept_event
         self._close_event = close_event
         self._offered = offered
-        self._denial = denial or ResponseBuilder()
+        self._denial = denial
         self._actions = _CONNECTING
 
     async def __call__(self, event: ASGIEvent) -> None:
@@ -128,7 +138,7 @@ class _WebSocketSend:
         if self._actions is _CLOSED:
             return
         try:
-            await self._writer.drain()
+            await self._drain()
         except OSError as error:
             self._actions = _CLOSED
             raise ClientDisconnected("the connection was lost") from error
@@ -142,12 +152,13 @@ class _WebSocketSend:
         elif not isinstance(subprotocol, str):
             raise EventError(f"subprotocol must be str or None, not {type(subprotocol).__name__}")
         elif self._offered is not None and subprotocol not in self._offered:
-            raise EventError(f"subprotocol {subprotocol!r} was not offered; the client has {list(self._offered)}")
+            offered = ", ".join(self._offered) or "none"
+            raise EventError(f"subprotocol {subprotocol!r} was not offered; what was: {offered}")
         response = build_101_response(
             self._ws_key,
             subprotocol=subprotocol,
             extensions=protocol.extensions_response,
-            headers=check_header_pairs(event.get("headers") or ()),
+            headers=check_header_pairs(event.get("headers")),
         )
         protocol.subprotocol = subprotocol
         self._actions = _OPEN
@@ -155,6 +166,10 @@ class _WebSocketSend:
         self._accept_event.set()
 
     def _refuse(self, event: ASGIEvent) -> None:
+        # The peer is told neither, but an error does not go by the moment. A reason before the accept is
+        # one for an HTTP response, so it has no control bytes either.
+        payload = build_close_payload(_default(event, "code", 1000), _default(event, "reason", ""))
+        check_header(b"reason", payload[2:])
         self._actions = _CLOSED
         if not self._protocol.is_closed:
             self._writer.write(build_refusal(Forbidden("the application did not accept the connection")))
@@ -197,7 +212,8 @@ class _WebSocketSend:
         raise ClientDisconnected(f"{event['type']} after the connection was closed")
 
     def _close_again(self, event: ASGIEvent) -> None:
-        """A second ``websocket.close`` does nothing."""
+        # A second websocket.close does nothing. Behind a send that has failed it is the first.
+        self._close_event.set()
 
     def _check_connected(self) -> None:
         if self._protocol.is_closed:
@@ -221,6 +237,18 @@ _CLOSED: _Actions = {
     "websocket.send": _WebSocketSend._fail_closed,
     "websocket.close": _WebSocketSend._close_again,
 }
+
+
+def _one_at_a_time(drain: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    # Before CPython 3.10.6 only one task may wait in StreamWriter.drain(): a second one fails an assert,
+    # or under -O leaves the first waiting for ever.
+    lock = asyncio.Lock()
+
+    async def drain_alone() -> None:
+        async with lock:
+            await drain()
+
+    return drain_alone
 
 
 def _default(event: ASGIEvent, key: str, default: Any) -> Any:

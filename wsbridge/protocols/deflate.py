@@ -197,12 +197,19 @@ def check_deflate_response(
 class Inflater:
     """Inflates a peer's messages, one after the other, each under a limit."""
 
-    __slots__ = ("_at_boundary", "_decompressor", "_no_context_takeover", "_window_bits", "bytes_in", "bytes_out")
+    __slots__ = (
+        "_at_boundary",
+        "_decompressor",
+        "_no_context_takeover",
+        "_window_bits",
+        "bytes_in",
+        "bytes_out",
+    )
 
     def __init__(self, window_bits: int, no_context_takeover: bool) -> None:
         self._window_bits = window_bits
         self._no_context_takeover = no_context_takeover
-        self._decompressor: Optional["_Decompress"] = None
+        self._decompressor: Optional[_Decompress] = None
         # Whether nothing was read since a message or a stream ended.
         self._at_boundary = True
         self.bytes_in = 0
@@ -258,7 +265,8 @@ class Inflater:
                     data = self._decompressor.unused_data
                     if self._at_boundary:
                         # What follows may still refer to what came before, as with RFC 7692 7.2.3.4.
-                        self._decompressor = zlib.decompressobj(-self._window_bits, zdict=output)
+                        window = output[-(1 << self._window_bits) :]
+                        self._decompressor = zlib.decompressobj(-self._window_bits, zdict=window)
         except zlib.error as error:
             raise InvalidCompressedData(str(error)) from None
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -288,7 +296,7 @@ class Deflater:
         self._no_context_takeover = no_context_takeover
         self._level = level
         self._mem_level = mem_level
-        self._compressor: Optional["_Compress"] = None
+        self._compressor: Optional[_Compress] = None
         self.bytes_in = 0
         self.bytes_out = 0
 

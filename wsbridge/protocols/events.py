@@ -8,7 +8,7 @@ __all__ = ["RequestReceived", "WebSocketConnected", "WebSocketDataReceived", "We
 
 
 class _Event:
-    __slots__ = ()
+    __slots__: Tuple[str, ...] = ()
 
     def _values(self) -> Tuple[object, ...]:
         return tuple(getattr(self, name) for name in self.__slots__)

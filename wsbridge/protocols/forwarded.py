@@ -13,6 +13,7 @@ list is cut in one pass, so that the time is linear however hostile the value.
 from __future__ import annotations
 
 import re
+from itertools import islice, tee
 from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 from .errors import ConfigError
@@ -153,11 +154,12 @@ def _read_x_forwarded(values: Dict[bytes, bytes], trusted: TrustedPeers) -> Opti
 
 
 def _read_rfc7239(value: bytes, trusted: TrustedPeers) -> Optional[Forwarded]:
-    elements = list(_parse_elements(value))
-    if not elements:
-        return None
+    # Twice, and lazily: what stands left of the client is made up, and not worth the time to parse.
+    elements, again = tee(_parse_elements(value))
     client, hop = _walk((_parse_node(element.get(b"for", b"")) for element in elements), trusted)
-    element = elements[hop - 1]
+    element = next(islice(again, hop - 1, None), None)
+    if element is None:
+        return None
     return _build_forwarded(client, element.get(b"proto", b""), element.get(b"host", b""), b"")
 
 
@@ -226,16 +228,20 @@ def _split_from_right(value: bytes, delimiter: bytes) -> Iterator[bytes]:
     Quotes are counted from the right: a quote that the client opens and never
     closes cannot swallow what the proxies have appended behind it.
     """
-    quoted = False
-    end = len(value)
-    for match in reversed(list(_MARK.finditer(value))):
+    # By the parity of the quotes before them, for that of the quotes behind is known only at the end.
+    cuts: Tuple[List[int], List[int]] = ([], [])
+    quotes = 0
+    for match in _MARK.finditer(value):
         mark = match[0]
-        if mark == delimiter and not quoted:
-            yield value[match.end() : end].strip(b" \t")
-            end = match.start()
+        if mark == delimiter:
+            cuts[quotes].append(match.start())
         elif mark.endswith(b'"') and len(mark) % 2:
             # RFC 9110 5.6.4: behind an odd number of backslashes the quote is part of the string.
-            quoted = not quoted
+            quotes ^= 1
+    end = len(value)
+    for cut in reversed(cuts[quotes]):
+        yield value[cut + 1 : end].strip(b" \t")
+        end = cut
     yield value[:end].strip(b" \t")
 
 

@@ -113,9 +113,9 @@ def parse_header(
     """Parse the frame header at ``position``, or return None while it is incomplete.
 
     ``masked`` is whether the peer must mask (a client must, a server must
-    not), ``max_length`` the largest payload allowed, in bytes. Raises the
-    `ProtocolViolation` as soon as the bytes that decide it are there, in the
-    order in which they arrive.
+    not), ``max_length`` the largest payload allowed in a data frame, in bytes.
+    Raises the `ProtocolViolation` before any payload, for the first rule that
+    is broken in the order of the header's fields.
     """
     available = len(data) - position
     if available < 2:
@@ -134,7 +134,7 @@ def parse_header(
         if available < size:
             return None
         length = _parse_extended_length(data, position + 2, size)
-    if length > max_length:
+    if length > max_length and first & 0x0F < CLOSE:
         raise MessageTooBig(max_length)
     start = position + size
     if not masked:
@@ -199,7 +199,7 @@ def build_close_payload(code: int, reason: str) -> bytes:
     Raises `EventError` for a code that must not be sent, or a reason of more
     than 123 bytes of UTF-8.
     """
-    if type(code) is not int or not is_sendable_close_code(code):
+    if not isinstance(code, int) or not is_sendable_close_code(code):
         raise EventError(f"close code {code!r} cannot be sent: use 1000-1003, 1007-1014 or 3000-4999")
     if not isinstance(reason, str):
         raise EventError(f"close reason must be str, not {type(reason).__name__}")

@@ -19,11 +19,11 @@ BYTES_PER_FRAGMENT = 32
 def compressed_limit(limit: int) -> int:
     """How many bytes a message of up to ``limit`` bytes may have on the wire when it is compressed.
 
-    Deflate makes incompressible data a little larger (zlib: at most 1/31),
-    never a lot; without this limit blocks that inflate to nothing would go
-    on for ever.
+    Deflate makes incompressible data a little larger (1/8 with its fixed code,
+    which has 9 bits for half of all bytes), never a lot; without this limit
+    blocks that inflate to nothing would go on for ever.
     """
-    return limit + limit // 16 + 64
+    return limit + limit // 8 + 64
 
 
 class DiscardedMessage:
@@ -70,7 +70,7 @@ class Message(DiscardedMessage):
     __slots__ = ("_buffer", "_inflater", "_is_text", "_undecided")
 
     def __init__(
-        self, opcode: int, limit: int, max_fragments: int, inflater: Optional["Inflater"] = None
+        self, opcode: int, limit: int, max_fragments: int, inflater: Optional[Inflater] = None
     ) -> None:
         super().__init__(limit, max_fragments, None if inflater is None else compressed_limit(limit))
         self._buffer = bytearray()

@@ -56,7 +56,7 @@ from .frames import (
     parse_close_payload,
     parse_header,
 )
-from .masking import apply_mask
+from .masking import apply_mask, unmask
 from .messages import DiscardedMessage, Message, compressed_limit
 
 __all__ = ["WSProtocol", "Event", "Trace"]
@@ -200,64 +200,61 @@ class WSProtocol:
         Raises nothing for what a peer sends: a violation becomes an outbound
         CLOSE and one `WebSocketDisconnected`, behind the events decoded before.
         """
+        # The hot loop is one method: 5.6k instructions a message without its mask (callgrind, 125 bytes of
+        # text, CPython 3.11). Messages in one uncompressed frame that is here as a whole, with a 7- or
+        # 16-bit length, are decoded in line; everything else, and everything wrong, by `_receive_frame`.
         events: List[Event] = []
         if self._state >= ENDING:
             return events, b""
+        if self._tail:
+            data = self._tail + data
+            self._tail = b""
+        elif type(data) is not bytes:
+            data = bytes(data)
+        masked = not self._client
+        mask_bit, header_size = (MASKED, 6) if masked else (0, 2)
+        position, end = 0, len(data)
         try:
-            self._receive(data, events)
+            if self._remaining:
+                position = self._receive_payload(data, 0, events)
+            while end - position >= 2:
+                first = data[position]
+                if (
+                    (first == WHOLE_TEXT or first == WHOLE_BINARY)
+                    and self._message is None
+                    and self._state == OPEN
+                    and self.trace is None
+                ):
+                    start = position + header_size
+                    # A wrong mask bit leaves 128 or more.
+                    length = data[position + 1] ^ mask_bit
+                    if length > 125:
+                        extended = length == 126 and end - position >= 4
+                        length = data[position + 2] << 8 | data[position + 3] if extended else 0
+                        start += 2 if length > 125 else end
+                    stop = start + length
+                    if stop <= end and length <= self._max_message_size:
+                        payload = unmask(data, start, stop) if masked else data[start:stop]
+                        content = payload.decode() if first == WHOLE_TEXT else bytes(payload)
+                        events.append(WebSocketDataReceived(content))
+                        position = stop
+                        continue
+                stop = self._receive_frame(data, position, events)
+                if stop < 0:
+                    break
+                position = stop if self._state < ENDING else end
         except ProtocolViolation as violation:
             self._fail(violation, events)
         except UnicodeDecodeError:
             self._fail(InvalidUTF8("text message"), events)
+        else:
+            if position < end:
+                self._tail = data[position:]
         if not self._outbound:
             return events, b""
         outbound = b"".join(self._outbound)
         self._outbound.clear()
         return events, outbound
-
-    def _receive(self, data: bytes, events: List[Event]) -> None:
-        # The hot loop: unfragmented, uncompressed messages that are here as a whole and use a 7- or
-        # 16-bit length are decoded in line; everything else takes `_receive_frame`.
-        data = self._tail + data if self._tail else bytes(data)
-        self._tail = b""
-        position, end = 0, len(data)
-        # RFC 6455 5.1: a client masks, a server does not.
-        peer_mask_bit, key_size = (0, 0) if self._client else (MASKED, 4)
-        limit = self._max_message_size
-        if self._remaining:
-            position = self._receive_payload(data, 0, events)
-        in_line = self._message is None and self._state == OPEN and self.trace is None
-        while end - position >= 2:
-            first = data[position]
-            if in_line and (first == WHOLE_TEXT or first == WHOLE_BINARY):
-                # A wrong mask bit leaves 128 or more here.
-                length = data[position + 1] ^ peer_mask_bit
-                start = position + 2 + key_size
-                if length == 126 and end - position >= 4:
-                    length = data[position + 2] << 8 | data[position + 3]
-                    start += 2
-                    shortest = length >= 126
-                else:
-                    shortest = length < 126
-                stop = start + length
-                if shortest and stop <= end and length <= limit:
-                    payload: Union[bytes, bytearray] = data[start:stop]
-                    if key_size:
-                        payload = apply_mask(data[start:stop], data[start - 4 : start])
-                    if first == WHOLE_TEXT:
-                        events.append(WebSocketDataReceived(payload.decode()))
-                    else:
-                        events.append(WebSocketDataReceived(bytes(payload)))
-                    position = stop
-                    continue
-            stop = self._receive_frame(data, position, events)
-            if stop < 0:
-                break
-            if self._state >= ENDING:
-                return
-            position = stop
-            in_line = self._message is None and self._state == OPEN and self.trace is None
-        self._tail = data[position:]
 
     def _receive_frame(self, data: bytes, position: int, events: List[Event]) -> int:
         """Take one frame, or the part of it that is here; where it ends, or -1 to wait for more."""

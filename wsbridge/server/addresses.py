@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Optional, Tuple
 
-__all__ = ["get_client", "get_server", "is_secure"]
+__all__ = ["format_client", "get_client", "get_server", "is_secure"]
 
 
 def get_client(transport: asyncio.BaseTransport) -> Optional[Tuple[str, int]]:
@@ -22,6 +22,11 @@ def get_server(transport: asyncio.BaseTransport) -> Any:
 def is_secure(transport: asyncio.BaseTransport) -> bool:
     """Whether the connection is under TLS."""
     return transport.get_extra_info("sslcontext") is not None
+
+
+def format_client(client: Optional[Tuple[str, int]]) -> str:
+    """A peer, for a log line."""
+    return "unix socket" if client is None else f"{client[0]}:{client[1]}"
 
 
 def _host_and_port(name: Any) -> Optional[Tuple[str, int]]:

@@ -6,10 +6,11 @@ import argparse
 import logging
 import sys
 from dataclasses import Field, fields
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, NoReturn, Optional
 
+from .. import __version__
 from ..config import ServerConfig
-from ..protocols.errors import WSBridgeError
+from ..protocols.errors import ConfigError, LifespanFailed
 from .loading import load_application
 from .server import run
 from .service import logger
@@ -28,14 +29,25 @@ def main(arguments: Optional[List[str]] = None) -> int:
         config = ServerConfig(**values)
         _set_up_logging(config.log_level)
         run(load_application(target or f"{PACKAGE}.demo.app:app"), config)
-    except (WSBridgeError, OSError) as error:
-        logger.debug("the error in full", exc_info=True)
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        return 1
+    except ConfigError as error:
+        return _report(parser, error, 2)
+    except (LifespanFailed, OSError) as error:
+        return _report(parser, error, 1)
     except KeyboardInterrupt:
         # Only before the server listens: from then on SIGINT is a clean stop.
         return 130
     return 0
+
+
+def _report(parser: argparse.ArgumentParser, error: Exception, exit_code: int) -> int:
+    logger.debug("the error in full", exc_info=True)
+    print(f"{parser.prog}: error: {error}", file=sys.stderr)
+    return exit_code
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (--help lists the flags)\n")
 
 
 def _set_up_logging(level: str) -> None:
@@ -47,39 +59,37 @@ def _set_up_logging(level: str) -> None:
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"python3 -m {PACKAGE}",
+        usage="%(prog)s [module:app] [flags]",
         description="An ASGI server for WebSockets, in pure Python.",
         epilog="Sizes are bytes, times seconds; 'none' where a limit may be switched off.",
     )
-    parser.add_argument("app", nargs="?", metavar="module:app", help="ASGI application; without it the demo runs")
+    parser.add_argument("app", nargs="?", metavar="module:app", help="ASGI application; default: the demo")
+    parser.add_argument("--version", action="version", version=f"{PACKAGE} {__version__}")
     for item in fields(ServerConfig):
         _add_flag(parser, item)
     return parser
 
 
-def _add_flag(parser: argparse.ArgumentParser, item: "Field[Any]") -> None:
+def _add_flag(parser: argparse.ArgumentParser, item: Field[Any]) -> None:
     flag = "--" + item.name.replace("_", "-")
-    options: Dict[str, Any] = {"default": item.default, "help": f"{item.metadata['help']} (default: {item.default})"}
-    options["help"] = options["help"].replace("%", "%%")
+    text = f"{item.metadata['help']} (default: {item.default})"
+    options: Dict[str, Any] = {"default": item.default, "help": text.replace("%", "%%")}
     if type(item.default) is bool:
-        parser.add_argument(flag, action=_switch(), **options)
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
     else:
         parser.add_argument(flag, type=_value_parser(item), metavar=_METAVARS[_kind(item)], **options)
 
 
-def _switch() -> Any:
-    return argparse.BooleanOptionalAction
-
-
-def _kind(item: "Field[Any]") -> str:
+def _kind(item: Field[Any]) -> str:
     return str(item.type).replace("Optional[", "").rstrip("]")
 
 
 _METAVARS = {"int": "N", "float": "SECONDS", "str": "TEXT", "Tuple[str, ...": "TEXT,..."}
 
 
-def _value_parser(item: "Field[Any]") -> Callable[[str], Any]:
+def _value_parser(item: Field[Any]) -> Callable[[str], Any]:
     """Text to value; whether the value is allowed is for `ServerConfig` to say."""
     is_optional = str(item.type).startswith("Optional[")
     convert: Callable[[str], Any] = {"int": int, "float": float, "str": str}.get(_kind(item), _split_texts)

@@ -13,7 +13,7 @@ from ..protocols.errors import RequestRefused, RequestTimeout, ServiceUnavailabl
 from ..protocols.events import RequestReceived
 from ..protocols.handshake import check_upgrade_request, is_upgrade_request
 from ..protocols.http11 import RequestParser, build_refusal
-from .addresses import get_client
+from .addresses import format_client, get_client
 from .linger import Linger
 from .page import PageExchange
 from .service import Service, logger
@@ -69,8 +69,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        client = get_client(transport)
-        logger.info("%s refused: %d %s", "unix socket" if client is None else "%s:%d" % client, refusal.status, refusal)
+        logger.info("%s refused: %d %s", format_client(get_client(transport)), refusal.status, refusal)
         transport.write(build_refusal(refusal))
         Linger(self._service, transport)
         self._leave()

@@ -34,10 +34,10 @@ class Exchange(asyncio.Protocol):
         self._service = service
         #: None once the connection is lost or handed to `Linger`.
         self._transport: Optional[asyncio.Transport] = transport
-        self._task: Optional["asyncio.Task[None]"] = None
+        self._task: Optional[asyncio.Task[None]] = None
         self._app_deadline: Optional[float] = None
         self._writing_paused = False
-        self._drain_waiters: List["asyncio.Future[None]"] = []
+        self._drain_waiters: List[asyncio.Future[None]] = []
         self._stalled_since: Optional[float] = None
         self._stalled_size = 0
         transport.set_protocol(self)
@@ -50,7 +50,7 @@ class Exchange(asyncio.Protocol):
         self._task = self._service.loop.create_task(_call(self._service.app, scope, receive, send))
         self._task.add_done_callback(self._app_done)
 
-    def _app_done(self, task: "asyncio.Task[None]") -> None:
+    def _app_done(self, task: asyncio.Task[None]) -> None:
         self._task = None
         error = None if task.cancelled() else task.exception()
         if isinstance(error, ClientDisconnected):
@@ -103,7 +103,7 @@ class Exchange(asyncio.Protocol):
     # --------------------------------------------------------------------- the end
 
     def _hand_over(self, *, peer_is_done: bool = False) -> None:
-        """Everything is written: leave the connection to `Linger`, and the application some time to return."""
+        """All is written: leave the connection to `Linger`, and the application some time to return."""
         transport, self._transport = self._transport, None
         if transport is not None:
             Linger(self._service, transport, peer_is_done=peer_is_done)
@@ -134,6 +134,9 @@ class Exchange(asyncio.Protocol):
         elif now - self._stalled_since >= self._service.config.timeout_write:
             logger.info("peer took nothing for timeout_write: connection cut")
             transport.abort()
+
+    def shut_down(self) -> None:
+        """The server is stopping; each kind of exchange closes in its own way."""
 
     def cut(self) -> None:
         """End it now: abort the connection, cancel the application."""

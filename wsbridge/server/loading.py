@@ -32,6 +32,6 @@ def load_application(target: str) -> Application:
             raise ConfigError(f"{module_name!r} has no attribute {attribute!r}")
         found = getattr(found, name)
     if not callable(found):
-        raise ConfigError(f"{target!r} is {type(found).__name__}, which is not an ASGI application: it cannot be called")
+        raise ConfigError(f"{target!r} is no ASGI application: {type(found).__name__} cannot be called")
     application: Application = found
     return application

@@ -42,7 +42,7 @@ class Server:
         self._listener: Optional[asyncio.AbstractServer] = None
         self._service: Optional[Service] = None
         self._lifespan: Optional[Lifespan] = None
-        self._lifespan_task: Optional["asyncio.Task[None]"] = None
+        self._lifespan_task: Optional[asyncio.Task[None]] = None
         self._stop_requests = 0
         self._stop_requested: Optional[asyncio.Event] = None
 
@@ -82,7 +82,7 @@ class Server:
                 self._lifespan_task.cancel()
                 await asyncio.wait([self._lifespan_task])
 
-    async def _listen(self, ssl: Optional["SSLContext"]) -> None:
+    async def _listen(self, ssl: Optional[SSLContext]) -> None:
         service = self._service
         config = self.config
         loop = asyncio.get_running_loop()
@@ -97,7 +97,8 @@ class Server:
         if config.uds is not None:
             self._listener = await loop.create_unix_server(build_connection, config.uds, **options)
         else:
-            self._listener = await loop.create_server(build_connection, config.host or None, config.port, **options)
+            host = config.host or None
+            self._listener = await loop.create_server(build_connection, host, config.port, **options)
         for listening in self.sockets:
             # asyncio accepts as many connections in a row as the backlog says, and where no descriptor
             # is left reports each of them as an error: so it gets 1, and the kernel the real number.
@@ -116,7 +117,7 @@ class Server:
             await self._service.shut_down(self.config.timeout_graceful_shutdown)
         await self._stop_lifespan()
 
-    async def __aenter__(self) -> "Server":
+    async def __aenter__(self) -> Server:
         await self.start()
         return self
 
@@ -167,7 +168,7 @@ def run(app: Union[Application, str], config: Optional[ServerConfig] = None, **o
     asyncio.run(serve(app, config, **options))
 
 
-def _build_ssl_context(config: ServerConfig) -> Optional["SSLContext"]:
+def _build_ssl_context(config: ServerConfig) -> Optional[SSLContext]:
     if config.ssl_certfile is None:
         return None
     try:
@@ -180,7 +181,8 @@ def _build_ssl_context(config: ServerConfig) -> Optional["SSLContext"]:
     try:
         context.load_cert_chain(config.ssl_certfile, config.ssl_keyfile, config.ssl_keyfile_password)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"ssl_certfile={config.ssl_certfile!r}, ssl_keyfile={config.ssl_keyfile!r}: {error}") from error
+        files = f"ssl_certfile={config.ssl_certfile!r}, ssl_keyfile={config.ssl_keyfile!r}"
+        raise ConfigError(f"{files}: {error}") from error
     return context
 
 

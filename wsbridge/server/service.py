@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, Optional, Protocol, Set
 
 from ..asgi.types import Application, Scope
 from ..config import ServerConfig
+from .addresses import format_client
 
 __all__ = ["Member", "Service", "log_answer", "logger"]
 
@@ -23,10 +24,8 @@ CUT_TIMEOUT = 1.0
 def log_answer(scope: Scope, status: int) -> None:
     """One line for each request: the parser lets no control byte into a target, and ours are escaped."""
     if logger.isEnabledFor(logging.INFO):
-        client = scope["client"]
-        host = "unix socket" if client is None else "%s:%d" % tuple(client)
         target = scope["raw_path"].decode("ascii", "backslashreplace")
-        logger.info('%s "%s %s" %d', host, scope["type"], target, status)
+        logger.info('%s "%s %s" %d', format_client(scope["client"]), scope["type"], target, status)
 
 
 class Member(Protocol):
@@ -65,7 +64,7 @@ class Service:
         self.members: Set[Member] = set()
         self.is_stopping = False
         #: A future that is done: awaiting it costs a tenth of awaiting a coroutine that returns at once.
-        self.done: "asyncio.Future[None]" = self.loop.create_future()
+        self.done: asyncio.Future[None] = self.loop.create_future()
         self.done.set_result(None)
         self._timer: Optional[asyncio.TimerHandle] = None
         self._is_empty = asyncio.Event()

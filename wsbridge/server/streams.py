@@ -62,7 +62,7 @@ class StreamTransport(asyncio.Transport):
         self._protocol: Any = None
         self._may_read = asyncio.Event()
         self._may_read.set()
-        self._draining: Optional["asyncio.Task[None]"] = None
+        self._draining: Optional[asyncio.Task[None]] = None
         self._high_water = READ_SIZE
         self._is_closing = False
 

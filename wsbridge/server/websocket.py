@@ -28,7 +28,7 @@ from ..protocols.events import RequestReceived, WebSocketDataReceived, WebSocket
 from ..protocols.fields import get_header_values
 from ..protocols.frames import INTERNAL_ERROR, NORMAL_CLOSURE, SERVICE_RESTART
 from ..protocols.http11 import build_refusal
-from ..protocols.ws import Event, Trace, WSProtocol
+from ..protocols.ws import Trace, WSProtocol
 from .addresses import get_client, get_server, is_secure
 from .exchange import Exchange
 from .service import Service, log_answer
@@ -100,7 +100,7 @@ class WebSocketExchange(Exchange):
         # Received and not yet taken: what the list holds from _at on. A deque costs 700 bytes when idle.
         self._queue: List[Any] = [{"type": "websocket.connect"}]
         self._at = 0
-        self._waiter: Optional["asyncio.Future[None]"] = None
+        self._waiter: Optional[asyncio.Future[None]] = None
         self._early_data = early_data
         self._reading_paused = False
         self._gathered: List[bytes] = []
@@ -137,10 +137,10 @@ class WebSocketExchange(Exchange):
         if len(self._early_data) >= EARLY_DATA_LIMIT:
             self._pause_reading()
 
-    def _enqueue(self, events: List[Event]) -> None:
+    def _enqueue(self, events: List[Any]) -> None:
         """Append to the queue and wake the application: once, however many messages one read held."""
         if self._at == len(self._queue):
-            self._queue: List[Any] = events
+            self._queue = events
             self._at = 0
         else:
             self._queue += events
@@ -406,7 +406,7 @@ class ConnectionInfo:
 
     @property
     def trace(self) -> Optional[Trace]:
-        """Called for every frame: ``"in"`` or ``"out"``, opcode, FIN, compressed, payload bytes on the wire."""
+        """Called for every frame: ``"in"`` or ``"out"``, opcode, FIN, RSV1, payload bytes on the wire."""
         return self._ws.trace
 
     @trace.setter

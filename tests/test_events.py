@@ -1,0 +1,83 @@
+"""The four events: plain objects, equal by value."""
+
+from __future__ import annotations
+
+import unittest
+from typing import Dict, List, Tuple
+
+from wsbridge.protocols import events
+from wsbridge.protocols.events import (
+    RequestReceived,
+    WebSocketConnected,
+    WebSocketDataReceived,
+    WebSocketDisconnected,
+)
+
+HEADERS = ((b"host", b"a"), (b"cookie", b"1"), (b"cookie", b"2"))
+
+
+def each() -> List[object]:
+    """One of every kind, made anew."""
+    return [
+        RequestReceived(b"GET", b"/chat?a=1", HEADERS, "1.1"),
+        WebSocketConnected(None),
+        WebSocketConnected("chat"),
+        WebSocketDataReceived("text"),
+        WebSocketDataReceived(b"text"),
+        WebSocketDisconnected(1000, "bye"),
+        WebSocketDisconnected(1005, ""),
+    ]
+
+
+class EventTests(unittest.TestCase):
+    def test_fields_are_what_was_given(self) -> None:
+        request = RequestReceived(b"GET", b"/chat", HEADERS, "1.1")
+        fields = (request.method, request.target, request.headers, request.http_version)
+        self.assertEqual(fields, (b"GET", b"/chat", HEADERS, "1.1"))
+        self.assertEqual(WebSocketConnected("chat").subprotocol, "chat")
+        self.assertEqual(WebSocketDataReceived(b"").data, b"")
+        disconnected = WebSocketDisconnected(1001, "away")
+        self.assertEqual((disconnected.code, disconnected.reason), (1001, "away"))
+
+    def test_arguments_have_names(self) -> None:
+        request = RequestReceived(method=b"GET", target=b"/", headers=(), http_version="1.1")
+        self.assertEqual(request, RequestReceived(b"GET", b"/", (), "1.1"))
+        self.assertEqual(WebSocketConnected(subprotocol=None), WebSocketConnected(None))
+        self.assertEqual(WebSocketDataReceived(data=""), WebSocketDataReceived(""))
+        self.assertEqual(WebSocketDisconnected(code=1000, reason=""), WebSocketDisconnected(1000, ""))
+
+    def test_equal_means_same_kind_and_same_values(self) -> None:
+        for index, event in enumerate(each()):
+            self.assertEqual([other == event for other in each()], [index == other for other in range(7)])
+
+    def test_an_event_is_not_equal_to_anything_else(self) -> None:
+        self.assertNotEqual(WebSocketDataReceived("a"), "a")
+        self.assertNotEqual(WebSocketConnected(None), None)
+
+    def test_equal_events_have_equal_hashes(self) -> None:
+        self.assertEqual(len({*each(), *each()}), 7)
+
+    def test_repr_shows_every_field(self) -> None:
+        self.assertEqual(repr(WebSocketDisconnected(1000, "bye")), "WebSocketDisconnected(code=1000, reason='bye')")
+        self.assertEqual(
+            repr(RequestReceived(b"GET", b"/", (), "1.1")),
+            "RequestReceived(method=b'GET', target=b'/', headers=(), http_version='1.1')",
+        )
+
+    def test_fields_can_be_matched_by_position(self) -> None:
+        fields: Dict[str, Tuple[str, ...]] = {
+            name: getattr(events, name).__match_args__ for name in events.__all__
+        }
+        self.assertEqual(fields["RequestReceived"], ("method", "target", "headers", "http_version"))
+        self.assertEqual(fields["WebSocketConnected"], ("subprotocol",))
+        self.assertEqual(fields["WebSocketDataReceived"], ("data",))
+        self.assertEqual(fields["WebSocketDisconnected"], ("code", "reason"))
+
+    def test_an_event_has_its_fields_and_no_others(self) -> None:
+        for event in each():
+            with self.assertRaises(AttributeError):
+                event.extra = 1  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    unittest.main()
