@@ -58,7 +58,7 @@ class EventTests(unittest.TestCase):
         self.assertEqual(len({*each(), *each()}), 7)
 
     def test_repr_shows_every_field(self) -> None:
-        self.assertEqual(repr(WebSocketDisconnected(1000, "bye")), "WebSocketDisconnected(code=1000, reason='bye')")
+        self.assertEqual(repr(WebSocketDataReceived(b"\xff")), "WebSocketDataReceived(data=b'\\xff')")
         self.assertEqual(
             repr(RequestReceived(b"GET", b"/", (), "1.1")),
             "RequestReceived(method=b'GET', target=b'/', headers=(), http_version='1.1')",

@@ -113,12 +113,14 @@ class RequestHeadTests(HeadTestCase):
     def test_empty_line_before_the_request_counts_towards_no_limit(self) -> None:
         head = b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"
         self.assert_parsed(request(), b"\r\n" + head, max_request_line=14, max_head=len(head))
+        self.assert_refused(errors.HeadTooLarge, b"\r\n" + head, max_head=len(head) - 1)
+        self.assert_refused(errors.URITooLong, b"\r\n" + head[:14], max_request_line=13)
 
     def test_every_cut_in_two_gives_the_same_request(self) -> None:
         head = with_line(b"A: b\r\nUpgrade: websocket")
         expected = request(headers=(*HOST, (b"a", b"b"), (b"upgrade", b"websocket")))
         for cut in range(1, len(head)):
-            parser = RequestParser()
+            parser = RequestParser(max_request_line=14, max_head=len(head), max_headers=3)
             self.assertIsNone(parser.receive_data(head[:cut]), cut)
             self.assertEqual(parser.receive_data(head[cut:]), expected, cut)
 
@@ -160,6 +162,15 @@ class RequestHeadTests(HeadTestCase):
         parser = RequestParser()
         parser.receive_data(with_line(b"A: b"))
         self.assertEqual(parser.method, b"GET")
+
+    def test_ordinary_head_in_one_piece_is_not_read_part_by_part(self) -> None:
+        head = b"HEAD /a?b HTTP/1.1\r\nA: \t\xff:b \r\nX-Host:1\r\nHost: \ta.b:80\t\r\nC:\r\n\r\n"
+        headers = ((b"a", b"\xff:b"), (b"x-host", b"1"), (b"host", b"a.b:80"), (b"c", b""))
+        parser = RequestParser(max_request_line=18, max_head=len(head), max_headers=4)
+        with mock.patch.object(RequestParser, "_read_parts", side_effect=AssertionError):
+            received = parser.receive_data(head + b"\x82")
+        self.assertEqual(received, RequestReceived(b"HEAD", b"/a?b", headers, "1.1"))
+        self.assertEqual((parser.method, parser.trailing), (b"HEAD", b"\x82"))
 
     def test_data_after_the_head_is_a_state_error(self) -> None:
         parser = RequestParser()
@@ -525,6 +536,10 @@ class ResponseHeadBuildingTests(unittest.TestCase):
     def test_unregistered_status_has_an_empty_reason(self) -> None:
         self.assertEqual(build_response_head(299), b"HTTP/1.1 299 \r\n\r\n")
 
+    def test_every_final_status_can_be_built(self) -> None:
+        for status in range(200, 600):
+            self.assertTrue(build_response_head(status).startswith(b"HTTP/1.1 %d " % status))
+
     def test_status_that_is_no_final_one_is_refused(self) -> None:
         for status in (-1, 0, 99, 100, 101, 199, 600, 1000, True, "200", None, 200.0):
             with self.assertRaises(errors.EventError):
@@ -586,9 +601,9 @@ class RefusalBuildingTests(unittest.TestCase):
             self.assertTrue(build_refusal(error("x")).startswith(b"HTTP/1.1 %d " % error.status))
 
     def test_text_leaves_as_one_short_line_of_ascii(self) -> None:
-        response = build_refusal(errors.BadRequest("a\r\n\x1b[31m\x00b\xe9\udcff\x7f" + "c" * 999))
+        response = build_refusal(errors.BadRequest("a\r\n\x1b[31m\x00b\xe9\udcff\x7f~" + "c" * 998))
         body = response.partition(b"\r\n\r\n")[2]
-        self.assertEqual(body, b"a   [31m b\\xe9\\udcff " + b"c" * 179 + b"\n")
+        self.assertEqual(body, b"a   [31m b\\xe9\\udcff ~" + b"c" * 178 + b"\n")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,9 @@ class Connection(asyncio.Protocol):
         limit = self._service.config.limit_concurrency
         is_full = limit is not None and len(self._service.members) >= limit
         self._service.add(self)
-        if is_full:
+        if self._service.is_stopping:
+            self.shut_down()
+        elif is_full:
             self._refuse(ServiceUnavailable(f"{limit} connections are open, which is the limit"))
 
     def data_received(self, data: bytes) -> None:

@@ -21,6 +21,7 @@ class Exchange(asyncio.Protocol):
 
     __slots__ = (
         "_app_deadline",
+        "_at_eof",
         "_drain_waiters",
         "_service",
         "_stalled_since",
@@ -36,6 +37,8 @@ class Exchange(asyncio.Protocol):
         self._transport: Optional[asyncio.Transport] = transport
         self._task: Optional[asyncio.Task[None]] = None
         self._app_deadline: Optional[float] = None
+        #: The peer has half closed, and our side was kept open to finish.
+        self._at_eof = False
         self._writing_paused = False
         self._drain_waiters: List[asyncio.Future[None]] = []
         self._stalled_since: Optional[float] = None
@@ -92,6 +95,11 @@ class Exchange(asyncio.Protocol):
             if not waiter.done():
                 waiter.set_result(None)
 
+    def _stay_open_at_eof(self) -> bool:
+        """What `eof_received` returns to finish what is being written; TLS cannot be half closed."""
+        self._at_eof = self._transport is not None and self._transport.can_write_eof()
+        return self._at_eof
+
     def pause_writing(self) -> None:
         self._writing_paused = True
         self._stalled_since = None
@@ -102,11 +110,11 @@ class Exchange(asyncio.Protocol):
 
     # --------------------------------------------------------------------- the end
 
-    def _hand_over(self, *, peer_is_done: bool = False) -> None:
+    def _hand_over(self, *, closed: bool = False) -> None:
         """All is written: leave the connection to `Linger`, and the application some time to return."""
         transport, self._transport = self._transport, None
         if transport is not None:
-            Linger(self._service, transport, peer_is_done=peer_is_done)
+            Linger(self._service, transport, closed=closed, at_eof=self._at_eof)
             self._start_app_deadline()
 
     def connection_lost(self, exc: Optional[Exception]) -> None:

@@ -23,8 +23,10 @@ class Linger(asyncio.Protocol):
 
     __slots__ = ("_deadline", "_service", "_transport")
 
-    def __init__(self, service: Service, transport: asyncio.Transport, *, peer_is_done: bool = False) -> None:
-        """``peer_is_done``: the peer sends nothing any more, its CLOSE or its end of stream was seen."""
+    def __init__(
+        self, service: Service, transport: asyncio.Transport, *, closed: bool = False, at_eof: bool = False
+    ) -> None:
+        """``closed``: the peer's CLOSE was read; ``at_eof``: the end of its stream was."""
         self._service = service
         self._transport = transport
         transport.set_protocol(self)
@@ -32,11 +34,11 @@ class Linger(asyncio.Protocol):
         timeout = service.config.timeout_close
         if transport.is_closing():
             pass
+        elif at_eof or (closed and not transport.can_write_eof()):
+            transport.close()
         elif transport.can_write_eof():
             transport.write_eof()
             transport.resume_reading()
-        elif peer_is_done:
-            transport.close()
         else:
             timeout = min(timeout, TLS_LINGER)
             transport.resume_reading()

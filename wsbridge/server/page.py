@@ -42,9 +42,9 @@ class PageExchange(Exchange):
     def data_received(self, data: bytes) -> None:
         """Nothing behind a request without a body is parsed."""
 
-    def eof_received(self) -> Optional[bool]:
+    def eof_received(self) -> bool:
         # RFC 9112 9.6: a client that has sent its request may half close, and still wants the answer.
-        return self._transport is not None and self._transport.can_write_eof()
+        return self._stay_open_at_eof()
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self._disconnected.set()

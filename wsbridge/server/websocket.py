@@ -101,13 +101,15 @@ class WebSocketExchange(Exchange):
         self._queue: List[Any] = [{"type": "websocket.connect"}]
         self._at = 0
         self._waiter: Optional[asyncio.Future[None]] = None
-        self._early_data = early_data
+        self._early_data = b""
         self._reading_paused = False
         self._gathered: List[bytes] = []
         self._gathered_size = 0
         self._heard = False
         self._is_pinged = False
         self._denial = ResponseBuilder()
+        if early_data:
+            self._hold_early(early_data)
         send = create_ws_send(
             self,
             self._ws,
@@ -188,7 +190,7 @@ class WebSocketExchange(Exchange):
 
     def eof_received(self) -> bool:
         """The peer sends no more; while its CLOSE is still to be answered our side stays open."""
-        if self._phase == ENDING and self._transport is not None and self._transport.can_write_eof():
+        if self._phase == ENDING and self._stay_open_at_eof():
             return True
         self._end_stream()
         return False
@@ -321,7 +323,7 @@ class WebSocketExchange(Exchange):
         """Our last byte is written."""
         self._flush()
         self._end_stream()
-        self._hand_over(peer_is_done=self._ws.close_received)
+        self._hand_over(closed=self._ws.close_received)
 
     # -------------------------------------------------------------------- deadlines
 
@@ -330,6 +332,9 @@ class WebSocketExchange(Exchange):
         if self._deadline is None or now < self._deadline or self._transport is None:
             return
         if self._phase == CONNECTING:
+            if self._denial.is_on_wire:
+                self._deadline = None
+                return
             self._refuse(ServiceUnavailable("the application did not accept in time"))
             if self._task is not None:
                 self._task.cancel()
