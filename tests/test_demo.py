@@ -516,10 +516,10 @@ class EndTests(DemoTestCase):
         self.assertEqual(asyncio.all_tasks(), {asyncio.current_task()})
 
     async def test_application_ends_after_its_tasks(self) -> None:
-        client = await self.open()
-        await client.next("people")
+        client, other = await self.open(), await self.open()
+        await pass_turns()
         client.reads.clear()
-        client.say(type="ping")
+        other.say(type="chat", text="anyone?")
         await pass_turns()
         self.assertEqual(client.writes, 1)
         await client.leave()

@@ -407,6 +407,10 @@ class LimitTests(HeadTestCase):
     def test_request_line_of_8_kib_and_one_byte_is_414(self) -> None:
         self.assert_refused(errors.URITooLong, b"GET /" + b"a" * 8179 + b" HTTP/1.1")
 
+    def test_request_line_of_8_kib_and_one_byte_is_414_in_a_whole_head(self) -> None:
+        with self.assertRaises(errors.URITooLong):
+            RequestParser().receive_data(b"GET /" + b"a" * 8179 + b" HTTP/1.1\r\nHost: example.com\r\n\r\n")
+
     def test_endless_method_is_414(self) -> None:
         self.assert_refused(errors.URITooLong, b"G" * 8193)
 

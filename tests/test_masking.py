@@ -63,8 +63,8 @@ class LengthTests(MaskingTestCase):
         for byte in range(256):
             for place in range(4):
                 key = bytes(byte if place == index else 0x55 for index in range(4))
-                self.assert_masked(PATTERN[:259], key, xor(PATTERN[:259], key))
-                self.assert_masked(PATTERN[:2051], key, xor(PATTERN[:2051], key))
+                self.assert_masked(PATTERN[:66], key, xor(PATTERN[:66], key))
+                self.assertEqual(apply_mask(bytes(2048), key), key * 512)
 
 
 if __name__ == "__main__":

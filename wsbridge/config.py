@@ -53,8 +53,8 @@ _TEXT = Rule("a text", lambda value: isinstance(value, str))
 _TEXTS = Rule("a tuple of texts", _is_text_tuple)
 
 
-def _option(default: Any, rule: Rule, help: str) -> Any:
-    return field(default=default, metadata={"rule": rule, "help": help})
+def _option(default: Any, rule: Rule, help: str, *, repr: bool = True) -> Any:
+    return field(default=default, metadata={"rule": rule, "help": help}, repr=repr)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class ServerConfig:
     backlog: int = _option(2048, _whole_number(1), "connections the kernel may hold before they are accepted")
     ssl_certfile: Optional[str] = _option(None, _optional(_TEXT), "PEM certificates: serve wss and https")
     ssl_keyfile: Optional[str] = _option(None, _optional(_TEXT), "PEM key, if not in the certificates' file")
-    ssl_keyfile_password: Optional[str] = _option(None, _optional(_TEXT), "password of the key")
+    ssl_keyfile_password: Optional[str] = _option(None, _optional(_TEXT), "password of the key", repr=False)
 
     # The application.
     lifespan: str = _option(

@@ -128,4 +128,5 @@ def _apply_host(
     if port is not None and port != default_port and not own_port:
         host = b"%b:%d" % (name, port)
     headers = [(key, host if key == b"host" else value) for key, value in headers]
-    return headers, (name.decode("ascii"), port or own_port or default_port)
+    # A socket's own name has an IPv6 address without brackets.
+    return headers, (name.strip(b"[]").decode("ascii"), port or own_port or default_port)

@@ -185,6 +185,8 @@ def check_deflate_response(
             raise HandshakeFailed("client_max_window_bits=8 cannot be met: zlib begins at 9")
         if settings.server_no_context_takeover and not answer.server_no_context_takeover:
             raise HandshakeFailed("server_no_context_takeover was asked for and not agreed to")
+        if import_zlib() is None:
+            raise HandshakeFailed("permessage-deflate cannot be met: this Python has no zlib")
         agreement = Agreement(
             answer.server_no_context_takeover,
             answer.client_no_context_takeover or settings.client_no_context_takeover,
@@ -215,10 +217,37 @@ class Inflater:
         self.bytes_in = 0
         self.bytes_out = 0
 
-    def inflate(self, piece: Union[bytes, bytearray], limit: int) -> bytes:
-        """Inflate the next piece of a message; raises `MessageTooBig` above ``limit`` bytes of output."""
+    def inflate(self, piece: Union[bytes, bytearray], limit: int, size: int = 0) -> bytes:
+        """Inflate the next piece of a message, which has ``size`` bytes already and may have ``limit``.
+
+        Raises `MessageTooBig`, or `InvalidCompressedData`.
+        """
+        import zlib
+
         self.bytes_in += len(piece)
-        return self._inflate(piece, limit)
+        room = limit - size
+        pieces = []
+        try:
+            for data in _slices(piece):
+                while data:
+                    if self._decompressor is None:
+                        self._decompressor = zlib.decompressobj(-self._window_bits)
+                    # One byte more than allowed tells "just fits" from "too big"; 0 would mean no limit.
+                    output = self._decompressor.decompress(data, room + 1)
+                    if len(output) > room:
+                        raise MessageTooBig(limit)
+                    room -= len(output)
+                    self.bytes_out += len(output)
+                    pieces.append(output)
+                    self._at_boundary = self._decompressor.eof
+                    data = self._decompressor.unused_data
+                    if self._at_boundary:
+                        # What follows may still refer to what came before, as with RFC 7692 7.2.3.4.
+                        window = output[-(1 << self._window_bits) :]
+                        self._decompressor = zlib.decompressobj(-self._window_bits, zdict=window)
+        except zlib.error as error:
+            raise InvalidCompressedData(str(error)) from None
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def finish(self) -> None:
         """End the message: all of it has been inflated; raises where it was truncated."""
@@ -244,32 +273,6 @@ class Inflater:
             return not witness.decompress(FINAL_BLOCK, 1) and witness.eof
         except zlib.error:
             return False
-
-    def _inflate(self, piece: Union[bytes, bytearray], limit: int) -> bytes:
-        import zlib
-
-        pieces = []
-        try:
-            for data in _slices(piece):
-                while data:
-                    if self._decompressor is None:
-                        self._decompressor = zlib.decompressobj(-self._window_bits)
-                    # One byte more than allowed tells "just fits" from "too big"; 0 would mean no limit.
-                    output = self._decompressor.decompress(data, limit + 1)
-                    if len(output) > limit:
-                        raise MessageTooBig(limit)
-                    limit -= len(output)
-                    self.bytes_out += len(output)
-                    pieces.append(output)
-                    self._at_boundary = self._decompressor.eof
-                    data = self._decompressor.unused_data
-                    if self._at_boundary:
-                        # What follows may still refer to what came before, as with RFC 7692 7.2.3.4.
-                        window = output[-(1 << self._window_bits) :]
-                        self._decompressor = zlib.decompressobj(-self._window_bits, zdict=window)
-        except zlib.error as error:
-            raise InvalidCompressedData(str(error)) from None
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _slices(piece: Union[bytes, bytearray]) -> Iterable[Union[bytes, bytearray]]:
@@ -310,9 +313,6 @@ class Deflater:
             if not self._no_context_takeover:
                 self._compressor = compressor
         compressed = (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
-        if not compressed:
-            # RFC 7692 7.2.3.6: zlib has nothing to flush for the second empty message in a row.
-            compressed = b"\x00"
         self.bytes_in += len(payload)
         self.bytes_out += len(compressed)
         return compressed

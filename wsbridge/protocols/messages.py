@@ -80,7 +80,7 @@ class Message(DiscardedMessage):
 
     def append(self, piece: Union[bytes, bytearray]) -> None:
         if self._inflater is not None:
-            piece = self._inflater.inflate(piece, self._limit - len(self._buffer))
+            piece = self._inflater.inflate(piece, self._limit, len(self._buffer))
         self._keep(piece)
 
     def finish(self) -> Union[str, bytes]:

@@ -15,6 +15,7 @@ CLOSING         CLOSE                   CLOSED  -              Disconnected(code
 CLOSING         violation               CLOSED  -              Disconnected(its code)
 CLOSING         data frame, PING        CLOSING -              - (discarded, limits still hold)
 OPEN, CLOSING   end of stream           CLOSED  -              Disconnected(1006)
+ENDING          end of stream           CLOSED  -              -
 ENDING, CLOSED  anything from the peer  same    -              - (discarded)
 =============== ======================= ======= ============== ===============================
 
@@ -70,6 +71,7 @@ OPEN, CLOSING, ENDING, CLOSED = range(4)
 
 WHOLE_TEXT = FIN | TEXT
 WHOLE_BINARY = FIN | BINARY
+WHOLE_MESSAGE = (WHOLE_TEXT, WHOLE_BINARY)
 
 
 class WSProtocol:
@@ -111,6 +113,7 @@ class WSProtocol:
         "_remaining",
         "_state",
         "_tail",
+        "_wire_limit",
         "_writing_paused",
         "close_received",
         "compression",
@@ -139,7 +142,7 @@ class WSProtocol:
         #: Called for every frame, in and out; see `Trace`. It must not raise.
         self.trace: Optional[Trace] = None
         self._client = client
-        self._max_message_size = max_message_size
+        self._max_message_size = self._wire_limit = max_message_size
         self._max_fragments = max_fragments
         self._hold_close = hold_close
         self._clock = clock
@@ -174,6 +177,7 @@ class WSProtocol:
             agreement, self.extensions_response = agreed
         if agreement is not None:
             self.compression = PerMessageDeflate(agreement, settings, client)
+            self._wire_limit = compressed_limit(self._max_message_size)
 
     # ------------------------------------------------------------------ properties
 
@@ -220,7 +224,7 @@ class WSProtocol:
             while end - position >= 2:
                 first = data[position]
                 if (
-                    (first == WHOLE_TEXT or first == WHOLE_BINARY)
+                    first in WHOLE_MESSAGE
                     and self._message is None
                     and self._state == OPEN
                     and self.trace is None
@@ -258,14 +262,12 @@ class WSProtocol:
 
     def _receive_frame(self, data: bytes, position: int, events: List[Event]) -> int:
         """Take one frame, or the part of it that is here; where it ends, or -1 to wait for more."""
-        limit = self._max_message_size
-        compressed = self.compression is not None
         header = parse_header(
             data,
             position,
             masked=not self._client,
-            rsv1_allowed=compressed,
-            max_length=compressed_limit(limit) if compressed else limit,
+            rsv1_allowed=self.compression is not None,
+            max_length=self._wire_limit,
         )
         if header is None:
             return -1
@@ -293,12 +295,15 @@ class WSProtocol:
         elif message is not None:
             raise ExpectedContinuation(opcode)
         elif self._state == CLOSING:
-            message = DiscardedMessage(self._max_message_size, self._max_fragments)
+            message = self._discard_message()
         else:
             inflater = self.compression.inflater if self.compression is not None and first & RSV1 else None
             message = Message(opcode, self._max_message_size, self._max_fragments, inflater)
         message.begin_frame(length)
         self._message = message
+
+    def _discard_message(self) -> DiscardedMessage:
+        return DiscardedMessage(self._max_message_size, self._max_fragments, self._wire_limit)
 
     def _receive_payload(self, data: bytes, start: int, events: List[Event]) -> int:
         """Take what is here of a data frame's payload; where it ends."""
@@ -425,7 +430,7 @@ class WSProtocol:
         if self._state == OPEN:
             self._state = CLOSING
             if self._message is not None:
-                self._message = DiscardedMessage(self._max_message_size, self._max_fragments)
+                self._message = self._discard_message()
         elif self._state == ENDING:
             self._state = CLOSED
             payload = self._held_close

@@ -1,0 +1,1 @@
+"""ASGI applications and clients that the conformance runs put behind, or against, a server."""

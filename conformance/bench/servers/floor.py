@@ -1,0 +1,82 @@
+"""The floor under every asyncio server: bytes come back as they are, nothing is parsed.
+
+`python floor.py bytes|asgi PORT [uvloop]`: `bytes` writes what it reads; `asgi` hands each message to an
+application through a future, as an ASGI server must, and writes what the application sends.
+"""
+
+import asyncio
+import sys
+
+RESPONSE = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)
+
+
+class BytesEcho(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+        self.is_open = False
+
+    def data_received(self, data):
+        if self.is_open:
+            self.take(data)
+        else:
+            self.is_open = True
+            self.transport.write(RESPONSE)
+
+    def take(self, data):
+        self.transport.write(data)
+
+
+class AppEcho(BytesEcho):
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self.loop = asyncio.get_running_loop()
+        self.queue = []
+        self.waiter = None
+        self.task = self.loop.create_task(run_app(self.receive, self.send))
+
+    def connection_lost(self, error):
+        self.task.cancel()
+
+    def take(self, data):
+        # A read of several small frames, all alike, is as many messages; that is all that is looked at.
+        size = 6 + (data[1] & 0x7F)
+        if len(data) % size:
+            size = len(data)
+        for at in range(0, len(data), size):
+            self.queue.append({"type": "websocket.receive", "text": None, "bytes": data[at : at + size]})
+        if self.waiter is not None:
+            self.waiter.set_result(None)
+            self.waiter = None
+
+    async def receive(self):
+        if not self.queue:
+            self.waiter = self.loop.create_future()
+            await self.waiter
+        return self.queue.pop(0)
+
+    async def send(self, message):
+        self.transport.write(message["bytes"])
+
+
+async def run_app(receive, send):
+    while True:
+        message = await receive()
+        await send({"type": "websocket.send", "bytes": message["bytes"]})
+
+
+async def serve(kind, port):
+    server = await asyncio.get_running_loop().create_server(
+        BytesEcho if kind == "bytes" else AppEcho, "127.0.0.1", port, backlog=2048
+    )
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    if sys.argv[3:] == ["uvloop"]:
+        import uvloop
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    asyncio.run(serve(sys.argv[1], int(sys.argv[2])))

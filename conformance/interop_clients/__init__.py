@@ -1,0 +1,1 @@
+"""What the interop check is made of: three clients behind one interface, a tap on the wire, the checks."""

@@ -1,0 +1,185 @@
+"""A tap: passes one TCP connection on to the server under test and keeps every byte of both directions."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import struct
+import time
+from pathlib import Path
+from socket import SO_LINGER, SOL_SOCKET
+from types import TracebackType
+from typing import List, Optional, Tuple, Type, Union
+
+from conformance.interop_clients import wire
+
+END_SECONDS = 5.0
+Target = Union[int, Path]
+
+
+class Direction:
+    """What went one way: the bytes, when each piece came, and how it ended (None, "fin" or "reset")."""
+
+    def __init__(self) -> None:
+        self.pieces: List[Tuple[float, bytes]] = []
+        self.ended: Optional[str] = None
+        self.ended_at = math.inf
+        self.flows = asyncio.Event()
+        self.flows.set()
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(piece for _, piece in self.pieces)
+
+
+class Tap:
+    """`async with Tap(target) as tap`: a client that connects to tap.port talks to the server at `target`.
+
+    target: a port of 127.0.0.1, or the path of a unix socket.
+    is_opaque: what passes is encrypted, so that only the ends of the connection can be judged.
+    After the block both sides have ended, each by its own doing, or the wait of 5 s has; `server.ended` says
+    how the server ended its half.
+    """
+
+    def __init__(self, target: Target, *, is_opaque: bool = False) -> None:
+        self._target = target
+        self._is_opaque = is_opaque
+        self._tasks: List[asyncio.Task[None]] = []
+        self._writers: List[asyncio.StreamWriter] = []
+        self.connections = 0
+        self.client = Direction()
+        self.server = Direction()
+        self.client_port = 0  # what the server sees as the client's port
+        self.was_cut = False
+        self.cuts_after_next = False  # set: what the client sends next passes, then both halves end
+
+    async def __aenter__(self) -> Tap:
+        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._listener.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self._listener.close()
+        self.client.flows.set()
+        self.server.flows.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=0.2 if kind else END_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut(self, *, reset: bool = False) -> None:
+        """End both halves at once, without a CLOSE: with FIN, or with a reset."""
+        self.was_cut = True
+        for writer in self._writers:
+            if reset:
+                socket = writer.get_extra_info("socket")
+                socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._writers.append(writer)
+        try:
+            if isinstance(self._target, Path):
+                to_reader, to_writer = await asyncio.open_unix_connection(self._target)
+            else:
+                to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._target)
+                self.client_port = to_writer.get_extra_info("sockname")[1]
+        except OSError:
+            writer.transport.abort()
+            return
+        self._writers.append(to_writer)
+        self._tasks += [
+            asyncio.create_task(self._pump(reader, to_writer, self.client)),
+            asyncio.create_task(self._pump(to_reader, writer, self.server)),
+        ]
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction
+    ) -> None:
+        try:
+            while True:
+                data = await reader.read(65536)
+                await direction.flows.wait()
+                if not data:
+                    break
+                direction.pieces.append((time.monotonic(), data))
+                await self._write(writer, data)
+                if direction is self.client and self.cuts_after_next:
+                    self.cut()
+            direction.ended = "fin"
+            direction.ended_at = time.monotonic()
+            if writer.can_write_eof() and not writer.transport.is_closing():
+                writer.write_eof()
+        except ConnectionError:
+            direction.ended = "reset"
+            direction.ended_at = time.monotonic()
+            writer.transport.abort()
+
+    async def _write(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        """Pass data on; a destination that is gone says nothing about the one who sent it."""
+        try:
+            if not writer.transport.is_closing():
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            writer.transport.abort()
+
+    # ------------------------------------------------------------------ what was on the wire
+
+    @property
+    def request(self) -> Optional[wire.Head]:
+        return wire.parse_head(self.client.data)[0]
+
+    @property
+    def response(self) -> Optional[wire.Head]:
+        return wire.parse_head(self.server.data)[0]
+
+    @property
+    def client_left_first(self) -> bool:
+        """Whether the client ended its half before the server did: nobody then owes it the rest."""
+        return self.client.ended_at < self.server.ended_at
+
+    @property
+    def extensions(self) -> str:
+        """What the server answered to the offered extensions; empty when it declined them all."""
+        response = self.response
+        return (response.find("sec-websocket-extensions") or "") if response else ""
+
+    def sent_frames(self) -> List[wire.Frame]:
+        return wire.parse_frames(wire.parse_head(self.client.data)[1])[0]
+
+    def received_frames(self) -> List[wire.Frame]:
+        return wire.parse_frames(wire.parse_head(self.server.data)[1])[0]
+
+    def find_broken_rules(self) -> List[str]:
+        """Return what the server did on this connection that no server may do."""
+        broken = []
+        if self.server.ended == "reset" and not self.was_cut:
+            broken.append("the server reset the connection")
+        if self.server.ended is None and not self.was_cut:
+            broken.append(f"the server left the connection open for {END_SECONDS:.0f} s after its end")
+        if self._is_opaque:
+            return broken
+        request, response = self.request, self.response
+        if request is None or response is None:
+            return broken + ([] if self.was_cut else ["the server did not answer the request"])
+        rest = wire.parse_head(self.server.data)[1]
+        if response.status != 101:
+            try:
+                wire.parse_body(response, rest)
+            except ValueError as error:
+                if not self.client_left_first:
+                    broken.append(f"the refusal is malformed: {error}")
+            return broken
+        received, tail = wire.parse_frames(rest)
+        whole = not self.was_cut
+        return broken + wire.find_broken_rules(request, response, self.sent_frames(), received, tail, whole)

@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+"""Run one conformance check: `python3 conformance/run.py NAME [arguments]`.
+
+NAME is a module of this folder, dashes written for underscores, that has `main(argv: list[str]) -> int`.
+Without NAME the names are listed, each with the first line of its docstring.
+The exit code is the check's own: 0 means every expectation was met, 1 a shortfall, 2 that the check
+could not run (a tool is missing; one line on stderr says how to get it), 130 an interruption.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from pathlib import Path
+from typing import Dict, List, Optional
+
+FOLDER = Path(__file__).resolve().parent
+ROOT = FOLDER.parent
+
+
+def find_checks() -> Dict[str, str]:
+    """Return {name on the command line: first line of its docstring}, read without importing anything."""
+    checks = {}
+    for path in sorted([*FOLDER.glob("*.py"), *FOLDER.glob("*/__init__.py")]):
+        module = path.parent.name if path.name == "__init__.py" else path.stem
+        if path.resolve() == Path(__file__).resolve():
+            continue
+        summary = _read_summary(path)
+        if summary is not None:
+            checks[module.replace("_", "-")] = summary
+    return checks
+
+
+def main(argv: List[str]) -> int:
+    checks = find_checks()
+    if not argv or argv[0] in ("-h", "--help"):
+        print("usage: python3 conformance/run.py NAME [--help | arguments]\n")
+        width = max(map(len, checks), default=0)
+        for name, summary in checks.items():
+            print(f"  {name:<{width}}  {summary}")
+        return 0
+    name = argv[0].replace("_", "-")
+    if name not in checks:
+        print(f"no check named {argv[0]!r}; there are: {', '.join(checks)}", file=sys.stderr)
+        return 2
+    # The folder of this script would otherwise come first, and conformance/autobahn.py would hide
+    # the library of the same name.
+    sys.path[:] = [str(ROOT)] + [entry for entry in sys.path if Path(entry or ".").resolve() != FOLDER]
+    from conformance.environment import Unavailable
+
+    try:
+        return int(importlib.import_module("conformance." + name.replace("-", "_")).main(argv[1:]))
+    except Unavailable as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _read_summary(path: Path) -> Optional[str]:
+    tree = ast.parse(path.read_text("utf-8"))
+    if not any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body):
+        return None
+    return (ast.get_docstring(tree) or "(no docstring)").splitlines()[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

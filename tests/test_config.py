@@ -1,0 +1,212 @@
+"""The configuration: defaults, rules, and what is made of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import unittest
+from typing import Any
+
+from wsbridge.config import ServerConfig
+from wsbridge.protocols.deflate import DeflateSettings
+from wsbridge.protocols.errors import ConfigError
+
+FIELDS = {item.name: item for item in dataclasses.fields(ServerConfig)}
+
+MIB = 1024 * 1024
+
+# Every limit of the design, in its order there.
+LIMITS = {
+    "ws_max_size": 16 * MIB,
+    "ws_max_fragments": 1024,
+    "limit_request_line": 8 * 1024,
+    "limit_request_head": 16 * 1024,
+    "limit_request_fields": 100,
+    "timeout_handshake": 10,
+    "timeout_accept": 10,
+    "ws_ping_interval": 20,
+    "ws_ping_timeout": 20,
+    "ws_max_queue": 32,
+    "ws_max_queue_bytes": 2 * MIB,
+    "ws_write_limit": 64 * 1024,
+    "timeout_write": 30,
+    "timeout_close": 10,
+    "close_grace": 1,
+    "limit_concurrency": None,
+    "timeout_graceful_shutdown": 30,
+}
+
+# Whole numbers: the least and the greatest that is allowed.
+RANGES = {
+    "port": (0, 65535),
+    "backlog": (1, None),
+    "ws_max_size": (1, None),
+    "ws_max_fragments": (1, None),
+    "ws_max_queue": (1, None),
+    "ws_max_queue_bytes": (1, None),
+    "ws_write_limit": (1, None),
+    "ws_deflate_threshold": (0, None),
+    "ws_deflate_level": (0, 9),
+    "ws_deflate_mem_level": (1, 9),
+    "ws_deflate_server_max_window_bits": (9, 15),
+    "ws_deflate_client_max_window_bits": (9, 15),
+    "limit_concurrency": (1, None),
+    "limit_request_line": (16, None),
+    "limit_request_head": (64, None),
+    "limit_request_fields": (1, None),
+}
+CHOICES = {
+    "lifespan": ("auto", "on", "off"),
+    "forwarded_headers": ("auto", "x-forwarded", "forwarded"),
+    "log_level": ("critical", "error", "warning", "info", "debug"),
+}
+TEXTS = ("host", "uds", "ssl_certfile", "ssl_keyfile_password", "root_path")
+SWITCHES = [name for name, item in FIELDS.items() if type(item.default) is bool]
+SECONDS = [name for name in FIELDS if name.startswith(("timeout_", "ws_ping_"))] + ["close_grace"]
+MAY_BE_NONE = {
+    "uds",
+    "ssl_certfile",
+    "ssl_keyfile",
+    "ssl_keyfile_password",
+    "allowed_origins",
+    "ws_ping_interval",
+    "ws_ping_timeout",
+    "limit_concurrency",
+}
+
+
+class FieldTests(unittest.TestCase):
+    def test_limits_have_the_defaults_of_the_design(self) -> None:
+        config = ServerConfig()
+        self.assertEqual({name: getattr(config, name) for name in LIMITS}, LIMITS)
+
+    def test_defaults_reach_nobody_and_trust_nobody(self) -> None:
+        config = ServerConfig()
+        self.assertEqual((config.host, config.port), ("127.0.0.1", 8000))
+        self.assertFalse(config.trusted_peers)
+        self.assertIsNone(config.allowed_origins)
+
+    def test_every_field_says_what_it_is(self) -> None:
+        for name, item in FIELDS.items():
+            self.assertRegex(item.metadata["help"], r"^[A-Za-z ].{4,}[^.]$", name)
+
+    def test_every_field_has_a_rule_that_is_tested_here(self) -> None:
+        others = {"ssl_keyfile", "forwarded_allow_ips", "allowed_origins"}
+        tested = {*RANGES, *CHOICES, *TEXTS, *SWITCHES, *SECONDS, *others}
+        self.assertEqual(set(FIELDS), tested)
+
+    def test_configuration_cannot_be_changed(self) -> None:
+        with self.assertRaises(dataclasses.FrozenInstanceError):
+            ServerConfig().port = 1  # type: ignore[misc]
+
+    def test_changed_copy_is_checked_too(self) -> None:
+        config = dataclasses.replace(ServerConfig(), port=9000)
+        self.assertEqual(config.port, 9000)
+        with self.assertRaises(ConfigError):
+            dataclasses.replace(config, port=-1)
+
+    def test_equal_values_are_equal_configurations(self) -> None:
+        self.assertEqual(ServerConfig(port=1), ServerConfig(port=1))
+        self.assertEqual(len({ServerConfig(port=1), ServerConfig(port=1), ServerConfig(port=2)}), 2)
+
+
+class RuleTests(unittest.TestCase):
+    def assert_accepts(self, name: str, *values: Any) -> None:
+        for value in values:
+            self.assertEqual(getattr(ServerConfig(**{name: value}), name), value)
+
+    def assert_refuses(self, name: str, *values: Any) -> None:
+        for value in values:
+            with self.assertRaises(ConfigError, msg=f"{name}={value!r}") as caught:
+                ServerConfig(**{name: value})
+            rule = FIELDS[name].metadata["rule"].words
+            self.assertEqual(str(caught.exception), f"{name}={value!r}: it must be {rule}")
+
+    def test_whole_numbers_have_bounds(self) -> None:
+        for name, (low, high) in RANGES.items():
+            self.assert_accepts(name, low, low + 1, 10**12 if high is None else high)
+            self.assert_refuses(name, low - 1, float(low), str(low), True, [])
+            if high is not None:
+                self.assert_refuses(name, high + 1)
+
+    def test_seconds_are_above_0_and_finite(self) -> None:
+        for name in SECONDS:
+            self.assert_accepts(name, 1, 0.001, 86400.0)
+            self.assert_refuses(name, 0, 0.0, -1, float("inf"), float("nan"), "1", True)
+
+    def test_choices_are_those_and_no_others(self) -> None:
+        for name, choices in CHOICES.items():
+            self.assert_accepts(name, *choices)
+            self.assert_refuses(name, "", choices[0].upper(), "other", None, 1)
+
+    def test_switches_are_true_or_false(self) -> None:
+        self.assertIn("ws_per_message_deflate", SWITCHES)
+        for name in SWITCHES:
+            self.assert_accepts(name, True, False)
+            self.assert_refuses(name, 1, 0, "true", None)
+
+    def test_texts_are_texts(self) -> None:
+        for name in TEXTS:
+            self.assert_accepts(name, "", "text")
+            self.assert_refuses(name, 1, b"text", ["text"])
+
+    def test_origins_are_a_tuple_of_texts(self) -> None:
+        self.assert_accepts("allowed_origins", (), ("https://example.com", "same-origin"))
+        self.assert_refuses("allowed_origins", "https://example.com", ["null"], (1,))
+
+    def test_none_is_allowed_where_it_means_something_and_nowhere_else(self) -> None:
+        for name in FIELDS:
+            if name in MAY_BE_NONE:
+                self.assert_accepts(name, None)
+            else:
+                self.assert_refuses(name, None)
+
+    def test_rules_say_what_is_allowed(self) -> None:
+        words = {name: FIELDS[name].metadata["rule"].words for name in FIELDS}
+        self.assertEqual(words["port"], "a whole number from 0 to 65535")
+        self.assertEqual(words["limit_concurrency"], "a whole number from 1, or None")
+        self.assertEqual(words["lifespan"], "one of auto, on, off")
+        self.assertEqual(words["close_grace"], "a number of seconds above 0")
+
+
+class CertificateTests(unittest.TestCase):
+    def test_key_needs_its_certificate(self) -> None:
+        with self.assertRaisesRegex(ConfigError, "ssl_keyfile without ssl_certfile"):
+            ServerConfig(ssl_keyfile="key.pem")
+        config = ServerConfig(ssl_keyfile="key.pem", ssl_certfile="certificate.pem")
+        self.assertEqual(config.ssl_keyfile, "key.pem")
+
+    def test_password_is_not_shown(self) -> None:
+        self.assertNotIn("secret", repr(ServerConfig(ssl_keyfile_password="secret")))
+
+
+class TrustedPeersTests(unittest.TestCase):
+    def test_list_is_parsed(self) -> None:
+        trusted = ServerConfig(forwarded_allow_ips="192.0.2.1, 2001:db8::/32, unix").trusted_peers
+        for peer in ("192.0.2.1", "2001:db8::1", None):
+            self.assertTrue(trusted.trusts(peer))
+        self.assertFalse(trusted.trusts("192.0.2.2"))
+
+    def test_wrong_item_is_told_at_once(self) -> None:
+        for text in ("localhost", "192.0.2.1/24", "192.0.2.256"):
+            with self.assertRaisesRegex(ConfigError, text):
+                ServerConfig(forwarded_allow_ips=text)
+
+    def test_list_is_parsed_once(self) -> None:
+        config = ServerConfig(forwarded_allow_ips="*")
+        self.assertIs(config.trusted_peers, config.trusted_peers)
+
+
+class DeflateTests(unittest.TestCase):
+    def test_defaults_are_those_of_the_ground_floor(self) -> None:
+        self.assertEqual(ServerConfig().deflate, DeflateSettings())
+
+    def test_every_setting_is_taken_over(self) -> None:
+        settings = DeflateSettings(True, True, 15, 9, 1, 9, 0)
+        flags = {f"ws_deflate_{name}": value for name, value in settings._asdict().items()}
+        config = ServerConfig(**flags)
+        self.assertEqual(config.deflate, settings)
+        self.assertIs(config.deflate, config.deflate)
+
+
+if __name__ == "__main__":
+    unittest.main()

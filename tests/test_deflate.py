@@ -1,0 +1,570 @@
+"""permessage-deflate: RFC 7692, its examples of 7.2.3, and the hostile messages."""
+
+from __future__ import annotations
+
+import sys
+import unittest
+import zlib
+from types import ModuleType
+from typing import Any, Iterator, List, Optional, Tuple, Type
+from unittest import mock
+
+from wsbridge.protocols import deflate, errors
+from wsbridge.protocols.deflate import (
+    Agreement,
+    Deflater,
+    DeflateSettings,
+    Inflater,
+    PerMessageDeflate,
+    build_deflate_offer,
+    check_deflate_response,
+    negotiate_deflate,
+)
+from wsbridge.protocols.fields import parse_extension_offers
+from wsbridge.protocols.frames import BINARY
+from wsbridge.protocols.messages import Message, compressed_limit
+
+tracemalloc: Optional[ModuleType]
+try:
+    import tracemalloc
+except ImportError:
+    # PyPy has none: there the tests that measure memory look at the outcome alone.
+    tracemalloc = None
+
+# zlib's own: nothing is limited unless an offer asks for it.
+WIDEST = DeflateSettings(server_max_window_bits=15, client_max_window_bits=15)
+
+TAIL = b"\x00\x00\xff\xff"
+
+
+def without_zlib() -> Any:
+    """A Python that was built without zlib."""
+    return mock.patch.dict(sys.modules, {"zlib": None})
+
+
+def cut(data: bytes) -> Iterator[List[bytes]]:
+    """Whole, byte by byte, and in two at every place."""
+    yield [data]
+    yield [data[index : index + 1] for index in range(len(data))]
+    for index in range(1, len(data)):
+        yield [data[:index], data[index:]]
+
+
+class ServerNegotiationTests(unittest.TestCase):
+    def negotiate(self, offers: str, settings: DeflateSettings) -> Optional[Tuple[Agreement, str]]:
+        return negotiate_deflate(parse_extension_offers([offers.encode()]), settings)
+
+    def assert_agreed(
+        self, offers: str, response: str, agreement: Agreement, settings: DeflateSettings = WIDEST
+    ) -> None:
+        self.assertEqual(self.negotiate(offers, settings), (agreement, response))
+
+    def assert_declined(self, offers: str, settings: DeflateSettings = WIDEST) -> None:
+        self.assertIsNone(self.negotiate(offers, settings))
+
+    def assert_skipped(self, parameters: str) -> None:
+        """An offer of its own is declined, and one behind it is tried."""
+        self.assert_declined(f"permessage-deflate; {parameters}")
+        self.assert_agreed(
+            f"permessage-deflate; {parameters}, permessage-deflate", "permessage-deflate", Agreement()
+        )
+
+    def test_no_offer_is_no_compression(self) -> None:
+        self.assertIsNone(negotiate_deflate([], WIDEST))
+
+    def test_plain_offer(self) -> None:
+        self.assert_agreed("permessage-deflate", "permessage-deflate", Agreement(False, False, 15, 15))
+
+    def test_other_extensions_are_passed_over(self) -> None:
+        self.assert_declined("permessage-bzip2, x-webkit-deflate-frame, Permessage-Deflate")
+        self.assert_agreed("mux; max-channels=4, permessage-deflate", "permessage-deflate", Agreement())
+
+    def test_server_no_context_takeover_is_kept(self) -> None:
+        response = "permessage-deflate; server_no_context_takeover"
+        agreement = Agreement(server_no_context_takeover=True)
+        self.assert_agreed("permessage-deflate; server_no_context_takeover", response, agreement)
+        settings = WIDEST._replace(server_no_context_takeover=True)
+        self.assert_agreed("permessage-deflate", response, agreement, settings)
+
+    def test_client_no_context_takeover_is_kept(self) -> None:
+        response = "permessage-deflate; client_no_context_takeover"
+        agreement = Agreement(client_no_context_takeover=True)
+        self.assert_agreed("permessage-deflate; client_no_context_takeover", response, agreement)
+        settings = WIDEST._replace(client_no_context_takeover=True)
+        self.assert_agreed("permessage-deflate", response, agreement, settings)
+
+    def test_server_window_is_the_smaller_of_both(self) -> None:
+        for bits in range(9, 16):
+            offer = f"permessage-deflate; server_max_window_bits={bits}"
+            self.assert_agreed(offer, offer, Agreement(server_max_window_bits=bits))
+        settings = WIDEST._replace(server_max_window_bits=11)
+        expected = Agreement(server_max_window_bits=11)
+        response = "permessage-deflate; server_max_window_bits=11"
+        self.assert_agreed("permessage-deflate", response, expected, settings)
+        self.assert_agreed("permessage-deflate; server_max_window_bits=12", response, expected, settings)
+
+    def test_quoted_value_is_the_value(self) -> None:
+        offer = 'permessage-deflate; server_max_window_bits="10"'
+        response = "permessage-deflate; server_max_window_bits=10"
+        self.assert_agreed(offer, response, Agreement(server_max_window_bits=10))
+
+    def test_client_window_is_limited_only_where_it_was_offered(self) -> None:
+        settings = WIDEST._replace(client_max_window_bits=12)
+        self.assert_agreed("permessage-deflate", "permessage-deflate", Agreement(), settings)
+        offer, expected = "permessage-deflate; client_max_window_bits", Agreement(client_max_window_bits=12)
+        self.assert_agreed(offer, "permessage-deflate; client_max_window_bits=12", expected, settings)
+        self.assert_agreed(offer, "permessage-deflate", Agreement())
+
+    def test_client_window_is_the_smaller_of_both(self) -> None:
+        for bits in range(8, 15):
+            offer = f"permessage-deflate; client_max_window_bits={bits}"
+            self.assert_agreed(offer, offer, Agreement(client_max_window_bits=bits))
+        settings = WIDEST._replace(client_max_window_bits=10)
+        offer, response = (f"permessage-deflate; client_max_window_bits={bits}" for bits in (15, 10))
+        self.assert_agreed(offer, response, Agreement(client_max_window_bits=10), settings)
+
+    def test_all_parameters_at_once(self) -> None:
+        everything = (
+            "permessage-deflate; server_no_context_takeover; client_no_context_takeover; "
+            "server_max_window_bits=9; client_max_window_bits=8"
+        )
+        self.assert_agreed(everything, everything, Agreement(True, True, 9, 8))
+
+    def test_our_defaults_with_a_browsers_offer(self) -> None:
+        self.assert_agreed(
+            "permessage-deflate; client_max_window_bits",
+            "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12",
+            Agreement(False, False, 12, 12),
+            DeflateSettings(),
+        )
+
+    def test_offer_with_an_unknown_parameter_is_skipped(self) -> None:
+        self.assert_skipped("unknown")
+        self.assert_skipped("unknown=1; client_max_window_bits")
+        self.assert_skipped("Server_no_context_takeover")
+
+    def test_offer_with_a_duplicate_parameter_is_skipped(self) -> None:
+        self.assert_skipped("server_no_context_takeover; server_no_context_takeover")
+        self.assert_skipped("client_max_window_bits; client_max_window_bits=10")
+        self.assert_skipped("server_max_window_bits=10; server_max_window_bits=10")
+
+    def test_offer_with_an_invalid_parameter_is_skipped(self) -> None:
+        self.assert_skipped("server_no_context_takeover=1")
+        self.assert_skipped("client_no_context_takeover=true")
+        self.assert_skipped("server_max_window_bits")
+        for bits in ("7", "16", "08", "010", "1", "115", "+9", "9.0", "x", "0", "-9"):
+            self.assert_skipped(f"server_max_window_bits={bits}")
+            self.assert_skipped(f"client_max_window_bits={bits}")
+
+    def test_server_max_window_bits_8_is_declined_and_the_next_offer_tried(self) -> None:
+        self.assert_skipped("server_max_window_bits=8")
+
+    def test_first_offer_that_can_be_met_is_taken(self) -> None:
+        offers = "permessage-deflate; server_max_window_bits=10, permessage-deflate"
+        response = "permessage-deflate; server_max_window_bits=10"
+        self.assert_agreed(offers, response, Agreement(server_max_window_bits=10))
+
+    def test_without_zlib_the_offer_is_declined(self) -> None:
+        with without_zlib():
+            self.assert_declined("permessage-deflate")
+
+
+class ClientNegotiationTests(unittest.TestCase):
+    def check(self, response: str, settings: DeflateSettings) -> Optional[Agreement]:
+        return check_deflate_response(parse_extension_offers([response.encode()]), settings)
+
+    def assert_offer(self, expected: str, settings: DeflateSettings) -> None:
+        self.assertEqual(build_deflate_offer(settings), expected)
+
+    def assert_agreed(self, response: str, agreement: Agreement, settings: DeflateSettings = WIDEST) -> None:
+        self.assertEqual(self.check(response, settings), agreement)
+
+    def assert_failed(self, response: str, text: str, settings: DeflateSettings = WIDEST) -> None:
+        with self.assertRaises(errors.HandshakeFailed) as caught:
+            self.check(response, settings)
+        self.assertEqual(str(caught.exception), text)
+
+    def test_offer(self) -> None:
+        self.assert_offer("permessage-deflate; client_max_window_bits", WIDEST)
+        self.assert_offer(
+            "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12", DeflateSettings()
+        )
+        self.assert_offer(
+            "permessage-deflate; server_no_context_takeover; client_no_context_takeover; "
+            "server_max_window_bits=9; client_max_window_bits=10",
+            DeflateSettings(True, True, 9, 10),
+        )
+
+    def test_no_answer_is_no_compression(self) -> None:
+        self.assertIsNone(self.check("", WIDEST))
+
+    def test_plain_answer(self) -> None:
+        self.assert_agreed("permessage-deflate", Agreement())
+
+    def test_answer_with_every_parameter(self) -> None:
+        self.assert_agreed(
+            "permessage-deflate; server_no_context_takeover; client_no_context_takeover; "
+            "server_max_window_bits=8; client_max_window_bits=9",
+            Agreement(True, True, 8, 9),
+        )
+
+    def test_what_we_asked_of_ourselves_holds_even_if_the_answer_is_silent(self) -> None:
+        settings = DeflateSettings(False, True, 15, 10)
+        for limit, bits in (("", 10), ("; client_max_window_bits=15", 10), ("; client_max_window_bits=9", 9)):
+            self.assert_agreed("permessage-deflate" + limit, Agreement(False, True, 15, bits), settings)
+
+    def test_extension_that_was_not_offered_fails(self) -> None:
+        self.assert_failed("mux", "server answered with an extension that was not offered: mux")
+
+    def test_two_answers_fail(self) -> None:
+        text = "server answered with an extension that was not offered: permessage-deflate"
+        self.assert_failed("permessage-deflate, permessage-deflate", text)
+
+    def test_parameter_that_was_not_offered_fails(self) -> None:
+        text = "server answered with an extension that was not offered: permessage-deflate"
+        self.assert_failed("permessage-deflate; unknown", text)
+        self.assert_failed("permessage-deflate; server_max_window_bits", text)
+
+    def test_larger_server_window_than_asked_for_fails(self) -> None:
+        settings = WIDEST._replace(server_max_window_bits=10)
+        text = "server_max_window_bits={} is more than was asked for"
+        self.assert_failed("permessage-deflate; server_max_window_bits=11", text.format(11), settings)
+        self.assert_failed("permessage-deflate", text.format(15), settings)
+
+    def test_client_window_without_a_value_fails(self) -> None:
+        text = "client_max_window_bits without a value in a response"
+        self.assert_failed("permessage-deflate; client_max_window_bits", text)
+
+    def test_client_window_that_zlib_cannot_keep_fails(self) -> None:
+        text = "client_max_window_bits=8 cannot be met: zlib begins at 9"
+        self.assert_failed("permessage-deflate; client_max_window_bits=8", text)
+
+    def test_context_takeover_against_our_wish_fails(self) -> None:
+        settings = WIDEST._replace(server_no_context_takeover=True)
+        text = "server_no_context_takeover was asked for and not agreed to"
+        self.assert_failed("permessage-deflate", text, settings)
+        expected = Agreement(server_no_context_takeover=True)
+        self.assert_agreed("permessage-deflate; server_no_context_takeover", expected, settings)
+
+    def test_without_zlib_an_agreement_fails_at_once(self) -> None:
+        text = "permessage-deflate cannot be met: this Python has no zlib"
+        with without_zlib():
+            self.assert_failed("permessage-deflate", text)
+
+
+class InflaterTestCase(unittest.TestCase):
+    """Messages one after the other, each whole, byte by byte and cut in two at every place."""
+
+    def assert_inflates(
+        self, *messages: Tuple[bytes, str], window_bits: int = 15, no_context_takeover: bool = False
+    ) -> None:
+        """Pairs of what a message is and what it is on the wire."""
+        for pieces in cut(bytes.fromhex(messages[-1][1])):
+            inflater = Inflater(window_bits, no_context_takeover)
+            for expected, wire in messages[:-1]:
+                self.assertEqual(inflater.inflate(bytes.fromhex(wire), 1024), expected)
+                inflater.finish()
+            self.assertEqual(b"".join(inflater.inflate(piece, 1024) for piece in pieces), messages[-1][0])
+            inflater.finish()
+
+    def assert_fails(
+        self, wire: str, detail: str, before: str = "", no_context_takeover: bool = False
+    ) -> None:
+        """The message ``wire`` does not inflate, behind a good one, ``before``."""
+        for pieces in cut(bytes.fromhex(wire)):
+            inflater = Inflater(15, no_context_takeover)
+            inflater.inflate(bytes.fromhex(before), 1024)
+            inflater.finish()
+            with self.assertRaises(errors.InvalidCompressedData) as caught:
+                for piece in pieces:
+                    inflater.inflate(piece, 1024)
+                inflater.finish()
+            self.assertIn(detail, str(caught.exception))
+            # RFC 6455 5.5: the reason has to fit into a CLOSE.
+            self.assertLessEqual(len(str(caught.exception)), 123)
+
+
+class InflaterTests(InflaterTestCase):
+    def test_7_2_3_1_one_compressed_block(self) -> None:
+        self.assert_inflates((b"Hello", "f248cdc9c90700"))
+
+    def test_7_2_3_2_sharing_the_window(self) -> None:
+        self.assert_inflates((b"Hello", "f248cdc9c90700"), (b"Hello", "f200110000"))
+
+    def test_7_2_3_3_block_with_no_compression(self) -> None:
+        self.assert_inflates((b"Hello", "000500faff48656c6c6f00"))
+
+    def test_7_2_3_4_block_with_bfinal(self) -> None:
+        self.assert_inflates((b"Hello", "f348cdc9c9070000"))
+
+    def test_7_2_3_5_two_blocks_in_one_message(self) -> None:
+        self.assert_inflates((b"Hello", "f248050000 00ffffcac9c90700"))
+
+    def test_7_2_3_6_empty_message(self) -> None:
+        self.assert_inflates((b"", "00"))
+        self.assert_inflates((b"", "00"), (b"", "00"), (b"Hello", "f248cdc9c90700"))
+
+    def test_empty_message_without_a_single_byte(self) -> None:
+        self.assert_inflates((b"", ""), (b"Hello", "f248cdc9c90700"), (b"", ""), (b"Hello", "f200110000"))
+
+    def test_block_with_bfinal_then_an_ordinary_message(self) -> None:
+        self.assert_inflates((b"Hello", "f348cdc9c9070000"), (b"Hello", "f248cdc9c90700"))
+        self.assert_inflates((b"Hello", "f348cdc9c90700"), (b"Hello", "f248cdc9c90700"))
+        self.assert_inflates((b"Hello", "f248cdc9c90700"), (b"Hello", "f348cdc9c9070000"), (b"", "00"))
+
+    def test_message_that_refers_to_one_that_ended_with_bfinal(self) -> None:
+        self.assert_inflates((b"Hello", "f348cdc9c90700"), (b"Hello", "f200110000"))
+
+    def test_several_streams_in_one_message(self) -> None:
+        self.assert_inflates((b"HelloHello", "f348cdc9c90700 f348cdc9c9070000"))
+        self.assert_inflates((b"", "0300 0300 0300"), (b"Hello", "f248cdc9c90700"))
+
+    def test_without_context_takeover_every_message_begins_anew(self) -> None:
+        hello = (b"Hello", "f248cdc9c90700")
+        self.assert_inflates(hello, hello, hello, no_context_takeover=True)
+        self.assert_fails("f200110000", "too far back", "f248cdc9c90700", no_context_takeover=True)
+
+    def test_window_that_was_agreed_on_is_kept(self) -> None:
+        # RFC 1951 3.2.4: 600 stored bytes. 3.2.5 and 3.2.6: a match in the fixed code, 3 bytes (0000001)
+        # from 600 bytes back (10010 for 513 to 768, and 87 in eight bits, the lowest first).
+        stored = bytes.fromhex("00 5802 a7fd") + b"abc" + b"x" * 597
+        match = int("010" "0000001" "10010" "11101010"[::-1], 2).to_bytes(4, "little")
+        for bits in (15, 10):
+            inflater = Inflater(bits, False)
+            self.assertEqual(inflater.inflate(stored, 1024), b"abc" + b"x" * 597)
+            self.assertEqual(inflater.inflate(match, 1024), b"abc")
+        inflater = Inflater(9, False)
+        inflater.inflate(stored, 1024)
+        with self.assertRaisesRegex(errors.InvalidCompressedData, "too far back"):
+            inflater.inflate(match, 1024)
+
+    def test_bytes_are_counted(self) -> None:
+        inflater = Inflater(15, False)
+        for wire in ("f248cdc9c90700", "f200110000"):
+            inflater.inflate(bytes.fromhex(wire), 1024)
+            inflater.finish()
+        self.assertEqual((inflater.bytes_in, inflater.bytes_out), (12, 10))
+
+    def test_long_pieces(self) -> None:
+        data = bytes(range(256)) * 1024
+        compressor = zlib.compressobj(0, zlib.DEFLATED, -15)
+        wire = (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+        self.assertGreater(len(wire), 2 * deflate.SLICE)
+        for piece in (wire, bytearray(wire)):
+            self.assertEqual(Inflater(15, False).inflate(piece, len(data)), data)
+
+
+class CorruptMessageTests(InflaterTestCase):
+    def test_corrupt_data(self) -> None:
+        self.assert_fails("07", "invalid block type")
+        self.assert_fails("000500fbff", "invalid stored block lengths")
+        self.assert_fails("f2001100", "too far back")
+        self.assert_fails("fc0000", "too many length or distance symbols")
+        self.assert_fails("ffffffff", "invalid block type", "f248cdc9c90700")
+
+    def test_truncated_data(self) -> None:
+        for end in range(1, 7):
+            self.assert_fails("f248cdc9c90700"[: 2 * end], "", "f248cdc9c90700")
+        for end in range(2, 11):
+            self.assert_fails("000500faff48656c6c6f00"[: 2 * end], "", "f348cdc9c90700")
+        self.assert_fails("f348cdc9c907", "ends inside a block")
+
+    def test_truncated_data_without_context_takeover(self) -> None:
+        for end in range(1, 7):
+            self.assert_fails("f248cdc9c90700"[: 2 * end], "", no_context_takeover=True)
+
+    def test_tail_that_was_not_left_out(self) -> None:
+        self.assert_fails("f248cdc9c90700" + "0000ffff", "ends inside a block")
+
+    def test_tail_that_ends_the_stream(self) -> None:
+        # A stored block of 65535 bytes of which only its last 4 are missing, and then BFINAL: the tail
+        # would be taken for payload, and is not.
+        self.assert_fails("01 0400 fbff", "ends inside a block")
+
+
+class HostileSizeTests(unittest.TestCase):
+    """Messages of a limit of 64 KiB, and what tries to be larger."""
+
+    LIMIT = 65536
+
+    def compress(self, size: int) -> bytes:
+        compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+        return (compressor.compress(bytes(size)) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+    def receive(self, *fragments: bytes) -> object:
+        message = Message(BINARY, self.LIMIT, 1024, Inflater(15, False))
+        for fragment in fragments:
+            message.begin_frame(len(fragment))
+            message.append(fragment)
+        return message.finish()
+
+    def assert_too_big(self, *fragments: bytes) -> None:
+        with self.assertRaisesRegex(errors.MessageTooBig, "^message over 65536 bytes$"):
+            self.receive(*fragments)
+
+    def test_message_inflating_to_exactly_the_limit_is_delivered(self) -> None:
+        wire = self.compress(self.LIMIT)
+        self.assertEqual(self.receive(wire), bytes(self.LIMIT))
+        self.assertEqual(self.receive(*[wire[i : i + 1] for i in range(len(wire))]), bytes(self.LIMIT))
+
+    def test_one_byte_more_is_refused(self) -> None:
+        wire = self.compress(self.LIMIT + 1)
+        self.assert_too_big(wire)
+        self.assert_too_big(*[wire[i : i + 1] for i in range(len(wire))])
+
+    def test_bomb_never_holds_more_than_the_limit(self) -> None:
+        bomb = self.compress(16 * 1024 * 1024)
+        with measured_memory() as memory:
+            self.assert_too_big(bomb)
+        # The limit, while zlib enlarges its buffer and joins it, and zlib's own state.
+        self.assertLess(memory.peak, 3 * self.LIMIT + 65536)
+
+    def test_bomb_behind_a_fragment_that_inflates_to_exactly_the_limit(self) -> None:
+        # With max_length=0 zlib would inflate without limit.
+        first, bomb = self.compress(self.LIMIT) + TAIL, self.compress(16 * 1024 * 1024)
+        self.assertEqual(self.receive(first, b"\x00"), bytes(self.LIMIT))
+        with measured_memory() as memory:
+            self.assert_too_big(first, bomb)
+        self.assertLess(memory.peak, 4 * self.LIMIT + 65536)
+
+    def test_blocks_without_output_are_counted_on_the_wire(self) -> None:
+        block = bytes.fromhex("000000ffff") * 1000
+        count = compressed_limit(self.LIMIT) // len(block)
+        self.assertEqual(self.receive(*[block] * count, b"\x00"), b"")
+        self.assert_too_big(*[block] * (count + 1))
+
+    def test_what_deflate_cannot_make_smaller_is_delivered_up_to_the_limit(self) -> None:
+        # RFC 1951 3.2.6: one block in the fixed code (bits 010), in which ff is nine ones, its end
+        # (seven zeros), and the header of an empty stored block (three).
+        bits = 0b010 | ((1 << 9 * self.LIMIT) - 1) << 3
+        wire = bits.to_bytes((3 + 9 * self.LIMIT + 7 + 3 + 7) // 8, "little")
+        self.assertEqual(self.receive(wire), b"\xff" * self.LIMIT)
+
+    def test_end_of_a_stream_keeps_no_more_than_a_window(self) -> None:
+        compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+        wire = compressor.compress(bytes(self.LIMIT * 16)) + compressor.flush()
+        inflater = Inflater(15, False)
+        with measured_memory() as memory:
+            inflater.inflate(wire, self.LIMIT * 16)
+            inflater.finish()
+        # The window itself, what a new stream may refer to, and zlib's state.
+        self.assertLess(memory.kept, 2 * 32768 + 16384)
+
+    def test_streams_that_end_again_and_again(self) -> None:
+        inflater = Inflater(15, False)
+        self.assertEqual(inflater.inflate(b"\x03\x00" * 9000, 0), b"")
+        inflater.finish()
+        self.assertEqual(inflater.inflate(bytes.fromhex("f248cdc9c90700"), 5), b"Hello")
+
+
+class Memory:
+    """What was allocated at most, and what still is; 0 where it cannot be measured."""
+
+    peak = kept = 0
+
+
+class measured_memory:
+    def __enter__(self) -> Memory:
+        self.memory = Memory()
+        if tracemalloc is not None:
+            tracemalloc.start()
+        return self.memory
+
+    def __exit__(self, *_: object) -> None:
+        if tracemalloc is not None:
+            self.memory.kept, self.memory.peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+
+
+class DeflaterTests(unittest.TestCase):
+    """What we compress is inflated by zlib itself, as RFC 7692 7.2.2 says."""
+
+    MESSAGES = (b"Hello", b"Hello", b"", b"", b"Hello", bytes(70000), bytes(range(256)) * 300, b"\xff")
+
+    def assert_inflates(self, deflater: Deflater, window_bits: int, fresh: bool) -> None:
+        decompressor = zlib.decompressobj(-window_bits)
+        for message in self.MESSAGES:
+            if fresh:
+                decompressor = zlib.decompressobj(-window_bits)
+            wire = deflater.deflate(message)
+            self.assertNotEqual(wire[-4:], TAIL)
+            self.assertEqual(decompressor.decompress(wire + TAIL), message)
+            self.assertFalse(decompressor.eof)
+
+    def test_every_window_and_memory_level(self) -> None:
+        for bits in range(9, 16):
+            for mem_level in (1, 5, 9):
+                self.assert_inflates(Deflater(bits, False, 6, mem_level), bits, False)
+
+    def test_every_level(self) -> None:
+        for level in range(10):
+            self.assert_inflates(Deflater(12, False, level, 5), 12, False)
+
+    def test_without_context_takeover_every_message_stands_alone(self) -> None:
+        self.assert_inflates(Deflater(12, True, 6, 5), 12, True)
+
+    def test_context_takeover_makes_the_second_message_smaller(self) -> None:
+        deflater = Deflater(15, False, 6, 8)
+        first, second = deflater.deflate(b"Hello"), deflater.deflate(b"Hello")
+        self.assertLess(len(second), len(first))
+
+    def test_empty_message_is_one_byte_every_time(self) -> None:
+        # RFC 7692 7.2.3.6.
+        deflater = Deflater(15, False, 6, 8)
+        self.assertEqual([deflater.deflate(b"") for _ in range(3)][1:], [b"\x00", b"\x00"])
+
+    def test_bytes_are_counted(self) -> None:
+        deflater = Deflater(15, False, 6, 8)
+        sizes = [len(deflater.deflate(message)) for message in (b"Hello", b"Hello", b"")]
+        self.assertEqual((deflater.bytes_in, deflater.bytes_out), (10, sum(sizes)))
+
+
+class PerMessageDeflateTests(unittest.TestCase):
+    AGREEMENT = Agreement(
+        server_no_context_takeover=True,
+        client_no_context_takeover=False,
+        server_max_window_bits=9,
+        client_max_window_bits=15,
+    )
+    # 600 bytes that a window of 9 bits has forgotten when they come again.
+    DATA = bytes(range(256)) + bytes(range(255, -1, -1)) + bytes(88)
+
+    def codecs(self) -> Tuple[PerMessageDeflate, PerMessageDeflate]:
+        server = PerMessageDeflate(self.AGREEMENT, DeflateSettings())
+        return server, PerMessageDeflate(self.AGREEMENT, DeflateSettings(), client=True)
+
+    def assert_carries(self, sender: PerMessageDeflate, receiver: PerMessageDeflate) -> List[int]:
+        sizes = []
+        for message in (self.DATA, self.DATA, b"", b"Hello", b"Hello"):
+            wire = sender.deflater.deflate(message)
+            self.assertEqual(receiver.inflater.inflate(wire, 1024), message)
+            receiver.inflater.finish()
+            sizes.append(len(wire))
+        return sizes
+
+    def test_each_role_compresses_as_was_agreed_for_it(self) -> None:
+        server, client = self.codecs()
+        sizes = self.assert_carries(server, client)
+        self.assertEqual((sizes[0], sizes[3]), (sizes[1], sizes[4]))
+        sizes = self.assert_carries(client, server)
+        self.assertLess(sizes[1], sizes[0] // 10)
+
+    def test_client_window_of_8_bits_is_inflated_with_a_larger_one(self) -> None:
+        codec = PerMessageDeflate(Agreement(client_max_window_bits=8), DeflateSettings())
+        self.assertEqual(codec.inflater.inflate(bytes.fromhex("f248cdc9c90700"), 5), b"Hello")
+
+    def test_settings_are_handed_on(self) -> None:
+        settings = DeflateSettings(level=0, threshold=7)
+        codec = PerMessageDeflate(Agreement(), settings)
+        self.assertEqual(codec.threshold, 7)
+        self.assertEqual(codec.deflater.deflate(b"Hello"), bytes.fromhex("000500faff48656c6c6f00"))
+
+    def test_zlib_is_not_touched_before_the_first_message(self) -> None:
+        created: List[Type[object]] = []
+        with mock.patch.multiple(zlib, compressobj=created.append, decompressobj=created.append):
+            self.codecs()
+        self.assertEqual(created, [])
+
+
+if __name__ == "__main__":
+    unittest.main()

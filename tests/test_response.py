@@ -1,0 +1,224 @@
+"""HTTP responses from an application: what leaves, and what is refused before anything does."""
+
+from __future__ import annotations
+
+import unittest
+from typing import Any, Dict
+
+from wsbridge.asgi.response import ResponseBuilder, check_header_pairs
+from wsbridge.protocols.errors import EventError
+
+Event = Dict[str, Any]
+
+
+class HeaderPairTests(unittest.TestCase):
+    def assert_refused(self, headers: Any) -> None:
+        with self.assertRaises(EventError, msg=repr(headers)) as caught:
+            check_header_pairs(headers)
+        self.assertIs(type(caught.exception), EventError)
+
+    def test_none_is_no_headers(self) -> None:
+        self.assertEqual(check_header_pairs(None), [])
+
+    def test_order_case_and_duplicates_are_kept(self) -> None:
+        pairs = [(b"B", b"1"), (b"a", b""), (b"B", b"1")]
+        self.assertEqual(check_header_pairs(pairs), pairs)
+
+    def test_any_iterable_of_any_pairs_will_do(self) -> None:
+        for headers in ([[b"a", b"b"]], ((b"a", b"b"),), iter([(b"a", b"b")]), {b"a": b"b"}.items()):
+            self.assertEqual(check_header_pairs(headers), [(b"a", b"b")])
+
+    def test_what_is_not_iterable_or_no_pairs_is_refused(self) -> None:
+        for headers in (5, True, [None], [b"a"], [(b"a",)], [(b"a", b"b", b"c")]):
+            self.assert_refused(headers)
+
+    def test_names_and_values_that_are_not_bytes_are_refused(self) -> None:
+        for pair in (("a", b"b"), (b"a", "b"), (b"a", None), (1, 2), (b"a", bytearray(b"b"))):
+            self.assert_refused([(b"a", b"b"), pair])
+        self.assert_refused({b"ab": b"cd"})
+
+
+class ResponseCase(unittest.TestCase):
+    def setUp(self) -> None:
+        self.response = ResponseBuilder()
+
+    def start(self, *headers: Any, status: int = 200, is_head: bool = False) -> None:
+        self.response = ResponseBuilder(is_head=is_head)
+        self.response.start({"type": "http.response.start", "status": status, "headers": headers})
+
+    def body(self, part: Any, more: bool = False) -> bytes:
+        return self.response.body({"type": "http.response.body", "body": part, "more_body": more})
+
+    def assert_body(self, expected: bytes, part: Any, more: bool = False) -> None:
+        self.assertEqual(self.body(part, more), expected)
+        self.assertTrue(self.response.is_on_wire)
+        self.assertIs(self.response.is_complete, not more)
+
+
+class StartTests(ResponseCase):
+    def assert_refused(self, event: Event) -> None:
+        with self.assertRaises(EventError, msg=repr(event)):
+            self.response.start({"type": "http.response.start", **event})
+        self.assertEqual(self.response.status, 0)
+
+    def test_status_is_noted_and_nothing_is_on_the_wire(self) -> None:
+        self.start(status=418)
+        self.assertEqual(self.response.status, 418)
+        self.assertFalse(self.response.is_on_wire or self.response.is_complete)
+
+    def test_headers_may_be_absent_or_none(self) -> None:
+        for event in ({"status": 200}, {"status": 200, "headers": None}):
+            self.response = ResponseBuilder()
+            self.response.start(event)
+            self.assert_body(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\na", b"a")
+
+    def test_status_of_a_final_response_is_accepted_and_no_other(self) -> None:
+        for status in (200, 599):
+            self.start(status=status)
+        self.response = ResponseBuilder()
+        for bad in (None, "200", 200.0, True, 0, 100, 101, 199, 600, -200):
+            self.assert_refused({"status": bad})
+        self.assert_refused({})
+
+    def test_header_that_cannot_be_sent_is_refused(self) -> None:
+        for bad in ((b"a b", b"c"), (b"", b"c"), (b"a", b"b\r\nc: d"), (b"a", b"\0"), (b"a\n", b"b")):
+            self.assert_refused({"status": 200, "headers": [(b"good", b"value"), bad]})
+
+    def test_content_length_that_is_no_number_is_refused(self) -> None:
+        for bad in (b"", b"-1", b"+1", b"1_0", b"0x1", b" 1", b"1, 1"):
+            self.assert_refused({"status": 200, "headers": [(b"Content-Length", bad)]})
+
+    def test_second_content_length_is_refused(self) -> None:
+        line = (b"content-length", b"1")
+        self.assert_refused({"status": 200, "headers": [line, line]})
+
+
+class WholeBodyTests(ResponseCase):
+    def test_one_part_gets_a_content_length(self) -> None:
+        self.start((b"content-type", b"text/plain"), status=404)
+        expected = (
+            b"HTTP/1.1 404 Not Found\r\ncontent-type: text/plain\r\nConnection: close\r\n"
+            b"Content-Length: 2\r\n\r\nno"
+        )
+        self.assert_body(expected, b"no")
+
+    def test_empty_part_has_content_length_0(self) -> None:
+        self.start()
+        self.assert_body(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", b"")
+
+    def test_body_and_more_body_may_be_absent(self) -> None:
+        self.start()
+        expected = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        self.assertEqual(self.response.body({"type": "http.response.body"}), expected)
+        self.assertTrue(self.response.is_complete)
+
+    def test_own_content_length_is_kept(self) -> None:
+        self.start((b"Content-Length", b"2"))
+        self.assert_body(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nab", b"ab")
+
+    def test_anything_like_bytes_is_a_body(self) -> None:
+        for part in (bytearray(b"ab"), memoryview(b"ab"), memoryview(b"axbx")[::2]):
+            self.start((b"Content-Length", b"2"))
+            self.assertTrue(self.body(part).endswith(b"\r\n\r\nab"))
+
+    def test_anything_else_is_refused(self) -> None:
+        self.start()
+        for part in (None, "ab", 5, [1]):
+            with self.assertRaises(EventError):
+                self.body(part)
+        self.assertFalse(self.response.is_on_wire)
+
+    def test_headers_of_the_connection_are_the_servers(self) -> None:
+        self.start(
+            (b"Connection", b"keep-alive"),
+            (b"keep-alive", b"timeout=5"),
+            (b"Proxy-Connection", b"keep-alive"),
+            (b"transfer-encoding", b"gzip"),
+            (b"Upgrade", b"h2c"),
+            (b"x-kept", b"yes"),
+        )
+        expected = b"HTTP/1.1 200 OK\r\nx-kept: yes\r\nConnection: close\r\nContent-Length: 1\r\n\r\na"
+        self.assert_body(expected, b"a")
+
+    def test_unregistered_status_has_no_phrase(self) -> None:
+        self.start(status=599)
+        self.assert_body(b"HTTP/1.1 599 \r\nConnection: close\r\nContent-Length: 1\r\n\r\na", b"a")
+
+
+class PartsTests(ResponseCase):
+    CHUNKED = b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    def test_parts_are_chunks_of_rfc_9112_7_1(self) -> None:
+        self.start()
+        self.assert_body(self.CHUNKED + b"1\r\na\r\n", b"a", more=True)
+        self.assert_body(b"10\r\n0123456789abcdef\r\n", b"0123456789abcdef", more=True)
+        self.assert_body(b"1\r\nz\r\n0\r\n\r\n", b"z")
+
+    def test_empty_part_is_no_last_chunk(self) -> None:
+        self.start()
+        self.assert_body(self.CHUNKED, b"", more=True)
+        self.assert_body(b"", b"", more=True)
+        self.assert_body(b"1\r\na\r\n", b"a", more=True)
+        self.assert_body(b"0\r\n\r\n", b"")
+
+    def test_parts_with_a_content_length_are_sent_as_they_are(self) -> None:
+        self.start((b"content-length", b"3"))
+        head = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nConnection: close\r\n\r\n"
+        self.assert_body(head + b"a", b"a", more=True)
+        self.assert_body(b"bc", b"bc", more=True)
+        self.assert_body(b"", b"")
+
+    def test_more_than_the_content_length_is_refused(self) -> None:
+        self.start((b"content-length", b"3"))
+        self.body(b"ab", more=True)
+        for more in (False, True):
+            with self.assertRaises(EventError):
+                self.body(b"cd", more)
+        self.assertFalse(self.response.is_complete)
+        self.assert_body(b"c", b"c")
+
+    def test_less_than_the_content_length_is_refused_at_the_end(self) -> None:
+        self.start((b"content-length", b"3"))
+        with self.assertRaises(EventError):
+            self.body(b"ab")
+        self.assertFalse(self.response.is_on_wire)
+
+
+class ContentlessTests(ResponseCase):
+    """RFC 9110 6.4.1: what has a head only."""
+
+    def test_head_is_told_the_size_that_get_would_have(self) -> None:
+        self.start(is_head=True)
+        self.assert_body(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n", b"ab")
+
+    def test_head_is_told_nothing_where_the_application_leaves_out_the_body(self) -> None:
+        self.start(is_head=True)
+        self.assert_body(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", b"")
+
+    def test_head_keeps_a_content_length_whatever_the_body(self) -> None:
+        for part in (b"", b"abc", b"abcd"):
+            self.start((b"content-length", b"3"), is_head=True)
+            self.assert_body(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nConnection: close\r\n\r\n", part)
+
+    def test_head_of_a_response_in_parts_has_no_chunks(self) -> None:
+        self.start(is_head=True)
+        self.assert_body(PartsTests.CHUNKED, b"ab", more=True)
+        self.assert_body(b"", b"cd", more=True)
+        self.assert_body(b"", b"")
+
+    def test_204_has_neither_length_nor_chunks(self) -> None:
+        for headers in ((), ((b"Content-Length", b"0"),), ((b"content-length", b"5"),)):
+            for more in (False, True):
+                self.start(*headers, status=204)
+                self.assert_body(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n", b"ab", more)
+
+    def test_304_has_no_chunks_and_only_its_own_length(self) -> None:
+        self.start(status=304)
+        self.assert_body(b"HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n", b"ab", more=True)
+        self.start((b"content-length", b"5"), status=304)
+        expected = b"HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\nConnection: close\r\n\r\n"
+        self.assert_body(expected, b"")
+
+
+if __name__ == "__main__":
+    unittest.main()

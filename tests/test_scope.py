@@ -1,0 +1,333 @@
+"""ASGI scopes: every key of ``websocket`` and ``http``, and what trusted proxies change in them."""
+
+from __future__ import annotations
+
+import unittest
+from typing import Any, Dict, Tuple
+
+from wsbridge.asgi.scope import build_http_scope, build_ws_scope
+from wsbridge.config import ServerConfig
+from wsbridge.protocols.errors import BadRequest
+from wsbridge.protocols.events import RequestReceived
+
+Header = Tuple[bytes, bytes]
+Scope = Dict[str, Any]
+
+PROXY, CLIENT, SERVER = ("192.0.2.1", 40000), ("198.51.100.7", 50000), ("10.0.0.1", 8000)
+HOST: Header = (b"host", b"backend:8000")
+TRUSTING = ServerConfig(forwarded_allow_ips=PROXY[0])
+
+
+def request(target: bytes = b"/", *headers: Header, method: bytes = b"GET") -> RequestReceived:
+    return RequestReceived(method, target, headers, "1.1")
+
+
+def ws_scope(target: bytes = b"/", *headers: Header, config: ServerConfig = ServerConfig()) -> Scope:  # noqa: B008
+    return build_ws_scope(request(target, *headers), config, CLIENT, SERVER)
+
+
+class WebSocketScopeTests(unittest.TestCase):
+    def test_every_key_and_no_other(self) -> None:
+        received = request(b"/chat/room?a=b", HOST, (b"sec-websocket-protocol", b"chat"))
+        self.assertEqual(
+            build_ws_scope(received, ServerConfig(), CLIENT, SERVER),
+            {
+                "type": "websocket",
+                "asgi": {"version": "3.0", "spec_version": "2.5"},
+                "http_version": "1.1",
+                "scheme": "ws",
+                "path": "/chat/room",
+                "raw_path": b"/chat/room",
+                "query_string": b"a=b",
+                "root_path": "",
+                "headers": [HOST, (b"sec-websocket-protocol", b"chat")],
+                "client": CLIENT,
+                "server": SERVER,
+                "subprotocols": ["chat"],
+                "extensions": {"websocket.http.response": {}},
+            },
+        )
+
+    def test_scheme_is_what_the_caller_says(self) -> None:
+        scope = build_ws_scope(request(), ServerConfig(), CLIENT, SERVER, scheme="wss")
+        self.assertEqual(scope["scheme"], "wss")
+
+    def test_peer_on_a_unix_socket_is_none(self) -> None:
+        scope = build_ws_scope(request(), ServerConfig(), None, None)
+        self.assertEqual((scope["client"], scope["server"]), (None, None))
+
+    def test_state_is_a_shallow_copy(self) -> None:
+        state = {"database": ["shared"]}
+        scope = build_ws_scope(request(), ServerConfig(), CLIENT, SERVER, state=state)
+        self.assertEqual(scope["state"], state)
+        self.assertIsNot(scope["state"], state)
+        self.assertIs(scope["state"]["database"], state["database"])
+
+    def test_state_that_is_empty_is_a_state(self) -> None:
+        scope = build_ws_scope(request(), ServerConfig(), CLIENT, SERVER, state={})
+        self.assertEqual(scope["state"], {})
+
+    def test_state_is_absent_without_a_lifespan(self) -> None:
+        self.assertNotIn("state", ws_scope())
+
+    def test_connection_is_an_extension(self) -> None:
+        connection = object()
+        scope = build_ws_scope(request(), ServerConfig(), CLIENT, SERVER, connection=connection)
+        self.assertEqual(set(scope["extensions"]), {"websocket.http.response", "wsbridge"})
+        self.assertIs(scope["extensions"]["wsbridge"]["connection"], connection)
+
+    def test_scopes_share_nothing_that_can_change(self) -> None:
+        received = request(b"/", (b"sec-websocket-protocol", b"chat"))
+        first, second = (build_ws_scope(received, ServerConfig(), CLIENT, SERVER) for _ in range(2))
+        for key in ("asgi", "headers", "subprotocols", "extensions"):
+            self.assertIsNot(first[key], second[key])
+        self.assertIsNot(*(scope["extensions"]["websocket.http.response"] for scope in (first, second)))
+
+
+class PageScopeTests(unittest.TestCase):
+    def test_every_key_and_no_other(self) -> None:
+        self.assertEqual(
+            build_http_scope(request(b"/?", HOST, method=b"HEAD"), ServerConfig(), CLIENT, SERVER),
+            {
+                "type": "http",
+                "asgi": {"version": "3.0", "spec_version": "2.5"},
+                "http_version": "1.1",
+                "method": "HEAD",
+                "scheme": "http",
+                "path": "/",
+                "raw_path": b"/",
+                "query_string": b"",
+                "root_path": "",
+                "headers": [HOST],
+                "client": CLIENT,
+                "server": SERVER,
+                "extensions": {},
+            },
+        )
+
+    def test_scheme_and_state_are_the_callers(self) -> None:
+        scope = build_http_scope(request(), ServerConfig(), CLIENT, SERVER, scheme="https", state={"a": 1})
+        self.assertEqual((scope["scheme"], scope["state"]), ("https", {"a": 1}))
+
+
+class HeaderTests(unittest.TestCase):
+    def test_order_and_duplicates_are_kept(self) -> None:
+        headers = ((b"b", b"2"), (b"a", b"1"), (b"b", b"2"), (b"b", b""))
+        self.assertEqual(ws_scope(b"/", *headers)["headers"], list(headers))
+
+    def test_names_are_lower_case_and_values_as_sent(self) -> None:
+        scope = ws_scope(b"/", (b"X-Mixed-CASE", b"Value \xff\xfe"))
+        self.assertEqual(scope["headers"], [(b"x-mixed-case", b"Value \xff\xfe")])
+
+    def test_subprotocols_of_all_lines_are_joined_without_empties(self) -> None:
+        name = b"sec-websocket-protocol"
+        lines = ((name, b"chat, superchat"), (b"a", b"x"), (name, b" ,,v2\t,"), (name, b""))
+        self.assertEqual(ws_scope(b"/", *lines)["subprotocols"], ["chat", "superchat", "v2"])
+
+    def test_subprotocols_are_found_whatever_the_case_of_the_name(self) -> None:
+        self.assertEqual(ws_scope(b"/", (b"Sec-WebSocket-Protocol", b"a"))["subprotocols"], ["a"])
+
+    def test_no_subprotocols_are_an_empty_list(self) -> None:
+        self.assertEqual(ws_scope()["subprotocols"], [])
+
+    def test_subprotocols_that_are_no_tokens_are_a_bad_request(self) -> None:
+        with self.assertRaises(BadRequest):
+            ws_scope(b"/", (b"sec-websocket-protocol", b"two words"))
+
+
+class TargetTests(unittest.TestCase):
+    def assert_target(self, target: bytes, path: str, raw_path: bytes, query: bytes = b"") -> None:
+        scope = ws_scope(target)
+        self.assertEqual((scope["path"], scope["raw_path"], scope["query_string"]), (path, raw_path, query))
+
+    def test_path_is_percent_and_utf_8_decoded(self) -> None:
+        self.assert_target(b"/caf%C3%A9%20%2B+", "/café ++", b"/caf%C3%A9%20%2B+")
+
+    def test_what_is_not_utf_8_is_replaced(self) -> None:
+        self.assert_target(b"/%ff", "/\ufffd", b"/%ff")
+        self.assert_target(b"/%e2%82x", "/\ufffdx", b"/%e2%82x")
+
+    def test_dots_and_nul_are_not_normalised(self) -> None:
+        self.assert_target(b"/a/%2e%2e/b", "/a/../b", b"/a/%2e%2e/b")
+        self.assert_target(b"/a/../b//c", "/a/../b//c", b"/a/../b//c")
+        self.assert_target(b"/%00", "/\0", b"/%00")
+        self.assert_target(b"/a%2Fb%3Fc", "/a/b?c", b"/a%2Fb%3Fc")
+
+    def test_percent_without_two_digits_stands_for_itself(self) -> None:
+        self.assert_target(b"/100%/%4/%zz/%C3%A9", "/100%/%4/%zz/é", b"/100%/%4/%zz/%C3%A9")
+
+    def test_bytes_above_7f_are_utf_8_beside_percents_too(self) -> None:
+        self.assert_target(b"/\xc3\xa9\xff", "/é\ufffd", b"/\xc3\xa9\xff")
+        self.assert_target(b"/\xc3\xa9%20\xff", "/é \ufffd", b"/\xc3\xa9%20\xff")
+
+    def test_query_is_what_follows_the_first_question_mark(self) -> None:
+        self.assert_target(b"/a?b=%ff&c?d/e", "/a", b"/a", b"b=%ff&c?d/e")
+        self.assert_target(b"/a?", "/a", b"/a")
+        self.assert_target(b"/?x", "/", b"/", b"x")
+
+    def test_absolute_form_loses_its_authority(self) -> None:
+        self.assert_target(b"http://example.com/a%20b?c", "/a b", b"/a%20b", b"c")
+        self.assert_target(b"ws://user@example.com:80/a://b", "/a://b", b"/a://b")
+
+    def test_absolute_form_without_a_path_is_the_root(self) -> None:
+        self.assert_target(b"http://example.com", "/", b"/")
+        self.assert_target(b"http://example.com?a=/b", "/", b"/", b"a=/b")
+
+    def test_path_of_two_slashes_has_no_authority(self) -> None:
+        self.assert_target(b"//example.com/a", "//example.com/a", b"//example.com/a")
+
+
+class RootPathTests(unittest.TestCase):
+    def assert_root_path(self, root_path: str, path: str, raw_path: bytes) -> None:
+        scope = ws_scope(b"/a%20b?c", config=ServerConfig(root_path=root_path))
+        self.assertEqual((scope["path"], scope["raw_path"]), (path, raw_path))
+        self.assertEqual((scope["root_path"], scope["query_string"]), (root_path, b"c"))
+
+    def test_path_begins_with_it(self) -> None:
+        self.assert_root_path("/api/v1", "/api/v1/a b", b"/api/v1/a%20b")
+
+    def test_it_is_decoded_text_like_the_path(self) -> None:
+        self.assert_root_path("/é%41", "/é%41/a b", b"/%C3%A9%2541/a%20b")
+
+
+class ForwardedTests(unittest.TestCase):
+    def forwarded(self, *headers: Header, build: Any = build_ws_scope, **options: Any) -> Scope:
+        scope: Scope = build(request(b"/", HOST, *headers), TRUSTING, PROXY, SERVER, **options)
+        return scope
+
+    def assert_untouched(self, scope: Scope, *headers: Header) -> None:
+        self.assertEqual((scope["client"], scope["server"], scope["scheme"]), (PROXY, SERVER, "ws"))
+        self.assertEqual(scope["headers"], [HOST, *headers])
+
+    def test_x_forwarded_headers_of_a_trusted_peer(self) -> None:
+        scope = self.forwarded(
+            (b"X-Forwarded-For", b"198.51.100.7"),
+            (b"x-forwarded-proto", b"https"),
+            (b"x-forwarded-host", b"example.com"),
+        )
+        self.assertEqual((scope["client"], scope["scheme"]), (("198.51.100.7", 0), "wss"))
+        self.assertEqual(scope["server"], ("example.com", 443))
+        self.assertEqual(scope["headers"][0], (b"host", b"example.com"))
+
+    def test_forwarded_of_a_trusted_peer(self) -> None:
+        value = b'for="198.51.100.7:1234";proto=http;host="example.com:8080"'
+        scope = self.forwarded((b"forwarded", value), scheme="wss")
+        self.assertEqual((scope["client"], scope["scheme"]), (("198.51.100.7", 1234), "ws"))
+        self.assertEqual(scope["server"], ("example.com", 8080))
+        self.assertEqual(scope["headers"], [(b"host", b"example.com:8080"), (b"forwarded", value)])
+
+    def test_scheme_is_that_of_the_kind_of_scope(self) -> None:
+        for proto, ws, http in (
+            (b"http", "ws", "http"),
+            (b"ws", "ws", "http"),
+            (b"HTTPS", "wss", "https"),
+            (b"wss", "wss", "https"),
+        ):
+            for header in ((b"x-forwarded-proto", proto), (b"forwarded", b"proto=" + proto)):
+                self.assertEqual(self.forwarded(header)["scheme"], ws)
+                self.assertEqual(self.forwarded(header, build=build_http_scope)["scheme"], http)
+
+    def test_unknown_scheme_leaves_ours(self) -> None:
+        header = (b"x-forwarded-proto", b"gopher")
+        self.assert_untouched(self.forwarded(header), header)
+
+    def test_client_alone_leaves_the_rest(self) -> None:
+        scope = self.forwarded((b"x-forwarded-for", b"2001:db8::1"))
+        self.assertEqual((scope["client"], scope["server"]), (("2001:db8::1", 0), SERVER))
+        self.assertEqual(scope["headers"][0], HOST)
+
+    def test_scheme_alone_leaves_the_client(self) -> None:
+        scope = self.forwarded((b"forwarded", b"proto=https"))
+        self.assertEqual((scope["client"], scope["server"], scope["scheme"]), (PROXY, SERVER, "wss"))
+
+    def test_untrusted_peer_is_not_listened_to(self) -> None:
+        # hostile-input.md: X-Forwarded-*, Forwarded from an untrusted peer.
+        headers = (
+            (b"x-forwarded-for", b"198.51.100.7"),
+            (b"x-forwarded-proto", b"https"),
+            (b"x-forwarded-host", b"evil.example"),
+            (b"x-forwarded-port", b"1"),
+            (b"forwarded", b"for=198.51.100.7;proto=https;host=evil.example"),
+        )
+        for config in (ServerConfig(), ServerConfig(forwarded_allow_ips="192.0.2.2, unix")):
+            scope = build_ws_scope(request(b"/", HOST, *headers), config, PROXY, SERVER)
+            self.assert_untouched(scope, *headers)
+
+    def test_names_with_underscores_are_other_headers(self) -> None:
+        headers = ((b"x_forwarded_for", b"198.51.100.7"), (b"x_forwarded_proto", b"https"))
+        self.assert_untouched(self.forwarded(*headers), *headers)
+
+    def test_family_of_headers_is_chosen_by_the_configuration(self) -> None:
+        headers = ((b"x-forwarded-for", b"198.51.100.7"), (b"forwarded", b"for=203.0.113.9"))
+        for choice, client in (("forwarded", "203.0.113.9"), ("x-forwarded", "198.51.100.7")):
+            config = ServerConfig(forwarded_allow_ips="*", forwarded_headers=choice)
+            scope = build_ws_scope(request(b"/", *headers), config, PROXY, SERVER)
+            self.assertEqual(scope["client"], (client, 0))
+
+    def test_peer_on_a_unix_socket_is_trusted_by_its_own_word(self) -> None:
+        received = request(b"/", (b"x-forwarded-for", b"198.51.100.7"))
+        for word, client in (("unix", ("198.51.100.7", 0)), ("192.0.2.1", None)):
+            config = ServerConfig(forwarded_allow_ips=word)
+            self.assertEqual(build_ws_scope(received, config, None, None)["client"], client)
+
+
+class ForwardedHostTests(unittest.TestCase):
+    """What the client saw as Host and port."""
+
+    def assert_server(
+        self,
+        expected: Any,
+        host: bytes = b"",
+        port: bytes = b"",
+        *,
+        sent_host: bytes = HOST[1],
+        scheme: bytes = b"",
+        server: Any = SERVER,
+    ) -> None:
+        values = {b"x-forwarded-host": host, b"x-forwarded-port": port, b"x-forwarded-proto": scheme}
+        headers = [(name, value) for name, value in values.items() if value]
+        scope = build_ws_scope(request(b"/", HOST, *headers), TRUSTING, PROXY, server)
+        self.assertEqual(scope["server"], expected)
+        self.assertEqual(scope["headers"], [(b"host", sent_host), *headers])
+
+    def test_host_has_the_default_port_of_the_scheme(self) -> None:
+        self.assert_server(("example.com", 80), b"example.com", sent_host=b"example.com")
+        self.assert_server(("example.com", 443), b"example.com", scheme=b"https", sent_host=b"example.com")
+
+    def test_host_may_have_a_port(self) -> None:
+        self.assert_server(("example.com", 8443), b"example.com:8443", sent_host=b"example.com:8443")
+
+    def test_port_stands_in_the_host_unless_it_is_the_default(self) -> None:
+        self.assert_server(("example.com", 8443), b"example.com", b"8443", sent_host=b"example.com:8443")
+        self.assert_server(("example.com", 80), b"example.com", b"80", sent_host=b"example.com")
+        self.assert_server(
+            ("example.com", 443), b"example.com", b"443", scheme=b"wss", sent_host=b"example.com"
+        )
+
+    def test_port_is_not_added_to_another(self) -> None:
+        self.assert_server(("example.com", 8443), b"example.com:99", b"8443", sent_host=b"example.com:99")
+
+    def test_host_with_a_colon_and_no_port(self) -> None:
+        self.assert_server(("example.com", 80), b"example.com:", sent_host=b"example.com:")
+        self.assert_server(("example.com", 8443), b"example.com:", b"8443", sent_host=b"example.com:8443")
+
+    def test_ipv6_host_has_its_brackets_in_the_header_only(self) -> None:
+        self.assert_server(("2001:db8::1", 80), b"[2001:db8::1]", sent_host=b"[2001:db8::1]")
+        self.assert_server(("2001:db8::1", 81), b"[2001:db8::1]:81", sent_host=b"[2001:db8::1]:81")
+        self.assert_server(("2001:db8::1", 81), b"[2001:db8::1]", b"81", sent_host=b"[2001:db8::1]:81")
+
+    def test_port_alone_changes_the_port(self) -> None:
+        self.assert_server(("10.0.0.1", 8443), port=b"8443")
+        self.assert_server(None, port=b"8443", server=None)
+
+    def test_host_that_is_none_is_ignored(self) -> None:
+        self.assert_server(SERVER, b"two words")
+
+    def test_host_replaces_every_host_header_at_its_place(self) -> None:
+        headers = ((b"a", b"1"), HOST, (b"x-forwarded-host", b"example.com"))
+        scope = build_ws_scope(request(b"/", *headers), TRUSTING, PROXY, SERVER)
+        self.assertEqual(scope["headers"], [(b"a", b"1"), (b"host", b"example.com"), headers[2]])
+
+
+if __name__ == "__main__":
+    unittest.main()
