@@ -201,18 +201,16 @@ async def sees_the_connection_reset(trial: Trial) -> str:
 @check()
 async def sees_the_code_of_a_client_that_is_gone_at_once(trial: Trial) -> str:
     """CLOSE and the end of the connection in one: nobody is there any more for the server's CLOSE."""
-    key = make_key()
-    async with trial.connect(f"/echo?key={key}") as connection:
-        await connection.send("last words")
-        await connection.receive()
-        connection.wire.cuts_after_next = True
-        await connection.close(3333, "gone")
-    expect(
-        "what the application saw",
-        await trial.fetch_seen(key),
-        {"messages": 1, "code": 3333, "reason": "gone"},
-    )
-    return "3333"
+    seen = {"messages": 1, "code": 3333, "reason": "gone"}
+    for _ in range(5):  # the end overtakes the answer, or does not
+        key = make_key()
+        async with trial.connect(f"/echo?key={key}") as connection:
+            await connection.send("last words")
+            await connection.receive()
+            connection.wire.cuts_after_next = True
+            await connection.close(3333, "gone")
+        expect("what the application saw", await trial.fetch_seen(key), seen)
+    return "3333, five times"
 
 
 @check()

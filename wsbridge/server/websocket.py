@@ -40,6 +40,10 @@ CONNECTING, OPEN, ENDING, CLOSING, OVER = range(5)
 # Frames that came right behind the request are held until the application accepts; past this reading pauses.
 EARLY_DATA_LIMIT = 64 * 1024
 
+# Compressed data grows up to a thousand times: it is taken in slices, and what is left when the queue is
+# full waits as it came, or one read of 256 KiB could become 256 MiB of messages.
+COMPRESSED_SLICE = 16 * 1024
+
 
 class WebSocketExchange(Exchange):
     """An asyncio protocol that takes ``transport`` over once ``request`` was checked.
@@ -53,10 +57,10 @@ class WebSocketExchange(Exchange):
         "_at",
         "_deadline",
         "_denial",
-        "_early_data",
         "_gathered",
         "_gathered_size",
         "_heard",
+        "_held_data",
         "_is_pinged",
         "_phase",
         "_queue",
@@ -101,7 +105,8 @@ class WebSocketExchange(Exchange):
         self._queue: List[Any] = [{"type": "websocket.connect"}]
         self._at = 0
         self._waiter: Optional[asyncio.Future[None]] = None
-        self._early_data = b""
+        # Received and not yet parsed: before the accept, or of compressed data beyond a full queue.
+        self._held_data = b""
         self._reading_paused = False
         self._gathered: List[bytes] = []
         self._gathered_size = 0
@@ -128,15 +133,25 @@ class WebSocketExchange(Exchange):
         if self._phase == CONNECTING:
             self._hold_early(data)
             return
+        if self._ws.compression is not None and len(data) > COMPRESSED_SLICE:
+            self._receive_slices(data)
+            return
         events, outbound = self._ws.receive_data(data)
         if outbound:
             self._write_through(outbound)
         if events:
             self._enqueue(events)
 
+    def _receive_slices(self, data: bytes) -> None:
+        for start in range(0, len(data), COMPRESSED_SLICE):
+            if self._reading_paused:
+                self._held_data = data[start:]
+                return
+            self.data_received(data[start : start + COMPRESSED_SLICE])
+
     def _hold_early(self, data: bytes) -> None:
-        self._early_data += data
-        if len(self._early_data) >= EARLY_DATA_LIMIT:
+        self._held_data += data
+        if len(self._held_data) >= EARLY_DATA_LIMIT:
             self._pause_reading()
 
     def _enqueue(self, events: List[Any]) -> None:
@@ -169,8 +184,12 @@ class WebSocketExchange(Exchange):
             self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
-        self._reading_paused = False
-        if self._transport is not None:
+        """Take what was held; if that does not fill the queue again, let the transport go on."""
+        was_paused, self._reading_paused = self._reading_paused, False
+        held_data, self._held_data = self._held_data, b""
+        if held_data:
+            self.data_received(held_data)
+        if was_paused and not self._reading_paused and self._transport is not None:
             self._transport.resume_reading()
 
     def _peer_ended(self) -> None:
@@ -212,6 +231,7 @@ class WebSocketExchange(Exchange):
                 self._flush()
             if self._reading_paused:
                 self._resume_reading()
+                continue
             if self._waiter is None:
                 self._waiter = self._service.loop.create_future()
                 try:
@@ -282,11 +302,7 @@ class WebSocketExchange(Exchange):
         log_answer(self._scope, 101)
         self._phase = OPEN
         self._deadline = self._next_ping_time()
-        early_data, self._early_data = self._early_data, b""
-        if self._reading_paused:
-            self._resume_reading()
-        if early_data:
-            self.data_received(early_data)
+        self._resume_reading()
 
     def _app_closed(self) -> None:
         """The application refused, denied or closed; what it wrote is gathered or written."""

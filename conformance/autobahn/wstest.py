@@ -1,0 +1,251 @@
+"""Autobahn's `wstest`: finding or building it, and running one batch of cases with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+
+from ..environment import Unavailable, ensure_environment
+from .cases import SUITE_VERSION
+
+# What pip resolves for the suite under Python 2.7, all of it, so that nothing moves.
+REQUIREMENTS = [
+    f"autobahntestsuite=={SUITE_VERSION}",
+    "attrs==21.4.0",
+    "autobahn==0.10.9",
+    "Automat==22.10.0",
+    "cffi==1.15.1",
+    "constantly==15.1.0",
+    "cryptography==3.3.2",
+    "enum34==1.1.10",
+    "hyperlink==21.0.0",
+    "idna==2.10",
+    "incremental==16.10.1",
+    "ipaddress==1.0.23",
+    "Jinja2==2.11.3",
+    "klein==17.10.0",
+    "linecache2==1.0.0",
+    "MarkupSafe==1.1.1",
+    "pyasn1==0.5.1",
+    "pyasn1-modules==0.3.0",
+    "pycparser==2.21",
+    "PyHamcrest==1.10.1",
+    "pyOpenSSL==19.1.0",
+    "service-identity==18.1.0",
+    "setuptools==44.0.0",
+    "six==1.16.0",
+    "traceback2==1.4.0",
+    "Twisted==19.10.0",
+    "txaio==2.1.0",
+    "typing==3.10.0.0",
+    "ujson==2.0.3",
+    "unittest2==1.1.0",
+    "Werkzeug==1.0.1",
+    "wsaccel==0.6.6",
+    "zope.interface==4.6.0",
+]
+IMAGE = f"crossbario/autobahn-testsuite:{SUITE_VERSION}"
+HOW_TO_GET = (
+    "wstest is missing: install Python 2.7 (pyenv install 2.7.18) for it to be built in, or a docker engine, "
+    f"or set WSTEST to a wstest of autobahntestsuite {SUITE_VERSION}"
+)
+
+# The longest case gives itself 480 s; a suite that is silent for longer hangs.
+SILENCE_SECONDS = 540.0
+STOP_SECONDS = 10.0
+
+
+class WSTest(NamedTuple):
+    """A wstest that works: `command` in front of its arguments, and where it came from."""
+
+    command: List[str]
+    origin: str
+    is_docker: bool = False
+
+
+def find_wstest() -> WSTest:
+    """Return the first wstest that works of $WSTEST, PATH, a Python 2.7, docker.
+
+    Raises `Unavailable` when there is none, or when it is another version than the cases are known of.
+    """
+    for command, origin in ((os.environ.get("WSTEST"), "$WSTEST"), (shutil.which("wstest"), "PATH")):
+        if command:
+            return _check_version(WSTest([command], f"{command} ({origin})"))
+    python = find_python2()
+    if python is not None:
+        built = ensure_environment("wstest", REQUIREMENTS, python)
+        return _check_version(WSTest([str(built.with_name("wstest"))], f"built in {python}"))
+    if _answers(["docker", "info"]):
+        return WSTest(["docker", "run", "--rm", "--network", "host"], f"docker image {IMAGE}", True)
+    raise Unavailable(HOW_TO_GET)
+
+
+def find_python2() -> Optional[str]:
+    """Return a CPython 2.7 that starts, or None; pyenv's stand-ins on PATH often do not."""
+    home = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    candidates = ["python2.7", "python2", *sorted(map(str, home.glob("versions/2.7*/bin/python")), reverse=True)]
+    question = "import sys, platform; print(sys.version_info[:2] == (2, 7), platform.python_implementation())"
+    for candidate in candidates:
+        path = shutil.which(candidate)
+        if path and b"True, 'CPython'" in _ask([path, "-c", question]):
+            return path
+    return None
+
+
+def _check_version(wstest: WSTest) -> WSTest:
+    answer = _ask([*wstest.command, "-a"]).decode("utf-8", "replace")
+    found = re.search(r"AutobahnTestSuite (\S+)", answer)
+    if found is None:
+        raise Unavailable(f"{wstest.origin} does not run as a wstest; {HOW_TO_GET}")
+    if found[1] != SUITE_VERSION:
+        raise Unavailable(f"{wstest.origin} is version {found[1]}, not {SUITE_VERSION}; {HOW_TO_GET}")
+    return wstest
+
+
+def _ask(command: Sequence[str]) -> bytes:
+    try:
+        answer = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return b""
+    return answer.stdout
+
+
+def _answers(command: Sequence[str]) -> bool:
+    try:
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+class Batch:
+    """One run of wstest over some cases, as a process; use it as a context manager.
+
+    folder: where its specification, its log and its report go; emptied first.
+    specification: wstest's own, without "cases" and "outdir".
+    on_case: called with the number of each case that begins, from another thread.
+    """
+
+    def __init__(
+        self,
+        wstest: WSTest,
+        mode: str,
+        specification: Dict[str, Any],
+        cases: Sequence[str],
+        folder: Path,
+        on_case: Callable[[str], None],
+    ) -> None:
+        self.folder = folder
+        self.log = folder / "wstest.log"
+        self._output = folder / "report"
+        self._on_case = on_case
+        self._heard = time.monotonic()
+        shutil.rmtree(folder, ignore_errors=True)
+        self._output.mkdir(parents=True)
+        path = folder / "specification.json"
+        whole = {
+            **specification,
+            "outdir": str(self._output),
+            "cases": list(cases),
+            "exclude-cases": [],
+            "exclude-agent-cases": {},
+        }
+        path.write_text(json.dumps(whole, indent=1), "utf-8")
+        command = self._build_command(wstest) + ["-m", mode, "-s", str(path), "-u", "0"]
+        settings = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+        self._process = subprocess.Popen(
+            command,
+            cwd=str(folder),
+            env={**settings, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        self._reader = threading.Thread(target=self._read_output, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Batch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _build_command(self, wstest: WSTest) -> List[str]:
+        if not wstest.is_docker:
+            return wstest.command
+        user = f"{os.getuid()}:{os.getgid()}"
+        mount = ["-v", f"{self.folder}:{self.folder}", "-w", str(self.folder), "-u", user]
+        return [*wstest.command, *mount, "-e", "PYTHONUNBUFFERED=1", IMAGE, "wstest"]
+
+    def _read_output(self) -> None:
+        stream = self._process.stdout
+        if stream is None:
+            return
+        with open(self.log, "wb") as log:
+            for line in stream:
+                self._heard = time.monotonic()
+                log.write(line)
+                log.flush()
+                found = re.match(rb"Running test case ID (\S+)", line)
+                if found:
+                    self._on_case(found[1].decode())
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def wait(self, deadline: float, is_cancelled: Callable[[], bool]) -> str:
+        """Wait until wstest ends; return what went wrong, or "".
+
+        deadline: on the monotonic clock. Ends at once when `is_cancelled()` says so.
+        """
+        while self.is_running:
+            now = time.monotonic()
+            if is_cancelled():
+                return "cancelled"
+            if now > deadline:
+                return "out of time"
+            if now - self._heard > SILENCE_SECONDS:
+                return f"wstest was silent for {SILENCE_SECONDS:.0f} s"
+            time.sleep(0.05)
+        self._reader.join(STOP_SECONDS)
+        return "" if self._process.returncode == 0 else f"wstest ended with {self._process.returncode}"
+
+    def stop(self) -> None:
+        stop_process(self._process)
+        self._reader.join(STOP_SECONDS)
+
+    def read_cases(self) -> Dict[str, Dict[str, Any]]:
+        """Return {case: wstest's record of it} of what is in its report."""
+        try:
+            index = json.loads((self._output / "index.json").read_text("utf-8", "replace"))
+        except (OSError, ValueError):
+            return {}
+        records = {}
+        for agent in index.values():
+            for case, entry in agent.items():
+                try:
+                    records[case] = json.loads((self._output / entry["reportfile"]).read_text("utf-8", "replace"))
+                except (OSError, ValueError):
+                    continue
+        return records
+
+
+def stop_process(process: subprocess.Popen[bytes]) -> None:
+    """End a process of ours: asked first, then forced."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
