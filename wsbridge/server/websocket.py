@@ -164,9 +164,9 @@ class WebSocketExchange(Exchange):
         if type(events[-1]) is WebSocketDisconnected:
             self._peer_ended()
         waiter = self._waiter
-        if waiter is None:
+        if waiter is None or waiter.done():
             self._check_queue_limits()
-        elif not waiter.done():
+        else:
             waiter.set_result(None)
 
     def _check_queue_limits(self) -> None:
