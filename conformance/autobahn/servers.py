@@ -20,6 +20,30 @@ STOP_SECONDS = 15.0
 UVLOOP = "uvloop==0.23.0"
 
 UVICORN = ["uvicorn==0.54.0", "click==8.5.1", "h11==0.16.0", "websockets==17.4", "wsproto==1.3.2"]
+DAPHNE = [
+    "daphne==4.2.3",
+    "asgiref==3.13.0",
+    "attrs==26.1.0",
+    "autobahn==26.10.2",
+    "Automat==25.4.16",
+    "cbor2==6.3.0",
+    "cffi==2.1.1",
+    "constantly==23.10.4",
+    "cryptography==50.0.2",
+    "hyperlink==21.0.0",
+    "idna==3.20",
+    "Incremental==24.11.0",
+    "msgpack==1.2.4",
+    "packaging==26.3",
+    "pycparser==3.12",
+    "pyOpenSSL==26.4.0",
+    "service-identity==26.1.0",
+    "Twisted==26.10.0",
+    "txaio==26.6.1",
+    "typing_extensions==4.16.0",
+    "ujson==6.1.0",
+    "zope.interface==8.7",
+]
 
 
 class Peer(NamedTuple):
@@ -53,7 +77,7 @@ PEERS = {
     ),
     "daphne": Peer(
         "daphne",
-        ["daphne==4.2.3", "asgiref==3.13.0", "autobahn==26.10.2", "Twisted==26.10.0"],
+DAPHNE,
         ["-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", APPLICATION],
     ),
     "granian": Peer(
