@@ -91,12 +91,13 @@ class RefusalTests(unittest.TestCase):
 
     def test_headers_that_a_status_must_have(self) -> None:
         headers = {refusal.status: refusal.headers for refusal in REFUSALS if refusal.headers}
-        # RFC 9110 15.5.6 (Allow), RFC 6455 4.4 (Sec-WebSocket-Version), RFC 9110 10.2.3 (Retry-After).
+        # RFC 9110 15.5.6 (Allow), RFC 9110 15.5.22 (Upgrade), RFC 6455 4.4 (Sec-WebSocket-Version),
+        # RFC 9110 10.2.3 (Retry-After).
         self.assertEqual(
             headers,
             {
                 405: ((b"Allow", b"GET, HEAD"),),
-                426: ((b"Sec-WebSocket-Version", b"13"),),
+                426: ((b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13")),
                 503: ((b"Retry-After", b"1"),),
             },
         )

@@ -171,6 +171,7 @@ class TargetTests(unittest.TestCase):
 
     def test_absolute_form_without_a_path_is_the_root(self) -> None:
         self.assert_target(b"http://example.com", "/", b"/")
+        self.assert_target(b"http:///a", "/a", b"/a")
         self.assert_target(b"http://example.com?a=/b", "/", b"/", b"a=/b")
 
     def test_path_of_two_slashes_has_no_authority(self) -> None:

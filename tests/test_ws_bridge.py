@@ -69,7 +69,7 @@ BAD_HEADERS: Tuple[Any, ...] = (
 )
 BAD_CODES = (-1, 0, 999, 1004, 1005, 1006, 1015, 2999, 5000, 70000, "1000", 1000.0, True)
 BAD_REASONS = (5, b"bye", ["bye"], "x" * 124, "é" * 62, "\ud800")
-LINE_BREAKERS = ("a\rb", "a\nb", "a\r\nX: y", "a\0b", "\r\n\r\n")
+LINE_BREAKERS = ("\r", "\n", "\0", "a\rb", "a\nb", "a\r\nX: y", "a\0b", "\r\n\r\n")
 
 
 async def turn_loop() -> None:
@@ -272,6 +272,14 @@ class AcceptTests(BridgeCase):
             self.connect(WSProtocol(), offered_subprotocols=offered)
             await self.assert_raises(EventError, {**ACCEPT, "subprotocol": "superchat"})
 
+    async def test_error_names_what_was_offered(self) -> None:
+        for offered, names in (([], "none"), (["chat", "superchat"], "chat, superchat")):
+            self.connect(WSProtocol(), offered_subprotocols=offered)
+            with self.assertRaisesRegex(EventError, f"'v2' was not offered; what was: {names}$"):
+                await self.send({**ACCEPT, "subprotocol": "v2"})
+        with self.assertRaisesRegex(EventError, "str or None, not bytes"):
+            await self.send({**ACCEPT, "subprotocol": b"chat"})
+
     async def test_extension_that_was_agreed_on_is_named(self) -> None:
         offer = [b"permessage-deflate; client_max_window_bits"]
         self.connect(WSProtocol(enable_compression=True, peer_extensions=offer))
@@ -450,13 +458,13 @@ class CloseTests(BridgeCase):
     async def test_second_close_does_nothing(self) -> None:
         await self.send(CLOSE)
         self.received()
-        await self.assert_sends(b"", CLOSE)
-        await self.assert_sends(b"", {**CLOSE, "code": 4000})
+        for event in (CLOSE, {**CLOSE, "code": 4000}, {**CLOSE, "code": 999}):
+            await self.assert_sends(b"", event)
 
     async def test_after_close_nothing_can_be_sent(self) -> None:
         await self.send(CLOSE)
         self.received()
-        for event in (HELLO, ACCEPT, DENY, BODY):
+        for event in (ACCEPT, HELLO, DENY, BODY):
             await self.assert_raises(ClientDisconnected, event)
 
     async def test_close_after_the_peers_writes_nothing_and_is_noted(self) -> None:
@@ -483,8 +491,8 @@ class DisconnectTests(BridgeCase):
     async def test_send_after_the_peers_close_raises(self) -> None:
         await self.accepted()
         self.ws.receive_data(PEER_CLOSE)
-        for _ in range(2):
-            await self.assert_raises(ClientDisconnected, HELLO)
+        for event in (HELLO, HELLO, ACCEPT, DENY):
+            await self.assert_raises(ClientDisconnected, event)
 
     async def test_send_after_the_servers_close_raises(self) -> None:
         await self.accepted()

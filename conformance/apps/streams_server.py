@@ -32,15 +32,15 @@ def parse_request(head: bytes) -> RequestReceived:
 
 
 async def serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    task = asyncio.current_task()
-    connections.add(task)
-    task.add_done_callback(connections.discard)
+    connections.add(asyncio.current_task())
     try:
         request = parse_request(await reader.readuntil(b"\r\n\r\n"))
     except asyncio.IncompleteReadError:
         writer.close()
     else:
         await handle_websocket(app, CONFIG, request, reader, writer)
+    finally:
+        connections.discard(asyncio.current_task())
 
 
 async def main(port: int) -> None:

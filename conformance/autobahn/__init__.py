@@ -1,20 +1,23 @@
 """The Autobahn fuzzing client, all 517 cases, against wsbridge's server or a peer's.
 
-    python3 conformance/run.py autobahn [--cases '6.4.*' ...] [--check | --record] [--jobs N]
+    python3 conformance/run.py autobahn [--cases '6.4.*' | quick ...] [--check | --update] [--jobs N]
         [--peer NAME] [--python PATH] [--loop uvloop]
 
 The report is conformance/reports/autobahn/index.html. The exit code is 1 for anything but OK and
 INFORMATIONAL in any case that was picked, its closing handshake included; for a case without a result; for
-compression that was not negotiated or done as asked; for a server that ended by itself; and with --check
-for any difference from conformance/autobahn-results.json. The client role: `autobahn-client`.
+compression that was not negotiated or done as asked; for a server that ended by itself or printed a
+traceback; and, when all cases ran or with --check, for any difference from conformance/autobahn-results.json.
+The client role: `autobahn-client`.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
+import shutil
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import IO, Any, Dict, List, Mapping, Optional, Sequence
 
 from ..environment import ROOT, Unavailable, report_folder
 from ..report import Cell, Value
@@ -27,15 +30,17 @@ from .wstest import find_wstest
 
 RECORDS = ROOT / "conformance" / "autobahn-results.json"
 
-__all__ = ["main", "parse_arguments", "report_run"]
+_locks: List[IO[str]] = []
+
+__all__ = ["main", "open_folder", "parse_arguments", "report_run"]
 
 
 def main(argv: List[str]) -> int:
     options = parse_arguments(argv, with_peers=True)
     wstest = find_wstest()
     target = prepare_target(options.peer, options.python, options.loop)
-    folder = report_folder("autobahn") / target.label
-    log = clear_folder(folder) / "server.log"
+    folder = open_folder(target.label, options)
+    log = folder / "server.log"
     seats: List[ServerSeat] = []
 
     def build_seat(number: int) -> ServerSeat:
@@ -52,7 +57,7 @@ def main(argv: List[str]) -> int:
         seconds=options.seconds,
     )
     is_ours = target.peer == "wsbridge"
-    troubles = [*run.troubles, *(_check_server(seats, log) if is_ours else [])]
+    troubles = [*run.troubles, *_check_server(seats, log, is_ours)]
     memory = max(seat.peak_memory for seat in seats) / 2**20
     return report_run(
         run._replace(troubles=troubles),
@@ -71,14 +76,23 @@ def parse_arguments(argv: Sequence[str], *, with_peers: bool) -> argparse.Namesp
     """The options of both roles; `picked` are the cases, in the suite's order."""
     name = "autobahn" if with_peers else "autobahn-client"
     parser = argparse.ArgumentParser(prog=f"run.py {name}")
-    parser.add_argument("--cases", nargs="+", default=["*"], metavar="PATTERN", help="such as '6.4.*', 9 or 12.1")
+    parser.add_argument(
+        "--cases",
+        "--sections",
+        nargs="+",
+        default=["*"],
+        metavar="PATTERN",
+        help="such as '6.4.*', 9 or 12.1; quick: sections 1 to 7 and 10",
+    )
     parser.add_argument("--python", default=sys.executable, metavar="PATH", help="what wsbridge runs under")
     parser.add_argument("--loop", default="asyncio", choices=["asyncio", "uvloop"])
     parser.add_argument("--jobs", type=int, default=1, help="cases at a time, each with a process of its own (1)")
     parser.add_argument("--seconds", type=float, default=5400.0, help="what is not done by then is missing (5400)")
     outcome = parser.add_mutually_exclusive_group()
-    outcome.add_argument("--check", action="store_true", help="fail on any difference from the recorded results")
-    outcome.add_argument("--record", action="store_true", help="write the results to the committed file")
+    outcome.add_argument(
+        "--check", action="store_true", help="compare with the recorded results, as a run of all cases always does"
+    )
+    outcome.add_argument("--update", action="store_true", help="write the results to the committed file")
     if with_peers:
         parser.add_argument("--peer", default="wsbridge", choices=list(PEERS), help="the server (wsbridge)")
     options = parser.parse_args(argv)
@@ -86,8 +100,10 @@ def parse_arguments(argv: Sequence[str], *, with_peers: bool) -> argparse.Namesp
         options.picked = pick_cases(options.cases)
     except ValueError as error:
         parser.error(str(error))
-    if options.record and options.picked != CASES:
-        parser.error("--record needs all cases")
+    if options.update and options.picked != CASES:
+        parser.error("--update needs all cases")
+    if options.check and with_peers and options.peer != "wsbridge":
+        parser.error("--check is for wsbridge; of its peers only figures are recorded")
     if options.jobs < 1:
         parser.error("--jobs must be at least 1")
     return options
@@ -109,14 +125,14 @@ def report_run(
     record_name: the run's place in the committed record; "" for a peer, of which only figures are kept.
     """
     records = load_records(RECORDS)
-    differences = compare_record(run.results, records.get(record_name, {})) if record_name else []
-    if options.record:
-        _write_record(records, record_name, label, version, run)
-        differences = []
+    differences: List[str] = []
     shown = dict(facts)
-    if options.check:
+    if options.update:
+        _write_record(records, record_name, label, version, run)
+    elif record_name and (options.check or options.picked == CASES):
+        differences = compare_record(run.results, records.get(record_name, {}))
         shown["differences from the record"] = Cell(len(differences), "fail" if differences else "ok")
-    page = build_page(f"Autobahn: {label}", subtitle, run, shown, differences if options.check else [])
+    page = build_page(f"Autobahn: {label}", subtitle, run, shown, differences)
     path = page.write(folder / "index.html")
     save_summary(folder, label, version, run, options.picked == CASES)
     overview = write_overview(folder.parent)
@@ -126,15 +142,29 @@ def report_run(
         print(f"  {result.case}: {result.verdict}: {result.get_text('result')}")
     if len(bad) > 40:
         print(f"  and {len(bad) - 40} more: {join_ranges([result.case for result in bad[40:]])}")
-    for line in [*run.troubles, *(differences[:40] if options.check else [])]:
+    for line in [*run.troubles, *(f"differs: {difference}" for difference in differences[:40])]:
         print(f"  {line}")
+    if len(differences) > 40:
+        print(f"  and {len(differences) - 40} more differences")
     print(f"report: {path}\nall runs: {overview}")
-    return 1 if bad or run.troubles or (options.check and differences) else 0
+    return 1 if bad or run.troubles or differences else 0
 
 
-def clear_folder(folder: Path) -> Path:
-    """Make the folder and forget the last run's log."""
-    folder.mkdir(parents=True, exist_ok=True)
+def open_folder(label: str, options: argparse.Namespace) -> Path:
+    """Return the report's folder, emptied and this process's alone until it ends.
+
+    A run of some of the cases has another folder than one of all, whose report it leaves as it is. Raises
+    `Unavailable` when a run of the same kind is going on.
+    """
+    folder = report_folder("autobahn") / (label if options.picked == CASES else f"{label}-part")
+    folder.mkdir(exist_ok=True)
+    lock = open(folder / "lock", "w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise Unavailable(f"another run writes to {folder}") from None
+    _locks.append(lock)
+    shutil.rmtree(folder / "batches", ignore_errors=True)
     for log in folder.glob("*.log"):
         log.unlink()
     return folder
@@ -152,14 +182,14 @@ def _write_record(records: Dict[str, Any], name: str, label: str, version: str, 
     save_records(RECORDS, records)
 
 
-def _check_server(seats: Sequence[ServerSeat], log: Path) -> List[str]:
-    """What wsbridge must not do besides: print a traceback, or not end cleanly when asked to."""
+def _check_server(seats: Sequence[ServerSeat], log: Path, is_ours: bool) -> List[str]:
+    """What a server must not do besides: print a traceback; and wsbridge: not end cleanly when asked to."""
     troubles = []
     printed = log.read_text("utf-8", "replace") if log.exists() else ""
     if "Traceback" in printed:
         troubles.append(f"the server printed {printed.count('Traceback')} tracebacks: {log}")
     codes: List[Optional[int]] = [code for seat in seats for code in seat.exit_codes]
-    if any(codes):
+    if is_ours and any(codes):
         troubles.append(f"the server's exit codes: {codes}")
     if not codes:
         raise Unavailable("no server was started")

@@ -24,9 +24,11 @@ class Progress:
         self._begun = 0
         self._begun_weight = 0.0
         self._seen: Set[str] = set()
+        self._answered = 0
         self._bad = 0
         self._started = time.monotonic()
         self._said = self._started
+        self._drawn = self._started
         self._lock = threading.Lock()
         self._case = ""
 
@@ -42,24 +44,32 @@ class Progress:
 
     def add_results(self, are_good: Iterable[bool]) -> None:
         with self._lock:
-            self._bad += sum(not is_good for is_good in are_good)
+            verdicts = list(are_good)
+            self._answered += len(verdicts)
+            self._bad += verdicts.count(False)
             self._draw()
+
+    def tick(self) -> None:
+        """Time has passed: draw again, at most once in a second."""
+        with self._lock:
+            if time.monotonic() - self._drawn >= 1.0 and self._begun:
+                self._draw()
 
     def finish(self) -> None:
         with self._lock:
             elapsed = time.monotonic() - self._started
-            bad = f"{self._bad} not OK" if self._bad else "all OK"
+            bad = f"{self._bad} of {self._answered} results not OK"
             say_line(f"{self._name}: {self._begun} of {self._total} cases in {_clock(elapsed)}, {bad}", final=True)
 
     def _draw(self) -> None:
-        now = time.monotonic()
+        now = self._drawn = time.monotonic()
         if not sys.stderr.isatty():
             if now - self._said < QUIET_SECONDS:
                 return
             self._said = now
         elapsed = now - self._started
         share = self._begun_weight / self._weight
-        left = elapsed / share * (1.0 - share)
+        left = elapsed / share * (1.0 - share) if share else 0.0
         filled = int(BAR * share)
         say_line(
             f"{self._name} [{'#' * filled}{'.' * (BAR - filled)}] {self._begun}/{self._total}"

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Callable, List, NamedTuple, Optional, Sequence
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from ..environment import ROOT, Unavailable, describe_python, ensure_environment
 
@@ -77,7 +77,7 @@ PEERS = {
     ),
     "daphne": Peer(
         "daphne",
-DAPHNE,
+        DAPHNE,
         ["-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", APPLICATION],
     ),
     "granian": Peer(
@@ -86,6 +86,10 @@ DAPHNE,
         ["-m", "granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}", APPLICATION],
     ),
 }
+
+# The other role: not a server, but started the same way; {url} and {agent} are filled in.
+CLIENT = "wsbridge-client"
+_CLIENT = Peer("", [], ["-m", "conformance.apps.client", "{url}", "{agent}"])
 
 # wsbridge has no flag for it: asyncio's own policy decides which loop a program gets.
 _ON_UVLOOP = (
@@ -107,11 +111,11 @@ class Target(NamedTuple):
 
 
 def prepare_target(peer_name: str, python: str = sys.executable, loop: str = "asyncio") -> Target:
-    """Return how to start that server, with its environment built.
+    """Return how to start that server, or `CLIENT`, with its environment built.
 
     loop: "asyncio" or "uvloop". Raises `Unavailable` if something it needs cannot be had.
     """
-    peer = PEERS[peer_name]
+    peer = _CLIENT if peer_name == CLIENT else PEERS[peer_name]
     implementation, major, minor, version, _ = describe_python(python)
     requirements = list(peer.requirements)
     arguments = list(peer.arguments)
@@ -142,13 +146,12 @@ class ServerProcess:
         self.exit_code: Optional[int] = None
         self.peak_memory = 0
         filled = [argument.replace("{port}", str(self.port)) for argument in command]
-        settings = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         with open(log, "ab") as output:
             # A session of its own, so that a server with worker processes is stopped as a whole.
             self._process = subprocess.Popen(
                 filled,
                 cwd=str(ROOT),
-                env=settings,
+                env=clean_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -191,6 +194,11 @@ class ServerProcess:
     def read_last_line(self) -> str:
         lines = self.log.read_text("utf-8", "replace").strip().splitlines()
         return lines[-1] if lines else "(it printed nothing)"
+
+
+def clean_environment() -> Dict[str, str]:
+    """Our environment without what changes how a Python behaves."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
 
 
 def wait_for_port(port: int, is_alive: Callable[[], bool], seconds: float) -> None:

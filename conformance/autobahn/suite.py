@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple
 
-from ..environment import Unavailable
+from ..environment import ROOT
 from .cases import get_section, split_batches
 from .progress import Progress
 from .results import Result
-from .servers import ServerProcess, Target
-from .wstest import Batch, WSTest
+from .servers import START_SECONDS, ServerProcess, Target, clean_environment, find_free_port, wait_for_port
+from .wstest import Batch, WSTest, stop_process
 
 BATCH = 24
 
@@ -83,6 +85,44 @@ class ServerSeat:
             self._server = None
 
 
+class ClientSeat:
+    """A fuzzing server for each batch, and a client process that goes through its cases."""
+
+    def __init__(self, wstest: WSTest, target: Target, log: Path) -> None:
+        self._wstest = wstest
+        self._target = target
+        self._log = log
+
+    def run_batch(
+        self, cases: Sequence[str], folder: Path, on_case: Callable[[str], None], until: Until
+    ) -> Tuple[Records, str]:
+        url = f"ws://127.0.0.1:{find_free_port()}"
+        with Batch(self._wstest, "fuzzingserver", {"url": url}, cases, folder, on_case) as batch:
+            wait_for_port(int(url.rpartition(":")[2]), lambda: batch.is_running, START_SECONDS)
+            values = {"{url}": url, "{agent}": self._target.label}
+            command = [values.get(argument, argument) for argument in self._target.command]
+            with open(self._log, "ab") as output:
+                client = subprocess.Popen(
+                    command,
+                    cwd=str(ROOT),
+                    env=clean_environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                )
+            try:
+                # The client's last request makes the suite write its report and end.
+                trouble = batch.wait(until.deadline, lambda: until.is_cancelled() or bool(client.poll()))
+                if client.poll():
+                    trouble = f"the client ended with {client.returncode}"
+            finally:
+                stop_process(client)
+            return batch.read_cases(), trouble
+
+    def close(self) -> None:
+        """Nothing is left running between batches."""
+
+
 class _Queue:
     """Batches still to run; what a broken batch did not answer comes back case by case."""
 
@@ -127,6 +167,10 @@ def run_cases(
     troubles: List[str] = []
     alone = [case for case in cases if get_section(case) == "9"]
     others = [case for case in cases if get_section(case) != "9"]
+    # A CI's time limit ends like Ctrl-C, so that what was started here does not live on; and Ctrl-C works in
+    # the background of a script too, where it is ignored to begin with.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     try:
         for phase, (picked, workers) in enumerate(((others, jobs), (alone, 1))):
             if picked:
@@ -158,7 +202,7 @@ class _Work:
         self._until = until
         self._results = results
         self._troubles = troubles
-        self._error: Optional[Unavailable] = None
+        self._error: Optional[BaseException] = None
 
     def run(
         self, queue: _Queue, build_seat: Callable[[int], Seat], workers: int, cancelled: threading.Event
@@ -173,6 +217,7 @@ class _Work:
             for thread in threads:
                 while thread.is_alive():
                     thread.join(0.2)
+                    self._progress.tick()
         except BaseException:
             # Interrupted: what the workers have started is stopped by them.
             cancelled.set()
@@ -189,7 +234,7 @@ class _Work:
                 if taken is None:
                     return
                 self._run_batch(queue, seat, *taken)
-        except Unavailable as error:
+        except BaseException as error:
             self._error = error
         finally:
             seat.close()

@@ -58,6 +58,8 @@ HOW_TO_GET = (
     f"or set WSTEST to a wstest of autobahntestsuite {SUITE_VERSION}"
 )
 
+_RUN = "from autobahntestsuite.wstest import run; run()"
+
 # The longest case gives itself 480 s; a suite that is silent for longer hangs.
 SILENCE_SECONDS = 540.0
 STOP_SECONDS = 10.0
@@ -82,9 +84,10 @@ def find_wstest() -> WSTest:
     python = find_python2()
     if python is not None:
         built = ensure_environment("wstest", REQUIREMENTS, python)
-        return _check_version(WSTest([str(built.with_name("wstest"))], f"built in {python}"))
+        # Not bin/wstest: a long path to the interpreter does not fit in a script's first line.
+        return _check_version(WSTest([str(built), "-c", _RUN], f"built with {python}"))
     if _answers(["docker", "info"]):
-        return WSTest(["docker", "run", "--rm", "--network", "host"], f"docker image {IMAGE}", True)
+        return WSTest(["docker", "run", "--rm", "--init", "--network", "host"], f"docker image {IMAGE}", True)
     raise Unavailable(HOW_TO_GET)
 
 

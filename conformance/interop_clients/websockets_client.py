@@ -50,6 +50,7 @@ class WebsocketsClient(Client):
                 subprotocols=[Subprotocol(name) for name in subprotocols] or None,
                 additional_headers=list(headers),
                 max_size=None,
+                max_queue=None,  # else close() waits behind messages that nobody receives any more
                 proxy=None,
                 open_timeout=15,
                 close_timeout=8,

@@ -25,7 +25,6 @@ class Lifespan:
         self._events: asyncio.Queue[ASGIEvent] = asyncio.Queue()
         self._answered: Dict[str, asyncio.Event] = {"startup": asyncio.Event(), "shutdown": asyncio.Event()}
         self._failure: Optional[str] = None
-        self._is_over = False
         #: What an application raised on its scope in mode ``auto``: it has no lifespan.
         self.unsupported: Optional[BaseException] = None
 
@@ -46,7 +45,7 @@ class Lifespan:
         except Exception as error:
             self._note_error(error)
         finally:
-            self._is_over = True
+            # From now on nobody needs to wait for its answers.
             for answered in self._answered.values():
                 answered.set()
 
@@ -66,9 +65,8 @@ class Lifespan:
         await self._ask("shutdown")
 
     async def _ask(self, phase: str) -> None:
-        if not self._is_over:
-            self._events.put_nowait({"type": f"lifespan.{phase}"})
-            await self._answered[phase].wait()
+        self._events.put_nowait({"type": f"lifespan.{phase}"})
+        await self._answered[phase].wait()
         if self._failure is not None:
             raise LifespanFailed(f"application {phase} failed: {self._failure}")
 

@@ -166,8 +166,8 @@ class _WebSocketSend:
         self._accept_event.set()
 
     def _refuse(self, event: ASGIEvent) -> None:
-        # The peer is told neither, but an error does not go by the moment. A reason before the accept is
-        # one for an HTTP response, so it has no control bytes either.
+        # The peer is told neither, but a wrong one is an error at any time. Before the accept the reason
+        # is one for an HTTP response, so that control bytes are wrong too.
         payload = build_close_payload(_default(event, "code", 1000), _default(event, "reason", ""))
         check_header(b"reason", payload[2:])
         self._actions = _CLOSED

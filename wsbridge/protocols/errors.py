@@ -234,7 +234,8 @@ class UpgradeRequired(RequestRefused):
     """426: a Sec-WebSocket-Version other than 13 (RFC 6455 4.4)."""
 
     status = 426
-    headers = ((b"Sec-WebSocket-Version", b"13"),)
+    # RFC 9110 15.5.22: a 426 names the protocol it asks for.
+    headers = ((b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13"))
 
 
 class HeadTooLarge(RequestRefused):

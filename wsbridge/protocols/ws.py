@@ -153,7 +153,7 @@ class WSProtocol:
         self._first = self._remaining = 0
         self._key: Optional[bytes] = None
         self._message: Optional[DiscardedMessage] = None
-        self._outbound: List[bytes] = []
+        self._outbound = bytearray()
         self._held_close = b""
         self._owed_pong: Optional[bytes] = None
         self._writing_paused = False
@@ -256,7 +256,7 @@ class WSProtocol:
                 self._tail = data[position:]
         if not self._outbound:
             return events, b""
-        outbound = b"".join(self._outbound)
+        outbound = bytes(self._outbound)
         self._outbound.clear()
         return events, outbound
 
@@ -342,7 +342,7 @@ class WSProtocol:
                 if self._writing_paused:
                     self._owed_pong = payload
                 else:
-                    self._outbound.append(self._build_frame(FIN | PONG, payload))
+                    self._outbound += self._build_frame(FIN | PONG, payload)
         elif payload == self._ping_payload:
             self._ping_payload = None
             if self._clock is not None:
@@ -364,7 +364,7 @@ class WSProtocol:
             self._held_close = close_payload
             self._state = ENDING
         else:
-            self._outbound.append(self._build_frame(FIN | CLOSE, close_payload))
+            self._outbound += self._build_frame(FIN | CLOSE, close_payload)
             self._state = CLOSED
 
     def receive_eof(self) -> List[Event]:

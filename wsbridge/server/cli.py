@@ -26,9 +26,13 @@ def main(arguments: Optional[List[str]] = None) -> int:
     values = vars(parser.parse_args(arguments))
     target = values.pop("app")
     try:
+        if target is None:
+            # No page from elsewhere shall join the room in its visitor's name.
+            target = f"{PACKAGE}.demo.app:app"
+            values.setdefault("allowed_origins", ("same-origin",))
         config = ServerConfig(**values)
         _set_up_logging(config.log_level)
-        run(load_application(target or f"{PACKAGE}.demo.app:app"), config)
+        run(load_application(target), config)
     except ConfigError as error:
         return _report(parser, error, 2)
     except (LifespanFailed, OSError) as error:
@@ -65,7 +69,9 @@ def _build_parser() -> argparse.ArgumentParser:
         description="An ASGI server for WebSockets, in pure Python.",
         epilog="Sizes are bytes, times seconds; 'none' where a limit may be switched off.",
     )
-    parser.add_argument("app", nargs="?", metavar="module:app", help="ASGI application; default: the demo")
+    parser.add_argument(
+        "app", nargs="?", default=None, metavar="module:app", help="ASGI application; default: the demo"
+    )
     parser.add_argument("--version", action="version", version=f"{PACKAGE} {__version__}")
     for item in fields(ServerConfig):
         _add_flag(parser, item)
@@ -74,12 +80,15 @@ def _build_parser() -> argparse.ArgumentParser:
 
 def _add_flag(parser: argparse.ArgumentParser, item: Field[Any]) -> None:
     flag = "--" + item.name.replace("_", "-")
-    text = f"{item.metadata['help']} (default: {item.default})"
-    options: Dict[str, Any] = {"default": item.default, "help": text.replace("%", "%%")}
+    # A flag that is not given leaves no value: the defaults are those of `ServerConfig`.
+    options: Dict[str, Any] = {"default": argparse.SUPPRESS}
     if type(item.default) is bool:
-        parser.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
+        options["action"] = argparse.BooleanOptionalAction
     else:
-        parser.add_argument(flag, type=_value_parser(item), metavar=_METAVARS[_kind(item)], **options)
+        options.update(type=_value_parser(item), metavar=_METAVARS[_kind(item)])
+    # Before Python 3.13 BooleanOptionalAction adds a default of its own to the help it is made with.
+    text = f"{item.metadata['help']} (default: {item.default})"
+    parser.add_argument(flag, **options).help = text.replace("%", "%%")
 
 
 def _kind(item: Field[Any]) -> str:

@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
         if transport is None:
             return
         logger.info("%s refused: %d %s", format_client(get_client(transport)), refusal.status, refusal)
-        transport.write(build_refusal(refusal))
+        transport.write(build_refusal(refusal, head=self._parser.method == b"HEAD"))
         Linger(self._service, transport)
         self._leave()
 

@@ -29,20 +29,35 @@ class Linger(asyncio.Protocol):
         """``closed``: the peer's CLOSE was read; ``at_eof``: the end of its stream was."""
         self._service = service
         self._transport = transport
+        half_close = transport.can_write_eof()
+        timeout = service.config.timeout_close
+        self._deadline = service.clock() + (timeout if half_close else min(timeout, TLS_LINGER))
         transport.set_protocol(self)
         service.add(self)
-        timeout = service.config.timeout_close
         if transport.is_closing():
-            pass
-        elif at_eof or (closed and not transport.can_write_eof()):
+            return
+        if at_eof or (closed and not half_close):
             transport.close()
-        elif transport.can_write_eof():
-            transport.write_eof()
-            transport.resume_reading()
-        else:
-            timeout = min(timeout, TLS_LINGER)
-            transport.resume_reading()
-        self._deadline = service.clock() + timeout
+            return
+        transport.resume_reading()
+        if half_close and transport.get_write_buffer_size():
+            # `write_eof` would half close later, where nobody catches what a reset makes of it.
+            transport.set_write_buffer_limits(0)
+        elif half_close:
+            self._half_close()
+
+    def resume_writing(self) -> None:
+        """The last byte has left; the transport is still in the middle of saying so."""
+        self._service.loop.call_soon(self._half_close)
+
+    def _half_close(self) -> None:
+        if self._transport.is_closing():
+            return
+        try:
+            self._transport.write_eof()
+        except OSError:
+            # The peer has reset the connection: there is nobody left to read it.
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Discard what the peer still sends."""

@@ -42,6 +42,12 @@ class PageExchange(Exchange):
     def data_received(self, data: bytes) -> None:
         """Nothing behind a request without a body is parsed."""
 
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if self._response.is_complete:
+            # ASGI: http.disconnect also answers a receive() after the response was sent.
+            self._disconnected.set()
+
     def eof_received(self) -> bool:
         # RFC 9112 9.6: a client that has sent its request may half close, and still wants the answer.
         return self._stay_open_at_eof()
@@ -54,7 +60,7 @@ class PageExchange(Exchange):
         if self._response.is_complete:
             log_answer(self._scope, self._response.status)
             self._hand_over()
-        else:
+        elif self._transport is not None:
             what = "raised" if has_failed else "returned"
             self._refuse(InternalServerError(f"the application {what} before its response was complete"))
 

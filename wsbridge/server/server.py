@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Union
 from ..asgi.lifespan import Lifespan
 from ..asgi.types import Application
 from ..config import ServerConfig
-from ..protocols.errors import ConfigError
+from ..protocols.errors import ConfigError, LifespanFailed
 from .connection import Connection
 from .loading import load_application
-from .service import Service, logger
+from .service import CUT_TIMEOUT, Service, logger
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -52,15 +52,15 @@ class Server:
         """Run the application's startup, then listen.
 
         Raises `LifespanFailed` where the application could not start,
-        `ConfigError` for a certificate that cannot be read, and `OSError`
-        where the address cannot be had.
+        `ConfigError` for a certificate that cannot be read or an address that
+        cannot be one, and `OSError` where the address cannot be had.
         """
         ssl = _build_ssl_context(self.config)
         await self._start_lifespan()
         try:
             await self._listen(ssl)
         except BaseException:
-            await self._stop_lifespan()
+            await self.stop()
             raise
 
     async def _start_lifespan(self) -> None:
@@ -68,19 +68,28 @@ class Server:
         if self.config.lifespan != "off":
             self._lifespan = lifespan = Lifespan(self._app, self.config.lifespan)
             self._lifespan_task = asyncio.get_running_loop().create_task(lifespan.run())
-            await lifespan.startup()
+            try:
+                await lifespan.startup()
+            except BaseException:
+                await self._cut_lifespan(self._lifespan_task)
+                raise
             state = lifespan.state
             if lifespan.unsupported is not None:
                 logger.debug("application has no lifespan: %r", lifespan.unsupported)
         self._service = Service(self._app, self.config, state=state)
 
-    async def _stop_lifespan(self) -> None:
+    async def _stop_lifespan(self, timeout: float) -> None:
         if self._lifespan is not None and self._lifespan_task is not None:
             try:
-                await self._lifespan.shutdown()
+                await asyncio.wait_for(self._lifespan.shutdown(), timeout)
+            except asyncio.TimeoutError:
+                raise LifespanFailed("application shutdown failed: it did not end in time") from None
             finally:
-                self._lifespan_task.cancel()
-                await asyncio.wait([self._lifespan_task])
+                await self._cut_lifespan(self._lifespan_task)
+
+    async def _cut_lifespan(self, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        await asyncio.wait([task], timeout=CUT_TIMEOUT)
 
     async def _listen(self, ssl: Optional[SSLContext]) -> None:
         service = self._service
@@ -94,11 +103,15 @@ class Server:
         def build_connection() -> Connection:
             return Connection(service)  # type: ignore[arg-type]  # set before anything is accepted
 
-        if config.uds is not None:
-            self._listener = await loop.create_unix_server(build_connection, config.uds, **options)
-        else:
-            host = config.host or None
-            self._listener = await loop.create_server(build_connection, host, config.port, **options)
+        try:
+            if config.uds is not None:
+                self._listener = await loop.create_unix_server(build_connection, config.uds, **options)
+            else:
+                host = config.host or None
+                self._listener = await loop.create_server(build_connection, host, config.port, **options)
+        except ValueError as error:
+            # A NUL, or a name that IDNA cannot encode.
+            raise ConfigError(f"cannot listen on {config.uds or config.host!r}: {error}") from error
         for listening in self.sockets:
             # asyncio accepts as many connections in a row as the backlog says, and where no descriptor
             # is left reports each of them as an error: so it gets 1, and the kernel the real number.
@@ -106,7 +119,14 @@ class Server:
                 duplicate.listen(config.backlog)
 
     async def stop(self) -> None:
-        """Listen no more, close every connection with 1012, run the application's shutdown."""
+        """Listen no more, close every connection with 1012, run the application's shutdown.
+
+        All of it within ``timeout_graceful_shutdown``, but the application's
+        shutdown has a second at least. Raises `LifespanFailed` where it fails.
+        """
+        loop = asyncio.get_running_loop()
+        timeout = self.config.timeout_graceful_shutdown
+        deadline = loop.time() + timeout
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -114,8 +134,8 @@ class Server:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self.config.uds)
         if self._service is not None:
-            await self._service.shut_down(self.config.timeout_graceful_shutdown)
-        await self._stop_lifespan()
+            await self._service.shut_down(timeout)
+        await self._stop_lifespan(max(deadline - loop.time(), CUT_TIMEOUT))
 
     async def __aenter__(self) -> Server:
         await self.start()
@@ -154,8 +174,11 @@ class Server:
         self._stop_requests += 1
         if self._stop_requested is not None:
             self._stop_requested.set()
-        if self._stop_requests > 1 and self._service is not None:
-            self._service.cut()
+        if self._stop_requests > 1:
+            if self._service is not None:
+                self._service.cut()
+            if self._lifespan_task is not None:
+                self._lifespan_task.cancel()
 
 
 async def serve(app: Union[Application, str], config: Optional[ServerConfig] = None, **options: Any) -> None:

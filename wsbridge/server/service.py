@@ -87,21 +87,27 @@ class Service:
                 self._timer = None
 
     def _tick(self) -> None:
-        # The next sweep first: whatever a member raises, the others keep their deadlines.
         self._timer = self.loop.call_later(SWEEP_INTERVAL, self._tick)
         self.sweep()
 
     def sweep(self) -> None:
         """Let every member look at the clock."""
         now = self.clock()
+        self._tell_all(lambda member: member.check_deadlines(now))
+
+    def _tell_all(self, tell: Callable[[Member], None]) -> None:
         for member in tuple(self.members):
-            member.check_deadlines(now)
+            try:
+                tell(member)
+            except Exception:
+                # Such as an application's `trace`; the others keep their deadlines.
+                logger.exception("connection failed and is cut")
+                member.cut()
 
     async def shut_down(self, timeout: float) -> None:
         """Close every connection in an orderly way; after ``timeout`` seconds, cut what is left."""
         self.is_stopping = True
-        for member in tuple(self.members):
-            member.shut_down()
+        self._tell_all(lambda member: member.shut_down())
         if not await self._is_empty_within(timeout):
             logger.warning("%d connections did not close in time and are cut", len(self.members))
             self.cut()

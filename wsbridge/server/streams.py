@@ -42,12 +42,12 @@ async def handle_websocket(
         ws_key = check_upgrade_request(request, allowed_origins=config.allowed_origins)
         WebSocketExchange(service, transport, request, ws_key)
     except RequestRefused as refusal:
-        transport.write(build_refusal(refusal))
+        transport.write(build_refusal(refusal, head=request.method == b"HEAD"))
         Linger(service, transport)
     try:
         await transport.pump()
         await service.wait_until_empty()
-    except asyncio.CancelledError:
+    except BaseException:
         service.cut()
         raise
 
@@ -67,25 +67,33 @@ class StreamTransport(asyncio.Transport):
         self._is_closing = False
 
     async def pump(self) -> None:
-        """Carry bytes from the reader to the protocol until the connection is closed."""
+        """Carry bytes from the reader to the protocol until the connection is closed, and all is written."""
         error: Optional[Exception] = None
         try:
-            while not self._is_closing:
-                await self._may_read.wait()
-                data = await self._reader.read(READ_SIZE)
-                if data:
-                    self._protocol.data_received(data)
-                elif self._is_closing or not self._protocol.eof_received():
-                    break
-                else:
-                    self._may_read.clear()
+            await self._carry()
+            self.close()
+            await self._writer.wait_closed()
         except OSError as failure:
             error = failure
         finally:
-            self.close()
+            self.abort()
             if self._draining is not None:
                 self._draining.cancel()
             self._protocol.connection_lost(error)
+
+    async def _carry(self) -> None:
+        while True:
+            data = await self._reader.read(READ_SIZE)
+            # Reading may have been paused in the meantime: a paused protocol gets nothing.
+            await self._may_read.wait()
+            if self._is_closing:
+                return
+            if data:
+                self._protocol.data_received(data)
+            elif self._protocol.eof_received():
+                self._may_read.clear()
+            else:
+                return
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._protocol = protocol
@@ -120,7 +128,8 @@ class StreamTransport(asyncio.Transport):
         try:
             await self._writer.drain()
         except OSError:
-            # The pump learns it from the reader, and tells the protocol.
+            # The pump may be waiting for a protocol that waits for room.
+            self.abort()
             return
         self._draining = None
         self._protocol.resume_writing()

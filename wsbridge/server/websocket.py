@@ -161,13 +161,13 @@ class WebSocketExchange(Exchange):
             self._at = 0
         else:
             self._queue += events
-        if type(events[-1]) is WebSocketDisconnected:
-            self._peer_ended()
         waiter = self._waiter
         if waiter is None or waiter.done():
             self._check_queue_limits()
         else:
             waiter.set_result(None)
+        if type(events[-1]) is WebSocketDisconnected:
+            self._peer_ended()
 
     def _check_queue_limits(self) -> None:
         config = self._service.config

@@ -1,0 +1,100 @@
+"""``module:attribute``: what is found, and what is told where nothing is."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+from wsbridge.protocols.errors import ConfigError
+from wsbridge.server.loading import load_application
+
+MODULE = """
+async def app(scope, receive, send): ...
+class Factory:
+    made = app
+number = 5
+"""
+
+
+class LoadingCase(unittest.TestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = os.path.realpath(folder.name)
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.folder)
+        path, modules = sys.path[:], set(sys.modules)
+        self.addCleanup(sys.path.__setitem__, slice(None), path)
+        self.addCleanup(lambda: [sys.modules.pop(name) for name in set(sys.modules) - modules])
+        self.write("served_application", MODULE)
+
+    def write(self, name: str, source: str) -> None:
+        Path(self.folder, f"{name}.py").write_text(source)
+
+    def assert_fails(self, target: str, text: str) -> ConfigError:
+        with self.assertRaises(ConfigError) as caught:
+            load_application(target)
+        self.assertEqual(str(caught.exception), text)
+        return caught.exception
+
+
+class FoundTests(LoadingCase):
+    def test_attribute_of_a_module_in_the_working_directory(self) -> None:
+        app = load_application("served_application:app")
+        self.assertIs(app, sys.modules["served_application"].app)
+
+    def test_attribute_of_an_attribute(self) -> None:
+        app = load_application("served_application:Factory.made")
+        self.assertIs(app, sys.modules["served_application"].app)
+
+    def test_module_in_a_package(self) -> None:
+        os.mkdir("served_package")
+        self.write("served_package/__init__", "")
+        self.write("served_package/asgi", MODULE)
+        app = load_application("served_package.asgi:app")
+        self.assertEqual(app.__module__, "served_package.asgi")
+
+    def test_working_directory_comes_first_and_once(self) -> None:
+        for _ in range(2):
+            load_application("served_application:app")
+            self.assertEqual(sys.path[0], self.folder)
+            self.assertEqual(sys.path.count(self.folder), 1)
+
+
+class NotFoundTests(LoadingCase):
+    def test_what_is_not_of_the_form_is_told_the_form(self) -> None:
+        for target in ("", ":", "served_application", "served_application:", ":app"):
+            text = f"{target!r} is not of the form module:attribute, such as myapp.asgi:app"
+            self.assert_fails(target, text)
+
+    def test_unknown_module(self) -> None:
+        error = self.assert_fails(
+            "served_nowhere:app",
+            "cannot import 'served_nowhere': ModuleNotFoundError: No module named 'served_nowhere'",
+        )
+        self.assertIsInstance(error.__cause__, ModuleNotFoundError)
+
+    def test_module_that_raises(self) -> None:
+        self.write("served_broken", "raise KeyError('setting')")
+        error = self.assert_fails("served_broken:app", "cannot import 'served_broken': KeyError: 'setting'")
+        self.assertIsInstance(error.__cause__, KeyError)
+
+    def test_module_name_that_cannot_be_one(self) -> None:
+        with self.assertRaisesRegex(ConfigError, r"^cannot import '\.x': TypeError: "):
+            load_application(".x:app")
+
+    def test_unknown_attribute(self) -> None:
+        for attribute in ("nothing", "Factory.nothing", "app..b", "."):
+            text = f"'served_application' has no attribute {attribute!r}"
+            self.assert_fails(f"served_application:{attribute}", text)
+
+    def test_attribute_that_is_not_callable(self) -> None:
+        text = "'served_application:number' is no ASGI application: int cannot be called"
+        self.assert_fails("served_application:number", text)
+
+
+if __name__ == "__main__":
+    unittest.main()
