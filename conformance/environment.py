@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -21,7 +20,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Dict, Iterator, List, Sequence, Tuple, Union
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENTS = ROOT / "conformance" / ".venvs"
@@ -68,13 +67,14 @@ def ensure_environment(
             raise Unavailable(f"environment {name}: {requirement!r} is not pinned (write package==version)")
     implementation, major, minor, version, prefix = describe_python(python)
     folder = ENVIRONMENTS / f"{name}-{implementation.lower()}{major}.{minor}"
-    wanted = {"requirements": list(requirements), "python": version, "prefix": prefix}
+    wanted: Dict[str, object] = {"requirements": list(requirements), "python": version, "prefix": prefix}
     if _is_built(folder, wanted):
         return _find_python(folder)
     ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         if not _is_built(folder, wanted):
-            _build(name, folder, str(python), (major, minor), wanted, only_binary)
+            _build(name, folder, str(python), (major, minor), requirements, only_binary)
+            (folder / "built.json").write_text(json.dumps(wanted), "utf-8")
     return _find_python(folder)
 
 
@@ -98,7 +98,7 @@ def describe_python(python: Union[str, Path]) -> Tuple[str, int, int, str, str]:
     """Return (implementation, major, minor, full version, base prefix) of an interpreter, by asking it."""
     try:
         answer = subprocess.run(
-            [str(python), "-c", _DESCRIBE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60
+            [str(python), "-c", _DESCRIBE], stdin=subprocess.DEVNULL, capture_output=True, timeout=60
         )
         implementation, major, minor, version, prefix = json.loads(answer.stdout.decode())
     except (OSError, subprocess.TimeoutExpired, ValueError) as error:
@@ -137,7 +137,7 @@ def _build(
     folder: Path,
     python: str,
     version: Tuple[int, int],
-    wanted: Dict[str, object],
+    requirements: Sequence[str],
     only_binary: bool,
 ) -> None:
     started = time.monotonic()
@@ -151,16 +151,25 @@ def _build(
         if name == "virtualenv":
             raise Unavailable(f"{python} cannot make environments: apt-get install python3-venv ({log})")
         host = ensure_environment("virtualenv", VIRTUALENV, _base_python())
-        command = [str(host), "-m", "virtualenv", "--no-download", "--no-periodic-update", "-p", python, str(folder)]
+        command = [
+            str(host),
+            "-m",
+            "virtualenv",
+            "--no-download",
+            "--no-periodic-update",
+            "-p",
+            python,
+            str(folder),
+        ]
         if not _run(command, log, f"{said}: creating"):
             raise Unavailable(f"{said}: virtualenv failed for {python}; see {log}")
-    requirements = [str(item) for item in wanted["requirements"]]  # type: ignore[attr-defined]
     command = [str(_find_python(folder)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if only_binary:
         command.append("--only-binary=:all:")
-    if requirements and not _run(command + requirements, log, f"{said}: installing {len(requirements)} packages"):
+    if requirements and not _run(
+        [*command, *requirements], log, f"{said}: installing {len(requirements)} packages"
+    ):
         raise Unavailable(f"{said}: {_find_reason(log)}; see {log}")
-    (folder / "built.json").write_text(json.dumps(wanted), "utf-8")
     say_line(f"{said}: ready after {time.monotonic() - started:.0f} s", final=True)
 
 
@@ -178,7 +187,9 @@ def _run(command: List[str], log: Path, said: str) -> bool:
         output.write((" ".join(command) + "\n").encode())
         output.flush()
         try:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=settings)
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=settings
+            )
         except OSError as error:
             output.write(str(error).encode())
             return False
@@ -208,21 +219,14 @@ def _find_reason(log: Path) -> str:
 _line_width = 0
 
 
-def say_line(text: str, *, final: bool = False, stream: Optional[object] = None) -> None:
+def say_line(text: str, *, final: bool = False) -> None:
     """Write a progress line on stderr: over the last one on a terminal, only the `final` one elsewhere."""
     global _line_width
-    target = sys.stderr if stream is None else stream
-    if target.isatty():  # type: ignore[attr-defined]
-        width = shutil.get_terminal_size().columns - 1
-        text = text[:width]
-        end = "\n" if final else ""
-        target.write("\r" + text + " " * max(0, _line_width - len(text)) + end)  # type: ignore[attr-defined]
+    if sys.stderr.isatty():
+        text = text[: shutil.get_terminal_size().columns - 1]
+        rest = " " * max(0, _line_width - len(text))
+        sys.stderr.write("\r" + text + rest + ("\n" if final else ""))
         _line_width = 0 if final else len(text)
     elif final:
-        target.write(text + "\n")  # type: ignore[attr-defined]
-    target.flush()  # type: ignore[attr-defined]
-
-
-def hash_file(path: Path) -> str:
-    """The SHA-256 of a file in hexadecimal, for pins of what is not a package."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+        sys.stderr.write(text + "\n")
+    sys.stderr.flush()

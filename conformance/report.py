@@ -5,7 +5,7 @@
     page.heading("Outcomes")
     page.table(["case", "outcome"], [["1.1.1", Cell("OK", "ok")]])
     page.bar_plot("Duration", ["9.1.1", "9.1.2"], [12.0, 40.0], unit="ms")
-    page.line_plot("Throughput", {"wsbridge": [(16, 90e3), (1024, 80e3)]}, x_label="bytes", y_label="messages/s")
+    page.line_plot("Throughput", {"wsbridge": [(16, 90e3), (1024, 80e3)]}, x_label="bytes", y_label="1/s")
     page.write(report_folder("autobahn") / "index.html")
 
 Everything given is escaped, except what `raw` is given. A page loads nothing: no script, font or style from
@@ -17,7 +17,7 @@ from __future__ import annotations
 import html
 import math
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple, Union
+from typing import Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 OUTCOMES = ("ok", "info", "warn", "fail", "none")
 
@@ -27,7 +27,9 @@ class Cell:
 
     __slots__ = ("href", "outcome", "text", "title")
 
-    def __init__(self, text: object, outcome: Optional[str] = None, *, title: str = "", href: str = "") -> None:
+    def __init__(
+        self, text: object, outcome: Optional[str] = None, *, title: str = "", href: str = ""
+    ) -> None:
         if outcome is not None and outcome not in OUTCOMES:
             raise ValueError(f"outcome {outcome!r} is none of {OUTCOMES}")
         self.text = text
@@ -56,7 +58,7 @@ class Page:
     def paragraph(self, text: str) -> None:
         self._parts.append(f"<p>{_escape(text)}</p>")
 
-    def facts(self, facts: Dict[str, Value]) -> None:
+    def facts(self, facts: Mapping[str, Value]) -> None:
         """A row of large figures with their names under them."""
         cells = []
         for name, value in facts.items():
@@ -72,7 +74,8 @@ class Page:
         body = "".join(f"<tr>{''.join(map(_build_cell, row))}</tr>" for row in rows)
         title = f"<caption>{_escape(caption)}</caption>" if caption else ""
         self._parts.append(
-            f"<div class=scroll><table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+            f"<div class=scroll><table>{title}<thead><tr>{head}</tr></thead>"
+            f"<tbody>{body}</tbody></table></div>"
         )
 
     def grid(self, cells: Iterable[Cell]) -> None:
@@ -101,26 +104,26 @@ class Page:
         self,
         title: str,
         labels: Sequence[str],
-        values: Union[Sequence[float], Dict[str, Sequence[float]]],
+        values: Union[Sequence[float], Mapping[str, Sequence[float]]],
         unit: str = "",
         *,
         log: bool = False,
     ) -> None:
         """Horizontal bars, one per label; a dict of equally long lists draws a group of bars per label."""
-        series = dict(values) if isinstance(values, dict) else {"": list(values)}
+        series: Mapping[str, Sequence[float]] = values if isinstance(values, Mapping) else {"": values}
         self._parts.append(_build_bars(title, labels, series, unit, log))
 
     def line_plot(
         self,
         title: str,
-        series: Dict[str, Sequence[Tuple[float, float]]],
+        series: Mapping[str, Sequence[Tuple[float, float]]],
         *,
         x_label: str = "",
         y_label: str = "",
         log_x: bool = False,
         log_y: bool = False,
     ) -> None:
-        """One line of (x, y) points per name, with a legend; a logarithmic axis takes positive numbers only."""
+        """One line of (x, y) points per name, with a legend; logarithmic axes are for positive numbers."""
         self._parts.append(_build_lines(title, series, x_label, y_label, log_x, log_y))
 
     def raw(self, markup: str) -> None:
@@ -212,13 +215,15 @@ def _text(x: float, y: float, text: object, anchor: str = "start", extra: str = 
 
 def _build_legend(names: Sequence[str]) -> str:
     keys = "".join(
-        f"<span><i class='key s{index % 8}'></i>{_escape(name)}</span>" for index, name in enumerate(names) if name
+        f"<span><i class='key s{index % 8}'></i>{_escape(name)}</span>"
+        for index, name in enumerate(names)
+        if name
     )
     return f"<div class=legend>{keys}</div>" if keys else ""
 
 
 def _build_bars(
-    title: str, labels: Sequence[str], series: Dict[str, Sequence[float]], unit: str, log: bool
+    title: str, labels: Sequence[str], series: Mapping[str, Sequence[float]], unit: str, log: bool
 ) -> str:
     thick = 14 if len(series) == 1 else 10
     row = thick * len(series) + 8
@@ -229,7 +234,9 @@ def _build_bars(
     parts = []
     for tick in axis.ticks:
         x = axis.place(tick)
-        parts.append(f"<path class=rule d='M{x:.1f} {top}V{bottom}'/>" + _text(x, top - 8, _format(tick), "middle"))
+        parts.append(
+            f"<path class=rule d='M{x:.1f} {top}V{bottom}'/>" + _text(x, top - 8, _format(tick), "middle")
+        )
     for at, label in enumerate(labels):
         y = top + at * row + 4
         parts.append(_text(left - 6, y + (row - 8) / 2 + 4, _escape(label), "end"))
@@ -244,42 +251,53 @@ def _build_bars(
     named = f"{title} ({unit})" if unit else title
     return (
         f"<figure><figcaption>{_escape(named)}</figcaption>{_build_legend(list(series))}"
-        f"<svg viewBox='0 0 {width} {bottom + 6}' role=img aria-label='{_escape(named)}'>{''.join(parts)}</svg></figure>"
+        f"<svg viewBox='0 0 {width} {bottom + 6}' role=img aria-label='{_escape(named)}'>"
+        f"{''.join(parts)}</svg></figure>"
     )
 
 
 def _build_lines(
     title: str,
-    series: Dict[str, Sequence[Tuple[float, float]]],
+    series: Mapping[str, Sequence[Tuple[float, float]]],
     x_label: str,
     y_label: str,
     log_x: bool,
     log_y: bool,
 ) -> str:
     width, height, left, bottom = 860, 360, 84, 312
+    right = width - 36
     points = [point for line in series.values() for point in line]
-    across = _Axis([x for x, _ in points], left, width - 24, log_x, False)
+    across = _Axis([x for x, _ in points], left, right, log_x, False)
     upward = _Axis([y for _, y in points], bottom, 24, log_y, True)
     parts = []
     for tick in across.ticks:
         x = across.place(tick)
-        parts.append(f"<path class=rule d='M{x:.1f} 24V{bottom}'/>" + _text(x, bottom + 18, _format(tick), "middle"))
+        parts.append(
+            f"<path class=rule d='M{x:.1f} 24V{bottom}'/>" + _text(x, bottom + 18, _format(tick), "middle")
+        )
     for tick in upward.ticks:
         y = upward.place(tick)
-        parts.append(f"<path class=rule d='M{left} {y:.1f}H{width - 24}'/>" + _text(left - 6, y + 4, _format(tick), "end"))
+        parts.append(
+            f"<path class=rule d='M{left} {y:.1f}H{right}'/>" + _text(left - 6, y + 4, _format(tick), "end")
+        )
     for index, (name, line) in enumerate(series.items()):
         mark = f"s{index % 8}"
         placed = [(across.place(x), upward.place(y), x, y) for x, y in line]
         if placed:
-            parts.append(f"<path class='line {mark}' d='M{'L'.join(f'{x:.1f} {y:.1f}' for x, y, _, _ in placed)}'/>")
+            parts.append(
+                f"<path class='line {mark}' d='M{'L'.join(f'{x:.1f} {y:.1f}' for x, y, _, _ in placed)}'/>"
+            )
         for x, y, value_x, value_y in placed:
             told = _escape(name) + f": {_format(value_x)}, {_format(value_y)}"
-            parts.append(f"<circle class={mark} cx='{x:.1f}' cy='{y:.1f}' r=3.5><title>{told}</title></circle>")
+            parts.append(
+                f"<circle class={mark} cx='{x:.1f}' cy='{y:.1f}' r=3.5><title>{told}</title></circle>"
+            )
     parts.append(_text((left + width) / 2, height - 6, _escape(x_label), "middle"))
     parts.append(_text(left, 14, _escape(y_label), "middle"))
     return (
         f"<figure><figcaption>{_escape(title)}</figcaption>{_build_legend(list(series))}"
-        f"<svg viewBox='0 0 {width} {height}' role=img aria-label='{_escape(title)}'>{''.join(parts)}</svg></figure>"
+        f"<svg viewBox='0 0 {width} {height}' role=img aria-label='{_escape(title)}'>"
+        f"{''.join(parts)}</svg></figure>"
     )
 
 
@@ -300,7 +318,8 @@ h1{margin:0;font-size:26px}h2{margin:34px 0 8px;font-size:19px}h3{margin:20px 0 
 p{max-width:80ch}.subtitle{margin:2px 0 0;color:var(--dim)}a{color:var(--info)}
 .facts{display:flex;flex-wrap:wrap;gap:10px;margin:18px 0}
 .fact{background:var(--panel);border-radius:8px;padding:8px 16px;min-width:96px}
-.fact b{display:block;font-size:22px;font-variant-numeric:tabular-nums}.fact span{color:var(--dim);font-size:13px}
+.fact b{display:block;font-size:22px;font-variant-numeric:tabular-nums}
+.fact span{color:var(--dim);font-size:13px}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:14px;margin:8px 0}
 caption{text-align:left;color:var(--dim);padding-bottom:4px}
 th,td{padding:4px 12px 4px 8px;border-bottom:1px solid var(--rule);text-align:left;vertical-align:top}
@@ -314,8 +333,8 @@ td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .tile{min-width:50px;padding:2px 5px;border-radius:3px;font-size:11px;text-align:center;color:var(--fg);
 text-decoration:none;font-variant-numeric:tabular-nums}
 .tile.fail,.tile.warn{font-weight:700;outline:1px solid currentColor}
-pre{background:var(--panel);border-radius:6px;padding:10px 12px;overflow-x:auto;font-size:12.5px;line-height:1.45;
-white-space:pre-wrap;overflow-wrap:anywhere}
+pre{background:var(--panel);border-radius:6px;padding:10px 12px;overflow-x:auto;font-size:12.5px;
+line-height:1.45;white-space:pre-wrap;overflow-wrap:anywhere}
 details{margin:6px 0}summary{cursor:pointer}
 figure{margin:16px 0}figcaption{font-weight:600}svg{width:100%;max-width:900px;height:auto;font-size:12px}
 svg text{fill:var(--dim)}svg text.value{fill:var(--fg)}.rule{stroke:var(--rule);fill:none}

@@ -328,7 +328,7 @@ class InflaterTests(InflaterTestCase):
         # RFC 1951 3.2.4: 600 stored bytes. 3.2.5 and 3.2.6: a match in the fixed code, 3 bytes (0000001)
         # from 600 bytes back (10010 for 513 to 768, and 87 in eight bits, the lowest first).
         stored = bytes.fromhex("00 5802 a7fd") + b"abc" + b"x" * 597
-        match = int("010" "0000001" "10010" "11101010"[::-1], 2).to_bytes(4, "little")
+        match = int("01000000011001011101010"[::-1], 2).to_bytes(4, "little")
         for bits in (15, 10):
             inflater = Inflater(bits, False)
             self.assertEqual(inflater.inflate(stored, 1024), b"abc" + b"x" * 597)

@@ -169,8 +169,9 @@ class HostileHeaderTests(HeaderTestCase):
         self.assertEqual(str(failure), "masked frame from a server")
 
     def test_control_frame_with_length_126(self) -> None:
-        for opcode in "89a":
-            self.assert_fails(errors.ControlFrameTooLong, f"8{opcode} fe")
+        for opcode, number in (("8", 8), ("9", 9), ("a", 10)):
+            failure = self.assert_fails(errors.ControlFrameTooLong, f"8{opcode} fe")
+            self.assertEqual(str(failure), f"control frame of over 125 bytes, opcode {number}")
             self.assert_fails(errors.ControlFrameTooLong, f"8{opcode} ff")
 
     def test_control_frame_without_fin(self) -> None:
@@ -253,6 +254,7 @@ class BuildFrameTests(unittest.TestCase):
     def test_unmasked_examples_of_rfc_6455_5_7(self) -> None:
         self.assert_built("81 05", TEXT, b"Hello")
         self.assert_built("01 03", TEXT, b"Hel", fin=False)
+        self.assert_built("00 01", CONTINUATION, b"l", fin=False)
         self.assert_built("80 02", CONTINUATION, b"lo")
         self.assert_built("89 05", PING, b"Hello")
         self.assert_built("82 7e 0100", BINARY, b"\xab" * 256)
@@ -375,7 +377,12 @@ class ClosePayloadTests(unittest.TestCase):
         self.assertEqual(build_close_payload(away, "bye"), b"\x03\xe9bye")
 
 
-class OpcodeTests(unittest.TestCase):
+class NumberTests(unittest.TestCase):
+    def test_close_codes_of_rfc_6455_7_4_1_and_the_registry(self) -> None:
+        self.assertEqual((frames.NORMAL_CLOSURE, frames.GOING_AWAY), (1000, 1001))
+        self.assertEqual((frames.NO_STATUS_RECEIVED, frames.ABNORMAL_CLOSURE), (1005, 1006))
+        self.assertEqual((frames.INTERNAL_ERROR, frames.SERVICE_RESTART), (1011, 1012))
+
     def test_opcodes_of_rfc_6455_5_2(self) -> None:
         opcodes: Tuple[int, ...] = (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG)
         self.assertEqual(opcodes, (0, 1, 2, 8, 9, 10))

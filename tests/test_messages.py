@@ -192,9 +192,7 @@ WELL_FORMED: List[Tuple[Range, List[Range]]] = [
     ((0xF1, 0xF3), [(0x80, 0xBF), (0x80, 0xBF), (0x80, 0xBF)]),
     ((0xF4, 0xF4), [(0x80, 0x8F), (0x80, 0xBF), (0x80, 0xBF)]),
 ]
-FOLLOWERS = {
-    byte: followers for (low, high), followers in WELL_FORMED for byte in range(low, high + 1)
-}
+FOLLOWERS = {byte: followers for (low, high), followers in WELL_FORMED for byte in range(low, high + 1)}
 
 
 def find_deciding_byte(data: bytes) -> Optional[int]:

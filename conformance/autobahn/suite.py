@@ -167,10 +167,7 @@ def run_cases(
     troubles: List[str] = []
     alone = [case for case in cases if get_section(case) == "9"]
     others = [case for case in cases if get_section(case) != "9"]
-    # A CI's time limit ends like Ctrl-C, so that what was started here does not live on; and Ctrl-C works in
-    # the background of a script too, where it is ignored to begin with.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
+    _turn_signals_into_interrupts()
     try:
         for phase, (picked, workers) in enumerate(((others, jobs), (alone, 1))):
             if picked:
@@ -182,6 +179,23 @@ def run_cases(
         troubles.append(f"out of time after {seconds:.0f} s")
     whole = {case: results.get(case) or Result(case, None, role) for case in cases}
     return Run(whole, troubles, time.monotonic() - started)
+
+
+def _turn_signals_into_interrupts() -> None:
+    """Make SIGTERM end like Ctrl-C, so that what was started here does not outlive a time limit.
+
+    Ctrl-C itself is set anew: in the background of a script it is ignored to begin with.
+    """
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def interrupt(*_: object) -> None:
+        # Only once: `timeout` sends its signal twice, and the second would interrupt the cleaning up.
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in signals:
+        signal.signal(number, interrupt)
 
 
 class _Work:
@@ -207,27 +221,24 @@ class _Work:
     def run(
         self, queue: _Queue, build_seat: Callable[[int], Seat], workers: int, cancelled: threading.Event
     ) -> None:
-        threads = [
-            threading.Thread(target=self._work, args=(queue, build_seat(number)), daemon=True)
-            for number in range(workers)
-        ]
-        for thread in threads:
-            thread.start()
+        # Events and not Thread.join: CPython up to 3.12 takes a thread for ended when its join is interrupted.
+        ends = [threading.Event() for _ in range(workers)]
+        for number, end in enumerate(ends):
+            threading.Thread(target=self._work, args=(queue, build_seat(number), end), daemon=True).start()
         try:
-            for thread in threads:
-                while thread.is_alive():
-                    thread.join(0.2)
+            for end in ends:
+                while not end.wait(0.2):
                     self._progress.tick()
         except BaseException:
             # Interrupted: what the workers have started is stopped by them.
             cancelled.set()
-            for thread in threads:
-                thread.join(30.0)
+            for end in ends:
+                end.wait(30.0)
             raise
         if self._error is not None:
             raise self._error
 
-    def _work(self, queue: _Queue, seat: Seat) -> None:
+    def _work(self, queue: _Queue, seat: Seat, end: threading.Event) -> None:
         try:
             while not self._until.is_over and self._error is None:
                 taken = queue.take()
@@ -238,6 +249,7 @@ class _Work:
             self._error = error
         finally:
             seat.close()
+            end.set()
 
     def _run_batch(self, queue: _Queue, seat: Seat, number: int, cases: List[str]) -> None:
         folder = self._folder / f"{number:03d}"

@@ -117,7 +117,7 @@ def print_run(run: Dict[str, Any]) -> None:
                 [name] + [_format(column(rounds[work].get(name, []))) for work in rounds] for name in names
             ]
             print(build_table(["", *rounds], rows))
-        _print_busy(rounds)
+        _print_busy(rounds, run["settings"]["priority"])
     if run["instructions"]:
         print("\nuser instructions/message, callgrind")
         rows = [
@@ -133,7 +133,7 @@ def print_run(run: Dict[str, Any]) -> None:
         print("\nimport, ms: " + ", ".join(f"{name} {value:.1f}" for name, value in run["imports"].items()))
 
 
-def _print_busy(rounds: Dict[str, Any]) -> None:
+def _print_busy(rounds: Dict[str, Any], priority: str) -> None:
     shares = [
         (find_median(results, "load_share") or 0.0, work, name)
         for work, row in rounds.items()
@@ -141,7 +141,8 @@ def _print_busy(rounds: Dict[str, Any]) -> None:
     ]
     busy = [f"{name} {work} ({share:.0%})" for share, work, name in shares if share > BUSY_GENERATOR]
     top = max(shares, default=(0.0, "", ""))
-    print(f"\nthe generator used at most {top[0]:.0%} of its core ({top[2]} {top[1]})")
+    print(f"\nservers and generator had {priority} priority")
+    print(f"the generator used at most {top[0]:.0%} of its core ({top[2]} {top[1]})")
     disturbed = [
         result["waiting"]
         for row in rounds.values()
@@ -257,13 +258,10 @@ def _explain(run: Dict[str, Any]) -> str:
     settings = run["settings"]
     return (
         f"Every server ran every workload for {settings['seconds']:g} s in each of {settings['rounds']} "
-        "interleaved rounds; figures are medians, ratios are medians of each round's own ratio. Servers share "
-        "one core, the load generator has the other; its own share is told beside every result. "
-        + (
-            "Both ran as the machine has it. "
-            if settings["as_is"]
-            else "Both have real-time priority, idle cores are kept from sleeping. "
-        )
+        "interleaved rounds; figures are medians, ratios are medians of each round's own. Servers share "
+        "one core, the load generator has the other; its own share stands beside every result. "
+        + f"Both had {settings['priority']} priority. "
+        + ("" if settings["let_sleep"] else "Idle cores were kept from sleeping. ")
         + f"Others on the machine used {run['foreign_share']:.0%} of both cores meanwhile."
     )
 

@@ -85,12 +85,12 @@ def create_ws_send(
     `ClientDisconnected` where the peer is gone.
     """
     response = denial or ResponseBuilder()
-    return _WebSocketSend(
+    return _Sender(
         writer, ws_protocol, ws_key, accept_event, close_event, offered_subprotocols, response
-    )
+    ).send
 
 
-class _WebSocketSend:
+class _Sender:
     __slots__ = (
         "_accept_event",
         "_actions",
@@ -125,7 +125,7 @@ class _WebSocketSend:
         self._denial = denial
         self._actions = _CONNECTING
 
-    async def __call__(self, event: ASGIEvent) -> None:
+    async def send(self, event: ASGIEvent) -> None:
         try:
             action = self._actions.get(event["type"])
         except (TypeError, KeyError):
@@ -221,21 +221,21 @@ class _WebSocketSend:
             raise ClientDisconnected("the client went away during the opening handshake")
 
 
-_Actions = Dict[str, Callable[[_WebSocketSend, ASGIEvent], None]]
+_Actions = Dict[str, Callable[[_Sender, ASGIEvent], None]]
 
 _CONNECTING: _Actions = {
-    "websocket.accept": _WebSocketSend._accept,
-    "websocket.close": _WebSocketSend._refuse,
-    "websocket.http.response.start": _WebSocketSend._start_denial,
+    "websocket.accept": _Sender._accept,
+    "websocket.close": _Sender._refuse,
+    "websocket.http.response.start": _Sender._start_denial,
 }
-_DENYING: _Actions = {"websocket.http.response.body": _WebSocketSend._continue_denial}
-_OPEN: _Actions = {"websocket.send": _WebSocketSend._send_message, "websocket.close": _WebSocketSend._close}
+_DENYING: _Actions = {"websocket.http.response.body": _Sender._continue_denial}
+_OPEN: _Actions = {"websocket.send": _Sender._send_message, "websocket.close": _Sender._close}
 _CLOSED: _Actions = {
-    "websocket.accept": _WebSocketSend._fail_closed,
-    "websocket.http.response.start": _WebSocketSend._fail_closed,
-    "websocket.http.response.body": _WebSocketSend._fail_closed,
-    "websocket.send": _WebSocketSend._fail_closed,
-    "websocket.close": _WebSocketSend._close_again,
+    "websocket.accept": _Sender._fail_closed,
+    "websocket.http.response.start": _Sender._fail_closed,
+    "websocket.http.response.body": _Sender._fail_closed,
+    "websocket.send": _Sender._fail_closed,
+    "websocket.close": _Sender._close_again,
 }
 
 

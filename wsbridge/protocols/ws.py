@@ -457,4 +457,3 @@ class WSProtocol:
     def _trace_frame(self, direction: str, first: int, length: int) -> None:
         if self.trace is not None:
             self.trace(direction, first & 0x0F, first >= FIN, first & RSV1 != 0, length)
-

@@ -1,0 +1,297 @@
+"""What stands in for the network, for time and for an application, and what no test may leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import unittest
+from typing import Any, Awaitable, Dict, List, Optional, Tuple
+
+from wsbridge.config import ServerConfig
+from wsbridge.server.service import Service
+
+__all__ = ["Clock", "ManualApp", "MemoryTransport", "ServiceTestCase", "turn_loop"]
+
+
+async def turn_loop(turns: int = 10) -> None:
+    """Let everything that is ready have its turn."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+class Clock:
+    """A monotonic time in seconds, which only `advance` moves: the ``clock`` of a `Service`."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class MemoryTransport(asyncio.Transport):
+    """A connection whose peer is the test; it keeps the promises that asyncio's own transports make.
+
+    The peer reads at once what is written, unless ``is_peer_reading`` is
+    False: then it waits in the buffer until `take`. ``half_close`` is False
+    under TLS. ``extra`` is what `get_extra_info` knows.
+    """
+
+    def __init__(self, *, half_close: bool = True, **extra: Any) -> None:
+        super().__init__()
+        self.extra: Dict[str, Any] = {
+            "peername": ("127.0.0.1", 50000),
+            "sockname": ("127.0.0.1", 8000),
+            **extra,
+        }
+        #: What was written, call by call.
+        self.writes: List[bytes] = []
+        #: pause_reading, resume_reading, write_eof, close, abort: as they were called.
+        self.calls: List[str] = []
+        self.is_peer_reading = True
+        self.is_reading_paused = False
+        self.is_lost = False
+        #: What `write_eof` raises, as where the peer has reset the connection.
+        self.eof_error: Optional[OSError] = None
+        self._protocol: Any = None
+        self._half_close = half_close
+        self._buffered = 0
+        self._high, self._low = 64 * 1024, 16 * 1024
+        self._is_protocol_paused = False
+        self._is_at_eof = False
+        self._is_closing = False
+
+    # ------------------------------------------------------------ what the test does
+
+    @property
+    def written(self) -> bytes:
+        """All that was written so far."""
+        return b"".join(self.writes)
+
+    def read(self) -> bytes:
+        """What was written since the last call."""
+        data = self.written
+        self.writes.clear()
+        return data
+
+    def feed(self, data: bytes) -> None:
+        """The peer's bytes arrive; a protocol that has paused reading must not get any."""
+        if self.is_reading_paused or self._is_at_eof or self._is_closing:
+            raise AssertionError("bytes for a protocol that does not read")
+        self._protocol.data_received(data)
+
+    def feed_eof(self) -> None:
+        """The peer half closes; as in asyncio, a falsy answer closes our side once all is written."""
+        self._is_at_eof = True
+        if not self._is_closing and not self._protocol.eof_received():
+            self.close()
+
+    def take(self, size: Optional[int] = None) -> None:
+        """The peer reads ``size`` of the bytes that wait in the buffer; None: all."""
+        self._buffered -= self._buffered if size is None else size
+        if self._is_protocol_paused and self._buffered <= self._low:
+            self._is_protocol_paused = False
+            self._protocol.resume_writing()
+        if self._is_closing and not self._buffered:
+            asyncio.get_running_loop().call_soon(self.lose)
+
+    def lose(self, exc: Optional[Exception] = None) -> None:
+        """The connection is lost; a second time it is not."""
+        self._is_closing = True
+        if not self.is_lost:
+            self.is_lost = True
+            self._protocol.connection_lost(exc)
+
+    # ------------------------------------------------------- what asyncio promises
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        protocol: asyncio.BaseProtocol = self._protocol
+        return protocol
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self.extra.get(name, default)
+
+    def is_reading(self) -> bool:
+        return not self.is_reading_paused and not self._is_closing
+
+    def pause_reading(self) -> None:
+        self.calls.append("pause_reading")
+        self.is_reading_paused = True
+
+    def resume_reading(self) -> None:
+        self.calls.append("resume_reading")
+        self.is_reading_paused = False
+
+    def set_write_buffer_limits(self, high: Optional[int] = None, low: Optional[int] = None) -> None:
+        self._high = 64 * 1024 if high is None else high
+        self._low = self._high // 4 if low is None else low
+        self._maybe_pause_protocol()
+
+    def get_write_buffer_limits(self) -> Tuple[int, int]:
+        return self._low, self._high
+
+    def get_write_buffer_size(self) -> int:
+        return self._buffered
+
+    def write(self, data: Any) -> None:
+        if "write_eof" in self.calls:
+            raise RuntimeError("Cannot call write() after write_eof()")
+        if not data or (self._is_closing and not self._buffered):
+            return
+        self.writes.append(bytes(data))
+        if not self.is_peer_reading:
+            self._buffered += len(data)
+            self._maybe_pause_protocol()
+
+    def _maybe_pause_protocol(self) -> None:
+        if self._buffered > self._high and not self._is_protocol_paused:
+            self._is_protocol_paused = True
+            self._protocol.pause_writing()
+
+    def can_write_eof(self) -> bool:
+        return self._half_close
+
+    def write_eof(self) -> None:
+        if self.eof_error is not None:
+            raise self.eof_error
+        self.calls.append("write_eof")
+
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+    def close(self) -> None:
+        self.calls.append("close")
+        if not self._is_closing:
+            self._is_closing = True
+            if not self._buffered:
+                asyncio.get_running_loop().call_soon(self.lose)
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+        self._is_closing = True
+        self._buffered = 0
+        asyncio.get_running_loop().call_soon(self.lose)
+
+
+class ManualApp:
+    """An application that does nothing itself: the test calls its ``receive`` and ``send``, and ends it."""
+
+    def __init__(self) -> None:
+        self.scope: Any = None
+        self.receive: Any = None
+        self.send: Any = None
+        self.is_running = False
+        #: How often it was cancelled, and whether it goes on all the same.
+        self.cancellations = 0
+        self.ignores_cancellation = False
+        self._end: Any = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scope, self.receive, self.send = scope, receive, send
+        self.is_running = True
+        try:
+            await self._wait_for_end()
+        finally:
+            self.is_running = False
+
+    async def _wait_for_end(self) -> None:
+        while True:
+            self._end = asyncio.get_running_loop().create_future()
+            try:
+                return await self._end
+            except asyncio.CancelledError:
+                self.cancellations += 1
+                if not self.ignores_cancellation:
+                    raise
+
+    async def return_(self) -> None:
+        if self.is_running:
+            self._end.set_result(None)
+        await turn_loop()
+
+    async def raise_(self, error: BaseException) -> None:
+        self._end.set_exception(error)
+        await turn_loop()
+
+
+class ServiceTestCase(unittest.IsolatedAsyncioTestCase):
+    """One connection of a service under an injected clock; whatever a test does, nothing may be left of it.
+
+    ``set_up`` makes `service` and `transport` with the configuration given.
+    What is logged from INFO on stands in `logged`, and must be asserted from
+    WARNING on.
+    """
+
+    async def asyncSetUp(self) -> None:
+        self.clock = Clock()
+        self.app = ManualApp()
+        self.logged: List[Tuple[str, str]] = []
+        self.all_logged: List[logging.LogRecord] = []
+        self._tasks: List[asyncio.Task[Any]] = []
+        handler = logging.Handler()
+        handler.emit = self._record  # type: ignore[method-assign]
+        logger = logging.getLogger("wsbridge")
+        for name, value in (("handlers", [handler]), ("level", logging.DEBUG), ("propagate", False)):
+            self.addCleanup(setattr, logger, name, getattr(logger, name))
+            setattr(logger, name, value)
+        # A logger remembers what it need not log.
+        logger.setLevel(logging.DEBUG)
+        self.addCleanup(lambda: logger.setLevel(logger.level))
+
+    def _record(self, record: logging.LogRecord) -> None:
+        self.all_logged.append(record)
+        if record.levelno >= logging.INFO:
+            self.logged.append((record.levelname, record.getMessage()))
+
+    def set_up(self, *, state: Any = None, half_close: bool = True, **config: Any) -> None:
+        self.service = Service(self.app, ServerConfig(**config), state=state, clock=self.clock)
+        self.transport = MemoryTransport(half_close=half_close)
+
+    async def asyncTearDown(self) -> None:
+        if not hasattr(self, "service"):
+            return
+        self.transport.lose()
+        await self.app.return_()
+        for task in self._tasks:
+            task.cancel()
+        await turn_loop()
+        self.assertEqual(self.service.members, set())
+        self.assertIsNone(self.service._timer)
+        self.assertEqual(asyncio.all_tasks(), {asyncio.current_task()})
+        self.assertEqual([line for line in self.logged if line[0] not in ("INFO", "DEBUG")], [])
+
+    # ------------------------------------------------------------------- vocabulary
+
+    async def start(self, awaitable: Awaitable[Any]) -> asyncio.Task[Any]:
+        """A task of the application, which has got as far as it can."""
+        task = asyncio.ensure_future(awaitable)
+        self._tasks.append(task)
+        await turn_loop()
+        return task
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass, and the service look at the clock."""
+        self.clock.advance(seconds)
+        self.service.sweep()
+        await turn_loop()
+
+    def assert_written(self, *writes: bytes) -> None:
+        """What was written since the last look, call by call."""
+        self.assertEqual(self.transport.writes, list(writes))
+        self.transport.writes.clear()
+
+    def assert_logged(self, *lines: Tuple[str, str]) -> None:
+        """What was logged from INFO on since the last look."""
+        self.assertEqual(self.logged, list(lines))
+        self.logged.clear()
+
+    def assert_calls(self, *calls: str) -> None:
+        """What was asked of the transport besides writing, since the last look."""
+        self.assertEqual(self.transport.calls, list(calls))
+        self.transport.calls.clear()

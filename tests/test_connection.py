@@ -1,0 +1,346 @@
+"""`Connection`: from the accept to the end of the request's head, and what answers it then."""
+
+from __future__ import annotations
+
+import asyncio
+import unittest
+from typing import Any, Dict, List
+
+from wsbridge.config import ServerConfig
+from wsbridge.server.connection import Connection
+from wsbridge.server.linger import Linger
+from wsbridge.server.page import PageExchange
+from wsbridge.server.service import Service, logger
+from wsbridge.server.websocket import WebSocketExchange
+
+from .doubles import Clock, MemoryTransport, turn_loop
+from .loopback import HELLO, MASKED_HELLO, REQUEST, SWITCHING
+
+Event = Dict[str, Any]
+
+PAGE_REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+PAGE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi"
+
+
+def refusal(status: bytes, text: bytes, headers: bytes = b"") -> bytes:
+    """A refusal's bytes: nothing of a refused connection is used again (RFC 9112 9.6)."""
+    rest = b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b\n"
+    return b"HTTP/1.1 %b\r\n%b" % (status, headers) + rest % (len(text) + 1, text)
+
+
+TIMEOUT = refusal(b"408 Request Timeout", b"the request's head was not complete in time")
+STOPPING = refusal(b"503 Service Unavailable", b"the server is stopping", b"Retry-After: 1\r\n")
+MALFORMED = refusal(b"400 Bad Request", b"malformed request line")
+
+
+class ConnectionCase(unittest.IsolatedAsyncioTestCase):
+    async def asyncSetUp(self) -> None:
+        self.scopes: List[Event] = []
+        self.clock = Clock()
+        self.configure()
+        logger.setLevel("CRITICAL")
+        self.addCleanup(logger.setLevel, "NOTSET")
+
+    def configure(self, **options: Any) -> None:
+        self.service = Service(self.app, ServerConfig(**options), clock=self.clock)
+        self.addCleanup(self.service.members.clear)
+
+    async def app(self, scope: Event, receive: Any, send: Any) -> None:
+        self.scopes.append(scope)
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": b"hi"})
+            return
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (event := await receive())["type"] == "websocket.receive":
+            await send({**event, "type": "websocket.send"})
+
+    def connect(self, **extra: Any) -> MemoryTransport:
+        transport = MemoryTransport(**extra)
+        connection = Connection(self.service)
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        return transport
+
+    async def assert_answer(self, transport: MemoryTransport, expected: bytes) -> None:
+        await turn_loop()
+        self.assertEqual(transport.read(), expected)
+
+    async def assert_refused(self, transport: MemoryTransport, expected: bytes) -> None:
+        """``expected`` is all that is written, our side is half closed, and the rest of the peer's discarded."""
+        await self.assert_answer(transport, expected)
+        self.assertIsInstance(transport.get_protocol(), Linger)
+        self.assertIn("write_eof", transport.calls)
+        transport.feed(PAGE_REQUEST + REQUEST)
+        await self.assert_answer(transport, b"")
+        transport.feed_eof()
+        await turn_loop()
+        self.assertEqual((self.service.members, self.scopes), (set(), []))
+
+
+class HeadTests(ConnectionCase):
+    async def test_upgrade_request_is_answered_by_a_websocket(self) -> None:
+        transport = self.connect()
+        transport.feed(REQUEST)
+        self.assertIsInstance(transport.get_protocol(), WebSocketExchange)
+        await self.assert_answer(transport, SWITCHING)
+        transport.feed(MASKED_HELLO)
+        await self.assert_answer(transport, HELLO)
+
+    async def test_get_is_answered_by_a_page(self) -> None:
+        transport = self.connect()
+        transport.feed(PAGE_REQUEST)
+        self.assertIsInstance(transport.get_protocol(), PageExchange)
+        await self.assert_answer(transport, PAGE)
+
+    async def test_connection_is_a_member_until_another_takes_over(self) -> None:
+        transport = self.connect()
+        connection = transport.get_protocol()
+        self.assertEqual(self.service.members, {connection})
+        transport.feed(REQUEST)
+        self.assertEqual(self.service.members, {transport.get_protocol()})
+        self.assertNotIn(connection, self.service.members)
+
+    async def test_head_in_pieces_at_every_split_point(self) -> None:
+        for at in range(1, len(REQUEST)):
+            transport = self.connect()
+            transport.feed(REQUEST[:at])
+            await self.assert_answer(transport, b"")
+            transport.feed(REQUEST[at:])
+            await self.assert_answer(transport, SWITCHING)
+
+    async def test_head_one_byte_at_a_time(self) -> None:
+        transport = self.connect()
+        for byte in REQUEST:
+            self.assertEqual(transport.written, b"")
+            transport.feed(bytes([byte]))
+        await self.assert_answer(transport, SWITCHING)
+
+    async def test_frames_behind_the_head_in_one_segment_are_answered_in_order(self) -> None:
+        transport = self.connect()
+        transport.feed(REQUEST + MASKED_HELLO + b"\x81\x81\0\0\0\0b")
+        await self.assert_answer(transport, SWITCHING + HELLO + b"\x81\x01b")
+
+    async def test_connection_not_upgrade_and_upgrade_h2c_are_plain_requests(self) -> None:
+        for before, after in ((b"Connection: Upgrade", b"Connection: close"), (b"websocket", b"h2c")):
+            transport = self.connect()
+            transport.feed(REQUEST.replace(before, after))
+            await self.assert_answer(transport, PAGE)
+
+    async def test_bytes_behind_a_page_request_are_never_parsed(self) -> None:
+        transport = self.connect()
+        transport.feed(PAGE_REQUEST + PAGE_REQUEST)
+        await self.assert_answer(transport, PAGE)
+        self.assertEqual(len(self.scopes), 1)
+
+    async def test_another_server_hands_over_a_transport_and_the_bytes_it_has_read(self) -> None:
+        transport = MemoryTransport(peername=("192.0.2.1", 5000))
+        connection = Connection(self.service)
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        connection.data_received(REQUEST + MASKED_HELLO)
+        await self.assert_answer(transport, SWITCHING + HELLO)
+        self.assertEqual(self.scopes[0]["client"], ("192.0.2.1", 5000))
+
+    async def test_bytes_that_come_when_it_is_over_are_ignored(self) -> None:
+        transport = self.connect()
+        connection: Any = transport.get_protocol()
+        transport.feed(b"\0")
+        transport.read()
+        connection.data_received(PAGE_REQUEST)
+        connection.shut_down()
+        connection.cut()
+        await self.assert_answer(transport, b"")
+        self.assertNotIn("abort", transport.calls)
+
+
+class RefusalTests(ConnectionCase):
+    async def test_malformed_request_is_400(self) -> None:
+        transport = self.connect()
+        transport.feed(b"\r\n\r\n")
+        await self.assert_refused(transport, MALFORMED)
+
+    async def test_data_after_a_refusal_is_never_parsed_in_the_same_segment_either(self) -> None:
+        transport = self.connect()
+        transport.feed(b"\r\n\r\n" + PAGE_REQUEST)
+        await self.assert_refused(transport, MALFORMED)
+
+    async def test_body_is_refused_and_never_parsed_as_a_request(self) -> None:
+        for line in (b"Content-Length: 26", b"Transfer-Encoding: chunked", b"Expect: 100-continue"):
+            transport = self.connect()
+            transport.feed(b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n" % line + PAGE_REQUEST)
+            await turn_loop()
+            self.assertRegex(transport.written, b"^HTTP/1.1 400 Bad Request\r\n")
+            self.assertEqual(transport.written.count(b"HTTP/1.1"), 1)
+        self.assertEqual(self.scopes, [])
+
+    async def test_method_that_is_not_get_or_head_is_405(self) -> None:
+        transport = self.connect()
+        transport.feed(b"POST / HTTP/1.1\r\n")
+        text = b"only GET and HEAD are allowed"
+        await self.assert_refused(
+            transport, refusal(b"405 Method Not Allowed", text, b"Allow: GET, HEAD\r\n")
+        )
+
+    async def test_wrong_websocket_version_is_426_and_names_what_is_required(self) -> None:
+        transport = self.connect()
+        transport.feed(REQUEST.replace(b"Version: 13", b"Version: 8"))
+        expected = refusal(
+            b"426 Upgrade Required",
+            b"Sec-WebSocket-Version must be 13",
+            b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+        )
+        # RFC 9110 7.8: a sender of Upgrade names it in Connection.
+        expected = expected.replace(b"Connection: close", b"Connection: Upgrade, close")
+        await self.assert_refused(transport, expected)
+
+    async def test_origin_that_is_not_allowed_is_403(self) -> None:
+        self.configure(allowed_origins=("https://a.example",))
+        transport = self.connect()
+        transport.feed(REQUEST.replace(b"\r\n\r\n", b"\r\nOrigin: https://b.example\r\n\r\n"))
+        await self.assert_refused(transport, refusal(b"403 Forbidden", b"Origin is not allowed"))
+
+    async def test_malformed_subprotocols_and_offers_are_400_and_the_application_is_not_called(self) -> None:
+        for name, text in ((b"Protocol", b"Sec-WebSocket-Protocol"), (b"Extensions", b"")):
+            transport = self.connect()
+            transport.feed(REQUEST.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-%b: a b\r\n\r\n" % name))
+            await turn_loop()
+            self.assertRegex(transport.written, b"(?s)^HTTP/1.1 400 Bad Request\r\n.*" + text)
+            transport.feed_eof()
+            await turn_loop()
+        self.assertEqual((self.service.members, self.scopes), (set(), []))
+
+    async def test_limits_are_those_of_the_configuration(self) -> None:
+        self.configure(limit_request_line=20, limit_request_head=64, limit_request_fields=2)
+        for request, status in (
+            (b"GET /23456789012345 HTTP/1.1\r\n", b"414"),
+            (b"GET / HTTP/1.1\r\na: %b\r\n" % (b"x" * 64), b"431"),
+            (b"GET / HTTP/1.1\r\na:\r\nb:\r\nc:\r\n", b"431"),
+        ):
+            transport = self.connect()
+            transport.feed(request)
+            self.assertEqual(transport.read()[:12], b"HTTP/1.1 " + status)
+
+    async def test_refused_head_request_gets_no_body(self) -> None:
+        transport = self.connect()
+        transport.feed(b"HEAD / HTTP/1.1\r\n\r\n")
+        expected = refusal(b"400 Bad Request", b"no Host header")
+        await self.assert_refused(transport, expected[: -len(b"no Host header\n")])
+
+    async def test_head_request_for_an_upgrade_gets_no_body_either(self) -> None:
+        transport = self.connect()
+        transport.feed(REQUEST.replace(b"GET", b"HEAD"))
+        await turn_loop()
+        self.assertRegex(transport.written, b"(?s)^HTTP/1.1 405 .*\r\nContent-Length: [1-9].*\r\n\r\n$")
+
+    async def test_refusal_is_one_line_of_the_log(self) -> None:
+        with self.assertLogs(logger, "INFO") as logs:
+            self.connect().feed(b"GET /\x1b[2J")
+        self.assertEqual(logs.output, ["INFO:wsbridge:127.0.0.1:50000 refused: 400 byte 0x1b in target"])
+
+
+class DeadlineTests(ConnectionCase):
+    async def test_head_that_is_not_complete_in_time_is_408(self) -> None:
+        self.configure(timeout_handshake=5.0)
+        transport = self.connect()
+        self.clock.advance(4.9)
+        transport.feed(b"GET / HTTP/1.1\r\n")
+        self.service.sweep()
+        await self.assert_answer(transport, b"")
+        self.clock.advance(0.1)
+        self.service.sweep()
+        await self.assert_refused(transport, TIMEOUT)
+
+    async def test_deadline_begins_at_the_accept_and_not_behind_a_tls_handshake(self) -> None:
+        connection = Connection(self.service)
+        self.clock.advance(10)
+        transport = MemoryTransport()
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        self.service.sweep()
+        await self.assert_refused(transport, TIMEOUT)
+
+    async def test_peer_that_sends_nothing_at_all_is_408(self) -> None:
+        transport = self.connect()
+        self.clock.advance(10)
+        self.service.sweep()
+        await self.assert_refused(transport, TIMEOUT)
+
+    async def test_refused_peer_that_stays_is_cut(self) -> None:
+        transport = self.connect()
+        transport.feed(b"\0")
+        self.clock.advance(10)
+        self.service.sweep()
+        await turn_loop()
+        self.assertTrue(transport.is_lost)
+        self.assertEqual(self.service.members, set())
+
+
+class LimitTests(ConnectionCase):
+    FULL = refusal(
+        b"503 Service Unavailable", b"2 connections are open, which is the limit", b"Retry-After: 1\r\n"
+    )
+
+    async def test_connection_past_the_limit_is_503_with_retry_after(self) -> None:
+        self.configure(limit_concurrency=2)
+        first, second, third = (self.connect() for _ in range(3))
+        self.assertEqual(third.read(), self.FULL)
+        for transport in (first, second):
+            transport.feed(REQUEST)
+            await self.assert_answer(transport, SWITCHING)
+
+    async def test_connection_that_ends_makes_room(self) -> None:
+        self.configure(limit_concurrency=2)
+        transports = [self.connect() for _ in range(2)]
+        transports[0].lose()
+        transport = self.connect()
+        transport.feed(REQUEST)
+        await self.assert_answer(transport, SWITCHING)
+
+    async def test_no_limit_is_the_default(self) -> None:
+        for transport in [self.connect() for _ in range(100)]:
+            self.assertEqual(transport.written, b"")
+
+
+class StoppingTests(ConnectionCase):
+    async def test_stopping_server_refuses_who_comes(self) -> None:
+        self.service.is_stopping = True
+        await self.assert_refused(self.connect(), STOPPING)
+
+    async def test_stopping_server_refuses_who_has_not_asked_yet(self) -> None:
+        transport = self.connect()
+        transport.feed(b"GET / HT")
+        stopping = asyncio.ensure_future(self.service.shut_down(10))
+        await self.assert_refused(transport, STOPPING)
+        await asyncio.wait_for(stopping, 10)
+
+    async def test_cut_aborts(self) -> None:
+        transport = self.connect()
+        self.service.cut()
+        await turn_loop()
+        self.assertIn("abort", transport.calls)
+        self.assertEqual(self.service.members, set())
+
+
+class EndTests(ConnectionCase):
+    async def test_eof_before_a_request_closes_without_an_answer(self) -> None:
+        for data in (b"", b"GET / HTTP/1.1\r\n"):
+            transport = self.connect()
+            transport.feed(data)
+            transport.feed_eof()
+            await self.assert_answer(transport, b"")
+            self.assertTrue(transport.is_lost)
+        self.assertEqual(self.service.members, set())
+
+    async def test_connection_that_is_lost_before_a_request_leaves_nothing(self) -> None:
+        transport = self.connect()
+        transport.lose(ConnectionResetError())
+        self.assertEqual(self.service.members, set())
+        self.clock.advance(100)
+        self.service.sweep()
+        self.assertEqual(transport.written, b"")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,650 @@
+"""`Server`, `serve`, `run`: listening on real sockets, lifespan, signals, and a clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+import sys
+import threading
+import unittest
+from pathlib import Path
+from typing import Any, Dict, List
+from unittest import mock
+
+import wsbridge
+from wsbridge.config import ServerConfig
+from wsbridge.protocols.errors import ConfigError, LifespanFailed
+from wsbridge.server import server as server_module
+from wsbridge.server.server import Server, run, serve
+
+from .doubles import turn_loop
+from .loopback import (
+    CERTIFICATE,
+    CLOSE,
+    CLOSE_1012,
+    ENCRYPTED_KEY,
+    HELLO,
+    KEY,
+    MASKED_CLOSE,
+    MASKED_HELLO,
+    REQUEST,
+    SWITCHING,
+    TIMEOUT,
+    Client,
+    LoopbackCase,
+)
+
+try:
+    import ssl
+except ImportError:
+    ssl = None  # type: ignore[assignment]
+
+Event = Dict[str, Any]
+
+PAGE_REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+PAGE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi"
+MASKED_CLOSE_1012 = bytes.fromhex("88 82 00000000 03f4")
+
+
+class Application:
+    """An echo and a page, with a lifespan; notes what it is called with."""
+
+    def __init__(self) -> None:
+        self.log: List[str] = []
+        self.scopes: List[Event] = []
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.asked = asyncio.Event()
+
+    async def __call__(self, scope: Event, receive: Any, send: Any) -> None:
+        self.scopes.append(scope)
+        await getattr(self, scope["type"])(scope, receive, send)
+
+    async def lifespan(self, scope: Event, receive: Any, send: Any) -> None:
+        await receive()
+        self.log.append("startup")
+        scope["state"]["room"] = 5
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self.log.append("shutdown")
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def http(self, scope: Event, receive: Any, send: Any) -> None:
+        self.asked.set()
+        await self.may_answer.wait()
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"hi"})
+
+    async def websocket(self, scope: Event, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        try:
+            while (event := await receive())["type"] == "websocket.receive":
+                await send({**event, "type": "websocket.send"})
+            self.log.append(f"disconnect {event['code']}")
+        except asyncio.CancelledError:
+            self.log.append("cancelled")
+            raise
+
+
+class ServerCase(LoopbackCase):
+    async def asyncSetUp(self) -> None:
+        await super().asyncSetUp()
+        self.app = Application()
+
+    async def start(self, app: Any = None, **options: Any) -> Server:
+        server = Server(app or self.app, ServerConfig(port=0), **options)
+        await asyncio.wait_for(server.start(), TIMEOUT)
+        self.addAsyncCleanup(server.stop)
+        return server
+
+    async def connect_to(self, server: Server, **options: Any) -> Client:
+        return await self.connect(server.sockets[0].getsockname(), **options)
+
+    async def open_websocket(self, server: Server, **options: Any) -> Client:
+        client = await self.connect_to(server, **options)
+        client.send(REQUEST)
+        await self.assert_answer(client, SWITCHING)
+        return client
+
+    async def assert_echo(self, client: Client) -> None:
+        client.send(MASKED_HELLO, MASKED_CLOSE)
+        await self.assert_end(client, HELLO + CLOSE)
+
+    async def assert_no_start(self, error: Any, text: str, app: Any = None, **options: Any) -> None:
+        server = Server(app or self.app, ServerConfig(port=0), **options)
+        with self.assertRaisesRegex(error, text):
+            await asyncio.wait_for(server.start(), TIMEOUT)
+        self.assertEqual(server.sockets, [])
+
+    def assert_no_task_is_left(self) -> None:
+        self.assertEqual(asyncio.all_tasks(), {asyncio.current_task()})
+
+
+class ListeningTests(ServerCase):
+    async def test_port_0_takes_a_free_one_that_urls_and_sockets_tell(self) -> None:
+        server = await self.start()
+        host, port = server.sockets[0].getsockname()
+        self.assertEqual(host, "127.0.0.1")
+        self.assertEqual(server.urls, [f"http://127.0.0.1:{port}"])
+
+    async def test_websocket_and_page_are_served(self) -> None:
+        server = await self.start()
+        await self.assert_echo(await self.open_websocket(server))
+        client = await self.connect_to(server)
+        client.send(PAGE_REQUEST)
+        await self.assert_end(client, PAGE)
+
+    async def test_scope_tells_both_ends(self) -> None:
+        server = await self.start()
+        client = await self.open_websocket(server)
+        scope = self.app.scopes[-1]
+        self.assertEqual(scope["client"], client.writer.get_extra_info("sockname"))
+        self.assertEqual(scope["server"], server.sockets[0].getsockname())
+        self.assertEqual(scope["scheme"], "ws")
+
+    async def test_block_listens_inside_and_no_longer_behind(self) -> None:
+        async with Server(self.app, port=0) as server:
+            address = server.sockets[0].getsockname()
+            self.assertEqual(self.app.log, ["startup"])
+        self.assertEqual((server.sockets, server.urls), ([], []))
+        self.assertEqual(self.app.log, ["startup", "shutdown"])
+        with self.assertRaises(ConnectionRefusedError):
+            await asyncio.open_connection(*address)
+        self.assert_no_task_is_left()
+
+    async def test_stopping_twice_is_no_error(self) -> None:
+        server = await self.start()
+        await server.stop()
+        await server.stop()
+        self.assertEqual(self.app.log, ["startup", "shutdown"])
+
+    async def test_stopping_what_was_never_started_is_no_error(self) -> None:
+        await Server(self.app).stop()
+        self.assertEqual(self.app.log, [])
+
+    async def test_options_change_the_configuration_and_leave_the_given_one(self) -> None:
+        config = ServerConfig(port=5)
+        self.assertEqual(
+            Server(self.app, config, port=6, host="::1").config, ServerConfig(host="::1", port=6)
+        )
+        self.assertEqual(Server(self.app, config).config, config)
+        self.assertEqual(Server(self.app, port=6).config, ServerConfig(port=6))
+        with self.assertRaisesRegex(ConfigError, "^port=-1"):
+            Server(self.app, config, port=-1)
+
+    async def test_application_may_be_named(self) -> None:
+        server = await self.start(f"{wsbridge.__name__}.demo.app:app")
+        client = await self.connect_to(server)
+        client.send(b"HEAD /nothing HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.assertRegex(await client.read_to_end(), b"^HTTP/1.1 404 Not Found\r\n")
+
+    async def test_kernel_has_the_backlog_and_asyncio_accepts_one_at_a_time(self) -> None:
+        listen = socket.socket.listen
+        backlogs: List[int] = []
+
+        def note_and_listen(listening: socket.socket, backlog: int) -> None:
+            backlogs.append(backlog)
+            listen(listening, backlog)
+
+        with mock.patch.object(socket.socket, "listen", note_and_listen):
+            await self.start(backlog=77)
+        self.assertEqual(backlogs, [1, 77])
+
+    async def test_no_host_is_every_address(self) -> None:
+        server = await self.start(host="")
+        hosts = {listening.getsockname()[0] for listening in server.sockets}
+        self.assertIn("0.0.0.0", hosts)
+
+    async def test_ipv6_address_stands_in_brackets_in_its_url(self) -> None:
+        listening = mock.Mock(**{"getsockname.return_value": ("::1", 80, 0, 0)})
+        with mock.patch.object(Server, "sockets", [listening]):
+            self.assertEqual(Server(self.app).urls, ["http://[::1]:80"])
+
+
+class AddressErrorTests(ServerCase):
+    async def test_port_in_use_is_an_oserror_and_the_application_stops(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            await self.assert_no_start(OSError, "in use", port=taken.getsockname()[1])
+        self.assertEqual(self.app.log, ["startup", "shutdown"])
+        self.assert_no_task_is_left()
+
+    async def test_host_that_cannot_be_one_is_a_config_error(self) -> None:
+        for host in ("a..b", "a" * 64, "a\0b"):
+            await self.assert_no_start(ConfigError, "^cannot listen on 'a", host=host)
+
+    async def test_path_that_cannot_be_one_is_a_config_error(self) -> None:
+        await self.assert_no_start(ConfigError, r"^cannot listen on '/a\\x00b': ", uds="/a\0b")
+
+    async def test_path_in_a_folder_that_is_not_there_is_an_oserror(self) -> None:
+        path = os.fspath(self.make_folder() / "nowhere" / "socket")
+        await self.assert_no_start(FileNotFoundError, "", uds=path)
+
+    async def test_listening_that_fails_in_the_middle_listens_no_more(self) -> None:
+        with mock.patch.object(socket, "fromfd", side_effect=OSError(errno.EMFILE, "no descriptors")):
+            await self.assert_no_start(OSError, "no descriptors")
+        self.assertEqual(self.app.log, ["startup", "shutdown"])
+
+
+class UnixSocketTests(ServerCase):
+    async def asyncSetUp(self) -> None:
+        await super().asyncSetUp()
+        self.path = os.fspath(self.make_folder() / "ws.sock")
+
+    async def test_websocket_over_a_unix_socket(self) -> None:
+        server = await self.start(uds=self.path)
+        self.assertEqual(server.urls, [f"unix:{self.path}"])
+        await self.assert_echo(await self.open_websocket(server))
+        self.assertEqual(self.app.scopes[-1]["client"], None)
+        self.assertEqual(self.app.scopes[-1]["server"], (self.path, None))
+
+    async def test_path_is_removed_at_the_end(self) -> None:
+        server = await self.start(uds=self.path)
+        self.assertTrue(os.path.exists(self.path))
+        await server.stop()
+        self.assertFalse(os.path.exists(self.path))
+
+    async def test_path_that_somebody_removed_is_no_error(self) -> None:
+        server = await self.start(uds=self.path)
+        os.unlink(self.path)
+        await server.stop()
+
+    async def test_path_of_a_file_is_left_alone(self) -> None:
+        Path(self.path).write_text("mine")
+        await self.assert_no_start(OSError, "", uds=self.path)
+        self.assertEqual(Path(self.path).read_text(), "mine")
+
+
+class CertificateFiles(ServerCase):
+    async def asyncSetUp(self) -> None:
+        await super().asyncSetUp()
+        folder = self.make_folder()
+        self.certificate, self.key = os.fspath(folder / "cert.pem"), os.fspath(folder / "key.pem")
+        Path(self.certificate).write_text(CERTIFICATE)
+        Path(self.key).write_text(KEY)
+
+
+@unittest.skipIf(ssl is None, "this Python was built without ssl")
+class TLSTests(CertificateFiles):
+    async def start_tls(self, **options: Any) -> Server:
+        options = {"ssl_certfile": self.certificate, "ssl_keyfile": self.key, **options}
+        return await self.start(**options)
+
+    async def connect_to(self, server: Server, **options: Any) -> Client:
+        context = ssl.create_default_context(cadata=CERTIFICATE)
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        return await super().connect_to(server, ssl=context, **options)
+
+    async def test_websocket_over_tls(self) -> None:
+        server = await self.start_tls()
+        self.assertRegex(server.urls[0], r"^https://127\.0\.0\.1:\d+$")
+        client = await self.open_websocket(server)
+        self.assertEqual(self.app.scopes[-1]["scheme"], "wss")
+        await self.assert_echo(client)
+
+    async def test_page_over_tls(self) -> None:
+        client = await self.connect_to(await self.start_tls(timeout_close=0.001))
+        client.send(PAGE_REQUEST)
+        await self.assert_answer(client, PAGE)
+        self.assertEqual(self.app.scopes[-1]["scheme"], "https")
+
+    async def test_http_1_1_is_what_alpn_agrees_on(self) -> None:
+        client = await self.connect_to(await self.start_tls())
+        tls = client.writer.get_extra_info("ssl_object")
+        self.assertEqual(tls.selected_alpn_protocol(), "http/1.1")
+
+    async def test_key_with_a_password(self) -> None:
+        Path(self.key).write_text(ENCRYPTED_KEY)
+        await self.assert_echo(
+            await self.open_websocket(await self.start_tls(ssl_keyfile_password="wsbridge"))
+        )
+
+    async def test_certificate_and_key_in_one_file(self) -> None:
+        Path(self.certificate).write_text(CERTIFICATE + KEY)
+        server = await self.start_tls(ssl_keyfile=None)
+        await self.assert_echo(await self.open_websocket(server))
+
+    async def test_certificate_that_cannot_be_read_is_a_config_error_that_names_the_files(self) -> None:
+        cases = (("no file", "/nowhere/cert.pem", self.key), ("no key", self.certificate, None))
+        for what, certificate, key in (*cases, ("no certificate", self.key, self.key)):
+            with self.subTest(what):
+                text = f"^ssl_certfile={certificate!r}, ssl_keyfile={key!r}: "
+                await self.assert_no_start(ConfigError, text, ssl_certfile=certificate, ssl_keyfile=key)
+        self.assertEqual(self.app.scopes, [])
+
+    async def test_wrong_password_is_a_config_error(self) -> None:
+        Path(self.key).write_text(ENCRYPTED_KEY)
+        options = {"ssl_certfile": self.certificate, "ssl_keyfile": self.key, "ssl_keyfile_password": "no"}
+        await self.assert_no_start(ConfigError, "^ssl_certfile=", **options)
+
+    async def test_peer_that_never_begins_its_handshake_is_closed(self) -> None:
+        # In its debug mode, which tests run in, asyncio reports it.
+        asyncio.get_running_loop().set_exception_handler(lambda loop, report: None)
+        server = await self.start_tls(timeout_handshake=0.001)
+        await self.assert_end(await super().connect_to(server))
+
+
+class WithoutTLSTests(CertificateFiles):
+    async def test_python_without_ssl_says_so(self) -> None:
+        with mock.patch.dict(sys.modules, {"ssl": None}):
+            text = "^ssl_certfile is set, but this Python was built without ssl$"
+            await self.assert_no_start(ConfigError, text, ssl_certfile=self.certificate)
+
+    async def test_python_without_ssl_serves_what_needs_none(self) -> None:
+        with mock.patch.dict(sys.modules, {"ssl": None}):
+            await self.assert_echo(await self.open_websocket(await self.start()))
+
+
+class LifespanTests(ServerCase):
+    async def test_state_reaches_the_connections_as_a_copy(self) -> None:
+        server = await self.start()
+        for _ in range(2):
+            await self.assert_echo(await self.open_websocket(server))
+            self.assertEqual(self.app.scopes[-1]["state"], {"room": 5})
+            self.app.scopes[-1]["state"]["room"] = 6
+
+    async def test_off_asks_for_none(self) -> None:
+        server = await self.start(lifespan="off")
+        await self.assert_echo(await self.open_websocket(server))
+        await server.stop()
+        self.assertEqual([scope["type"] for scope in self.app.scopes], ["websocket"])
+        self.assertNotIn("state", self.app.scopes[0])
+
+    async def test_application_without_a_lifespan_is_served_and_only_debug_tells(self) -> None:
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            if scope["type"] == "lifespan":
+                raise KeyError("lifespan")
+            await self.app(scope, receive, send)
+
+        with self.assertLogs("wsbridge", "DEBUG") as logs:
+            server = await self.start(app)
+        self.assertEqual(logs.output, ["DEBUG:wsbridge:application has no lifespan: KeyError('lifespan')"])
+        await self.assert_echo(await self.open_websocket(server))
+        self.assertNotIn("state", self.app.scopes[0])
+
+    async def test_startup_that_fails_is_told_and_its_task_is_over(self) -> None:
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": "no database"})
+            await receive()
+
+        await self.assert_no_start(LifespanFailed, "^application startup failed: no database$", app)
+        self.assert_no_task_is_left()
+
+    async def test_startup_that_is_cancelled_leaves_no_task(self) -> None:
+        starting = asyncio.ensure_future(Server(hanging_app, port=0).start())
+        await asyncio.sleep(0)
+        starting.cancel()
+        await asyncio.wait([starting])
+        self.assertTrue(starting.cancelled())
+        self.assert_no_task_is_left()
+
+    async def test_shutdown_that_fails_is_told(self) -> None:
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            raise KeyError("database")
+
+        with self.assertRaisesRegex(LifespanFailed, "^application shutdown failed: KeyError: 'database'$"):
+            async with Server(app, port=0):
+                pass
+        self.assert_no_task_is_left()
+
+    async def test_shutdown_that_does_not_end_is_cut_in_time(self) -> None:
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await asyncio.Event().wait()
+
+        server = Server(app, port=0, timeout_graceful_shutdown=0.001)
+        await server.start()
+        with mock.patch.object(server_module, "CUT_TIMEOUT", 0.001):
+            text = "^application shutdown failed: it did not end in time$"
+            with self.assertRaisesRegex(LifespanFailed, text):
+                await asyncio.wait_for(server.stop(), TIMEOUT)
+        # What the cancellation leaves to do takes one more turn of the loop.
+        await asyncio.sleep(0)
+        self.assert_no_task_is_left()
+
+
+async def hanging_app(scope: Event, receive: Any, send: Any) -> None:
+    await asyncio.Event().wait()
+
+
+class StopTests(ServerCase):
+    async def begin_stop(self, server: Server) -> asyncio.Task[None]:
+        stopping = asyncio.ensure_future(server.stop())
+        self.addAsyncCleanup(asyncio.wait_for, stopping, TIMEOUT)
+        await asyncio.sleep(0)
+        return stopping
+
+    async def test_sigterm_with_many_connections(self) -> None:
+        server = await self.start()
+        clients = [await self.open_websocket(server) for _ in range(20)]
+        await self.begin_stop(server)
+        for client in clients:
+            await self.assert_answer(client, CLOSE_1012)
+            client.send(MASKED_CLOSE_1012)
+            await self.assert_end(client)
+        await server.stop()
+        self.assertEqual(self.app.log, ["startup", *["disconnect 1012"] * 20, "shutdown"])
+
+    async def test_application_that_still_answers_does_so(self) -> None:
+        server = await self.start()
+        client = await self.open_websocket(server)
+        client.send(MASKED_HELLO)
+        await self.assert_answer(client, HELLO)
+        await self.begin_stop(server)
+        client.send(MASKED_HELLO, MASKED_CLOSE_1012)
+        await self.assert_end(client, CLOSE_1012)
+
+    async def test_page_in_progress_is_finished(self) -> None:
+        self.app.may_answer.clear()
+        server = await self.start()
+        client = await self.connect_to(server)
+        client.send(PAGE_REQUEST)
+        await self.wait_for(self.app.asked)
+        await self.begin_stop(server)
+        self.app.may_answer.set()
+        await self.assert_end(client, PAGE)
+
+    async def test_request_that_is_not_complete_gets_503(self) -> None:
+        server = await self.start()
+        client, other = await self.connect_to(server), await self.open_websocket(server)
+        client.send(b"GET / HTTP/1.1\r\n")
+        other.send(MASKED_CLOSE)
+        await self.assert_end(other, CLOSE)
+        await self.begin_stop(server)
+        self.assertRegex(await client.read_to_end(), b"(?s)^HTTP/1.1 503 .*\r\n\r\nthe server is stopping\n$")
+        await client.close()
+
+    async def test_nothing_is_accepted_any_more(self) -> None:
+        server = await self.start()
+        address = server.sockets[0].getsockname()
+        open_one = await self.open_websocket(server)
+        await self.begin_stop(server)
+        with self.assertRaises(ConnectionRefusedError):
+            await asyncio.open_connection(*address)
+        open_one.send(MASKED_CLOSE_1012)
+        await self.assert_end(open_one, CLOSE_1012)
+
+    async def test_peer_that_does_not_close_is_cut_after_the_graceful_timeout(self) -> None:
+        server = await self.start(timeout_graceful_shutdown=0.001)
+        client = await self.open_websocket(server)
+        with self.assertLogs("wsbridge", "WARNING") as logs:
+            await asyncio.wait_for(server.stop(), TIMEOUT)
+        self.assertIn("1 connections did not close in time and are cut", logs.output[0])
+        self.assertEqual(self.app.log, ["startup", "cancelled", "shutdown"])
+        await self.assert_answer(client, CLOSE_1012)
+
+
+class ServeCase(ServerCase):
+    async def begin(self, app: Any = None, **options: Any) -> asyncio.Task[None]:
+        self.server = Server(app or self.app, ServerConfig(port=0), **options)
+        serving = asyncio.ensure_future(self.server.serve())
+        self.addAsyncCleanup(asyncio.wait, [serving], timeout=TIMEOUT)
+        return serving
+
+    async def begin_listening(self, **options: Any) -> asyncio.Task[None]:
+        serving = await self.begin(**options)
+        while not self.server.sockets:
+            await asyncio.sleep(0)
+        return serving
+
+    async def assert_over(self, serving: asyncio.Task[None]) -> None:
+        await asyncio.wait_for(serving, TIMEOUT)
+        self.assertEqual(self.server.sockets, [])
+        self.assert_no_task_is_left()
+
+
+class ServeTests(ServeCase):
+    async def test_each_signal_stops_it_and_is_given_back(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before = signal.getsignal(number)
+            serving = await self.begin_listening()
+            self.assertNotEqual(signal.getsignal(number), before)
+            signal.raise_signal(number)
+            await self.assert_over(serving)
+            self.assertIn(signal.getsignal(number), (before, signal.SIG_DFL, signal.default_int_handler))
+        self.assertEqual(self.app.log, ["startup", "shutdown"] * 2)
+
+    async def test_open_websocket_gets_1012(self) -> None:
+        serving = await self.begin_listening()
+        client = await self.open_websocket(self.server)
+        self.server.stop_serving()
+        await self.assert_answer(client, CLOSE_1012)
+        client.send(MASKED_CLOSE_1012)
+        await self.assert_end(client)
+        await self.assert_over(serving)
+
+    async def test_second_stop_does_not_wait_for_the_peer(self) -> None:
+        serving = await self.begin_listening()
+        client = await self.open_websocket(self.server)
+        self.server.stop_serving()
+        await self.assert_answer(client, CLOSE_1012)
+        self.server.stop_serving()
+        await self.assert_over(serving)
+        self.assertEqual(self.app.log[:2], ["startup", "cancelled"])
+
+    async def test_second_stop_does_not_wait_for_a_startup(self) -> None:
+        serving = await self.begin(hanging_app)
+        await turn_loop()
+        self.server.stop_serving()
+        self.server.stop_serving()
+        await self.assert_over(serving)
+
+    async def test_second_stop_does_not_wait_for_a_shutdown(self) -> None:
+        asked = asyncio.Event()
+
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            asked.set()
+            await asyncio.Event().wait()
+
+        serving = await self.begin_listening(app=app)
+        self.server.stop_serving()
+        await self.wait_for(asked)
+        self.server.stop_serving()
+        await self.assert_over(serving)
+
+    async def test_second_stop_without_a_lifespan(self) -> None:
+        serving = await self.begin_listening(lifespan="off")
+        self.server.stop_serving()
+        self.server.stop_serving()
+        await self.assert_over(serving)
+
+    async def test_stopping_what_does_not_serve_is_no_error(self) -> None:
+        server = Server(self.app)
+        server.stop_serving()
+        server.stop_serving()
+
+    async def test_addresses_are_logged(self) -> None:
+        with self.assertLogs("wsbridge", "INFO") as logs:
+            serving = await self.begin_listening()
+            (url,) = self.server.urls
+            self.server.stop_serving()
+            await self.assert_over(serving)
+        lines = [f"listening on {url}", "stopping; once more to stop at once"]
+        self.assertEqual([record.getMessage() for record in logs.records], lines)
+
+    async def test_cancelling_stops_in_an_orderly_way(self) -> None:
+        serving = await self.begin_listening()
+        serving.cancel()
+        await asyncio.wait([serving])
+        self.assertTrue(serving.cancelled())
+        self.assertEqual(self.app.log, ["startup", "shutdown"])
+
+    async def test_what_startup_raises_comes_out(self) -> None:
+        text = "^application startup failed: KeyError: 'lifespan'$"
+
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            raise KeyError("lifespan")
+
+        with self.assertRaisesRegex(LifespanFailed, text):
+            await serve(app, port=0, lifespan="on")
+
+
+class RunTests(unittest.TestCase):
+    """`serve` and `run` in an event loop of their own."""
+
+    def test_run_serves_until_it_is_stopped(self) -> None:
+        log: List[str] = []
+
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            log.append((await receive())["type"])
+            await send({"type": "lifespan.startup.complete"})
+            signal.raise_signal(signal.SIGTERM)
+            log.append((await receive())["type"])
+            await send({"type": "lifespan.shutdown.complete"})
+
+        run(app, ServerConfig(), port=0)
+        self.assertEqual(log, ["lifespan.startup", "lifespan.shutdown"])
+
+    def test_thread_that_gets_no_signals_can_serve_as_well(self) -> None:
+        is_over = threading.Event()
+
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            server.stop_serving()
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            is_over.set()
+
+        server = Server(app, port=0)
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
+        thread.start()
+        thread.join(TIMEOUT)
+        self.assertTrue(is_over.is_set() and not thread.is_alive())
+
+
+class NoDescriptorsTests(ServerCase):
+    async def test_no_descriptors_left_in_accept(self) -> None:
+        """One log line for each attempt, one attempt a second, and the next one that succeeds serves."""
+        self.assertEqual(asyncio.constants.ACCEPT_RETRY_DELAY, 1)
+        reports: List[Event] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, report: reports.append(report))
+        accept = socket.socket.accept
+        failures = [OSError(errno.EMFILE, "Too many open files")] * 3
+
+        def accept_later(listening: socket.socket) -> Any:
+            if failures:
+                raise failures.pop()
+            return accept(listening)
+
+        with (
+            mock.patch.object(asyncio.constants, "ACCEPT_RETRY_DELAY", 0),
+            mock.patch.object(socket.socket, "accept", accept_later),
+        ):
+            await self.assert_echo(await self.open_websocket(await self.start()))
+        self.assertEqual([report["exception"].errno for report in reports], [errno.EMFILE] * 3)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,215 @@
+"""`Service`: the members, their deadlines, the one timer, and how all of it comes to an end."""
+
+from __future__ import annotations
+
+import asyncio
+import unittest
+from typing import Any, Callable, Dict, List, Optional
+from unittest import mock
+
+from wsbridge.config import ServerConfig
+from wsbridge.server import service as service_module
+from wsbridge.server.service import Service, log_answer, logger
+
+from .doubles import Clock, turn_loop
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Never called here."""
+
+
+class Member:
+    """Notes what it is told; ``then`` is what it does on it."""
+
+    def __init__(self, service: Service, **then: Callable[[], None]) -> None:
+        self.told: List[Any] = []
+        self.then: Dict[str, Callable[[], None]] = then
+        service.add(self)
+
+    def note(self, what: str, value: Any) -> None:
+        self.told.append(value)
+        self.then.get(what, lambda: None)()
+
+    def check_deadlines(self, now: float) -> None:
+        self.note("check_deadlines", now)
+
+    def shut_down(self) -> None:
+        self.note("shut_down", "shut down")
+
+    def cut(self) -> None:
+        self.note("cut", "cut")
+
+
+def fail() -> None:
+    raise KeyError("trace")
+
+
+class ServiceCase(unittest.IsolatedAsyncioTestCase):
+    async def asyncSetUp(self) -> None:
+        self.clock = Clock(1000.0)
+        self.service = Service(app, ServerConfig(), clock=self.clock)
+
+    def add_leaver(self, *on: str) -> Member:
+        """A member that is over when it is told one of ``on``."""
+        member = Member(self.service, **{what: lambda: self.service.discard(member) for what in on})
+        return member
+
+
+class MemberTests(ServiceCase):
+    async def test_defaults_are_the_loops_clock_and_no_state(self) -> None:
+        service = Service(app, ServerConfig())
+        self.assertEqual(service.clock, asyncio.get_running_loop().time)
+        self.assertIsNone(service.state)
+        self.assertIs(service.app, app)
+
+    async def test_done_is_a_future_that_is_done(self) -> None:
+        self.assertIsNone(await asyncio.wait_for(self.service.done, 10))
+
+    async def test_sweep_lets_every_member_look_at_the_clock(self) -> None:
+        members = [Member(self.service) for _ in range(3)]
+        self.clock.advance(5)
+        self.service.sweep()
+        self.assertEqual([member.told for member in members], [[1005.0]] * 3)
+
+    async def test_members_may_leave_and_come_during_a_sweep(self) -> None:
+        leaving = self.add_leaver("check_deadlines")
+        Member(self.service, check_deadlines=lambda: self.service.add(leaving))
+        self.service.sweep()
+        self.assertEqual(leaving.told, [1000.0])
+
+    async def test_member_that_raises_is_cut_and_the_others_keep_their_deadlines(self) -> None:
+        members = [Member(self.service, check_deadlines=fail) for _ in range(5)]
+        with self.assertLogs(logger, "ERROR") as logs:
+            self.service.sweep()
+        self.assertEqual([member.told for member in members], [[1000.0, "cut"]] * 5)
+        self.assertIn("connection failed and is cut", logs.output[0])
+
+    async def test_discarding_twice_is_no_error(self) -> None:
+        member = Member(self.service)
+        for _ in range(2):
+            self.service.discard(member)
+        self.assertEqual(self.service.members, set())
+
+    async def test_wait_until_empty_ends_with_the_last_member(self) -> None:
+        await asyncio.wait_for(self.service.wait_until_empty(), 10)
+        first, last = Member(self.service), Member(self.service)
+        waiting = asyncio.ensure_future(self.service.wait_until_empty())
+        for member, is_over in ((first, False), (last, True)):
+            self.service.discard(member)
+            await turn_loop()
+            self.assertIs(waiting.done(), is_over)
+
+    async def test_cut_reaches_every_member(self) -> None:
+        members = [Member(self.service) for _ in range(3)]
+        self.service.cut()
+        self.assertEqual([member.told for member in members], [["cut"]] * 3)
+
+
+class TimerTests(ServiceCase):
+    """One timer for all connections, and none where there is no connection."""
+
+    def set_interval(self, seconds: float) -> None:
+        patch = mock.patch.object(service_module, "SWEEP_INTERVAL", seconds)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    async def test_members_are_swept_again_and_again(self) -> None:
+        self.set_interval(0)
+        swept = asyncio.Event()
+        member = Member(self.service, check_deadlines=lambda: swept.set() if len(member.told) == 3 else None)
+        await asyncio.wait_for(swept.wait(), 10)
+        self.service.discard(member)
+
+    async def test_there_is_one_timer_however_many_members(self) -> None:
+        loop = self.service.loop
+        with mock.patch.object(loop, "call_later", wraps=loop.call_later) as call_later:
+            members = [Member(self.service) for _ in range(3)]
+        self.assertEqual(call_later.call_count, 1)
+        for member in members:
+            self.service.discard(member)
+
+    async def test_timer_ends_with_the_last_member_and_begins_with_the_next(self) -> None:
+        timers: List[Any] = []
+        for _ in range(2):
+            member = Member(self.service)
+            timers.append(self.service._timer)
+            self.assertFalse(timers[-1].cancelled())
+            self.service.discard(member)
+            self.assertTrue(timers[-1].cancelled())
+        self.assertIsNot(timers[0], timers[1])
+
+
+class ShutDownTests(ServiceCase):
+    async def shut_down(self, timeout: float = 10.0) -> None:
+        await asyncio.wait_for(self.service.shut_down(timeout), 20)
+        self.assertTrue(self.service.is_stopping)
+
+    async def test_nobody_there_is_the_end_at_once(self) -> None:
+        self.assertFalse(self.service.is_stopping)
+        await self.shut_down()
+
+    async def test_members_close_in_an_orderly_way(self) -> None:
+        members = [self.add_leaver("shut_down") for _ in range(3)]
+        await self.shut_down()
+        self.assertEqual([member.told for member in members], [["shut down"]] * 3)
+
+    async def test_it_waits_for_the_last_of_them(self) -> None:
+        members = [Member(self.service), Member(self.service)]
+        stopping = asyncio.ensure_future(self.shut_down())
+        for member in members:
+            await turn_loop()
+            self.assertFalse(stopping.done())
+            self.service.discard(member)
+        await asyncio.wait_for(stopping, 10)
+
+    async def test_member_that_raises_is_cut_and_the_others_are_told(self) -> None:
+        def fail_and_leave() -> None:
+            self.service.discard(members[0])
+            fail()
+
+        members = [Member(self.service, shut_down=fail_and_leave), self.add_leaver("shut_down")]
+        with self.assertLogs(logger, "ERROR"):
+            await self.shut_down()
+        self.assertEqual([member.told for member in members], [["shut down", "cut"], ["shut down"]])
+
+    async def test_who_is_left_after_the_timeout_is_cut(self) -> None:
+        member = self.add_leaver("cut")
+        with self.assertLogs(logger, "WARNING") as logs:
+            await self.shut_down(0.001)
+        self.assertEqual(member.told, ["shut down", "cut"])
+        text = "WARNING:wsbridge:1 connections did not close in time and are cut"
+        self.assertEqual(logs.output, [text])
+
+    async def test_application_that_ignores_its_cancellation_is_left_behind(self) -> None:
+        member = Member(self.service)
+        with self.assertLogs(logger, "ERROR") as logs, mock.patch.object(service_module, "CUT_TIMEOUT", 0.001):
+            await self.shut_down(0.001)
+        self.assertEqual(logs.output, ["ERROR:wsbridge:1 applications ignore their cancellation"])
+        self.service.discard(member)
+
+
+class LogAnswerTests(unittest.TestCase):
+    def assert_line(self, expected: str, raw_path: bytes, client: Optional[Any] = ("192.0.2.1", 5000)) -> None:
+        with self.assertLogs(logger, "INFO") as logs:
+            log_answer({"type": "websocket", "raw_path": raw_path, "client": client}, 101)
+        self.assertEqual(logs.output, [f"INFO:wsbridge:{expected}"])
+
+    def test_who_asked_for_what_and_what_was_answered(self) -> None:
+        self.assert_line('192.0.2.1:5000 "websocket /chat" 101', b"/chat")
+
+    def test_unix_socket(self) -> None:
+        self.assert_line('unix socket "websocket /" 101', b"/", None)
+
+    def test_target_with_escape_sequences_is_one_escaped_line(self) -> None:
+        # The parser lets only 21-7e into a target; whoever builds a request otherwise is escaped as well.
+        self.assert_line('192.0.2.1:5000 "websocket /%1b[2J%0a\\xff" 101', b"/%1b[2J%0a\xff")
+
+    def test_nothing_is_formatted_where_nobody_listens(self) -> None:
+        level = logger.level
+        self.addCleanup(logger.setLevel, level)
+        logger.setLevel("WARNING")
+        log_answer({}, 200)
+
+
+if __name__ == "__main__":
+    unittest.main()
