@@ -107,6 +107,11 @@ class MemoryTransport(asyncio.Transport):
 
     # ------------------------------------------------------- what asyncio promises
 
+    def _note(self, call: str) -> None:
+        if len(self.calls) > 1000:
+            raise AssertionError("busy loop")
+        self.calls.append(call)
+
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._protocol = protocol
 
@@ -121,11 +126,11 @@ class MemoryTransport(asyncio.Transport):
         return not self.is_reading_paused and not self._is_closing
 
     def pause_reading(self) -> None:
-        self.calls.append("pause_reading")
+        self._note("pause_reading")
         self.is_reading_paused = True
 
     def resume_reading(self) -> None:
-        self.calls.append("resume_reading")
+        self._note("resume_reading")
         self.is_reading_paused = False
 
     def set_write_buffer_limits(self, high: Optional[int] = None, low: Optional[int] = None) -> None:
@@ -160,20 +165,20 @@ class MemoryTransport(asyncio.Transport):
     def write_eof(self) -> None:
         if self.eof_error is not None:
             raise self.eof_error
-        self.calls.append("write_eof")
+        self._note("write_eof")
 
     def is_closing(self) -> bool:
         return self._is_closing
 
     def close(self) -> None:
-        self.calls.append("close")
+        self._note("close")
         if not self._is_closing:
             self._is_closing = True
             if not self._buffered:
                 asyncio.get_running_loop().call_soon(self.lose)
 
     def abort(self) -> None:
-        self.calls.append("abort")
+        self._note("abort")
         self._is_closing = True
         self._buffered = 0
         asyncio.get_running_loop().call_soon(self.lose)
@@ -223,29 +228,29 @@ class ManualApp:
 class ServiceTestCase(unittest.IsolatedAsyncioTestCase):
     """One connection of a service under an injected clock; whatever a test does, nothing may be left of it.
 
-    ``set_up`` makes `service` and `transport` with the configuration given.
-    What is logged from INFO on stands in `logged`, and must be asserted from
-    WARNING on.
+    `set_up` makes `service` and `transport` with the configuration given. What
+    is logged from INFO on stands in `logged`; a test must look at what is
+    logged from WARNING on.
     """
 
     async def asyncSetUp(self) -> None:
         self.clock = Clock()
         self.app = ManualApp()
         self.logged: List[Tuple[str, str]] = []
-        self.all_logged: List[logging.LogRecord] = []
+        self.records: List[logging.LogRecord] = []
         self._tasks: List[asyncio.Task[Any]] = []
         handler = logging.Handler()
         handler.emit = self._record  # type: ignore[method-assign]
         logger = logging.getLogger("wsbridge")
-        for name, value in (("handlers", [handler]), ("level", logging.DEBUG), ("propagate", False)):
-            self.addCleanup(setattr, logger, name, getattr(logger, name))
-            setattr(logger, name, value)
-        # A logger remembers what it need not log.
+        self.addCleanup(setattr, logger, "propagate", logger.propagate)
+        logger.propagate = False
+        self.addCleanup(logger.setLevel, logger.level)
         logger.setLevel(logging.DEBUG)
-        self.addCleanup(lambda: logger.setLevel(logger.level))
+        self.addCleanup(logger.removeHandler, handler)
+        logger.addHandler(handler)
 
     def _record(self, record: logging.LogRecord) -> None:
-        self.all_logged.append(record)
+        self.records.append(record)
         if record.levelno >= logging.INFO:
             self.logged.append((record.levelname, record.getMessage()))
 

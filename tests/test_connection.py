@@ -237,7 +237,7 @@ class RefusalTests(ConnectionCase):
     async def test_refusal_is_one_line_of_the_log(self) -> None:
         with self.assertLogs(logger, "INFO") as logs:
             self.connect().feed(b"GET /\x1b[2J")
-        self.assertEqual(logs.output, ["INFO:wsbridge:127.0.0.1:50000 refused: 400 byte 0x1b in target"])
+        self.assertEqual(logs.output, ["INFO:wsbridge:127.0.0.1:50000 refused: 400 byte 0x1b in the target"])
 
 
 class DeadlineTests(ConnectionCase):

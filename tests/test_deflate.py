@@ -312,9 +312,6 @@ class InflaterTests(InflaterTestCase):
         self.assert_inflates((b"Hello", "f348cdc9c90700"), (b"Hello", "f248cdc9c90700"))
         self.assert_inflates((b"Hello", "f248cdc9c90700"), (b"Hello", "f348cdc9c9070000"), (b"", "00"))
 
-    def test_message_that_refers_to_one_that_ended_with_bfinal(self) -> None:
-        self.assert_inflates((b"Hello", "f348cdc9c90700"), (b"Hello", "f200110000"))
-
     def test_several_streams_in_one_message(self) -> None:
         self.assert_inflates((b"HelloHello", "f348cdc9c90700 f348cdc9c9070000"))
         self.assert_inflates((b"", "0300 0300 0300"), (b"Hello", "f248cdc9c90700"))
@@ -369,16 +366,31 @@ class CorruptMessageTests(InflaterTestCase):
             self.assert_fails("000500faff48656c6c6f00"[: 2 * end], "", "f348cdc9c90700")
         self.assert_fails("f348cdc9c907", "ends inside a block")
 
+    def test_truncated_data_anywhere_in_a_block_with_a_code_of_its_own(self) -> None:
+        text = b"the quick brown fox jumps over the lazy dog and runs away from the big bad wolf in the woods"
+        compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+        wire = (compressor.compress(text * 2) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+        # RFC 1951 3.2.3: BTYPE 10.
+        self.assertEqual(wire[0] & 7, 0b100)
+        for end in range(1, len(wire)):
+            inflater = Inflater(15, False)
+            with self.assertRaises(errors.InvalidCompressedData):
+                inflater.inflate(wire[:end], 1024)
+                inflater.finish()
+
+    def test_window_of_a_stream_that_ended_is_gone(self) -> None:
+        for before in ("f348cdc9c90700", "f348cdc9c9070000"):
+            self.assert_fails("f200110000", "too far back", before)
+
     def test_truncated_data_without_context_takeover(self) -> None:
         for end in range(1, 7):
             self.assert_fails("f248cdc9c90700"[: 2 * end], "", no_context_takeover=True)
 
     def test_tail_that_was_not_left_out(self) -> None:
-        self.assert_fails("f248cdc9c90700" + "0000ffff", "ends inside a block")
+        self.assert_fails("f248cdc9c90700" + "0000ffff", "inside a block")
 
     def test_tail_that_ends_the_stream(self) -> None:
-        # A stored block of 65535 bytes of which only its last 4 are missing, and then BFINAL: the tail
-        # would be taken for payload, and is not.
+        # RFC 1951 3.2.4: a stored block with BFINAL, of which nothing but its four bytes is missing.
         self.assert_fails("01 0400 fbff", "ends inside a block")
 
 
@@ -440,15 +452,28 @@ class HostileSizeTests(unittest.TestCase):
         wire = bits.to_bytes((3 + 9 * self.LIMIT + 7 + 3 + 7) // 8, "little")
         self.assertEqual(self.receive(wire), b"\xff" * self.LIMIT)
 
-    def test_end_of_a_stream_keeps_no_more_than_a_window(self) -> None:
+    def test_end_of_a_stream_keeps_nothing(self) -> None:
         compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
         wire = compressor.compress(bytes(self.LIMIT * 16)) + compressor.flush()
         inflater = Inflater(15, False)
         with measured_memory() as memory:
             inflater.inflate(wire, self.LIMIT * 16)
             inflater.finish()
-        # The window itself, what a new stream may refer to, and zlib's state.
-        self.assertLess(memory.kept, 2 * 32768 + 16384)
+        self.assertLess(memory.kept, 4096)
+
+    def test_without_context_takeover_nothing_is_kept_between_messages(self) -> None:
+        wire, inflater = self.compress(self.LIMIT), Inflater(15, True)
+        with measured_memory() as memory:
+            inflater.inflate(wire, self.LIMIT)
+            inflater.finish()
+        self.assertLess(memory.kept, 4096)
+
+    def test_limit_is_of_all_the_streams_of_a_message(self) -> None:
+        hello_twice = bytes.fromhex("f348cdc9c90700 f348cdc9c90700")
+        self.assertEqual(Inflater(15, False).inflate(hello_twice, 10), b"HelloHello")
+        for limit, size in ((9, 0), (10, 1)):
+            with self.assertRaisesRegex(errors.MessageTooBig, f"^message over {limit} bytes$"):
+                Inflater(15, False).inflate(hello_twice, limit, size)
 
     def test_streams_that_end_again_and_again(self) -> None:
         inflater = Inflater(15, False)
@@ -552,6 +577,10 @@ class PerMessageDeflateTests(unittest.TestCase):
     def test_client_window_of_8_bits_is_inflated_with_a_larger_one(self) -> None:
         codec = PerMessageDeflate(Agreement(client_max_window_bits=8), DeflateSettings())
         self.assertEqual(codec.inflater.inflate(bytes.fromhex("f248cdc9c90700"), 5), b"Hello")
+
+    def test_defaults(self) -> None:
+        # level, mem_level and threshold; for the rest see ServerNegotiationTests.
+        self.assertEqual(DeflateSettings()[4:], (6, 5, 64))
 
     def test_settings_are_handed_on(self) -> None:
         settings = DeflateSettings(level=0, threshold=7)

@@ -38,8 +38,6 @@ REQUIREMENTS = [
 ]
 # Daphne brings Twisted and cryptography along, so it has an environment of its own and is measured on demand.
 DAPHNE_REQUIREMENTS = ["daphne==4.2.3"]
-# So do the compiled loop and HTTP parser that uvicorn has begun to offer.
-ZIG_REQUIREMENTS = [*REQUIREMENTS, "zttp==0.0.35", "zuvloop==0.0.17"]
 
 
 class Server(NamedTuple):
@@ -49,7 +47,7 @@ class Server(NamedTuple):
     family: str  # "wsbridge", "floor", or the peer's name
     loop: str
     command: Sequence[str]  # {python} and {port} are filled in
-    environment: str = "peers"  # "peers", "daphne", "zig" or "pypy"
+    environment: str = "peers"  # "peers", "daphne" or "pypy"
     by_default: bool = True
 
     @property
@@ -113,9 +111,6 @@ ALL = [
     _uvicorn("uvicorn+uvloop", "websockets-sansio", "uvloop"),
     _uvicorn("uvicorn-wsproto", "wsproto", "asyncio"),
     _uvicorn("uvicorn-wsproto+uvloop", "wsproto", "uvloop", default=False),
-    _uvicorn(
-        "uvicorn+zuvloop", "websockets-sansio", "zuvloop", "--http", "zttp", environment="zig", default=False
-    ),
     _hypercorn("hypercorn", "asyncio", True),
     _hypercorn("hypercorn+uvloop", "uvloop", False),
     _granian("granian", "asyncio", False),
@@ -158,8 +153,6 @@ def find_python(server: Server) -> Path:
         return path
     if server.environment == "daphne":
         return ensure_environment("bench-daphne", DAPHNE_REQUIREMENTS)
-    if server.environment == "zig":
-        return ensure_environment("bench-zig", ZIG_REQUIREMENTS)
     return ensure_environment("bench", REQUIREMENTS)
 
 

@@ -77,6 +77,11 @@ def find_best(results: Dict[str, List[Result]], names: Sequence[str]) -> Optiona
     return max(known, key=lambda name: known[name]) if known else None
 
 
+def _count(results: Dict[str, List[Result]], names: Sequence[str]) -> int:
+    """How many of them this run measured: a ratio to the best of few says less."""
+    return sum(find_median(results.get(name, []), "per_second") is not None for name in names)
+
+
 def _at_least(what: str, factor: float, ratio: Optional[float], against: str) -> Outcome:
     return Outcome(what, f"at least {factor:g} x", ratio, None if ratio is None else ratio >= factor, against)
 
@@ -93,7 +98,7 @@ def _check_throughput(rounds: Dict[str, Dict[str, List[Result]]]) -> List[Outcom
         results = rounds.get(workload, {})
         best = find_best(results, names)
         ratio = find_ratio(results.get(ours, []), results[best]) if best else None
-        against = f"{words}: {best}" if best and best != words else words
+        against = f"{words} of {_count(results, names)}: {best}" if best and best != words else words
         outcomes.append(_at_least(f"{workload}, {ours}", factor, ratio, against))
     return outcomes
 
@@ -102,7 +107,14 @@ def _check_handshakes(rounds: Dict[str, Dict[str, List[Result]]]) -> List[Outcom
     results = rounds.get("handshakes", {})
     best = find_best(results, UVICORNS)
     ratio = find_ratio(results.get(OURS, []), results[best]) if best else None
-    return [_at_least(f"handshakes, {OURS}", 2.0, ratio, f"best uvicorn: {best}" if best else "best uvicorn")]
+    return [
+        _at_least(
+            f"handshakes, {OURS}",
+            2.0,
+            ratio,
+            f"best uvicorn of {_count(results, UVICORNS)}: {best}" if best else "best uvicorn",
+        )
+    ]
 
 
 def _check_instructions(instructions: Dict[str, Dict[str, float]]) -> List[Outcome]:

@@ -242,9 +242,8 @@ class Inflater:
                     self._at_boundary = self._decompressor.eof
                     data = self._decompressor.unused_data
                     if self._at_boundary:
-                        # What follows may still refer to what came before, as with RFC 7692 7.2.3.4.
-                        window = output[-(1 << self._window_bits) :]
-                        self._decompressor = zlib.decompressobj(-self._window_bits, zdict=window)
+                        # RFC 7692 7.2.3.4: behind a block with BFINAL a new stream begins, and a new window.
+                        self._decompressor = None
         except zlib.error as error:
             raise InvalidCompressedData(str(error)) from None
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)

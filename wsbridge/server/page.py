@@ -75,10 +75,10 @@ class PageExchange(Exchange):
 
     def check_deadlines(self, now: float) -> None:
         super().check_deadlines(now)
-        if now >= self._deadline and not self._response.is_on_wire and self._transport is not None:
+        is_waiting = self._transport is not None and not self._response.is_on_wire
+        if is_waiting and now >= self._deadline and self._task is not None:
             self._refuse(ServiceUnavailable("the application did not answer in time"))
-            if self._task is not None:
-                self._task.cancel()
+            self._task.cancel()
 
     def shut_down(self) -> None:
         """A response is short: it may end."""

@@ -114,12 +114,16 @@ class StreamTransport(asyncio.Transport):
     def set_write_buffer_limits(self, high: Optional[int] = None, low: Optional[int] = None) -> None:
         self._writer.transport.set_write_buffer_limits(high=high, low=low)
         self._high_water = self._writer.transport.get_write_buffer_limits()[1]
+        self._wait_for_room()
 
     def get_write_buffer_size(self) -> int:
         return self._writer.transport.get_write_buffer_size()
 
     def write(self, data: Any) -> None:
         self._writer.write(data)
+        self._wait_for_room()
+
+    def _wait_for_room(self) -> None:
         if self._draining is None and self.get_write_buffer_size() > self._high_water:
             self._protocol.pause_writing()
             self._draining = asyncio.get_running_loop().create_task(self._drain())

@@ -1,0 +1,364 @@
+"""`PageExchange`: one GET or HEAD, one response, and every way in which it does not come to that."""
+
+from __future__ import annotations
+
+import asyncio
+import unittest
+from typing import Any, Dict, List
+
+from wsbridge.config import ServerConfig
+from wsbridge.protocols.errors import ClientDisconnected
+from wsbridge.protocols.events import RequestReceived
+from wsbridge.server.linger import Linger
+from wsbridge.server.page import PageExchange
+from wsbridge.server.service import Service, logger
+
+from .doubles import Clock, MemoryTransport, turn_loop
+
+Event = Dict[str, Any]
+
+PAGE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi"
+HALF_SENT = b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n"
+RAISED = (
+    b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: 56\r\nConnection: close\r\n\r\n"
+    b"the application raised before its response was complete\n"
+)
+RETURNED = RAISED.replace(b"raised", b"returned").replace(b"Length: 56", b"Length: 58")
+LATE = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: 39\r\nConnection: close\r\n\r\nthe application did not answer in time\n"
+)
+
+START: Event = {"type": "http.response.start", "status": 200}
+BODY: Event = {"type": "http.response.body", "body": b"hi"}
+PART: Event = {**BODY, "more_body": True}
+
+
+class PageCase(unittest.IsolatedAsyncioTestCase):
+    async def asyncSetUp(self) -> None:
+        self.clock = Clock()
+        self.transport = MemoryTransport()
+        self.heard: List[Any] = []
+        self.gate = asyncio.Event()
+        level = logger.level
+        self.addCleanup(logger.setLevel, level)
+        logger.setLevel("CRITICAL")
+
+    async def begin(self, app: Any, method: bytes = b"GET", state: Any = None, **options: Any) -> None:
+        self.service = Service(app, ServerConfig(**options), clock=self.clock, state=state)
+        self.addCleanup(self.service.members.clear)
+        request = RequestReceived(method, b"/a?b", ((b"host", b"c"),), "1.1")
+        PageExchange(self.service, self.transport, request)
+        await turn_loop()
+
+    async def begin_steps(self, *steps: Any, method: bytes = b"GET", **options: Any) -> None:
+        """Begin with an application that does one step after the other, see `step`."""
+
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            for step in steps:
+                await self.step(step, receive, send)
+
+        await self.begin(app, method, **options)
+
+    async def step(self, step: Any, receive: Any, send: Any) -> None:
+        """An event is sent, an exception raised; ``receive`` is noted, ``wait`` waits for the gate."""
+        if isinstance(step, dict):
+            await send(step)
+        elif step == "receive":
+            self.heard.append((await receive())["type"])
+        elif step == "wait":
+            await self.gate.wait()
+        else:
+            raise step
+
+    async def assert_answer(self, expected: bytes) -> None:
+        await turn_loop()
+        self.assertEqual(self.transport.read(), expected)
+
+    async def assert_answered(self, expected: bytes) -> None:
+        """All of the answer is ``expected``; our side is half closed, and nothing is left behind the peer."""
+        await self.assert_answer(expected)
+        self.assertIsInstance(self.transport.get_protocol(), Linger)
+        self.assertIn("write_eof", self.transport.calls)
+        self.transport.feed_eof()
+        await self.assert_over()
+
+    async def assert_over(self) -> None:
+        await turn_loop()
+        self.assertTrue(self.transport.is_lost)
+        self.assertEqual(self.service.members, set())
+        self.assertEqual(asyncio.all_tasks(), {asyncio.current_task()})
+
+    async def assert_cut(self, expected: bytes) -> None:
+        """What is half sent stays so: the peer sees that the end is missing (RFC 9112 8)."""
+        await self.assert_answer(expected)
+        self.assertIn("abort", self.transport.calls)
+        self.assertNotIn("write_eof", self.transport.calls)
+        await self.assert_over()
+
+
+class AnswerTests(PageCase):
+    async def test_get_is_answered_and_the_connection_closes(self) -> None:
+        await self.begin_steps(START, BODY)
+        await self.assert_answered(PAGE)
+
+    async def test_head_is_answered_without_the_body(self) -> None:
+        await self.begin_steps(START, BODY, method=b"HEAD")
+        await self.assert_answered(PAGE[:-2])
+
+    async def test_response_in_parts(self) -> None:
+        await self.begin_steps(START, PART, "wait", BODY)
+        await self.assert_answer(HALF_SENT)
+        self.gate.set()
+        await self.assert_answered(b"2\r\nhi\r\n0\r\n\r\n")
+
+    async def test_scope_is_that_of_the_request(self) -> None:
+        scopes: List[Event] = []
+
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            scopes.append(scope)
+
+        await self.begin(app, state={"room": 5})
+        (scope,) = scopes
+        expected = {"type": "http", "method": "GET", "scheme": "http", "path": "/a", "query_string": b"b"}
+        self.assertLessEqual(expected.items(), {key: scope[key] for key in expected}.items())
+        self.assertEqual((scope["client"], scope["server"]), (("127.0.0.1", 50000), ("127.0.0.1", 8000)))
+        self.assertEqual(scope["state"], {"room": 5})
+
+    async def test_scheme_is_https_under_tls(self) -> None:
+        scopes: List[Event] = []
+
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            scopes.append(scope)
+
+        self.transport = MemoryTransport(half_close=False, sslcontext=object())
+        await self.begin(app)
+        self.assertEqual(scopes[0]["scheme"], "https")
+
+    async def test_one_line_of_the_log_tells_the_status(self) -> None:
+        with self.assertLogs(logger, "INFO") as logs:
+            await self.begin_steps({**START, "status": 404}, BODY)
+        self.assertEqual(logs.output, ['INFO:wsbridge:127.0.0.1:50000 "http /a" 404'])
+
+    async def test_bytes_behind_the_request_are_never_parsed(self) -> None:
+        await self.begin_steps("wait", START, BODY)
+        self.transport.feed(b"GET /a HTTP/1.1\r\nHost: c\r\n\r\n")
+        self.gate.set()
+        await self.assert_answered(PAGE)
+
+    async def test_application_that_works_on_behind_its_response_may_do_so(self) -> None:
+        await self.begin_steps(START, BODY, "wait")
+        await self.assert_answer(PAGE)
+        self.clock.advance(100)
+        self.service.sweep()
+        self.gate.set()
+        await self.assert_answered(b"")
+
+    async def test_application_may_raise_behind_its_response(self) -> None:
+        with self.assertLogs(logger, "ERROR"):
+            await self.begin_steps(START, BODY, KeyError("background"))
+        await self.assert_answered(PAGE)
+
+    async def test_stopping_server_lets_it_finish(self) -> None:
+        await self.begin_steps("wait", START, BODY)
+        stopping = asyncio.ensure_future(self.service.shut_down(10))
+        await self.assert_answer(b"")
+        self.gate.set()
+        await turn_loop()
+        self.transport.feed_eof()
+        await asyncio.wait_for(stopping, 10)
+        self.assertEqual(self.transport.written, PAGE)
+
+    async def test_send_waits_while_the_peer_does_not_read(self) -> None:
+        self.transport.is_peer_reading = False
+        await self.begin_steps(START, {**PART, "body": b"x" * 100}, PART, BODY, ws_write_limit=64)
+        self.assertNotIn(b"\r\nhi\r\n", self.transport.written)
+        self.transport.is_peer_reading = True
+        self.transport.take()
+        await turn_loop()
+        self.assertTrue(self.transport.written.endswith(b"\r\n2\r\nhi\r\n2\r\nhi\r\n0\r\n\r\n"))
+
+    async def test_peer_that_takes_nothing_is_cut_off(self) -> None:
+        self.transport.is_peer_reading = False
+        await self.begin_steps(START, {**PART, "body": b"x" * 100}, BODY, ws_write_limit=64)
+        for _ in range(2):
+            self.assertNotIn("abort", self.transport.calls)
+            self.clock.advance(30)
+            self.service.sweep()
+        await self.assert_over()
+
+
+class NoAnswerTests(PageCase):
+    async def test_application_that_raises_gets_500_and_a_line_in_the_log(self) -> None:
+        for steps in ((KeyError("a"),), (START, KeyError("a"))):
+            self.transport = MemoryTransport()
+            with self.assertLogs(logger, "ERROR") as logs:
+                await self.begin_steps(*steps)
+            await self.assert_answered(RAISED)
+            self.assertRegex(logs.output[0], "(?s)application raised.*KeyError: 'a'")
+
+    async def test_application_that_returns_early_gets_500(self) -> None:
+        for steps in ((), ("receive",), (START,)):
+            self.transport = MemoryTransport()
+            await self.begin_steps(*steps)
+            await self.assert_answered(RETURNED)
+
+    async def test_refused_head_has_no_body(self) -> None:
+        await self.begin_steps(method=b"HEAD")
+        await self.assert_answered(RETURNED.partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
+
+    async def test_response_that_is_half_sent_is_cut_where_the_application_raises(self) -> None:
+        await self.begin_steps(START, PART, KeyError("a"))
+        await self.assert_cut(HALF_SENT)
+
+    async def test_response_that_is_half_sent_is_cut_where_the_application_returns(self) -> None:
+        await self.begin_steps(START, PART)
+        await self.assert_cut(HALF_SENT)
+
+    async def test_header_that_cannot_be_sent_raises_in_the_application_and_is_500(self) -> None:
+        with self.assertLogs(logger, "ERROR") as logs:
+            await self.begin_steps({**START, "headers": [(b"a", b"b\r\nc: d")]})
+        await self.assert_answered(RAISED)
+        self.assertIn("EventError", logs.output[0])
+
+    async def test_cut_ends_the_application_and_writes_nothing(self) -> None:
+        await self.begin_steps("wait")
+        self.service.cut()
+        await self.assert_cut(b"")
+
+
+class DeadlineTests(PageCase):
+    async def test_application_that_does_not_answer_is_503_and_cancelled(self) -> None:
+        await self.begin_steps("wait", timeout_accept=5.0)
+        self.clock.advance(4.9)
+        self.service.sweep()
+        await self.assert_answer(b"")
+        self.clock.advance(0.1)
+        self.service.sweep()
+        await self.assert_answered(LATE)
+
+    async def test_a_start_without_a_body_is_no_answer(self) -> None:
+        await self.begin_steps(START, "wait", timeout_accept=5.0)
+        self.clock.advance(5)
+        self.service.sweep()
+        await self.assert_answered(LATE)
+
+    async def test_503_is_the_only_answer_that_is_logged(self) -> None:
+        await self.begin_steps("wait")
+        with self.assertLogs(logger, "INFO") as logs:
+            self.clock.advance(10)
+            self.service.sweep()
+            await turn_loop()
+        self.assertEqual(logs.output, ['INFO:wsbridge:127.0.0.1:50000 "http /a" 503'])
+
+    async def test_response_that_is_on_its_way_may_take_longer(self) -> None:
+        await self.begin_steps(START, PART, "wait", BODY)
+        self.clock.advance(100)
+        self.service.sweep()
+        self.gate.set()
+        await self.assert_answered(HALF_SENT + b"2\r\nhi\r\n0\r\n\r\n")
+
+    async def test_late_answer_raises_in_an_application_that_ignores_its_cancellation(self) -> None:
+        errors: List[Exception] = []
+
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            try:
+                await self.gate.wait()
+            except asyncio.CancelledError:
+                try:
+                    await send(START)
+                except ClientDisconnected as error:
+                    errors.append(error)
+
+        await self.begin(app)
+        self.clock.advance(10)
+        self.service.sweep()
+        await self.assert_answered(LATE)
+        self.assertEqual(len(errors), 1)
+
+    async def test_application_that_ignores_the_503_is_cancelled_again(self) -> None:
+        cancelled: List[int] = []
+
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            while len(cancelled) < 3:
+                try:
+                    await self.gate.wait()
+                except asyncio.CancelledError:
+                    cancelled.append(1)
+
+        await self.begin(app)
+        for count in range(1, 4):
+            self.clock.advance(10)
+            self.service.sweep()
+            await turn_loop()
+            self.assertEqual(len(cancelled), count)
+
+    async def test_deadline_that_passes_when_the_peer_is_gone_changes_nothing(self) -> None:
+        await self.begin_steps("wait", timeout_accept=5.0)
+        self.transport.lose()
+        self.clock.advance(5)
+        self.service.sweep()
+        await self.assert_answer(b"")
+        self.gate.set()
+        await self.assert_over()
+
+
+class DisconnectTests(PageCase):
+    async def test_disconnect_wakes_receive(self) -> None:
+        await self.begin_steps("receive", "receive")
+        self.assertEqual(self.heard, ["http.request"])
+        self.transport.lose(ConnectionResetError())
+        await self.assert_over()
+        self.assertEqual(self.heard, ["http.request", "http.disconnect"])
+
+    async def test_receive_behind_the_whole_response_is_a_disconnect(self) -> None:
+        await self.begin_steps("receive", START, BODY, "receive")
+        self.assertEqual(self.heard, ["http.request", "http.disconnect"])
+        await self.assert_answered(PAGE)
+
+    async def test_send_raises_once_the_client_is_gone_and_nothing_is_logged_above_debug(self) -> None:
+        await self.begin_steps("wait", START, BODY)
+        self.transport.lose()
+        with self.assertLogs(logger, "DEBUG") as logs:
+            self.gate.set()
+            await self.assert_over()
+        text = "application ended by the disconnect: the client went away before the response"
+        self.assertEqual(logs.output, [f"DEBUG:wsbridge:{text}"])
+
+    async def test_application_that_waits_for_room_is_woken(self) -> None:
+        self.transport.is_peer_reading = False
+        await self.begin_steps(START, {**PART, "body": b"x" * 100}, BODY, ws_write_limit=64)
+        self.transport.lose()
+        await self.assert_over()
+
+    async def test_application_that_ignores_it_is_cancelled_after_its_grace_time(self) -> None:
+        await self.begin_steps("wait", timeout_app=5.0)
+        self.transport.lose()
+        self.clock.advance(4.9)
+        self.service.sweep()
+        self.assertEqual(len(self.service.members), 1)
+        self.clock.advance(0.1)
+        self.service.sweep()
+        await self.assert_over()
+
+    async def test_half_closed_client_still_gets_its_answer(self) -> None:
+        await self.begin_steps("receive", "wait", START, BODY)
+        self.transport.feed_eof()
+        await self.assert_answer(b"")
+        self.gate.set()
+        await self.assert_answer(PAGE)
+        # It has nothing more to say: our side closes at once.
+        self.assertEqual(self.transport.calls, ["close"])
+        await self.assert_over()
+
+    async def test_tls_cannot_be_half_closed_and_is_over(self) -> None:
+        self.transport = MemoryTransport(half_close=False)
+        await self.begin_steps("receive", "receive")
+        self.transport.feed_eof()
+        await self.assert_over()
+        self.assertEqual(self.heard, ["http.request", "http.disconnect"])
+
+
+if __name__ == "__main__":
+    unittest.main()
