@@ -52,7 +52,9 @@ def create_http_send(writer: Writer, response: ResponseBuilder, disconnected: as
             return
         writer.write(response.body(event))
         try:
-            await writer.drain()
+            waiting = writer.drain()
+            if waiting is not None:
+                await waiting
         except OSError as error:
             raise ClientDisconnected("the connection was lost") from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Awaitable, Callable, Dict, Protocol
+from typing import Any, Awaitable, Callable, Dict, Optional, Protocol
 
 __all__ = ["ASGIEvent", "Application", "EventSource", "Flag", "Receive", "Scope", "Send", "Writer"]
 
@@ -26,8 +26,11 @@ class Writer(Protocol):
     def write(self, data: bytes) -> None:
         """Write ``data``, now or soon, in order."""
 
-    def drain(self) -> Awaitable[None]:
-        """Wait while too much is written and not yet sent; raises `OSError` when the connection is lost."""
+    def drain(self) -> Optional[Awaitable[None]]:
+        """Wait while too much is written and not yet sent; raises `OSError` when the connection is lost.
+
+        A stand-in may return None where there is nothing to wait for.
+        """
 
 
 class Flag(Protocol):

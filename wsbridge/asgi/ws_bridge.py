@@ -114,7 +114,7 @@ class _Sender:
         denial: ResponseBuilder,
     ) -> None:
         self._writer = writer
-        self._drain = writer.drain
+        self._drain: Callable[[], Optional[Awaitable[None]]] = writer.drain
         if isinstance(writer, asyncio.StreamWriter):
             self._drain = _one_at_a_time(writer.drain)
         self._protocol = protocol
@@ -138,7 +138,9 @@ class _Sender:
         if self._actions is _CLOSED:
             return
         try:
-            await self._drain()
+            waiting = self._drain()
+            if waiting is not None:
+                await waiting
         except OSError as error:
             self._actions = _CLOSED
             raise ClientDisconnected("the connection was lost") from error
@@ -196,10 +198,12 @@ class _Sender:
             message = data
         else:
             raise EventError("websocket.send needs exactly one of 'text' (str) and 'bytes' (bytes)")
-        if not self._protocol.can_send:
+        try:
+            frame = self._protocol.send_message(message)
+        except StateError:
             self._actions = _CLOSED
-            raise ClientDisconnected("websocket.send after the connection was closed")
-        self._writer.write(self._protocol.send_message(message))
+            raise ClientDisconnected("websocket.send after the connection was closed") from None
+        self._writer.write(frame)
 
     def _close(self, event: ASGIEvent) -> None:
         close = self._protocol.close(_default(event, "code", 1000), _default(event, "reason", ""))

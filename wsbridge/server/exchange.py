@@ -77,9 +77,12 @@ class Exchange(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(data)
 
-    def drain(self) -> Awaitable[None]:
-        """Wait while the write buffer is above its limit; raises `ConnectionResetError` when that ends it."""
-        return self._wait_for_room() if self._writing_paused else self._service.done
+    def drain(self) -> Optional[Awaitable[None]]:
+        """What to await while the write buffer is above its limit, or None where there is room.
+
+        Awaiting raises `ConnectionResetError` when the connection ends first.
+        """
+        return self._wait_for_room() if self._writing_paused else None
 
     async def _wait_for_room(self) -> None:
         while self._writing_paused and self._transport is not None:
@@ -137,11 +140,13 @@ class Exchange(asyncio.Protocol):
 
     def _check_stall(self, transport: asyncio.Transport, now: float) -> None:
         size = transport.get_write_buffer_size()
-        if self._stalled_since is None or size != self._stalled_size:
-            self._stalled_since, self._stalled_size = now, size
+        if self._stalled_since is None or size < self._stalled_size:
+            self._stalled_since = now
         elif now - self._stalled_since >= self._service.config.timeout_write:
             logger.info("peer took nothing for timeout_write: connection cut")
             transport.abort()
+        # It may also have grown, where the application sends in several tasks: that is no sign of life.
+        self._stalled_size = size
 
     def shut_down(self) -> None:
         """The server is stopping; each kind of exchange closes in its own way."""

@@ -63,9 +63,6 @@ class Service:
         self.clock = clock or self.loop.time
         self.members: Set[Member] = set()
         self.is_stopping = False
-        #: A future that is done: awaiting it costs a tenth of awaiting a coroutine that returns at once.
-        self.done: asyncio.Future[None] = self.loop.create_future()
-        self.done.set_result(None)
         self._timer: Optional[asyncio.TimerHandle] = None
         self._is_empty = asyncio.Event()
         self._is_empty.set()

@@ -22,8 +22,8 @@ from typing import Any, Callable, List, Optional
 from ..asgi.response import ResponseBuilder
 from ..asgi.scope import build_ws_scope
 from ..asgi.types import ASGIEvent
-from ..asgi.ws_bridge import create_ws_receive, create_ws_send
-from ..protocols.errors import InternalServerError, RequestRefused, ServiceUnavailable
+from ..asgi.ws_bridge import create_ws_send
+from ..protocols.errors import ClientDisconnected, InternalServerError, RequestRefused, ServiceUnavailable
 from ..protocols.events import RequestReceived, WebSocketDataReceived, WebSocketDisconnected
 from ..protocols.fields import get_header_values
 from ..protocols.frames import INTERNAL_ERROR, NORMAL_CLOSURE, SERVICE_RESTART
@@ -62,6 +62,7 @@ class WebSocketExchange(Exchange):
         "_heard",
         "_held_data",
         "_is_pinged",
+        "_is_told",
         "_phase",
         "_queue",
         "_reading_paused",
@@ -112,9 +113,11 @@ class WebSocketExchange(Exchange):
         self._gathered_size = 0
         self._heard = False
         self._is_pinged = False
+        # Whether the application has taken its websocket.disconnect.
+        self._is_told = False
         self._denial = ResponseBuilder()
         if early_data:
-            self._hold_early(early_data)
+            self._hold(early_data)
         send = create_ws_send(
             self,
             self._ws,
@@ -124,14 +127,15 @@ class WebSocketExchange(Exchange):
             offered_subprotocols=scope["subprotocols"],
             denial=self._denial,
         )
-        self._run(scope, create_ws_receive(self), send)
+        self._run(scope, self.receive, send)
 
     # ------------------------------------------------------------------- receiving
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
-        if self._phase == CONNECTING:
-            self._hold_early(data)
+        if self._phase == CONNECTING or self._reading_paused:
+            # Paused, and called all the same: TLS on Python 3.9 and 3.10 hands over all it has decrypted.
+            self._hold(data)
             return
         if self._ws.compression is not None and len(data) > COMPRESSED_SLICE:
             self._receive_slices(data)
@@ -144,12 +148,9 @@ class WebSocketExchange(Exchange):
 
     def _receive_slices(self, data: bytes) -> None:
         for start in range(0, len(data), COMPRESSED_SLICE):
-            if self._reading_paused:
-                self._held_data = data[start:]
-                return
             self.data_received(data[start : start + COMPRESSED_SLICE])
 
-    def _hold_early(self, data: bytes) -> None:
+    def _hold(self, data: bytes) -> None:
         self._held_data += data
         if len(self._held_data) >= EARLY_DATA_LIMIT:
             self._pause_reading()
@@ -186,6 +187,8 @@ class WebSocketExchange(Exchange):
     def _resume_reading(self) -> None:
         """Take what was held; if that does not fill the queue again, let the transport go on."""
         was_paused, self._reading_paused = self._reading_paused, False
+        # Silence while we did not listen is no sign of death.
+        self._heard = self._heard or was_paused
         held_data, self._held_data = self._held_data, b""
         if held_data:
             self.data_received(held_data)
@@ -211,7 +214,8 @@ class WebSocketExchange(Exchange):
         """The peer sends no more; while its CLOSE is still to be answered our side stays open."""
         if self._phase == ENDING and self._stay_open_at_eof():
             return True
-        self._end_stream()
+        self._at_eof = True
+        self._finish()
         return False
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
@@ -224,12 +228,14 @@ class WebSocketExchange(Exchange):
         if events:
             self._enqueue(events)
 
-    async def get(self) -> ASGIEvent:
-        """The next event for the application (the bridge's queue)."""
+    async def receive(self) -> ASGIEvent:
+        """The application's ``receive``: what `create_ws_receive` does with a queue, without a queue."""
         while self._at == len(self._queue):
+            if self._is_told:
+                raise ClientDisconnected("receive() after websocket.disconnect: nothing can come any more")
             if self._gathered:
                 self._flush()
-            if self._reading_paused:
+            if self._reading_paused and self._phase != CONNECTING:
                 self._resume_reading()
                 continue
             if self._waiter is None:
@@ -251,6 +257,7 @@ class WebSocketExchange(Exchange):
                 return {"type": "websocket.receive", "bytes": None, "text": data}
             return {"type": "websocket.receive", "bytes": data, "text": None}
         if type(event) is WebSocketDisconnected:
+            self._is_told = True
             if self._phase == ENDING:
                 self._release_close()
             return {"type": "websocket.disconnect", "code": event.code, "reason": event.reason}
@@ -266,7 +273,10 @@ class WebSocketExchange(Exchange):
         throughput of bursts.
         """
         if self._at == len(self._queue):
-            self._write_through(data)
+            if self._transport is not None and not self._gathered:
+                self._transport.write(data)
+            else:
+                self._write_through(data)
             return
         if not self._gathered:
             self._service.loop.call_soon(self._flush)
@@ -294,6 +304,8 @@ class WebSocketExchange(Exchange):
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        # A peer that reads is alive, though its answer to a ping may be far behind what it has to read.
+        self._heard = True
         self._write_through(self._ws.resume_writing())
 
     # ------------------------------------------------------------- the application
