@@ -36,7 +36,7 @@ def main(argv: List[str]) -> int:
     parser = argparse.ArgumentParser(prog="run.py autobahn-matrix")
     parser.add_argument("--python", nargs="+", metavar="PATH", help="these interpreters and no others")
     parser.add_argument("--cases", nargs="+", default=SECTIONS, metavar="PATTERN")
-    parser.add_argument("--check", action="store_true", help="fail on any difference from the recorded results")
+    parser.add_argument("--check", action="store_true", help="fail on differences from the recorded results")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args(argv)
     entries, missing = find_entries(options.python)
@@ -58,7 +58,7 @@ def main(argv: List[str]) -> int:
             lines.append(f"  {entry.name:<16} {role}: {verdict} ({time.monotonic() - started:.0f} s)")
     print("\n".join(["", *lines]))
     for name in missing:
-        print(f"  {name:<16} not on this machine: install it (pyenv install, apt-get install pypy3) and try again")
+        print(f"  {name:<16} not on this machine: pyenv install, or apt-get install pypy3")
     return worst or (1 if missing else 0)
 
 

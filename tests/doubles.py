@@ -103,7 +103,8 @@ class MemoryTransport(asyncio.Transport):
         self._is_closing = True
         if not self.is_lost:
             self.is_lost = True
-            self._protocol.connection_lost(exc)
+            if self._protocol is not None:
+                self._protocol.connection_lost(exc)
 
     # ------------------------------------------------------- what asyncio promises
 
@@ -234,6 +235,8 @@ class ServiceTestCase(unittest.IsolatedAsyncioTestCase):
     """
 
     async def asyncSetUp(self) -> None:
+        # unittest's debug mode makes every turn of the loop several times as slow.
+        asyncio.get_running_loop().set_debug(False)
         self.clock = Clock()
         self.app = ManualApp()
         self.logged: List[Tuple[str, str]] = []

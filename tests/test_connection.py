@@ -68,7 +68,7 @@ class ConnectionCase(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(transport.read(), expected)
 
     async def assert_refused(self, transport: MemoryTransport, expected: bytes) -> None:
-        """``expected`` is all that is written, our side is half closed, and the rest of the peer's discarded."""
+        """``expected`` is all that is written, our side is half closed, and the peer's rest discarded."""
         await self.assert_answer(transport, expected)
         self.assertIsInstance(transport.get_protocol(), Linger)
         self.assertIn("write_eof", transport.calls)

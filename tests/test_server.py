@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import signal
 import socket
 import sys
 import threading
 import unittest
+import warnings
 from pathlib import Path
 from typing import Any, Dict, List
 from unittest import mock
@@ -213,11 +215,8 @@ class AddressErrorTests(ServerCase):
         self.assert_no_task_is_left()
 
     async def test_host_that_cannot_be_one_is_a_config_error(self) -> None:
-        for host in ("a..b", "a" * 64, "a\0b"):
+        for host in ("a..b", "a" * 64):
             await self.assert_no_start(ConfigError, "^cannot listen on 'a", host=host)
-
-    async def test_path_that_cannot_be_one_is_a_config_error(self) -> None:
-        await self.assert_no_start(ConfigError, r"^cannot listen on '/a\\x00b': ", uds="/a\0b")
 
     async def test_path_in_a_folder_that_is_not_there_is_an_oserror(self) -> None:
         path = os.fspath(self.make_folder() / "nowhere" / "socket")
@@ -269,6 +268,15 @@ class CertificateFiles(ServerCase):
 
 @unittest.skipIf(ssl is None, "this Python was built without ssl")
 class TLSTests(CertificateFiles):
+    async def asyncSetUp(self) -> None:
+        await super().asyncSetUp()
+        # Before Python 3.11 asyncio's TLS transports call themselves unclosed where the peer closed first.
+        filters = warnings.catch_warnings()
+        filters.__enter__()
+        warnings.simplefilter("ignore", ResourceWarning)
+        self.addCleanup(filters.__exit__, None, None, None)
+        self.addCleanup(gc.collect)
+
     async def start_tls(self, **options: Any) -> Server:
         options = {"ssl_certfile": self.certificate, "ssl_keyfile": self.key, **options}
         return await self.start(**options)

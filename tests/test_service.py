@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import unittest
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List
 from unittest import mock
 
 from wsbridge.config import ServerConfig
@@ -61,9 +61,6 @@ class MemberTests(ServiceCase):
         self.assertEqual(service.clock, asyncio.get_running_loop().time)
         self.assertIsNone(service.state)
         self.assertIs(service.app, app)
-
-    async def test_done_is_a_future_that_is_done(self) -> None:
-        self.assertIsNone(await asyncio.wait_for(self.service.done, 10))
 
     async def test_sweep_lets_every_member_look_at_the_clock(self) -> None:
         members = [Member(self.service) for _ in range(3)]
@@ -182,14 +179,15 @@ class ShutDownTests(ServiceCase):
 
     async def test_application_that_ignores_its_cancellation_is_left_behind(self) -> None:
         member = Member(self.service)
-        with self.assertLogs(logger, "ERROR") as logs, mock.patch.object(service_module, "CUT_TIMEOUT", 0.001):
+        no_time = mock.patch.object(service_module, "CUT_TIMEOUT", 0.001)
+        with self.assertLogs(logger, "ERROR") as logs, no_time:
             await self.shut_down(0.001)
         self.assertEqual(logs.output, ["ERROR:wsbridge:1 applications ignore their cancellation"])
         self.service.discard(member)
 
 
 class LogAnswerTests(unittest.TestCase):
-    def assert_line(self, expected: str, raw_path: bytes, client: Optional[Any] = ("192.0.2.1", 5000)) -> None:
+    def assert_line(self, expected: str, raw_path: bytes, client: Any = ("192.0.2.1", 5000)) -> None:
         with self.assertLogs(logger, "INFO") as logs:
             log_answer({"type": "websocket", "raw_path": raw_path, "client": client}, 101)
         self.assertEqual(logs.output, [f"INFO:wsbridge:{expected}"])

@@ -1002,6 +1002,10 @@ class MemoryTests(ProtocolTestCase):
         if tracemalloc is not None:
             self.assertLess(tracemalloc.get_traced_memory()[1], limit)
 
+    def assert_kept_below(self, limit: int) -> None:
+        if tracemalloc is not None:
+            self.assertLess(tracemalloc.get_traced_memory()[0], limit)
+
     def assert_read_bytewise(self, first: int, expected: Union[str, bytes]) -> None:
         # Only the last reads are of one byte, where each would cost most if it moved what is there.
         protocol = WSProtocol()
@@ -1029,6 +1033,15 @@ class MemoryTests(ProtocolTestCase):
             protocol.receive_data(b"\0" * 3)
             self.assertFalse(protocol.is_closed)
         self.assert_peak_below(256 * KIB)
+
+    def test_message_in_progress_is_let_go_at_the_end(self) -> None:
+        for wire in ("88 80 00000000", "83 80"):
+            protocol = WSProtocol(hold_close=True)
+            self.start_measuring()
+            protocol.receive_data(bytes.fromhex("02 ff 0000000000100000 00000000") + bytes(MIB))
+            protocol.receive_data(bytes.fromhex(wire))
+            self.assertFalse(protocol.is_receiving)
+            self.assert_kept_below(64 * KIB)
 
     def test_pings_of_a_peer_that_never_reads(self) -> None:
         # Reads of 64 KiB, of the largest PINGs and of the smallest, which stand for 1 GiB of them.

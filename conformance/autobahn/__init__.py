@@ -86,11 +86,15 @@ def parse_arguments(argv: Sequence[str], *, with_peers: bool) -> argparse.Namesp
     )
     parser.add_argument("--python", default=sys.executable, metavar="PATH", help="what wsbridge runs under")
     parser.add_argument("--loop", default="asyncio", choices=["asyncio", "uvloop"])
-    parser.add_argument("--jobs", type=int, default=1, help="cases at a time, each with a process of its own (1)")
-    parser.add_argument("--seconds", type=float, default=5400.0, help="what is not done by then is missing (5400)")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="cases at a time, each before its own process (1)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=5400.0, help="what is not done then is missing (5400)"
+    )
     outcome = parser.add_mutually_exclusive_group()
     outcome.add_argument(
-        "--check", action="store_true", help="compare with the recorded results, as a run of all cases always does"
+        "--check", action="store_true", help="compare with the recorded results, as a run of all always does"
     )
     outcome.add_argument("--update", action="store_true", help="write the results to the committed file")
     if with_peers:
@@ -158,7 +162,7 @@ def open_folder(label: str, options: argparse.Namespace) -> Path:
     """
     folder = report_folder("autobahn") / (label if options.picked == CASES else f"{label}-part")
     folder.mkdir(exist_ok=True)
-    lock = open(folder / "lock", "w")
+    lock = open(folder / "lock", "w")  # noqa: SIM115 (held until the process ends)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -175,7 +179,7 @@ def _write_record(records: Dict[str, Any], name: str, label: str, version: str, 
     if name:
         records[name] = build_record(run.results)
     else:
-        counts = {behavior: count for behavior, count in count_behaviors(run.results.values()).items() if count}
+        counts = {name: count for name, count in count_behaviors(run.results.values()).items() if count}
         bad = join_ranges([result.case for result in run.results.values() if not result.is_good])
         figures = {"version": version, **counts, "minutes": round(run.seconds / 60, 1), "not OK": bad}
         records.setdefault("peers", {})[label] = figures

@@ -40,8 +40,8 @@ QUICK = ("1", "2", "3", "4", "5", "6", "7", "10")
 
 # Sizes in bytes of the 1000 messages of each case of 12.* and 13.*.
 DEFLATE_SIZES = (
-    [16, 64, 256, 1024, 4096, 8192, 16384, 32768, 65536, 131072]
-    + [8192, 16384, 32768, 65536, 131072, 131072, 131072, 131072]
+    *(16, 64, 256, 1024, 4096, 8192, 16384, 32768, 65536, 131072),
+    *(8192, 16384, 32768, 65536, 131072, 131072, 131072, 131072),
 )
 
 # What 13.1 to 13.7 ask for: no context takeover, and the window in bits (0: nothing is said of it).
@@ -64,8 +64,9 @@ def pick_cases(patterns: Sequence[str]) -> List[str]:
     matches nothing.
     """
     picked = set()
-    for pattern in [part for pattern in patterns for part in (QUICK if pattern == "quick" else (pattern,))]:
-        found = [case for case in CASES if fnmatch.fnmatchcase(case, pattern) or case.startswith(pattern + ".")]
+    for pattern in [part for name in patterns for part in (QUICK if name == "quick" else (name,))]:
+        found = [case for case in CASES if fnmatch.fnmatchcase(case, pattern)]
+        found += [case for case in CASES if case.startswith(pattern + ".")]
         if not found:
             raise ValueError(f"no case matches {pattern!r}")
         picked.update(found)

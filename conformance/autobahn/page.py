@@ -21,9 +21,21 @@ _BEHAVIOR_OUTCOMES = {
     "MISSING": "fail",
 }
 
+_CLOSING_FIELDS = (
+    "wasClean",
+    "wasNotCleanReason",
+    "closedByMe",
+    "failedByMe",
+    "droppedByMe",
+    "remoteCloseCode",
+    "remoteCloseReason",
+)
 
-def build_page(title: str, subtitle: str, run: Run, facts: Mapping[str, Value], differences: Sequence[str]) -> Page:
-    """The whole report of a run; `facts` are shown beside the counts, `differences` are those from the record."""
+
+def build_page(
+    title: str, subtitle: str, run: Run, facts: Mapping[str, Value], differences: Sequence[str]
+) -> Page:
+    """The report of a run; `facts` are shown beside the counts, `differences` are those from the record."""
     page = Page(title, subtitle)
     counts = count_behaviors(run.results.values())
     shown: Dict[str, Value] = {"cases": len(run.results)}
@@ -49,7 +61,7 @@ def _add_shortfalls(page: Page, run: Run) -> None:
     if not bad:
         return
     page.heading("What is not OK")
-    rows = [
+    rows: List[Sequence[Value]] = [
         [
             Cell(result.case, result.outcome, href="#" + _anchor(result)),
             result.verdict,
@@ -73,12 +85,12 @@ def _add_shortfalls(page: Page, run: Run) -> None:
 
 
 def _format_events(result: Result) -> str:
-    lines = [f"{behavior}: {json.dumps(events)}" for behavior, events in result.record.get("expected", {}).items()]
+    expected = result.record.get("expected", {})
+    lines = [f"{behavior}: {json.dumps(events)}" for behavior, events in expected.items()]
     lines.append(f"received: {json.dumps(result.record.get('received', []))}")
     lines.append(f"expected closing: {json.dumps(result.record.get('expectedClose', {}))}")
-    for name in ("wasClean", "wasNotCleanReason", "closedByMe", "failedByMe", "droppedByMe", "remoteCloseCode"):
+    for name in _CLOSING_FIELDS:
         lines.append(f"{name}: {result.record.get(name)}")
-    lines.append(f"remoteCloseReason: {result.record.get('remoteCloseReason')}")
     return "\n".join(lines)
 
 
@@ -107,14 +119,15 @@ def _add_grid(page: Page, run: Run) -> None:
 
 
 def _add_durations(page: Page, run: Run) -> None:
-    measured = [result for result in run.results.values() if get_section(result.case) == "9" and result.record]
+    results = run.results.values()
+    measured = [result for result in results if get_section(result.case) == "9" and result.record]
     if not measured:
         return
     page.heading("How long section 9 takes")
     page.paragraph(
         "9.1 and 9.2: one message of 64 KiB to 16 MiB. 9.3 and 9.4: 4 MiB in fragments of 64 bytes to 4 MiB. "
-        "9.5 and 9.6: 1 MiB in writes of 64 to 2048 bytes. 9.7 and 9.8: 1000 messages of 0 to 4096 bytes, each "
-        "sent when the last has come back. The suite's own work, in Python 2, is part of every figure."
+        "9.5 and 9.6: 1 MiB in writes of 64 to 2048 bytes. 9.7 and 9.8: 1000 messages of 0 to 4096 bytes, "
+        "each sent when the last has come back. The suite's own work, in Python 2, is part of every figure."
     )
     page.bar_plot(
         "Duration",
@@ -141,8 +154,8 @@ def _add_compression(page: Page, run: Run) -> None:
     page.heading("Really compressed, with the parameters asked for")
     page.paragraph(
         "Ratio: bytes in frames over bytes in messages, for the 1000 echoes received and the 1000 messages "
-        "that the suite itself compressed. Red: the response lacks a parameter that was asked for, or messages of "
-        "256 bytes and more came back as they were although they can be compressed."
+        "that the suite itself compressed. Red: the response lacks a parameter that was asked for, or "
+        "messages of 256 bytes and more came back as they were although they can be compressed."
     )
     page.raw("<details><summary>all of 12.* and 13.*</summary>")
     columns = ["case", "bytes", "offered", "agreed", "ratio of echoes", "ratio of the suite", "ms"]
@@ -169,7 +182,8 @@ def _build_compression_row(result: Result, found: Compression) -> Sequence[Value
 
 def _add_cases(page: Page, run: Run) -> None:
     page.heading("Every case in words")
-    page.raw("<details><summary>description, expectation and time of all cases</summary><div class=scroll><table>")
+    page.raw("<details><summary>description, expectation and time of all cases</summary>")
+    page.raw("<div class=scroll><table>")
     names = ("case", "outcome", "close code", "ms", "description", "expectation")
     page.raw("<thead><tr>" + "".join(f"<th>{name}</th>" for name in names) + "</tr></thead><tbody>")
     for result in run.results.values():
@@ -190,6 +204,9 @@ def _add_cases(page: Page, run: Run) -> None:
 
 def save_summary(folder: Path, label: str, version: str, run: Run, is_whole: bool) -> None:
     """Keep what the overview shows of a run."""
+    durations = {
+        case: result.milliseconds for case, result in run.results.items() if get_section(case) == "9"
+    }
     summary = {
         "label": label,
         "version": version,
@@ -198,14 +215,14 @@ def save_summary(folder: Path, label: str, version: str, run: Run, is_whole: boo
         "seconds": round(run.seconds),
         "counts": count_behaviors(run.results.values()),
         "not OK": sum(not result.is_good for result in run.results.values()),
-        "durations": {case: result.milliseconds for case, result in run.results.items() if get_section(case) == "9"},
+        "durations": durations,
     }
     (folder / "summary.json").write_text(json.dumps(summary, indent=1), "utf-8")
 
 
 def write_overview(folder: Path) -> Path:
     """Write index.html over the runs whose reports are in the subfolders."""
-    page = Page("Autobahn", f"autobahntestsuite {SUITE_VERSION}; the last run of each kind that was made here")
+    page = Page("Autobahn", f"autobahntestsuite {SUITE_VERSION}; the last run of each kind made here")
     rows: List[Sequence[Value]] = []
     durations: Dict[str, Dict[str, float]] = {}
     for path in sorted(folder.glob("*/summary.json")):
@@ -218,13 +235,15 @@ def write_overview(folder: Path) -> Path:
         for behavior, outcome in _BEHAVIOR_OUTCOMES.items():
             count = counts.get(behavior, 0)
             row.append(Cell(count, outcome if count else None))
-        row += [Cell(summary["not OK"], "fail" if summary["not OK"] else "ok"), round(summary["seconds"] / 60, 1)]
+        row.append(Cell(summary["not OK"], "fail" if summary["not OK"] else "ok"))
+        row.append(round(summary["seconds"] / 60, 1))
         rows.append(row)
         if summary["durations"]:
             durations[summary["label"]] = summary["durations"]
     page.table(["run", "version", "cases", *_BEHAVIOR_OUTCOMES, "not OK in any way", "minutes"], rows)
     if len(durations) > 1:
-        cases = [case for case in next(iter(durations.values())) if all(case in each for each in durations.values())]
+        first, *others = durations.values()
+        cases = [case for case in first if all(case in other for other in others)]
         if cases:
             series = {label: [each[case] for case in cases] for label, each in list(durations.items())[:8]}
             page.bar_plot("Section 9", cases, series, unit="ms", log=True)

@@ -59,7 +59,8 @@ class Progress:
         with self._lock:
             elapsed = time.monotonic() - self._started
             bad = f"{self._bad} of {self._answered} results not OK"
-            say_line(f"{self._name}: {self._begun} of {self._total} cases in {_clock(elapsed)}, {bad}", final=True)
+            done = f"{self._begun} of {self._total} cases in {_clock(elapsed)}"
+            say_line(f"{self._name}: {done}, {bad}", final=True)
 
     def _draw(self) -> None:
         now = self._drawn = time.monotonic()

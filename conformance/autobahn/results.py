@@ -97,7 +97,8 @@ class Result:
         return strip_markup(str(self.record.get(name) or ""))
 
     def format_handshake(self) -> str:
-        return "\n".join(str(self.record.get(name, "")).strip() + "\n" for name in ("httpRequest", "httpResponse"))
+        heads = [str(self.record.get(name, "")).strip() for name in ("httpRequest", "httpResponse")]
+        return "\n\n".join(heads)
 
     def format_wire_log(self) -> str:
         """The wire log, a line per event; RX is what the suite received."""
@@ -108,7 +109,7 @@ class Result:
 
 
 def read_compression(case: str, record: Mapping[str, Any], role: str) -> Compression:
-    """Read the handshake and the traffic of a compression case, and complain of what was not done as asked."""
+    """Read the handshake and the traffic of a compression case; complain of what was not done as asked."""
     offered = _read_header(str(record.get("httpRequest", "")), "sec-websocket-extensions")
     agreed = _read_header(str(record.get("httpResponse", "")), "sec-websocket-extensions")
     traffic = record.get("trafficStats") or {}
@@ -143,12 +144,13 @@ def _check_ratio(case: str, ratio_in: Optional[float], ratio_out: Optional[float
 
 
 def _read_header(head: str, name: str) -> str:
-    values = [line.split(":", 1)[1].strip() for line in head.splitlines() if line.lower().startswith(name + ":")]
-    return ", ".join(values)
+    lines = [line for line in head.splitlines() if line.lower().startswith(name + ":")]
+    return ", ".join(line.split(":", 1)[1].strip() for line in lines)
 
 
 def strip_markup(text: str) -> str:
-    return html.unescape(re.sub(r"[ \t]*\n\s*", "\n", re.sub(r"<br ?/?>|</?p>", "\n", text))).strip()
+    text = re.sub(r"</?[a-z]+ ?/?>", "", re.sub(r"<br ?/?>|</?p>", "\n", text))
+    return html.unescape(re.sub(r"[ \t]*\n\s*", "\n", text)).strip()
 
 
 def _format_event(event: Sequence[Any]) -> str:
@@ -161,7 +163,7 @@ def _format_event(event: Sequence[Any]) -> str:
         name = _OPCODES.get(opcode, f"OPCODE {opcode}")
         more = "".join(f" {what}={value}" for what, value in (("RSV", rsv), ("MASK", mask)) if value)
         return f"{tag[0]}X FRAME  {name} FIN={int(fin)}{more} LENGTH={event[1][0]}: {event[1][1]}"
-    return _TIMERS.get(tag, tag + " {0}").format(*event[1:], "", "")
+    return str(_TIMERS.get(tag, f"{tag} {{0}}")).format(*event[1:], "", "")
 
 
 def count_behaviors(results: Iterable[Result]) -> Dict[str, int]:

@@ -20,6 +20,15 @@ STOP_SECONDS = 15.0
 UVLOOP = "uvloop==0.23.0"
 
 UVICORN = ["uvicorn==0.54.0", "click==8.5.1", "h11==0.16.0", "websockets==17.4", "wsproto==1.3.2"]
+HYPERCORN = [
+    "hypercorn==0.18.0",
+    "h11==0.16.0",
+    "h2==4.4.1",
+    "hpack==4.2.0",
+    "hyperframe==6.1.0",
+    "priority==2.0.0",
+    "wsproto==1.3.2",
+]
 DAPHNE = [
     "daphne==4.2.3",
     "asgiref==3.13.0",
@@ -71,8 +80,7 @@ PEERS = {
     "uvicorn-wsproto": _uvicorn("wsproto"),
     "hypercorn": Peer(
         "hypercorn",
-        ["hypercorn==0.18.0", "h11==0.16.0", "h2==4.4.1", "hpack==4.2.0", "hyperframe==6.1.0", "priority==2.0.0"]
-        + ["wsproto==1.3.2"],
+        HYPERCORN,
         ["-m", "hypercorn", APPLICATION, "--bind", "127.0.0.1:{port}"],
     ),
     "daphne": Peer(
@@ -100,7 +108,7 @@ _ON_UVLOOP = (
 
 
 class Target(NamedTuple):
-    """What is tested: a peer under an interpreter and a loop. `label` names its report and is safe as a path."""
+    """What is tested: a peer under an interpreter and a loop. `label` names its report's folder."""
 
     peer: str
     python: str
@@ -202,7 +210,7 @@ def clean_environment() -> Dict[str, str]:
 
 
 def wait_for_port(port: int, is_alive: Callable[[], bool], seconds: float) -> None:
-    """Return when something on 127.0.0.1 accepts connections; raise `Unavailable` when it ends, or in vain."""
+    """Return when something on 127.0.0.1 accepts connections; raise `Unavailable` if nothing does."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if not is_alive():

@@ -221,7 +221,7 @@ class _Work:
     def run(
         self, queue: _Queue, build_seat: Callable[[int], Seat], workers: int, cancelled: threading.Event
     ) -> None:
-        # Events and not Thread.join: CPython up to 3.12 takes a thread for ended when its join is interrupted.
+        # Events and not Thread.join: CPython up to 3.12 takes a thread whose join is interrupted for ended.
         ends = [threading.Event() for _ in range(workers)]
         for number, end in enumerate(ends):
             threading.Thread(target=self._work, args=(queue, build_seat(number), end), daemon=True).start()
@@ -260,7 +260,8 @@ class _Work:
         missing = [case for case in cases if case not in found]
         if trouble or missing:
             told = f"{cases[0]} to {cases[-1]}" if len(cases) > 1 else cases[0]
-            self._troubles.append(f"{told}: {trouble or 'no result'}, see {folder.parent.name}/{folder.name}/wstest.log")
+            log = f"{folder.parent.name}/{folder.name}/wstest.log"
+            self._troubles.append(f"{told}: {trouble or 'no result'}, see {log}")
         if missing and len(cases) > 1 and not self._until.is_over:
             # One case that breaks the suite or the server takes the rest of its batch along.
             queue.give_back(missing)

@@ -94,9 +94,9 @@ def find_wstest() -> WSTest:
 def find_python2() -> Optional[str]:
     """Return a CPython 2.7 that starts, or None; pyenv's stand-ins on PATH often do not."""
     home = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    candidates = ["python2.7", "python2", *sorted(map(str, home.glob("versions/2.7*/bin/python")), reverse=True)]
+    built = sorted(map(str, home.glob("versions/2.7*/bin/python")), reverse=True)
     question = "import sys, platform; print(sys.version_info[:2] == (2, 7), platform.python_implementation())"
-    for candidate in candidates:
+    for candidate in ("python2.7", "python2", *built):
         path = shutil.which(candidate)
         if path and b"True, 'CPython'" in _ask([path, "-c", question]):
             return path
@@ -125,9 +125,10 @@ def _ask(command: Sequence[str]) -> bytes:
 
 def _answers(command: Sequence[str]) -> bool:
     try:
-        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20).returncode == 0
+        answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return False
+    return answer.returncode == 0
 
 
 class Batch:
@@ -163,8 +164,10 @@ class Batch:
             "exclude-agent-cases": {},
         }
         path.write_text(json.dumps(whole, indent=1), "utf-8")
-        command = self._build_command(wstest) + ["-m", mode, "-s", str(path), "-u", "0"]
-        settings = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+        command = [*self._build_command(wstest), "-m", mode, "-s", str(path), "-u", "0"]
+        settings = {
+            key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")
+        }
         self._process = subprocess.Popen(
             command,
             cwd=str(folder),
@@ -237,7 +240,8 @@ class Batch:
         for agent in index.values():
             for case, entry in agent.items():
                 try:
-                    records[case] = json.loads((self._output / entry["reportfile"]).read_text("utf-8", "replace"))
+                    text = (self._output / entry["reportfile"]).read_text("utf-8", "replace")
+                    records[case] = json.loads(text)
                 except (OSError, ValueError):
                     continue
         return records

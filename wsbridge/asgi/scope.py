@@ -71,7 +71,10 @@ def _build_scope(
     scheme: str,
     state: Optional[Dict[str, Any]],
 ) -> Scope:
-    headers = [(name.lower(), value) for name, value in request.headers]
+    # Our own parser's names are lower case: its pairs are kept, and not held a second time.
+    headers = [
+        pair if pair[0] == (name := pair[0].lower()) else (name, pair[1]) for pair in request.headers
+    ]
     if config.trusted_peers:
         peer = None if client is None else client[0]
         forwarded = read_forwarded(headers, peer, config.trusted_peers, config.forwarded_headers)

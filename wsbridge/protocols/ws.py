@@ -351,8 +351,6 @@ class WSProtocol:
     def _fail(self, violation: ProtocolViolation, events: List[Event]) -> None:
         # RFC 6455 7.1.7: send a CLOSE with the status that says why, and process nothing more.
         code, reason = violation.close_code, str(violation)
-        self._message = None
-        self._remaining = 0
         if self._state == OPEN:
             self._end(build_close_payload(code, reason))
         else:
@@ -360,6 +358,7 @@ class WSProtocol:
         events.append(WebSocketDisconnected(code, reason))
 
     def _end(self, close_payload: bytes) -> None:
+        self._message = None
         if self._hold_close:
             self._held_close = close_payload
             self._state = ENDING

@@ -155,6 +155,9 @@ class Exchange(asyncio.Protocol):
         """End it now: abort the connection, cancel the application."""
         if self._transport is not None:
             self._transport.abort()
+        self._cancel_app()
+
+    def _cancel_app(self) -> None:
         if self._task is not None:
             self._task.cancel()
 

@@ -364,8 +364,7 @@ class WebSocketExchange(Exchange):
                 self._deadline = None
                 return
             self._refuse(ServiceUnavailable("the application did not accept in time"))
-            if self._task is not None:
-                self._task.cancel()
+            self._cancel_app()
         elif self._phase == OPEN:
             self._keep_alive(now)
         elif self._phase == ENDING:
@@ -375,7 +374,7 @@ class WebSocketExchange(Exchange):
 
     def _next_ping_time(self, since_last: float = 0.0) -> Optional[float]:
         interval = self._service.config.ws_ping_interval
-        return None if interval is None else self._service.clock() + max(0.0, interval - since_last)
+        return None if interval is None else self._service.clock() + interval - since_last
 
     def _keep_alive(self, now: float) -> None:
         """A ping is due, or its answer is."""

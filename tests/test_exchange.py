@@ -1,0 +1,347 @@
+"""What both kinds of exchange share: the application's task, writing, and the end of both."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, List
+
+from tests.doubles import ServiceTestCase, turn_loop
+from wsbridge.protocols.errors import ClientDisconnected
+from wsbridge.server.exchange import Exchange
+from wsbridge.server.linger import Linger
+
+LIMIT = 100
+
+
+class PlainExchange(Exchange):
+    """The common part alone; `ended` is what it was told about its application's end."""
+
+    __slots__ = ("ended",)
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.ended: List[bool] = []
+
+    def _end_after_app(self, has_failed: bool) -> None:
+        super()._end_after_app(has_failed)
+        self.ended.append(has_failed)
+
+
+class ExchangeTestCase(ServiceTestCase):
+    async def asyncSetUp(self) -> None:
+        await super().asyncSetUp()
+        self.set_up(ws_write_limit=LIMIT, timeout_write=30, timeout_app=10, timeout_close=10)
+        self.exchange = PlainExchange(self.service, self.transport)
+
+    async def run_app(self) -> None:
+        self.exchange._run({"type": "test"}, None, None)  # type: ignore[arg-type]
+        await turn_loop()
+
+    async def fill(self) -> None:
+        """More is written than the limit, and the peer takes nothing."""
+        self.transport.is_peer_reading = False
+        self.exchange.write(bytes(LIMIT + 1))
+
+    def drain(self) -> Any:
+        waiting = self.exchange.drain()
+        self.assertIsNotNone(waiting)
+        return waiting
+
+
+class TakeoverTests(ExchangeTestCase):
+    """A transport gets a new protocol, the service a new member."""
+
+    async def test_exchange_is_the_transports_protocol(self) -> None:
+        self.assertIs(self.transport.get_protocol(), self.exchange)
+
+    async def test_exchange_is_a_member_of_the_service(self) -> None:
+        self.assertEqual(self.service.members, {self.exchange})
+
+    async def test_write_limit_is_the_configurations(self) -> None:
+        self.assertEqual(self.transport.get_write_buffer_limits()[1], LIMIT)
+
+    async def test_shut_down_is_left_to_each_kind(self) -> None:
+        self.exchange.shut_down()
+        self.assert_calls()
+
+
+class ApplicationTests(ExchangeTestCase):
+    """The application's task, and how it ends."""
+
+    async def test_return_is_no_failure(self) -> None:
+        await self.run_app()
+        await self.app.return_()
+        self.assertEqual(self.exchange.ended, [False])
+        self.assert_logged()
+
+    async def test_error_is_logged_once_with_its_traceback(self) -> None:
+        await self.run_app()
+        error = ValueError("no")
+        await self.app.raise_(error)
+        self.assertEqual(self.exchange.ended, [True])
+        self.assert_logged(("ERROR", "application raised"))
+        self.assertIs(self.records[-1].exc_info[1], error)  # type: ignore[index]
+
+    async def test_client_disconnected_is_logged_at_debug_only(self) -> None:
+        await self.run_app()
+        await self.app.raise_(ClientDisconnected("gone"))
+        self.assertEqual(self.exchange.ended, [True])
+        self.assert_logged()
+        self.assertEqual(self.records[-1].getMessage(), "application ended by the disconnect: gone")
+
+    async def test_cancellation_is_no_failure(self) -> None:
+        await self.run_app()
+        await self.app.raise_(asyncio.CancelledError())
+        self.assertEqual(self.exchange.ended, [False])
+        self.assert_logged()
+
+    async def test_application_may_return_any_awaitable(self) -> None:
+        future = asyncio.get_running_loop().create_future()
+        self.service.app = lambda scope, receive, send: future
+        await self.run_app()
+        self.assertEqual(self.exchange.ended, [])
+        future.set_result(None)
+        await turn_loop()
+        self.assertEqual(self.exchange.ended, [False])
+
+    async def test_application_that_cannot_be_called_so_is_a_failure(self) -> None:
+        self.service.app = lambda scope: None  # type: ignore[assignment,misc,return-value]
+        await self.run_app()
+        self.assertEqual(self.exchange.ended, [True])
+        self.assert_logged(("ERROR", "application raised"))
+
+    async def test_exchange_stays_a_member_until_its_connection_is_lost(self) -> None:
+        await self.run_app()
+        await self.app.return_()
+        self.assertEqual(self.service.members, {self.exchange})
+        self.transport.lose()
+        self.assertEqual(self.service.members, set())
+
+    async def test_exchange_stays_a_member_until_its_application_ends(self) -> None:
+        await self.run_app()
+        self.transport.lose()
+        self.assertEqual(self.service.members, {self.exchange})
+        await self.app.return_()
+        self.assertEqual(self.service.members, set())
+
+
+class WritingTests(ExchangeTestCase):
+    """`write` and `drain`."""
+
+    async def test_bytes_are_handed_on(self) -> None:
+        self.exchange.write(b"a")
+        self.exchange.write(b"b")
+        self.assert_written(b"a", b"b")
+
+    async def test_bytes_for_a_lost_connection_go_with_it(self) -> None:
+        self.transport.lose()
+        self.exchange.write(b"a")
+        self.assert_written()
+
+    async def test_drain_has_nothing_to_wait_for_below_the_limit(self) -> None:
+        self.transport.is_peer_reading = False
+        self.exchange.write(bytes(LIMIT))
+        self.assertIsNone(self.exchange.drain())
+
+    async def test_drain_waits_above_the_limit(self) -> None:
+        await self.fill()
+        draining = await self.start(self.drain())
+        self.assertFalse(draining.done())
+        self.transport.take()
+        await turn_loop()
+        self.assertIsNone(draining.result())
+        self.assertIsNone(self.exchange.drain())
+
+    async def test_drain_that_finds_the_buffer_full_again_waits_on(self) -> None:
+        await self.fill()
+        draining = await self.start(self.drain())
+        self.transport.take()
+        await self.fill()
+        await turn_loop()
+        self.assertFalse(draining.done())
+        self.transport.take()
+        await turn_loop()
+        self.assertTrue(draining.done())
+
+    async def test_lost_connection_wakes_every_waiter_with_an_error(self) -> None:
+        await self.fill()
+        draining = [await self.start(self.drain()) for _ in range(3)]
+        self.transport.lose()
+        await turn_loop()
+        self.assertEqual([type(task.exception()) for task in draining], [ConnectionResetError] * 3)
+
+    async def test_drain_of_a_lost_connection_raises(self) -> None:
+        await self.fill()
+        self.transport.lose()
+        draining = await self.start(self.drain())
+        self.assertIsInstance(draining.exception(), ConnectionResetError)
+
+    async def test_cancelled_waiter_harms_no_other(self) -> None:
+        await self.fill()
+        first, second = await self.start(self.drain()), await self.start(self.drain())
+        first.cancel()
+        self.transport.take()
+        await turn_loop()
+        self.assertTrue(first.cancelled())
+        self.assertIsNone(second.result())
+
+
+class StallTests(ExchangeTestCase):
+    """A peer that takes nothing for ``timeout_write`` is cut."""
+
+    async def test_peer_that_takes_nothing_is_cut(self) -> None:
+        await self.fill()
+        await self.advance(0)
+        await self.advance(29.9)
+        self.assert_calls()
+        await self.advance(0.1)
+        self.assert_calls("abort")
+        self.assert_logged(("INFO", "peer took nothing for timeout_write: connection cut"))
+
+    async def test_peer_that_takes_a_little_is_not(self) -> None:
+        self.transport.is_peer_reading = False
+        self.exchange.write(bytes(1000))
+        await self.advance(0)
+        for _ in range(10):
+            await self.advance(29.9)
+            self.transport.take(1)
+        self.assert_calls()
+
+    async def test_what_is_written_meanwhile_is_no_sign_of_life(self) -> None:
+        await self.fill()
+        await self.advance(0)
+        for _ in range(3):
+            await self.advance(10)
+            self.exchange.write(b"more")
+        self.assert_calls("abort")
+        self.logged.clear()
+
+    async def test_peer_that_takes_less_than_is_written_is_alive(self) -> None:
+        await self.fill()
+        await self.advance(0)
+        for _ in range(10):
+            self.exchange.write(bytes(100))
+            await self.advance(15)
+            self.transport.take(50)
+            await self.advance(0)
+        self.assert_calls()
+
+    async def test_time_begins_anew_with_every_pause(self) -> None:
+        await self.fill()
+        await self.advance(0)
+        await self.advance(29)
+        self.transport.take()
+        await self.fill()
+        await self.advance(29)
+        await self.advance(29)
+        self.assert_calls()
+
+    async def test_connection_below_the_limit_has_no_such_deadline(self) -> None:
+        self.transport.is_peer_reading = False
+        self.exchange.write(bytes(LIMIT))
+        await self.advance(1000)
+        await self.advance(1000)
+        self.assert_calls()
+
+    async def test_lost_connection_has_no_such_deadline(self) -> None:
+        await self.run_app()
+        await self.fill()
+        self.transport.lose()
+        await self.advance(5)
+        self.assert_logged()
+
+
+class EndTests(ExchangeTestCase):
+    """The end of the connection, and the time the application has after it."""
+
+    async def test_application_that_does_not_return_is_cancelled(self) -> None:
+        await self.run_app()
+        self.transport.lose()
+        await self.advance(9.9)
+        self.assertEqual(self.app.cancellations, 0)
+        await self.advance(0.1)
+        self.assertEqual(self.app.cancellations, 1)
+        self.assert_logged(
+            ("WARNING", "application did not return within timeout_app of the disconnect: cancelled")
+        )
+
+    async def test_application_that_ignores_it_is_cancelled_again(self) -> None:
+        self.app.ignores_cancellation = True
+        await self.run_app()
+        self.transport.lose()
+        await self.advance(10)
+        await self.advance(9.9)
+        self.assertEqual(self.app.cancellations, 1)
+        await self.advance(0.1)
+        self.assertEqual(self.app.cancellations, 2)
+        self.logged.clear()
+
+    async def test_application_that_has_returned_is_left_alone(self) -> None:
+        await self.run_app()
+        await self.app.return_()
+        await self.advance(1000)
+        self.assert_logged()
+
+    async def test_hand_over_leaves_the_connection_to_linger(self) -> None:
+        await self.run_app()
+        self.exchange._hand_over()
+        self.assertIsInstance(self.transport.get_protocol(), Linger)
+        self.assert_calls("resume_reading", "write_eof")
+        self.exchange.write(b"late")
+        self.assert_written()
+
+    async def test_hand_over_starts_the_applications_time(self) -> None:
+        await self.run_app()
+        self.exchange._hand_over()
+        self.transport.lose()
+        await self.advance(10)
+        self.assertEqual(self.app.cancellations, 1)
+        self.logged.clear()
+
+    async def test_hand_over_of_a_lost_connection_does_nothing(self) -> None:
+        await self.run_app()
+        self.transport.lose()
+        self.exchange._hand_over()
+        self.assertEqual(self.service.members, {self.exchange})
+
+    async def test_hand_over_wakes_those_who_wait_for_room(self) -> None:
+        await self.fill()
+        draining = await self.start(self.drain())
+        self.exchange._hand_over()
+        await turn_loop()
+        self.assertIsInstance(draining.exception(), ConnectionResetError)
+
+    async def test_second_loss_does_not_prolong_the_applications_time(self) -> None:
+        await self.run_app()
+        self.exchange._hand_over()
+        await self.advance(5)
+        self.exchange.connection_lost(None)
+        await self.advance(5)
+        self.assertEqual(self.app.cancellations, 1)
+        self.logged.clear()
+
+    async def test_half_closed_peer_of_a_plain_connection_may_still_be_answered(self) -> None:
+        self.assertTrue(self.exchange._stay_open_at_eof())
+        self.exchange._hand_over()
+        self.assert_calls("close")
+
+    async def test_half_closed_peer_of_a_tls_connection_may_not(self) -> None:
+        self.transport.lose()
+        self.set_up(half_close=False)
+        self.assertFalse(PlainExchange(self.service, self.transport)._stay_open_at_eof())
+
+    async def test_lost_connection_does_not_stay_open(self) -> None:
+        self.transport.lose()
+        self.assertFalse(self.exchange._stay_open_at_eof())
+
+    async def test_cut_aborts_the_connection_and_cancels_the_application(self) -> None:
+        await self.run_app()
+        self.exchange.cut()
+        await turn_loop()
+        self.assert_calls("abort")
+        self.assertEqual((self.app.cancellations, self.service.members), (1, set()))
+
+    async def test_cut_of_what_is_over_does_nothing(self) -> None:
+        self.transport.lose()
+        self.exchange.cut()
+        self.assert_calls()

@@ -1,0 +1,275 @@
+"""The end of a connection: in memory, step by step, and over a real socket, where no reset may come."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+import unittest
+from typing import Any, Tuple
+
+from tests.doubles import ServiceTestCase, turn_loop
+from wsbridge.server.linger import Linger
+from wsbridge.server.server import Server
+
+# RFC 6455 1.3 and 4.2.2.
+REQUEST = (
+    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+SWITCHING = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)
+
+# RFC 6455 5.1: a client must mask.
+VIOLATION = bytes.fromhex("81 01 41")
+CLOSE_1002 = bytes.fromhex("88 1e 03ea") + b"unmasked frame from a client"
+
+# RFC 6455 5.5.1 and 5.7, under the sample's masking key.
+PEER_HELLO = bytes.fromhex("81 85 37fa213d 7f9f4d5158")
+HELLO = bytes.fromhex("81 05 48656c6c6f")
+PEER_CLOSE = bytes.fromhex("88 82 00000000 03e8")
+CLOSE = bytes.fromhex("88 02 03e8")
+
+# More than a socket's buffers take at once.
+LARGE = 4 * 1024 * 1024
+
+# RFC 6455 5.2: a binary message of so many bytes, with a 64-bit length, under an all-zero key.
+PEER_LARGE = bytes.fromhex("82 ff 0000000000400000 00000000") + bytes(LARGE)
+
+
+class LingerTests(ServiceTestCase):
+    """Over a transport in memory."""
+
+    def linger(self, *, half_close: bool = True, unsent: bytes = b"", **ends: bool) -> Linger:
+        self.set_up(half_close=half_close, timeout_close=10)
+        self.transport.is_peer_reading = not unsent
+        self.transport.write(unsent)
+        return Linger(self.service, self.transport, **ends)
+
+    async def test_connection_is_half_closed_and_read_on(self) -> None:
+        self.linger()
+        self.assert_calls("resume_reading", "write_eof")
+
+    async def test_peer_that_has_sent_its_close_is_awaited_all_the_same(self) -> None:
+        self.linger(closed=True)
+        self.assert_calls("resume_reading", "write_eof")
+
+    async def test_what_the_peer_still_sends_is_discarded(self) -> None:
+        self.linger()
+        self.transport.feed(b"anything")
+        self.assert_written()
+
+    async def test_peers_end_closes_the_connection(self) -> None:
+        self.linger()
+        self.transport.feed_eof()
+        await turn_loop()
+        self.assert_calls("resume_reading", "write_eof", "close")
+        self.assertEqual(self.service.members, set())
+
+    async def test_peer_that_does_not_end_is_cut(self) -> None:
+        self.linger()
+        self.transport.calls.clear()
+        await self.advance(9.9)
+        self.assert_calls()
+        await self.advance(0.1)
+        self.assert_calls("abort")
+        self.assertEqual(self.service.members, set())
+
+    async def test_half_close_waits_for_the_last_byte_to_leave(self) -> None:
+        self.linger(unsent=b"last")
+        self.assert_calls("resume_reading")
+        self.transport.take(3)
+        await turn_loop()
+        self.assert_calls()
+        self.transport.take()
+        self.assert_calls()
+        await turn_loop()
+        self.assert_calls("write_eof")
+
+    async def test_half_close_of_a_connection_lost_meanwhile_is_left_out(self) -> None:
+        self.linger(unsent=b"last")
+        self.transport.take()
+        self.transport.lose()
+        await turn_loop()
+        self.assert_calls("resume_reading")
+
+    async def test_reset_under_the_half_close_ends_the_connection(self) -> None:
+        self.set_up()
+        self.transport.eof_error = OSError(107, "Transport endpoint is not connected")
+        Linger(self.service, self.transport)
+        await turn_loop()
+        self.assert_calls("resume_reading", "abort")
+        self.assertEqual(self.service.members, set())
+
+    async def test_peer_that_has_ended_its_stream_is_closed_at_once(self) -> None:
+        self.linger(at_eof=True)
+        self.assert_calls("close")
+
+    async def test_connection_that_closes_already_is_only_awaited(self) -> None:
+        self.set_up()
+        self.transport.write(b"last")
+        self.transport.close()
+        Linger(self.service, self.transport)
+        self.assert_calls("close")
+        await turn_loop()
+        self.assertEqual(self.service.members, set())
+
+    async def test_connection_that_never_gets_done_closing_is_cut(self) -> None:
+        self.set_up(timeout_close=10)
+        self.transport.is_peer_reading = False
+        self.transport.write(b"last")
+        self.transport.close()
+        Linger(self.service, self.transport)
+        await self.advance(10)
+        self.assert_calls("close", "abort")
+
+    async def test_tls_peer_that_has_sent_its_close_is_closed_at_once(self) -> None:
+        self.linger(half_close=False, closed=True)
+        self.assert_calls("close")
+
+    async def test_tls_peer_that_has_not_gets_a_second(self) -> None:
+        self.linger(half_close=False)
+        self.assert_calls("resume_reading")
+        await self.advance(0.9)
+        self.assert_calls()
+        await self.advance(0.1)
+        self.assert_calls("abort")
+
+    async def test_tls_peer_gets_no_more_than_timeout_close(self) -> None:
+        self.set_up(half_close=False, timeout_close=0.5)
+        Linger(self.service, self.transport)
+        await self.advance(0.5)
+        self.assert_calls("resume_reading", "abort")
+
+    async def test_server_that_stops_waits_for_it(self) -> None:
+        self.linger()
+        stopping = await self.start(self.service.shut_down(30))
+        self.assertFalse(stopping.done())
+        self.transport.feed_eof()
+        await turn_loop()
+        self.assertTrue(stopping.done())
+
+    async def test_cut_aborts(self) -> None:
+        self.linger()
+        self.service.cut()
+        self.assert_calls("resume_reading", "write_eof", "abort")
+
+
+class ResetTests(unittest.IsolatedAsyncioTestCase):
+    """Over a real socket: what the peer has not sent yet, or we not read, never costs it our last bytes."""
+
+    async def asyncSetUp(self) -> None:
+        asyncio.get_running_loop().set_debug(False)
+
+    async def exchange(self, app: Any, data: bytes, *, eof: bool = False, **config: Any) -> bytes:
+        """All that a client reads that first writes ``data``, whatever it is answered; a reset raises."""
+        options = {"lifespan": "off", "log_level": "critical", **config}
+        async with Server(app, port=0, **options) as server:
+            host, port = server.sockets[0].getsockname()[:2]
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(data)
+                if eof:
+                    writer.write_eof()
+                sending = asyncio.ensure_future(writer.drain())
+                answer = await asyncio.wait_for(reader.read(), 10)
+                await asyncio.wait_for(sending, 10)
+            finally:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+        return answer
+
+    async def test_unread_data_behind_a_violation_lets_our_close_arrive(self) -> None:
+        answer = await self.exchange(echo, REQUEST + VIOLATION + bytes(LARGE))
+        self.assertEqual(answer, SWITCHING + CLOSE_1002)
+
+    async def test_messages_before_a_violation_are_answered_before_it(self) -> None:
+        answer = await self.exchange(echo, REQUEST + PEER_HELLO * 3 + VIOLATION + bytes(LARGE))
+        self.assertEqual(answer, SWITCHING + HELLO * 3 + CLOSE_1002)
+
+    async def test_messages_before_a_close_are_answered_before_it(self) -> None:
+        answer = await self.exchange(echo, REQUEST + PEER_HELLO * 100 + PEER_CLOSE)
+        self.assertEqual(answer, SWITCHING + HELLO * 100 + CLOSE)
+
+    async def test_unread_data_behind_a_close_lets_ours_arrive(self) -> None:
+        answer = await self.exchange(echo, REQUEST + PEER_CLOSE + bytes(LARGE))
+        self.assertEqual(answer, SWITCHING + CLOSE)
+
+    async def test_peer_that_half_closes_behind_its_close_gets_all_answers(self) -> None:
+        answer = await self.exchange(echo, REQUEST + PEER_HELLO * 100 + PEER_CLOSE, eof=True)
+        self.assertEqual(answer, SWITCHING + HELLO * 100 + CLOSE)
+
+    async def test_unread_data_behind_a_refusal_lets_it_arrive(self) -> None:
+        answer = await self.exchange(refuse, REQUEST + bytes(LARGE))
+        self.assertTrue(answer.startswith(b"HTTP/1.1 403 Forbidden\r\n"), answer)
+        self.assertTrue(answer.endswith(b"\r\n\r\nthe application did not accept the connection\n"), answer)
+
+    async def test_unread_data_behind_a_bad_request_lets_the_400_arrive(self) -> None:
+        answer = await self.exchange(echo, b"GET / HTTP/1.1\n" + bytes(LARGE))
+        self.assertTrue(answer.startswith(b"HTTP/1.1 400 Bad Request\r\n"), answer)
+
+    async def test_unread_message_behind_the_applications_close_lets_it_arrive(self) -> None:
+        answer = await self.exchange(accept_and_close, REQUEST + PEER_LARGE + PEER_CLOSE)
+        self.assertEqual(answer, SWITCHING + CLOSE)
+
+    async def test_large_last_message_arrives_whole(self) -> None:
+        answer = await self.exchange(send_and_close, REQUEST + PEER_CLOSE + bytes(LARGE))
+        # RFC 6455 5.2: a 64-bit length.
+        self.assertTrue(answer.endswith(CLOSE))
+        self.assertEqual(answer[len(SWITCHING) :][:10], bytes.fromhex("82 7f 00 00 00 00 00 40 00 00"))
+        self.assertEqual(len(answer), len(SWITCHING) + 10 + LARGE + len(CLOSE))
+
+    async def test_peer_that_resets_leaves_nothing_behind(self) -> None:
+        async with Server(echo, port=0, lifespan="off", timeout_graceful_shutdown=10) as server:
+            peer = await self.connect(server)
+            # SO_LINGER with a time of 0: the close is a reset.
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.close()
+            await asyncio.wait_for(server._service.wait_until_empty(), 10)  # type: ignore[union-attr]
+
+    async def connect(self, server: Server) -> socket.socket:
+        """A client that has been answered with 101."""
+        loop = asyncio.get_running_loop()
+        address: Tuple[str, int] = server.sockets[0].getsockname()[:2]
+        peer = socket.socket()
+        self.addCleanup(peer.close)
+        peer.setblocking(False)
+        await loop.sock_connect(peer, address)
+        await loop.sock_sendall(peer, REQUEST)
+        answer = b""
+        while len(answer) < len(SWITCHING):
+            answer += await asyncio.wait_for(loop.sock_recv(peer, 1024), 10)
+        self.assertEqual(answer, SWITCHING)
+        return peer
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "websocket.accept"})
+    while True:
+        event = await receive()
+        if event["type"] == "websocket.disconnect":
+            return
+        await send({"type": "websocket.send", "text": event["text"]})
+
+
+async def refuse(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "websocket.close"})
+
+
+async def accept_and_close(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.close"})
+
+
+async def send_and_close(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "bytes": bytes(LARGE)})
+
+
+if __name__ == "__main__":
+    unittest.main()
