@@ -25,6 +25,7 @@ class Lifespan:
         self._events: asyncio.Queue[ASGIEvent] = asyncio.Queue()
         self._answered: Dict[str, asyncio.Event] = {"startup": asyncio.Event(), "shutdown": asyncio.Event()}
         self._failure: Optional[str] = None
+        self._cause: Optional[Exception] = None
         #: What an application raised on its scope in mode ``auto``: it has no lifespan.
         self.unsupported: Optional[BaseException] = None
 
@@ -55,6 +56,7 @@ class Lifespan:
         else:
             # What it said itself before it raised tells more.
             self._failure = self._failure or f"{type(error).__name__}: {error}"
+            self._cause = error
 
     async def startup(self) -> None:
         """Tell the application to start; raises `LifespanFailed` where it could not."""
@@ -68,7 +70,7 @@ class Lifespan:
         self._events.put_nowait({"type": f"lifespan.{phase}"})
         await self._answered[phase].wait()
         if self._failure is not None:
-            raise LifespanFailed(f"application {phase} failed: {self._failure}")
+            raise LifespanFailed(f"application {phase} failed: {self._failure}") from self._cause
 
     async def _send(self, event: ASGIEvent) -> None:
         kind = event.get("type")

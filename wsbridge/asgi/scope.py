@@ -72,9 +72,7 @@ def _build_scope(
     state: Optional[Dict[str, Any]],
 ) -> Scope:
     # Our own parser's names are lower case: its pairs are kept, and not held a second time.
-    headers = [
-        pair if pair[0] == (name := pair[0].lower()) else (name, pair[1]) for pair in request.headers
-    ]
+    headers = [pair if pair[0] == (name := pair[0].lower()) else (name, pair[1]) for pair in request.headers]
     if config.trusted_peers:
         peer = None if client is None else client[0]
         forwarded = read_forwarded(headers, peer, config.trusted_peers, config.forwarded_headers)
