@@ -27,6 +27,14 @@ class PlainExchange(Exchange):
         self.ended.append(has_failed)
 
 
+class Group(Exception):
+    """What `asyncio.TaskGroup` raises, for Pythons without it (PEP 654)."""
+
+    def __init__(self, *exceptions: Exception) -> None:
+        super().__init__(str(len(exceptions)))
+        self.exceptions = exceptions
+
+
 class ExchangeTestCase(ServiceTestCase):
     async def asyncSetUp(self) -> None:
         await super().asyncSetUp()
@@ -84,10 +92,29 @@ class ApplicationTests(ExchangeTestCase):
 
     async def test_client_disconnected_is_logged_at_debug_only(self) -> None:
         await self.run_app()
+        self.transport.abort()
+        await turn_loop()
         await self.app.raise_(ClientDisconnected("gone"))
         self.assertEqual(self.exchange.ended, [True])
         self.assert_logged()
         self.assertEqual(self.records[-1].getMessage(), "application ended by the disconnect: gone")
+
+    async def test_group_of_client_disconnected_is_logged_at_debug_only(self) -> None:
+        await self.run_app()
+        self.transport.abort()
+        await turn_loop()
+        await self.app.raise_(Group(ClientDisconnected("gone"), Group(ClientDisconnected("gone"))))
+        self.assert_logged()
+
+    async def test_client_disconnected_of_another_connection_is_logged(self) -> None:
+        await self.run_app()
+        await self.app.raise_(ClientDisconnected("somebody else"))
+        self.assert_logged(("ERROR", "application raised"))
+
+    async def test_group_with_another_error_is_logged(self) -> None:
+        await self.run_app()
+        await self.app.raise_(Group(ClientDisconnected("gone"), ValueError("no")))
+        self.assert_logged(("ERROR", "application raised"))
 
     async def test_cancellation_is_no_failure(self) -> None:
         await self.run_app()

@@ -84,14 +84,18 @@ class OrderlyTests(LifespanCase):
         await self.task
         await self.lifespan.shutdown()
 
-    async def test_application_that_only_returns_has_started_and_stopped(self) -> None:
+    async def test_application_that_only_returns_has_no_lifespan(self) -> None:
         async def app(scope: Event, receive: Any, send: Any) -> None:
             """Does nothing."""
 
-        await self.begin(app, "on")
+        await self.begin(app, "auto")
         await self.lifespan.startup()
-        self.assertEqual(self.lifespan.state, {})
+        self.assertIsNone(self.lifespan.state)
         await self.lifespan.shutdown()
+        await self.begin(app, "on")
+        await self.assert_fails(
+            "startup", "StateError: the application returned without lifespan.startup.complete"
+        )
 
 
 class UnsupportedTests(LifespanCase):

@@ -1150,12 +1150,20 @@ class KeepaliveTests(WebSocketTestCase):
         await self.advance(0.1)
         self.assert_pinged()
 
-    async def test_timeout_beyond_the_interval_delays_the_next_ping(self) -> None:
-        await self.open(ws_ping_interval=20, ws_ping_timeout=30)
+    async def test_timeout_beyond_the_interval_does_not_delay_the_next_ping(self) -> None:
+        await self.open(ws_ping_interval=20, ws_ping_timeout=50)
+        for _ in range(3):
+            await self.advance(20)
+            self.transport.feed(self.assert_pinged())
+
+    async def test_late_answer_within_the_timeout_is_followed_by_a_ping(self) -> None:
+        await self.open(ws_ping_interval=20, ws_ping_timeout=50)
         await self.advance(20)
-        self.transport.feed(self.assert_pinged())
-        await self.advance(30)
-        await self.advance(0)
+        pong = self.assert_pinged()
+        await self.advance(20)
+        self.assert_written()
+        self.transport.feed(pong)
+        await self.advance(20)
         self.assert_pinged()
 
     async def test_half_open_peer_is_found(self) -> None:
@@ -1174,7 +1182,7 @@ class KeepaliveTests(WebSocketTestCase):
         self.assert_pinged()
         self.transport.feed(PEER_HELLO[:1])
         await self.advance(20)
-        self.assert_written()
+        self.assert_pinged()
 
     async def test_byte_from_before_the_ping_does_not(self) -> None:
         await self.open()
@@ -1192,11 +1200,10 @@ class KeepaliveTests(WebSocketTestCase):
     async def test_no_timeout_means_pings_without_end(self) -> None:
         await self.open(ws_ping_interval=20, ws_ping_timeout=None)
         for _ in range(3):
-            await self.advance(20)
-            self.assert_pinged()
             await self.advance(19.9)
             self.assert_written()
             await self.advance(0.1)
+            self.assert_pinged()
 
     async def test_deadline_sleeps_while_reading_is_paused(self) -> None:
         await self.open(ws_max_queue=1)
@@ -1242,7 +1249,7 @@ class KeepaliveTests(WebSocketTestCase):
         await self.assert_waits(self.app.receive())
         self.assert_reading(True)
         await self.advance(0.1)
-        self.assert_written()
+        self.assert_pinged()
 
     async def test_ping_waits_while_the_peer_does_not_read(self) -> None:
         await self.open(ws_write_limit=LIMIT)
@@ -1259,8 +1266,9 @@ class KeepaliveTests(WebSocketTestCase):
         await self.start(self.app.send(SEND_LARGE))
         await self.advance(19.9)
         self.transport.take()
-        await self.advance(0.1)
         self.assert_written(LARGE)
+        await self.advance(0.1)
+        self.assert_pinged()
 
 
 class HalfCloseTests(WebSocketTestCase):

@@ -156,6 +156,12 @@ class ReceivingTests(ProtocolTestCase):
         hello, euro = "81 85 37fa213d 7f9f4d5158", "82 83 00000000 e282ac"
         self.assert_delivers(hello + euro + "81 80 00000000" + hello, "Hello", b"\xe2\x82\xac", "", "Hello")
 
+    def test_several_messages_of_16_bit_lengths_at_once(self) -> None:
+        wire = "81 81 00000000 2e 82 fe 007e 00000000" + "61" * 126 + "81 fe 0080 00000000" + "62" * 128
+        self.assert_delivers(wire, ".", b"a" * 126, "b" * 128)
+        wire = "81 81 00000000 2e 81 fe 012d 00000000" + "61" * 301 + "82 fe 0201 00000000" + "62" * 513
+        self.assert_delivers(wire * 2, ".", "a" * 301, b"b" * 513, ".", "a" * 301, b"b" * 513)
+
     def test_fragments_with_control_frames_between(self) -> None:
         self.assert_delivers(
             "01 82 00000000 4865 89 81 00000000 21 00 82 00000000 6c6c 8a 80 00000000 80 81 00000000 6f",
@@ -346,10 +352,11 @@ class EndingTests(ProtocolTestCase):
 
     def assert_holds(self, wire: str, event: Event, held: bytes) -> None:
         protocol = WSProtocol(hold_close=True)
-        self.assertEqual(protocol.receive_data(bytes.fromhex(wire)), ([event], b""))
+        behind = bytes.fromhex("81 81 00000000 61 89 80 00000000 83 80")
+        self.assertEqual(protocol.receive_data(bytes.fromhex(wire) + behind), ([event], b""))
         self.assertEqual((protocol.is_closed, protocol.can_send, protocol.is_receiving), (False, True, False))
         self.assertEqual(protocol.send_message("Hello"), bytes.fromhex("81 05 48656c6c6f"))
-        self.assertEqual(protocol.receive_data(bytes.fromhex("81 80 00000000 83 80")), ([], b""))
+        self.assertEqual(protocol.receive_data(behind), ([], b""))
         self.assertEqual(protocol.close(), held)
         self.assertTrue(protocol.is_closed)
         self.assertEqual(protocol.close(), b"")
@@ -634,6 +641,11 @@ class HostileFrameTests(ProtocolTestCase):
     def test_largest_length_fails_from_the_header_alone(self) -> None:
         self.assert_fails(1009, "message over 16777216 bytes", "82 ff 7f ff ff ff ff ff ff ff")
 
+    def test_64_bit_length_is_not_taken_for_a_shorter_one(self) -> None:
+        data = bytes.fromhex("82 ff 01 00 00 00 00 00 00 00") + bytes(600)
+        events, _ = WSProtocol().receive_data(data)
+        self.assertEqual(events, [WebSocketDisconnected(1009, "message over 16777216 bytes")])
+
     def test_lengths_not_in_their_shortest_form(self) -> None:
         for first in ("81", "82", "01", "02"):
             self.assert_fails(1002, "payload length 1 is not in its shortest form", first + "fe 0001")
@@ -888,6 +900,12 @@ class CompressionTests(ProtocolTestCase):
     def test_uncompressed_messages_keep_their_own_limit(self) -> None:
         limit = {**DEFLATE, "max_message_size": 16}
         self.assert_fails(1009, "message over 16 bytes", "82 91 00000000", **limit)
+
+    def test_length_over_the_limit_of_any_compressed_form_fails_from_the_header_alone(self) -> None:
+        # 16 bytes may be 82 on the wire; the peer is told the limit of messages.
+        limit = {**DEFLATE, "max_message_size": 16}
+        self.assert_fails(1009, "message over 16 bytes", "c2 d3", **limit)
+        self.assert_fails(1009, "message over 16 bytes", "82 ff 7fffffffffffffff", **limit)
 
     def test_messages_from_the_threshold_on_are_compressed(self) -> None:
         protocol = WSProtocol(**DEFLATE)

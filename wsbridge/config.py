@@ -62,7 +62,8 @@ class ServerConfig:
     """The server's configuration; raises `ConfigError` for a value that breaks its field's rule.
 
     Sizes are bytes, times seconds. Where uvicorn has the flag, the name is the
-    same. ``python3 -m wsbridge --help`` prints every field with its reason.
+    same; a switch ``x`` is ``--x`` and ``--no-x``. ``python3 -m wsbridge
+    --help`` prints every field with its reason.
     """
 
     # Listening.
@@ -114,7 +115,7 @@ class ServerConfig:
         32, _whole_number(1), "messages received and not yet taken by the application; past it reading pauses"
     )
     ws_max_queue_bytes: int = _option(
-        2 * 1024 * 1024, _whole_number(1), "the same in bytes; a single larger message still passes"
+        2 * 1024 * 1024, _whole_number(1), "the same in bytes (text: characters); a larger one passes alone"
     )
     ws_write_limit: int = _option(
         64 * 1024, _whole_number(1), "bytes waiting to be written above which the application's send waits"
@@ -161,7 +162,7 @@ class ServerConfig:
     timeout_accept: float = _option(
         10.0,
         _SECONDS,
-        "until the application accepts or refuses; past it 503, and the application is cancelled",
+        "until the application accepts, refuses, or begins a page; past it 503, and it is cancelled",
     )
     timeout_write: float = _option(
         30.0, _SECONDS, "a peer that takes nothing of what waits for it is cut off after"
@@ -185,7 +186,7 @@ class ServerConfig:
 
     # Limits.
     limit_concurrency: Optional[int] = _option(
-        None, _optional(_whole_number(1)), "connections at a time; past it 503 with Retry-After"
+        None, _optional(_whole_number(1)), "connections at a time, not counting refused ones; past it 503"
     )
     limit_request_line: int = _option(8 * 1024, _whole_number(16), "request line; past it 414")
     limit_request_head: int = _option(16 * 1024, _whole_number(64), "request head; past it 431")
@@ -193,7 +194,9 @@ class ServerConfig:
 
     # Logging.
     log_level: str = _option(
-        "info", _one_of("critical", "error", "warning", "info", "debug"), "least severe log lines to print"
+        "info",
+        _one_of("critical", "error", "warning", "info", "debug"),
+        "least severe log line that run prints",
     )
 
     def __post_init__(self) -> None:

@@ -29,8 +29,10 @@ def create_http_receive(disconnected: asyncio.Event) -> Receive:
     return receive
 
 
-def create_http_send(writer: Writer, response: ResponseBuilder, disconnected: asyncio.Event) -> Send:
+def create_http_send(writer: Writer, response: ResponseBuilder, gone: asyncio.Event) -> Send:
     """The application's ``send`` for one ``response``, whose state the caller may read afterwards.
+
+    ``gone`` is set where nothing can be written any more.
 
     Raises `EventError` for an event that breaks a rule, `StateError` for one
     at the wrong time, and `ClientDisconnected` where the peer is gone.
@@ -44,7 +46,7 @@ def create_http_send(writer: Writer, response: ResponseBuilder, disconnected: as
             raise EventError(f"unknown event type {kind!r:.80}; known: http.response.start and .body")
         if response.is_complete or is_started is (kind == "http.response.start"):
             raise StateError(f"{kind} is not possible here: a response is one start, then its body")
-        if disconnected.is_set():
+        if gone.is_set():
             raise ClientDisconnected("the client went away before the response")
         if kind == "http.response.start":
             response.start(event)

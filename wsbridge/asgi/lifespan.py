@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Dict, Optional
 
-from ..protocols.errors import EventError, LifespanFailed
+from ..protocols.errors import EventError, LifespanFailed, StateError
 from .types import Application, ASGIEvent
 
 __all__ = ["Lifespan"]
@@ -26,13 +26,14 @@ class Lifespan:
         self._answered: Dict[str, asyncio.Event] = {"startup": asyncio.Event(), "shutdown": asyncio.Event()}
         self._failure: Optional[str] = None
         self._cause: Optional[Exception] = None
+        self._is_supported = False
         #: What an application raised on its scope in mode ``auto``: it has no lifespan.
-        self.unsupported: Optional[BaseException] = None
+        self.unsupported: Optional[Exception] = None
 
     @property
     def state(self) -> Optional[Dict[str, Any]]:
         """What the application keeps for its connections; None where it has no lifespan."""
-        return None if self.unsupported is not None else self._state
+        return self._state if self._is_supported else None
 
     async def run(self) -> None:
         """Run the application with the ``lifespan`` scope until it returns."""
@@ -43,6 +44,8 @@ class Lifespan:
         }
         try:
             await self._app(scope, self._events.get, self._send)
+            if not self._answered["startup"].is_set():
+                raise StateError("the application returned without lifespan.startup.complete")
         except Exception as error:
             self._note_error(error)
         finally:
@@ -78,6 +81,7 @@ class Lifespan:
             if kind in (f"lifespan.{phase}.complete", f"lifespan.{phase}.failed"):
                 if kind.endswith("failed"):
                     self._failure = str(event.get("message", "")) or "no message"
+                self._is_supported = True
                 answered.set()
                 return
         raise EventError(f"unknown event type {kind!r:.80} in a lifespan")

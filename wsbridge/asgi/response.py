@@ -60,7 +60,11 @@ class ResponseBuilder:
         self.is_complete = False
 
     def start(self, event: ASGIEvent) -> None:
-        """Take a ``start`` event; raises `EventError` for a status or a header that breaks a rule."""
+        """Take a ``start`` event; raises `EventError` for a status or a header that breaks a rule.
+
+        Headers that speak of the connection (RFC 9110 7.6.1) are left out, as
+        ASGI has it for Transfer-Encoding: frameworks set them unasked.
+        """
         status = event.get("status")
         if type(status) is not int or not 200 <= status <= 599:
             raise EventError(f"response status {status!r}: it must be a whole number from 200 to 599")

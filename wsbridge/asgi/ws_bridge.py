@@ -43,7 +43,7 @@ __all__ = ["build_ws_scope", "create_ws_receive", "create_ws_send"]
 def create_ws_receive(events: EventSource) -> Receive:
     """The application's ``receive``: the events of the queue, in order.
 
-    Behind ``websocket.disconnect`` there is nothing to come: another call
+    Behind ``websocket.disconnect`` there is nothing to come: a later call
     raises `ClientDisconnected` instead of waiting for ever.
     """
     get = events.get

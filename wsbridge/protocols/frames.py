@@ -57,7 +57,6 @@ MASKED = 0x80
 
 # RFC 6455 7.4 and the IANA registry: close codes with a name of their own.
 NORMAL_CLOSURE = 1000
-GOING_AWAY = 1001
 NO_STATUS_RECEIVED = 1005
 ABNORMAL_CLOSURE = 1006
 INTERNAL_ERROR = 1011

@@ -25,9 +25,6 @@ from .fields import (
     has_token,
     is_token,
     parse_authority,
-    parse_extension_offers,
-    parse_list,
-    parse_subprotocols,
 )
 from .http11 import ResponseReceived
 
@@ -38,11 +35,7 @@ __all__ = [
     "check_upgrade_request",
     "check_upgrade_response",
     "generate_ws_key",
-    "get_header_values",
     "is_upgrade_request",
-    "parse_extension_offers",
-    "parse_list",
-    "parse_subprotocols",
 ]
 
 HeaderList = Iterable[Tuple[bytes, bytes]]

@@ -29,8 +29,9 @@ def compressed_limit(limit: int) -> int:
 class DiscardedMessage:
     """A message that arrives after our own CLOSE: nothing is kept of it, the limits still hold.
 
-    ``limit`` is in bytes of payload on the wire; ``max_fragments`` is what a
-    message may have besides one fragment for every 32 bytes.
+    ``wire_limit`` bounds its payload on the wire, in bytes, and is ``limit``
+    where it is not compressed; ``max_fragments`` is what a message may have
+    besides one fragment for every 32 bytes.
     """
 
     __slots__ = ("_fragments", "_limit", "_max_fragments", "_received", "_wire_limit")

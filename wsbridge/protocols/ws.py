@@ -28,11 +28,12 @@ from __future__ import annotations
 import os
 from typing import Callable, Iterable, List, Optional, Tuple, Union
 
-from .deflate import DeflateSettings, PerMessageDeflate, check_deflate_response, negotiate_deflate
+from .deflate import DeflateSettings, PerMessageDeflate, agree_on_deflate
 from .errors import (
     EventError,
     ExpectedContinuation,
     InvalidUTF8,
+    MessageTooBig,
     ProtocolViolation,
     StateError,
     UnexpectedContinuation,
@@ -164,20 +165,10 @@ class WSProtocol:
         #: The codec that was agreed on, with its counters of bytes, or None.
         self.compression: Optional[PerMessageDeflate] = None
         if enable_compression:
-            self._negotiate(peer_extensions, deflate, client)
-
-    def _negotiate(self, peer_extensions: Iterable[bytes], settings: DeflateSettings, client: bool) -> None:
-        offers = parse_extension_offers(peer_extensions)
-        if client:
-            agreement = check_deflate_response(offers, settings)
-        else:
-            agreed = negotiate_deflate(offers, settings)
-            if agreed is None:
-                return
-            agreement, self.extensions_response = agreed
-        if agreement is not None:
-            self.compression = PerMessageDeflate(agreement, settings, client)
-            self._wire_limit = compressed_limit(self._max_message_size)
+            offers = parse_extension_offers(peer_extensions)
+            self.compression, self.extensions_response = agree_on_deflate(offers, deflate, client)
+            if self.compression is not None:
+                self._wire_limit = compressed_limit(max_message_size)
 
     # ------------------------------------------------------------------ properties
 
@@ -262,13 +253,17 @@ class WSProtocol:
 
     def _receive_frame(self, data: bytes, position: int, events: List[Event]) -> int:
         """Take one frame, or the part of it that is here; where it ends, or -1 to wait for more."""
-        header = parse_header(
-            data,
-            position,
-            masked=not self._client,
-            rsv1_allowed=self.compression is not None,
-            max_length=self._wire_limit,
-        )
+        try:
+            header = parse_header(
+                data,
+                position,
+                masked=not self._client,
+                rsv1_allowed=self.compression is not None,
+                max_length=self._wire_limit,
+            )
+        except MessageTooBig:
+            # The peer is told the limit of messages, not that of their compressed form.
+            raise MessageTooBig(self._max_message_size) from None
         if header is None:
             return -1
         first, length, key, start = header

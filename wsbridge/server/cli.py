@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from dataclasses import Field, fields
 from typing import Any, Callable, Dict, List, NoReturn, Optional
@@ -13,7 +12,7 @@ from ..config import ServerConfig
 from ..protocols.errors import ConfigError, LifespanFailed
 from .loading import load_application
 from .server import run
-from .service import logger
+from .service import logger, set_up_logging
 
 __all__ = ["main"]
 
@@ -31,7 +30,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
             target = f"{PACKAGE}.demo.app:app"
             values.setdefault("allowed_origins", ("same-origin",))
         config = ServerConfig(**values)
-        _set_up_logging(config.log_level)
+        set_up_logging(config.log_level)
         run(load_application(target), config)
     except ConfigError as error:
         return _report(parser, error, 2)
@@ -52,14 +51,6 @@ def _report(parser: argparse.ArgumentParser, error: Exception, exit_code: int) -
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (--help lists the flags)\n")
-
-
-def _set_up_logging(level: str) -> None:
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logger.addHandler(handler)
-    logger.setLevel(level.upper())
 
 
 def _build_parser() -> argparse.ArgumentParser:

@@ -41,7 +41,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
         limit = self._service.config.limit_concurrency
-        is_full = limit is not None and len(self._service.members) >= limit
+        is_full = limit is not None and len(self._service.members) - self._service.lingering >= limit
         self._service.add(self)
         if self._service.is_stopping:
             self.shut_down()

@@ -56,12 +56,17 @@ class Exchange(asyncio.Protocol):
     def _app_done(self, task: asyncio.Task[None]) -> None:
         self._task = None
         error = None if task.cancelled() else task.exception()
-        if isinstance(error, ClientDisconnected):
+        # One that another connection raised, in a broadcast perhaps, is an error like any other.
+        if error is not None and _is_disconnect(error) and self._expects_disconnect():
             logger.debug("application ended by the disconnect: %s", error)
         elif error is not None:
             logger.error("application raised", exc_info=error)
         self._end_after_app(error is not None)
         self._leave_if_over()
+
+    def _expects_disconnect(self) -> bool:
+        """Whether the application may end with `ClientDisconnected`: its peer is gone, or told to go."""
+        return self._transport is None
 
     def _end_after_app(self, has_failed: bool) -> None:
         """The application has returned, or raised: answer the peer in its place where it did not."""
@@ -160,6 +165,14 @@ class Exchange(asyncio.Protocol):
     def _cancel_app(self) -> None:
         if self._task is not None:
             self._task.cancel()
+
+
+def _is_disconnect(error: BaseException) -> bool:
+    # A group of tasks raises the errors of all in one (PEP 654).
+    group = getattr(error, "exceptions", None)
+    if isinstance(group, (tuple, list)) and group:
+        return all(map(_is_disconnect, group))
+    return isinstance(error, ClientDisconnected)
 
 
 async def _call(app: Application, scope: Scope, receive: Receive, send: Send) -> None:

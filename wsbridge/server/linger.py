@@ -34,6 +34,7 @@ class Linger(asyncio.Protocol):
         self._deadline = service.clock() + (timeout if half_close else min(timeout, TLS_LINGER))
         transport.set_protocol(self)
         service.add(self)
+        service.lingering += 1
         if transport.is_closing():
             return
         if at_eof or (closed and not half_close):
@@ -68,6 +69,7 @@ class Linger(asyncio.Protocol):
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self._service.discard(self)
+        self._service.lingering -= 1
 
     def check_deadlines(self, now: float) -> None:
         if now >= self._deadline:

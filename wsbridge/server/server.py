@@ -16,7 +16,7 @@ from ..config import ServerConfig
 from ..protocols.errors import ConfigError, LifespanFailed
 from .connection import Connection
 from .loading import load_application
-from .service import CUT_TIMEOUT, Service, logger
+from .service import CUT_TIMEOUT, Service, logger, set_up_logging
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -187,8 +187,10 @@ async def serve(app: Union[Application, str], config: Optional[ServerConfig] = N
 
 
 def run(app: Union[Application, str], config: Optional[ServerConfig] = None, **options: Any) -> None:
-    """Serve ``app`` in an event loop of its own; see `Server` for the arguments."""
-    asyncio.run(serve(app, config, **options))
+    """Serve ``app`` in an event loop of its own, with log lines on stderr; see `Server` for the arguments."""
+    server = Server(app, config, **options)
+    set_up_logging(server.config.log_level)
+    asyncio.run(server.serve())
 
 
 def _build_ssl_context(config: ServerConfig) -> Optional[SSLContext]:

@@ -10,7 +10,7 @@ from ..asgi.types import Application, Scope
 from ..config import ServerConfig
 from .addresses import format_client
 
-__all__ = ["Member", "Service", "log_answer", "logger"]
+__all__ = ["Member", "Service", "log_answer", "logger", "set_up_logging"]
 
 logger = logging.getLogger("wsbridge")
 
@@ -19,6 +19,15 @@ SWEEP_INTERVAL = 0.25
 
 # What a cancelled application may still take to come to its end.
 CUT_TIMEOUT = 1.0
+
+
+def set_up_logging(level: str) -> None:
+    """Print our log lines to stderr, from ``level`` up, unless somebody else takes them."""
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)
+    logger.setLevel(level.upper())
 
 
 def log_answer(scope: Scope, status: int) -> None:
@@ -46,6 +55,9 @@ class Service:
 
     ``clock`` is a monotonic time in seconds; default the loop's. ``state`` is
     the lifespan's. Make it inside a running loop.
+
+    ``within`` is another service whose timer sweeps these members too, and
+    whose end is theirs: one connection of many, that is waited for alone.
     """
 
     def __init__(
@@ -55,6 +67,7 @@ class Service:
         *,
         state: Optional[Dict[str, Any]] = None,
         clock: Optional[Callable[[], float]] = None,
+        within: Optional[Service] = None,
     ) -> None:
         self.app = app
         self.config = config
@@ -62,6 +75,9 @@ class Service:
         self.loop = asyncio.get_running_loop()
         self.clock = clock or self.loop.time
         self.members: Set[Member] = set()
+        #: How many of them are refused or closing, and only wait for their peer.
+        self.lingering = 0
+        self._within = within
         self.is_stopping = False
         self._timer: Optional[asyncio.TimerHandle] = None
         self._is_empty = asyncio.Event()
@@ -71,12 +87,16 @@ class Service:
         """Sweep this member's deadlines from now on."""
         self.members.add(member)
         self._is_empty.clear()
-        if self._timer is None:
+        if self._within is not None:
+            self._within.add(member)
+        elif self._timer is None:
             self._timer = self.loop.call_later(SWEEP_INTERVAL, self._tick)
 
     def discard(self, member: Member) -> None:
         """This member is over; discarding it twice is no error."""
         self.members.discard(member)
+        if self._within is not None:
+            self._within.discard(member)
         if not self.members:
             self._is_empty.set()
             if self._timer is not None:

@@ -28,15 +28,18 @@ async def handle_websocket(
     writer: asyncio.StreamWriter,
     *,
     state: Optional[Dict[str, Any]] = None,
+    service: Optional[Service] = None,
 ) -> None:
     """Answer an upgrade request that you have parsed, and run ``app`` on the connection to its end.
 
     ``reader`` stands behind the request's head. A request that is no valid
     opening handshake is refused. Returns when the application has returned
     and the connection is closed; cancelling ends both. ``state`` is the
-    application's lifespan state, if you run its lifespan.
+    application's lifespan state, if you run its lifespan. ``service``, made
+    once for many connections, has one timer for all of them, and its
+    ``shut_down`` closes them with 1012.
     """
-    service = Service(app, config, state=state)
+    service = Service(app, config, state=state, within=service)
     transport = StreamTransport(reader, writer)
     try:
         ws_key = check_upgrade_request(request, allowed_origins=config.allowed_origins)

@@ -28,17 +28,19 @@ from ..protocols.events import RequestReceived, WebSocketDataReceived, WebSocket
 from ..protocols.fields import get_header_values
 from ..protocols.frames import INTERNAL_ERROR, NORMAL_CLOSURE, SERVICE_RESTART
 from ..protocols.http11 import build_refusal
-from ..protocols.ws import Trace, WSProtocol
+from ..protocols.ws import WSProtocol
 from .addresses import get_client, get_server, is_secure
+from .connection_info import ConnectionInfo
 from .exchange import Exchange
 from .service import Service, log_answer
 
-__all__ = ["ConnectionInfo", "WebSocketExchange"]
+__all__ = ["WebSocketExchange"]
 
 CONNECTING, OPEN, ENDING, CLOSING, OVER = range(5)
 
-# Frames that came right behind the request are held until the application accepts; past this reading pauses.
-EARLY_DATA_LIMIT = 64 * 1024
+# Frames that came right behind the request are held until the application accepts, as is what a transport
+# delivers while it is paused; past this reading pauses.
+HELD_DATA_LIMIT = 64 * 1024
 
 # Compressed data grows up to a thousand times: it is taken in slices, and what is left when the queue is
 # full waits as it came, or one read of 256 KiB could become 256 MiB of messages.
@@ -61,9 +63,9 @@ class WebSocketExchange(Exchange):
         "_gathered_size",
         "_heard",
         "_held_data",
-        "_is_pinged",
         "_is_told",
         "_phase",
+        "_pinged_at",
         "_queue",
         "_reading_paused",
         "_scope",
@@ -96,7 +98,7 @@ class WebSocketExchange(Exchange):
             get_server(transport),
             scheme="wss" if is_secure(transport) else "ws",
             state=service.state,
-            connection=ConnectionInfo(self._ws, self),
+            connection=ConnectionInfo(self._ws, self.ping),
         )
         super().__init__(service, transport)
         self._scope = scope
@@ -106,13 +108,13 @@ class WebSocketExchange(Exchange):
         self._queue: List[Any] = [{"type": "websocket.connect"}]
         self._at = 0
         self._waiter: Optional[asyncio.Future[None]] = None
-        # Received and not yet parsed: before the accept, or of compressed data beyond a full queue.
+        # Received and not yet parsed: what came before the accept, or beyond a full queue.
         self._held_data = b""
         self._reading_paused = False
         self._gathered: List[bytes] = []
         self._gathered_size = 0
         self._heard = False
-        self._is_pinged = False
+        self._pinged_at = 0.0
         # Whether the application has taken its websocket.disconnect.
         self._is_told = False
         self._denial = ResponseBuilder()
@@ -152,7 +154,7 @@ class WebSocketExchange(Exchange):
 
     def _hold(self, data: bytes) -> None:
         self._held_data += data
-        if len(self._held_data) >= EARLY_DATA_LIMIT:
+        if len(self._held_data) >= HELD_DATA_LIMIT:
             self._pause_reading()
 
     def _enqueue(self, events: List[Any]) -> None:
@@ -313,7 +315,9 @@ class WebSocketExchange(Exchange):
     def _app_accepted(self) -> None:
         log_answer(self._scope, 101)
         self._phase = OPEN
-        self._deadline = self._next_ping_time()
+        interval = self._service.config.ws_ping_interval
+        self._heard, self._pinged_at = True, self._service.clock()
+        self._deadline = None if interval is None else self._pinged_at + interval
         self._resume_reading()
 
     def _app_closed(self) -> None:
@@ -329,6 +333,9 @@ class WebSocketExchange(Exchange):
             if self._phase == CONNECTING:
                 log_answer(self._scope, self._denial.status or 403)
             self._finish()
+
+    def _expects_disconnect(self) -> bool:
+        return self._phase not in (CONNECTING, OPEN)
 
     def _end_after_app(self, has_failed: bool) -> None:
         if self._phase == CONNECTING:
@@ -372,29 +379,26 @@ class WebSocketExchange(Exchange):
         else:
             self._transport.abort()
 
-    def _next_ping_time(self, since_last: float = 0.0) -> Optional[float]:
-        interval = self._service.config.ws_ping_interval
-        return None if interval is None else self._service.clock() + interval - since_last
-
     def _keep_alive(self, now: float) -> None:
         """A ping is due, or its answer is."""
         config = self._service.config
-        timeout = config.ws_ping_timeout
+        interval, timeout = config.ws_ping_interval, config.ws_ping_timeout
+        if interval is None:
+            return
         if self._reading_paused or self._writing_paused:
             # An answer could not be read, or a ping not be written: that is no sign of death.
-            self._is_pinged = False
-            self._deadline = self._next_ping_time()
-        elif not self._is_pinged:
-            self._write_through(self._ws.ping())
-            self._is_pinged = True
-            self._heard = False
-            self._deadline = self._next_ping_time() if timeout is None else now + timeout
-        elif self._heard or timeout is None:
-            self._is_pinged = False
-            self._deadline = self._next_ping_time(timeout or config.ws_ping_interval or 0.0)
-        else:
+            self._heard, self._pinged_at = True, now
+        next_ping = self._pinged_at + interval
+        dead_at = None if self._heard or timeout is None else self._pinged_at + timeout
+        if dead_at is not None and now >= dead_at:
             self._write_through(self._ws.close(INTERNAL_ERROR, "keepalive ping timeout"))
             self._finish()
+        elif dead_at is None and now >= next_ping:
+            self._write_through(self._ws.ping())
+            self._heard, self._pinged_at = False, now
+            self._deadline = now + (interval if timeout is None else min(interval, timeout))
+        else:
+            self._deadline = next_ping if dead_at is None else min(dead_at, now + interval)
 
     def ping(self) -> None:
         """Send a ping now; its answer sets the latency."""
@@ -416,56 +420,3 @@ class Signal:
 
     def __init__(self, callback: Callable[[], None]) -> None:
         self.set = callback
-
-
-class ConnectionInfo:
-    """What an application finds as ``scope["extensions"]["wsbridge"]["connection"]``."""
-
-    __slots__ = ("_exchange", "_ws")
-
-    def __init__(self, ws: WSProtocol, exchange: WebSocketExchange) -> None:
-        self._ws = ws
-        self._exchange = exchange
-
-    @property
-    def latency(self) -> Optional[float]:
-        """Seconds between the last answered ping and its pong; None before the first."""
-        return self._ws.latency
-
-    def ping(self) -> None:
-        """Send a ping now; its answer sets `latency`."""
-        self._exchange.ping()
-
-    @property
-    def trace(self) -> Optional[Trace]:
-        """Called for every frame: ``"in"`` or ``"out"``, opcode, FIN, RSV1, payload bytes on the wire."""
-        return self._ws.trace
-
-    @trace.setter
-    def trace(self, trace: Optional[Trace]) -> None:
-        self._ws.trace = trace
-
-    @property
-    def extensions_response(self) -> Optional[str]:
-        """What was agreed on of the client's Sec-WebSocket-Extensions, or None."""
-        return self._ws.extensions_response
-
-    @property
-    def bytes_before_compression(self) -> int:
-        """Bytes of the messages that were sent compressed, before."""
-        return 0 if self._ws.compression is None else self._ws.compression.deflater.bytes_in
-
-    @property
-    def bytes_after_compression(self) -> int:
-        """Bytes of the messages that were sent compressed, on the wire."""
-        return 0 if self._ws.compression is None else self._ws.compression.deflater.bytes_out
-
-    @property
-    def bytes_deflated(self) -> int:
-        """Bytes of the messages that were received compressed, on the wire."""
-        return 0 if self._ws.compression is None else self._ws.compression.inflater.bytes_in
-
-    @property
-    def bytes_inflated(self) -> int:
-        """Bytes of the messages that were received compressed, inflated."""
-        return 0 if self._ws.compression is None else self._ws.compression.inflater.bytes_out
