@@ -298,6 +298,15 @@ class LimitTests(ConnectionCase):
         transport.feed(REQUEST)
         await self.assert_answer(transport, SWITCHING)
 
+    async def test_refused_connections_that_linger_take_no_place(self) -> None:
+        self.configure(limit_concurrency=2)
+        transports = [self.connect() for _ in range(5)]
+        self.assertEqual(transports[4].read(), self.FULL)
+        transports[0].lose()
+        transport = self.connect()
+        transport.feed(REQUEST)
+        await self.assert_answer(transport, SWITCHING)
+
     async def test_no_limit_is_the_default(self) -> None:
         for transport in [self.connect() for _ in range(100)]:
             self.assertEqual(transport.written, b"")

@@ -64,7 +64,14 @@ async def serve_websocket(reader: asyncio.StreamReader, writer: asyncio.StreamWr
     events: asyncio.Queue[Event] = asyncio.Queue(32)
     accepted, closed = asyncio.Event(), asyncio.Event()
     receive = create_ws_receive(events)
-    send = create_ws_send(writer, ws, ws_key, accept_event=accepted, close_event=closed)
+    send = create_ws_send(
+        writer,
+        ws,
+        ws_key,
+        accept_event=accepted,
+        close_event=closed,
+        offered_subprotocols=scope["subprotocols"],
+    )
     feeding = asyncio.ensure_future(feed(reader, writer, ws, events, accepted))
     try:
         await app(scope, receive, send)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import unittest
 import zlib
@@ -16,6 +17,7 @@ from wsbridge.protocols.deflate import (
     DeflateSettings,
     Inflater,
     PerMessageDeflate,
+    agree_on_deflate,
     build_deflate_offer,
     check_deflate_response,
     negotiate_deflate,
@@ -250,6 +252,38 @@ class ClientNegotiationTests(unittest.TestCase):
         text = "permessage-deflate cannot be met: this Python has no zlib"
         with without_zlib():
             self.assert_failed("permessage-deflate", text)
+
+
+class CodecAgreementTests(unittest.TestCase):
+    """What either role makes of the peer's header: its codec, and what it answers."""
+
+    def agree(self, value: str, client: bool) -> Tuple[Optional[PerMessageDeflate], Optional[str]]:
+        return agree_on_deflate(parse_extension_offers([value.encode()]), WIDEST, client)
+
+    def assert_no_context_takeover(self, codec: Optional[PerMessageDeflate], ours: bool, theirs: bool) -> None:
+        self.assertIsInstance(codec, PerMessageDeflate)
+        if codec is not None:
+            hello = codec.deflater.deflate(b"Hello"), codec.deflater.deflate(b"Hello")
+            self.assertIs(hello[0] == hello[1], ours)
+            codec.inflater.inflate(bytes.fromhex("f248cdc9c90700"), 5)
+            codec.inflater.finish()
+            # RFC 7692 7.2.3.2: "Hello" again, out of the window.
+            with self.assertRaises(errors.InvalidCompressedData) if theirs else contextlib.nullcontext():
+                codec.inflater.inflate(bytes.fromhex("f200110000"), 5)
+
+    def test_server_answers_the_offer_and_plays_its_role(self) -> None:
+        codec, response = self.agree("permessage-deflate; server_no_context_takeover", False)
+        self.assertEqual(response, "permessage-deflate; server_no_context_takeover")
+        self.assert_no_context_takeover(codec, True, False)
+
+    def test_client_answers_nothing_and_plays_its_role(self) -> None:
+        codec, response = self.agree("permessage-deflate; server_no_context_takeover", True)
+        self.assertIsNone(response)
+        self.assert_no_context_takeover(codec, False, True)
+
+    def test_nothing_is_agreed_on_without_an_offer_or_an_answer(self) -> None:
+        self.assertEqual(self.agree("x-unknown", False), (None, None))
+        self.assertEqual(self.agree("", True), (None, None))
 
 
 class InflaterTestCase(unittest.TestCase):

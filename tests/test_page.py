@@ -352,6 +352,22 @@ class DisconnectTests(PageCase):
         self.assertEqual(self.transport.calls, ["close"])
         await self.assert_over()
 
+    async def test_client_that_leaves_an_endless_response_is_told_to_the_application(self) -> None:
+        await self.begin_steps("receive", START, PART, "receive", BODY)
+        await self.assert_answer(HALF_SENT)
+        self.transport.feed_eof()
+        await self.assert_answer(b"2\r\nhi\r\n0\r\n\r\n")
+        self.assertEqual(self.heard, ["http.request", "http.disconnect"])
+        await self.assert_over()
+
+    async def test_client_that_left_before_an_endless_response_is_told_too(self) -> None:
+        await self.begin_steps("receive", "wait", START, PART, "receive", BODY)
+        self.transport.feed_eof()
+        await self.assert_answer(b"")
+        self.gate.set()
+        await self.assert_answer(HALF_SENT + b"2\r\nhi\r\n0\r\n\r\n")
+        self.assertEqual(self.heard, ["http.request", "http.disconnect"])
+
     async def test_tls_cannot_be_half_closed_and_is_over(self) -> None:
         self.transport = MemoryTransport(half_close=False)
         await self.begin_steps("receive", "receive")

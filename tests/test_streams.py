@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Optional
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.http11 import RequestParser
 from wsbridge.server import streams
+from wsbridge.server.service import Service
 from wsbridge.server.streams import StreamTransport, handle_websocket
 
 from .doubles import MemoryTransport, turn_loop
@@ -52,7 +53,7 @@ class StreamsCase(LoopbackCase):
 
     async def start(self, app: Any = None, **options: Any) -> Client:
         """A client that has connected; what `handle_websocket` returned or raised will be in ``over``."""
-        state = options.pop("state", None)
+        state, service = options.pop("state", None), options.pop("service", None)
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.handler, self.writer = asyncio.current_task(), writer
@@ -61,7 +62,9 @@ class StreamsCase(LoopbackCase):
             try:
                 config = ServerConfig(**options)
                 self.over.put_nowait(
-                    await handle_websocket(app or self.echo, config, request, reader, writer, state=state)
+                    await handle_websocket(
+                        app or self.echo, config, request, reader, writer, state=state, service=service
+                    )
                 )
             except BaseException as error:
                 self.over.put_nowait(error)
@@ -143,6 +146,36 @@ class ConversationTests(StreamsCase):
         await self.gate.wait()
         while (event := await receive())["type"] == "websocket.receive":
             await send({**event, "type": "websocket.send"})
+
+
+class SharedServiceTests(StreamsCase):
+    async def test_service_closes_all_of_its_connections(self) -> None:
+        service = Service(self.echo, ServerConfig())
+        clients = []
+        for _ in range(2):
+            client = await self.open(service=service)
+            clients.append(client)
+        self.assertEqual(len(service.members), 2)
+        stopping = asyncio.ensure_future(service.shut_down(TIMEOUT))
+        for client in clients:
+            await self.assert_answer(client, b"\x88\x02\x03\xf4")
+            client.send(b"\x88\x82\0\0\0\0\x03\xf4")
+            await self.assert_end(client, b"")
+        await stopping
+        self.assertEqual(self.log, ["disconnect 1012"] * 2)
+        self.assertEqual(service.members, set())
+
+    async def test_one_connection_ends_without_the_others(self) -> None:
+        service = Service(self.echo, ServerConfig())
+        first = await self.open(service=service)
+        second = await self.open(service=service)
+        first.send(MASKED_CLOSE)
+        await self.assert_end(first, CLOSE)
+        self.assertIsNone(await asyncio.wait_for(self.over.get(), TIMEOUT))
+        self.assertEqual(len(service.members), 1)
+        second.send(MASKED_CLOSE)
+        await self.assert_end(second, CLOSE)
+        await self.assert_over()
 
 
 class RefusalTests(StreamsCase):

@@ -1,7 +1,9 @@
 """`Connection`: one accepted connection until its request is read; then an exchange takes over.
 
-Shaped so that another server can use it: hand it a transport with
-`connection_made` and the bytes read so far with `data_received`.
+Shaped so that another server can use it: make it the transport's protocol,
+call `connection_made`, and hand it the bytes read so far with
+`data_received`. In this order: `connection_made` may already refuse, and
+leave the transport to another protocol.
 """
 
 from __future__ import annotations
