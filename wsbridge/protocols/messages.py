@@ -15,6 +15,8 @@ __all__ = ["Message", "DiscardedMessage", "compressed_limit"]
 
 BYTES_PER_FRAGMENT = 32
 
+CHECKED_SLICE = 64 * 1024
+
 
 def compressed_limit(limit: int) -> int:
     """How many bytes a message of up to ``limit`` bytes may have on the wire when it is compressed.
@@ -95,13 +97,18 @@ class Message(DiscardedMessage):
 
     def _keep(self, piece: Union[bytes, bytearray]) -> None:
         self._buffer += piece
-        if self._is_text and piece:
-            tail = self._undecided + piece if self._undecided else piece
-            try:
-                _, decided = utf_8_decode(tail, "strict", False)
-            except UnicodeDecodeError:
-                raise InvalidUTF8("text message") from None
-            undecided = self._undecided = bytes(tail[decided:])
-            # CPython waits for a third byte where the second has decided: ed a0-bf begin surrogates.
-            if len(undecided) == 2 and undecided >= b"\xed\xa0" and undecided < b"\xee":
-                raise InvalidUTF8("text message")
+        if self._is_text:
+            # In slices: what is decoded to be checked takes up to four times the space.
+            for start in range(0, len(piece), CHECKED_SLICE):
+                self._check_text(piece[start : start + CHECKED_SLICE])
+
+    def _check_text(self, piece: Union[bytes, bytearray]) -> None:
+        tail = self._undecided + piece if self._undecided else piece
+        try:
+            _, decided = utf_8_decode(tail, "strict", False)
+        except UnicodeDecodeError:
+            raise InvalidUTF8("text message") from None
+        undecided = self._undecided = bytes(tail[decided:])
+        # CPython waits for a third byte where the second has decided: ed a0-bf begin surrogates.
+        if len(undecided) == 2 and undecided >= b"\xed\xa0" and undecided < b"\xee":
+            raise InvalidUTF8("text message")

@@ -27,12 +27,13 @@ __all__ = ["Connection"]
 class Connection(asyncio.Protocol):
     """Reads one request's head, under one deadline, and decides who answers it."""
 
-    __slots__ = ("_deadline", "_parser", "_service", "_transport")
+    __slots__ = ("_deadline", "_linger", "_parser", "_service", "_transport")
 
     def __init__(self, service: Service) -> None:
         config = service.config
         self._service = service
         self._transport: Optional[asyncio.Transport] = None
+        self._linger: Optional[Linger] = None
         self._deadline = service.clock() + config.timeout_handshake
         self._parser = RequestParser(
             max_request_line=config.limit_request_line,
@@ -75,7 +76,7 @@ class Connection(asyncio.Protocol):
             return
         logger.info("%s refused: %d %s", format_client(get_client(transport)), refusal.status, refusal)
         transport.write(build_refusal(refusal, head=self._parser.method == b"HEAD"))
-        Linger(self._service, transport)
+        self._linger = Linger(self._service, transport)
         self._leave()
 
     def _leave(self) -> None:
@@ -86,6 +87,9 @@ class Connection(asyncio.Protocol):
         """A half closed connection without a request is over: returning None closes it."""
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
+        if self._linger is not None:
+            # A TLS transport told it to the protocol that it had when the loss was noticed.
+            self._linger.connection_lost(exc)
         self._leave()
 
     def check_deadlines(self, now: float) -> None:

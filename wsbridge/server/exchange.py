@@ -16,6 +16,10 @@ from .service import Service, logger
 __all__ = ["Exchange"]
 
 
+# How often an application may send before the loop has a turn.
+MAX_SENDS_IN_A_ROW = 64
+
+
 class Exchange(asyncio.Protocol):
     """The common part: an asyncio protocol that is also the ``writer`` of the bridge (`write`, `drain`)."""
 
@@ -23,6 +27,8 @@ class Exchange(asyncio.Protocol):
         "_app_deadline",
         "_at_eof",
         "_drain_waiters",
+        "_linger",
+        "_sends_in_a_row",
         "_service",
         "_stalled_since",
         "_stalled_size",
@@ -39,6 +45,8 @@ class Exchange(asyncio.Protocol):
         self._app_deadline: Optional[float] = None
         #: The peer has half closed, and our side was kept open to finish.
         self._at_eof = False
+        self._linger: Optional[Linger] = None
+        self._sends_in_a_row = 0
         self._writing_paused = False
         self._drain_waiters: List[asyncio.Future[None]] = []
         self._stalled_since: Optional[float] = None
@@ -87,7 +95,16 @@ class Exchange(asyncio.Protocol):
 
         Awaiting raises `ConnectionResetError` when the connection ends first.
         """
-        return self._wait_for_room() if self._writing_paused else None
+        if self._writing_paused:
+            return self._wait_for_room()
+        self._sends_in_a_row += 1
+        transport = self._transport
+        if self._sends_in_a_row < MAX_SENDS_IN_A_ROW and (transport is None or not transport.is_closing()):
+            return None
+        # Others have their turn, and so has the loss of this connection, or an application that only
+        # sends would keep the loop for ever.
+        self._sends_in_a_row = 0
+        return asyncio.sleep(0)
 
     async def _wait_for_room(self) -> None:
         while self._writing_paused and self._transport is not None:
@@ -122,10 +139,13 @@ class Exchange(asyncio.Protocol):
         """All is written: leave the connection to `Linger`, and the application some time to return."""
         transport, self._transport = self._transport, None
         if transport is not None:
-            Linger(self._service, transport, closed=closed, at_eof=self._at_eof)
+            self._linger = Linger(self._service, transport, closed=closed, at_eof=self._at_eof)
             self._start_app_deadline()
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
+        if self._linger is not None:
+            # A TLS transport told it to the protocol that it had when the loss was noticed.
+            self._linger.connection_lost(exc)
         self._transport = None
         self._start_app_deadline()
 

@@ -8,20 +8,29 @@ RFC 6455 7.1.1 ask for exactly this care).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Optional
 
 from .service import Service
 
-__all__ = ["Linger"]
+__all__ = ["Linger", "resume_reading"]
 
-# A TLS connection cannot be half closed: the peer gets this long to read our CLOSE and to end.
+# A TLS connection cannot be half closed: the peer gets this long to read our CLOSE and to end, and then
+# `timeout_write` to take what is still written.
 TLS_LINGER = 1.0
+
+
+def resume_reading(transport: asyncio.Transport) -> None:
+    """Let a transport read on, where it still can."""
+    # Before CPython 3.11 a TLS transport that was just closed has lost what it reads from.
+    with contextlib.suppress(AttributeError):
+        transport.resume_reading()
 
 
 class Linger(asyncio.Protocol):
     """Takes a transport over, half closes it, and discards until the peer closes or the deadline."""
 
-    __slots__ = ("_deadline", "_service", "_transport")
+    __slots__ = ("_deadline", "_is_over", "_may_wait", "_service", "_transport")
 
     def __init__(
         self, service: Service, transport: asyncio.Transport, *, closed: bool = False, at_eof: bool = False
@@ -29,9 +38,11 @@ class Linger(asyncio.Protocol):
         """``closed``: the peer's CLOSE was read; ``at_eof``: the end of its stream was."""
         self._service = service
         self._transport = transport
+        self._is_over = False
         half_close = transport.can_write_eof()
-        timeout = service.config.timeout_close
-        self._deadline = service.clock() + (timeout if half_close else min(timeout, TLS_LINGER))
+        #: Whether the deadline is only the end of our patience: the transport can still close by itself.
+        self._may_wait = not (half_close or at_eof or closed)
+        self._deadline = service.clock() + self._get_timeout(half_close)
         transport.set_protocol(self)
         service.add(self)
         service.lingering += 1
@@ -40,12 +51,18 @@ class Linger(asyncio.Protocol):
         if at_eof or (closed and not half_close):
             transport.close()
             return
-        transport.resume_reading()
+        resume_reading(transport)
         if half_close and transport.get_write_buffer_size():
             # `write_eof` would half close later, where nobody catches what a reset makes of it.
             transport.set_write_buffer_limits(0)
         elif half_close:
             self._half_close()
+
+    def _get_timeout(self, half_close: bool) -> float:
+        config = self._service.config
+        if half_close:
+            return config.timeout_close
+        return min(config.timeout_close, TLS_LINGER) if self._may_wait else config.timeout_write
 
     def resume_writing(self) -> None:
         """The last byte has left; the transport is still in the middle of saying so."""
@@ -68,11 +85,20 @@ class Linger(asyncio.Protocol):
         return None
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
-        self._service.discard(self)
-        self._service.lingering -= 1
+        if not self._is_over:
+            self._is_over = True
+            self._service.discard(self)
+            self._service.lingering -= 1
 
     def check_deadlines(self, now: float) -> None:
-        if now >= self._deadline:
+        if now < self._deadline:
+            return
+        if self._may_wait:
+            # RFC 8446 6.1: the end of a TLS connection is announced, behind all that was written.
+            self._may_wait = False
+            self._deadline = now + self._get_timeout(False)
+            self._transport.close()
+        else:
             self.cut()
 
     def shut_down(self) -> None:
@@ -80,3 +106,5 @@ class Linger(asyncio.Protocol):
 
     def cut(self) -> None:
         self._transport.abort()
+        # A TLS transport whose connection is lost already tells nobody.
+        self.connection_lost(None)

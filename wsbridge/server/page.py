@@ -89,4 +89,5 @@ class PageExchange(Exchange):
             self._cancel_app()
 
     def shut_down(self) -> None:
-        """A response is short: it may end."""
+        """A response may end, but one that waits for its client to leave is told to."""
+        self._disconnected.set()

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, Union
 
 from ..asgi.lifespan import Lifespan
 from ..asgi.types import Application
@@ -43,6 +43,7 @@ class Server:
         self._service: Optional[Service] = None
         self._lifespan: Optional[Lifespan] = None
         self._lifespan_task: Optional[asyncio.Task[None]] = None
+        self._uds_identity: Optional[Tuple[int, int]] = None
         self._stop_requests = 0
         self._stop_requested: Optional[asyncio.Event] = None
 
@@ -106,6 +107,7 @@ class Server:
         try:
             if config.uds is not None:
                 self._listener = await loop.create_unix_server(build_connection, config.uds, **options)
+                self._uds_identity = _identify(config.uds)
             else:
                 host = config.host or None
                 self._listener = await loop.create_server(build_connection, host, config.port, **options)
@@ -131,8 +133,7 @@ class Server:
             self._listener.close()
             self._listener = None
             if self.config.uds is not None:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(self.config.uds)
+                _unlink_if(self.config.uds, self._uds_identity)
         if self._service is not None:
             await self._service.shut_down(timeout)
         await self._stop_lifespan(max(deadline - loop.time(), CUT_TIMEOUT))
@@ -190,7 +191,38 @@ def run(app: Union[Application, str], config: Optional[ServerConfig] = None, **o
     """Serve ``app`` in an event loop of its own, with log lines on stderr; see `Server` for the arguments."""
     server = Server(app, config, **options)
     set_up_logging(server.config.log_level)
-    asyncio.run(server.serve())
+    loop = asyncio.new_event_loop()
+    try:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(server.serve())
+    finally:
+        _close_loop(loop)
+
+
+def _close_loop(loop: asyncio.AbstractEventLoop) -> None:
+    # What `asyncio.run` does at its end, but without waiting for ever for what ignores its cancellation.
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.wait(tasks, timeout=CUT_TIMEOUT))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+def _identify(path: str) -> Optional[Tuple[int, int]]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _unlink_if(path: str, identity: Optional[Tuple[int, int]]) -> None:
+    # Another server may have taken the path over; its socket stays.
+    if identity is not None and _identify(path) == identity:
+        os.unlink(path)
 
 
 def _build_ssl_context(config: ServerConfig) -> Optional[SSLContext]:

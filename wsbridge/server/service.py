@@ -128,8 +128,9 @@ class Service:
         if not await self._is_empty_within(timeout):
             logger.warning("%d connections did not close in time and are cut", len(self.members))
             self.cut()
-            if not await self._is_empty_within(CUT_TIMEOUT):
-                logger.error("%d applications ignore their cancellation", len(self.members))
+            await self.wait_until_empty()
+        if self.members:
+            logger.error("%d applications ignore their cancellation", len(self.members))
 
     async def wait_until_empty(self) -> None:
         """Wait until every connection, and every application, has come to its end."""
@@ -143,6 +144,7 @@ class Service:
         return True
 
     def cut(self) -> None:
-        """End every connection now."""
+        """End every connection now; applications have a second more, then nobody waits for them."""
         for member in tuple(self.members):
             member.cut()
+        self.loop.call_later(CUT_TIMEOUT, self._is_empty.set)

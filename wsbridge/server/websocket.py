@@ -32,6 +32,7 @@ from ..protocols.ws import WSProtocol
 from .addresses import get_client, get_server, is_secure
 from .connection_info import ConnectionInfo
 from .exchange import Exchange
+from .linger import resume_reading
 from .service import Service, log_answer
 
 __all__ = ["WebSocketExchange"]
@@ -195,7 +196,7 @@ class WebSocketExchange(Exchange):
         if held_data:
             self.data_received(held_data)
         if was_paused and not self._reading_paused and self._transport is not None:
-            self._transport.resume_reading()
+            resume_reading(self._transport)
 
     def _peer_ended(self) -> None:
         """The peer has closed or broken a rule: its `WebSocketDisconnected` is the last of the queue."""
@@ -217,7 +218,11 @@ class WebSocketExchange(Exchange):
         if self._phase == ENDING and self._stay_open_at_eof():
             return True
         self._at_eof = True
-        self._finish()
+        if self._phase == ENDING:
+            # Over TLS this is the last moment: what the application has answered still leaves.
+            self._release_close()
+        else:
+            self._finish()
         return False
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
@@ -385,9 +390,12 @@ class WebSocketExchange(Exchange):
         interval, timeout = config.ws_ping_interval, config.ws_ping_timeout
         if interval is None:
             return
+        if self._writing_paused:
+            # It could not be pinged; that is no sign of death.
+            self._pinged_at = now
         if self._reading_paused or self._writing_paused:
-            # An answer could not be read, or a ping not be written: that is no sign of death.
-            self._heard, self._pinged_at = True, now
+            # Nor is an answer that we do not read; but a connection that is gone fails the next ping.
+            self._heard = True
         next_ping = self._pinged_at + interval
         dead_at = None if self._heard or timeout is None else self._pinged_at + timeout
         if dead_at is not None and now >= dead_at:
