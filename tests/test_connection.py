@@ -317,6 +317,15 @@ class StoppingTests(ConnectionCase):
         self.service.is_stopping = True
         await self.assert_refused(self.connect(), STOPPING)
 
+    async def test_tls_connection_that_is_lost_behind_our_back_is_over(self) -> None:
+        self.service.is_stopping = True
+        transport = MemoryTransport()
+        connection = Connection(self.service)
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        connection.connection_lost(None)
+        self.assertEqual((self.service.members, self.service.lingering), (set(), 0))
+
     async def test_stopping_server_refuses_who_has_not_asked_yet(self) -> None:
         transport = self.connect()
         transport.feed(b"GET / HT")

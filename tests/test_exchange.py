@@ -170,6 +170,18 @@ class WritingTests(ExchangeTestCase):
         self.exchange.write(bytes(LIMIT))
         self.assertIsNone(self.exchange.drain())
 
+    async def test_application_that_only_sends_lets_the_loop_turn(self) -> None:
+        for _ in range(2):
+            for _ in range(63):
+                self.assertIsNone(self.exchange.drain())
+            await self.drain()
+
+    async def test_loss_of_the_connection_has_its_turn_at_once(self) -> None:
+        self.transport.abort()
+        await self.drain()
+        self.assertTrue(self.transport.is_lost)
+        self.assertIsNone(self.exchange.drain())
+
     async def test_drain_waits_above_the_limit(self) -> None:
         await self.fill()
         draining = await self.start(self.drain())

@@ -8,8 +8,9 @@ import socket
 import struct
 import unittest
 from typing import Any, Tuple
+from unittest import mock
 
-from tests.doubles import ServiceTestCase, turn_loop
+from tests.doubles import MemoryTransport, ServiceTestCase, turn_loop
 from wsbridge.server.linger import Linger
 from wsbridge.server.server import Server
 
@@ -136,13 +137,41 @@ class LingerTests(ServiceTestCase):
         await self.advance(0.9)
         self.assert_calls()
         await self.advance(0.1)
+        self.assert_calls("close")
+
+    async def test_tls_peer_that_does_not_take_what_is_left_is_cut(self) -> None:
+        self.set_up(half_close=False, timeout_write=30)
+        self.transport.is_peer_reading = False
+        self.transport.write(b"last")
+        Linger(self.service, self.transport)
+        await self.advance(1)
+        await self.advance(29.9)
+        self.assert_calls("resume_reading", "close")
+        await self.advance(0.1)
         self.assert_calls("abort")
+
+    async def test_tls_transport_that_tells_nobody_of_its_loss_is_left_when_cut(self) -> None:
+        linger = self.linger(half_close=False)
+        self.transport.set_protocol(asyncio.Protocol())
+        linger.cut()
+        self.assertEqual((self.service.members, self.service.lingering), (set(), 0))
+        linger.connection_lost(None)
+        self.assertEqual(self.service.lingering, 0)
+
+    async def test_tls_transport_that_can_no_longer_read_is_no_error(self) -> None:
+        self.set_up(half_close=False)
+        with mock.patch.object(
+            MemoryTransport, "resume_reading", side_effect=AttributeError("resume_reading")
+        ):
+            Linger(self.service, self.transport)
+        await self.advance(1)
+        self.assert_calls("close")
 
     async def test_tls_peer_gets_no_more_than_timeout_close(self) -> None:
         self.set_up(half_close=False, timeout_close=0.5)
         Linger(self.service, self.transport)
         await self.advance(0.5)
-        self.assert_calls("resume_reading", "abort")
+        self.assert_calls("resume_reading", "close")
 
     async def test_server_that_stops_waits_for_it(self) -> None:
         self.linger()

@@ -368,6 +368,13 @@ class DisconnectTests(PageCase):
         await self.assert_answer(HALF_SENT + b"2\r\nhi\r\n0\r\n\r\n")
         self.assertEqual(self.heard, ["http.request", "http.disconnect"])
 
+    async def test_stopping_server_tells_who_waits_for_the_client_to_leave(self) -> None:
+        await self.begin_steps("receive", START, PART, "receive", BODY)
+        await self.assert_answer(HALF_SENT)
+        stopping = asyncio.ensure_future(self.service.shut_down(10))
+        await self.assert_answered(b"2\r\nhi\r\n0\r\n\r\n")
+        await stopping
+
     async def test_tls_cannot_be_half_closed_and_is_over(self) -> None:
         self.transport = MemoryTransport(half_close=False)
         await self.begin_steps("receive", "receive")

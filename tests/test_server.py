@@ -251,6 +251,12 @@ class UnixSocketTests(ServerCase):
         os.unlink(self.path)
         await server.stop()
 
+    async def test_path_that_another_server_has_taken_over_stays(self) -> None:
+        first = await self.start(uds=self.path)
+        second = await self.start(uds=self.path)
+        await first.stop()
+        await self.assert_echo(await self.open_websocket(second))
+
     async def test_path_of_a_file_is_left_alone(self) -> None:
         Path(self.path).write_text("mine")
         await self.assert_no_start(OSError, "", uds=self.path)
@@ -613,6 +619,28 @@ class RunTests(unittest.TestCase):
 
         run(app, ServerConfig(), port=0)
         self.assertEqual(log, ["lifespan.startup", "lifespan.shutdown"])
+
+    def test_task_that_ignores_its_cancellation_does_not_keep_the_process(self) -> None:
+        stubborn: List[Any] = []
+
+        async def ignore_cancellation() -> None:
+            while len(stubborn) < 3:
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    stubborn.append("cancelled")
+
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            stubborn.append(asyncio.ensure_future(ignore_cancellation()))
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            signal.raise_signal(signal.SIGTERM)
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+
+        with mock.patch.object(server_module, "CUT_TIMEOUT", 0.01):
+            run(app, ServerConfig(), port=0)
+        self.assertEqual(stubborn[1:], ["cancelled"])
 
     def test_thread_that_gets_no_signals_can_serve_as_well(self) -> None:
         is_over = threading.Event()

@@ -628,6 +628,21 @@ class EndingTests(WebSocketTestCase):
         self.assertEqual(self.transport.read(), text_frame(b"a") + text_frame(b"b") + CLOSE)
         self.assert_half_closed()
 
+    async def test_tls_peer_that_ends_its_stream_gets_what_is_answered_by_then(self) -> None:
+        await self.open(half_close=False)
+        self.transport.feed(PEER_HELLO + peer_text(b"b") + PEER_CLOSE)
+        await self.assert_receives(RECEIVED_HELLO)
+        await self.app.send(SEND_HELLO)
+        self.transport.feed_eof()
+        self.assertEqual(self.transport.read(), HELLO + CLOSE)
+
+    async def test_tls_connection_that_is_lost_behind_our_back_is_over(self) -> None:
+        await self.open_ending()
+        await self.assert_receives(disconnect(1000))
+        self.exchange.connection_lost(None)
+        self.assertEqual((len(self.service.members), self.service.lingering), (1, 0))
+        self.transport.feed_eof()
+
     async def test_messages_before_a_violation_are_answered_before_our_close(self) -> None:
         await self.open()
         self.transport.feed(PEER_HELLO + VIOLATION)
@@ -1213,14 +1228,15 @@ class KeepaliveTests(WebSocketTestCase):
         self.assert_reading(False)
         for _ in range(10):
             await self.advance(20)
-        self.assert_written()
+            # A ping all the same: it fails where the connection is gone.
+            self.assert_pinged()
 
     async def test_deadline_that_slept_does_not_strike_right_after(self) -> None:
         await self.open(ws_max_queue=1)
         self.transport.feed(PEER_HELLO)
         await self.app.receive()
         await self.advance(20)
-        self.assert_written()
+        self.assert_pinged()
         await self.assert_waits(self.app.receive())
         await self.advance(20)
         pong = self.assert_pinged()

@@ -387,9 +387,8 @@ class WebSocketExchange(Exchange):
     def _keep_alive(self, now: float) -> None:
         """A ping is due, or its answer is."""
         config = self._service.config
-        interval, timeout = config.ws_ping_interval, config.ws_ping_timeout
-        if interval is None:
-            return
+        timeout = config.ws_ping_timeout
+        interval: float = config.ws_ping_interval  # type: ignore[assignment]  # None has no deadline
         if self._writing_paused:
             # It could not be pinged; that is no sign of death.
             self._pinged_at = now
