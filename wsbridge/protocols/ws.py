@@ -28,7 +28,7 @@ from __future__ import annotations
 import os
 from typing import Callable, Iterable, List, Optional, Tuple, Union
 
-from .deflate import DeflateSettings, PerMessageDeflate, agree_on_deflate
+from .deflate import DeflateSettings, agree_on_deflate
 from .errors import (
     EventError,
     ExpectedContinuation,
@@ -160,15 +160,12 @@ class WSProtocol:
         self._writing_paused = False
         self._ping_payload: Optional[bytes] = None
         self._ping_sent = 0.0
-        #: The Sec-WebSocket-Extensions value of the 101 response, or None for no extension.
-        self.extensions_response: Optional[str] = None
-        #: The codec that was agreed on, with its counters of bytes, or None.
-        self.compression: Optional[PerMessageDeflate] = None
-        if enable_compression:
-            offers = parse_extension_offers(peer_extensions)
-            self.compression, self.extensions_response = agree_on_deflate(offers, deflate, client)
-            if self.compression is not None:
-                self._wire_limit = compressed_limit(max_message_size)
+        #: The codec that was agreed on, with its counters of bytes, and the Sec-WebSocket-Extensions value
+        #: of the 101 response that says so; or None.
+        offers = parse_extension_offers(peer_extensions) if enable_compression else []
+        self.compression, self.extensions_response = agree_on_deflate(offers, deflate, client)
+        if self.compression is not None:
+            self._wire_limit = compressed_limit(max_message_size)
 
     # ------------------------------------------------------------------ properties
 
