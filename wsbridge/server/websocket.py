@@ -276,8 +276,7 @@ class WebSocketExchange(Exchange):
     def write(self, data: bytes) -> None:
         """Write now, or gather while received messages wait for the application.
 
-        The answers to one read leave in one system call: 3 to 5 times the
-        throughput of bursts.
+        The answers to one read leave in one system call.
         """
         if self._at == len(self._queue):
             if self._transport is not None and not self._gathered:
