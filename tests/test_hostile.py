@@ -1,0 +1,171 @@
+"""What a hostile peer or application may not do, where no single module can promise it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import unittest
+from typing import Any, List, Tuple
+
+from wsbridge.protocols.errors import EventError
+from wsbridge.protocols.ws import WSProtocol
+from wsbridge.server.connection import Connection
+from wsbridge.server.linger import Linger
+from wsbridge.server.page import PageExchange
+from wsbridge.server.service import logger
+from wsbridge.server.websocket import WebSocketExchange
+
+from .doubles import turn_loop
+from .loopback import MASKED_CLOSE, MASKED_HELLO, REQUEST, SWITCHING, Client
+from .test_connection import PAGE_REQUEST, ConnectionCase
+from .test_server import ServerCase
+from .test_websocket import ACCEPT, CONNECT, PEER_HELLO, RAISED, RECEIVED_HELLO, REFUSE, WebSocketTestCase
+
+# Every header that is read by somebody, and one that is not.
+NAMES = (
+    *(b"Host", b"Connection", b"Upgrade", b"Content-Length", b"Transfer-Encoding", b"Expect", b"Origin"),
+    *(b"Sec-WebSocket-Key", b"Sec-WebSocket-Version", b"Sec-WebSocket-Protocol", b"Sec-WebSocket-Extensions"),
+    *(b"X-Forwarded-For", b"X-Forwarded-Proto", b"X-Forwarded-Host", b"X-Forwarded-Port", b"Forwarded"),
+    b"X-Anything",
+)
+OPAQUE = bytes(range(0x80, 0x100))
+
+
+class HeaderValueTests(ConnectionCase):
+    """Whatever a value holds, the answer is 101 or what the client did wrong, and one line of the log."""
+
+    async def asyncSetUp(self) -> None:
+        await super().asyncSetUp()
+        self.configure(forwarded_allow_ips="*", allowed_origins=("same-origin",))
+
+    async def ask(self, name: bytes, value: bytes) -> Tuple[int, List[str]]:
+        """The status of an upgrade request with this header, and what was logged."""
+        lines = [line for line in REQUEST.split(b"\r\n") if line and not line.startswith(name + b":")]
+        transport = self.connect()
+        with self.assertLogs(logger, "INFO") as logs:
+            transport.feed(b"\r\n".join([*lines, name + b": " + value, b"", b""]))
+            await turn_loop()
+        transport.lose()
+        await turn_loop()
+        return int(transport.written[9:12]), logs.output
+
+    async def assert_answered(self, name: bytes, value: bytes, *statuses: int) -> None:
+        status, lines = await self.ask(name, value)
+        self.assertIn(status, statuses, (name, value))
+        self.assertEqual(len(lines), 1, (name, value))
+        self.assertTrue(lines[0].startswith("INFO:") and lines[0].isascii() and lines[0].isprintable(), lines)
+
+    async def test_bytes_80_to_ff_are_opaque_or_400(self) -> None:
+        for name in NAMES:
+            for value in (OPAQUE, b"\xff", b"\xc3\xa9", b"\x9b2J", b"xn--\xe9"):
+                await self.assert_answered(name, value, 101, 200, 400, 403, 426)
+
+    async def test_escape_sequences_are_400_and_one_line_of_the_log(self) -> None:
+        for name in NAMES:
+            for value in (b"\x1b[2J", b"a\x00b", b"\x7f", b"a\rb", b"a\nb"):
+                await self.assert_answered(name, value, 400)
+
+
+class WrongAnswerTests(WebSocketTestCase):
+    """The application gets the error; where it lets it through, the peer gets 500 and nothing before."""
+
+    async def assert_500(self, event: Any) -> None:
+        await self.connect()
+        await self.assert_receives(CONNECT)
+        with self.assertRaises(EventError) as caught:
+            await self.send(event)
+        self.assert_written()
+        await self.app.raise_(caught.exception)
+        self.assert_written(RAISED)
+        self.logged.clear()
+        self.transport.lose()
+
+    async def test_header_with_cr_lf_or_nul(self) -> None:
+        for value in (b"a\r\nSet-Cookie: b", b"a\nb", b"a\rb", b"a\0b"):
+            await self.assert_500({**ACCEPT, "headers": [(b"x-fine", b"1"), (b"x-name", value)]})
+            await self.assert_500({**ACCEPT, "headers": [(b"x-fine", b"1"), (value, b"value")]})
+
+    async def test_header_of_the_handshake(self) -> None:
+        for name in (b"connection", b"Upgrade", b"sec-websocket-accept", b"Content-Length"):
+            await self.assert_500({**ACCEPT, "headers": [(b"x-fine", b"1"), (name, b"0")]})
+
+    async def test_subprotocol_and_reason_with_cr_lf_or_nul(self) -> None:
+        for text in ("a\r\nSet-Cookie: b", "a\0b"):
+            await self.assert_500({**ACCEPT, "subprotocol": text})
+            await self.assert_500({**REFUSE, "reason": text})
+
+
+class BlockedWebSocketTests(WebSocketTestCase):
+    """The application keeps the loop for an hour; asyncio then hands over what came before any timer."""
+
+    async def test_peer_that_answered_meanwhile_is_alive(self) -> None:
+        await self.open(ws_ping_interval=20, ws_ping_timeout=20)
+        await self.advance(20)
+        ping = self.transport.read()
+        self.clock.advance(3600)
+        self.transport.feed(bytes.fromhex("8a 84 00000000") + ping[2:])
+        await self.advance(0)
+        self.assertEqual(self.transport.read()[:1], b"\x89")
+        self.transport.feed(PEER_HELLO)
+        await self.assert_receives(RECEIVED_HELLO)
+
+    async def test_peer_that_was_not_pinged_before_is_not_taken_for_dead(self) -> None:
+        await self.open(ws_ping_interval=20, ws_ping_timeout=20)
+        await self.advance(3600)
+        self.assertEqual(self.transport.read()[:1], b"\x89")
+
+
+class BlockedHandshakeTests(ConnectionCase):
+    async def test_request_that_came_meanwhile_is_answered(self) -> None:
+        transport = self.connect()
+        self.clock.advance(3600)
+        transport.feed(REQUEST)
+        self.service.sweep()
+        await self.assert_answer(transport, SWITCHING)
+        transport.lose()
+        await turn_loop()
+
+
+def is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+class NothingLeftTests(ServerCase):
+    def count(self) -> Tuple[int, int, int]:
+        """Objects of connections, descriptors and tasks."""
+        gc.collect()
+        kinds = (Connection, WebSocketExchange, PageExchange, Linger, WSProtocol)
+        objects = sum(isinstance(thing, kinds) for thing in gc.get_objects())
+        return objects, sum(map(is_open, range(1024))), len(asyncio.all_tasks())
+
+    async def send_and_leave(self, client: Client, data: bytes) -> None:
+        client.send(data)
+        client.half_close()
+        await client.read_to_end()
+        await client.close()
+
+    async def test_connections_that_end_in_every_way_leave_no_object_no_descriptor_and_no_task(self) -> None:
+        before = self.count()
+        server = await self.start()
+        for data in (PAGE_REQUEST, b"GET * HTTP/1.1\r\n\r\n", b"GET / HT", REQUEST):
+            await self.send_and_leave(await self.connect_to(server), data)
+        for data in (MASKED_HELLO + MASKED_CLOSE, b"\x83\x80", MASKED_HELLO[:7]):
+            await self.send_and_leave(await self.open_websocket(server), data)
+        for _ in range(5):
+            client = await self.open_websocket(server)
+            client.send(MASKED_HELLO)
+            client.reset()
+        await server.stop()
+        await turn_loop()
+        self.app.scopes.clear()
+        for now, then in zip(self.count(), before):
+            self.assertLessEqual(now, then)
+
+
+if __name__ == "__main__":
+    unittest.main()
