@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Dict, Optional, Sequence, Tuple, Union
+from typing import ClassVar, Dict, Optional
 
 import aiohttp
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
@@ -13,6 +13,7 @@ from conformance.interop_clients.trial import (
     Connection,
     Deflate,
     Message,
+    Opening,
     Refused,
     trust_anyone,
 )
@@ -29,26 +30,19 @@ class AiohttpClient(Client):
         "blobs": "not a browser",
     }
 
-    async def open(
-        self,
-        url: str,
-        *,
-        subprotocols: Sequence[str] = (),
-        deflate: Union[bool, int, Deflate] = True,
-        headers: Sequence[Tuple[str, str]] = (),
-        watch_pongs: bool = False,
-    ) -> Connection:
+    async def open(self, url: str, opening: Opening) -> Connection:
+        deflate = opening.deflate
         if isinstance(deflate, Deflate):
             raise ValueError("aiohttp offers window bits only")
         session = ClientSession()
         try:
             socket = await session.ws_connect(
                 url,
-                protocols=tuple(subprotocols),
-                headers=list(headers),
+                protocols=tuple(opening.subprotocols),
+                headers=list(opening.headers),
                 compress=15 if deflate is True else int(deflate),
                 max_msg_size=0,
-                autoping=not watch_pongs,
+                autoping=not opening.watch_pongs,
                 ssl=trust_anyone() if url.startswith("wss:") else True,
             )
         except WSServerHandshakeError as error:

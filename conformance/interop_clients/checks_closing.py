@@ -15,6 +15,7 @@ from conformance.interop_clients.trial import (
     check,
     expect,
     expect_closed,
+    expect_echo,
     expect_true,
     list_checks,
     make_key,
@@ -49,16 +50,20 @@ async def answers_pings(trial: Trial) -> str:
 # ------------------------------------------------------------------------- the client closes
 
 
+async def expect_seen(trial: Trial, key: str, messages: int, code: int, reason: str = "") -> None:
+    """The application of the connection with this key has received so many messages, and then disconnect."""
+    wanted = {"messages": messages, "code": code, "reason": reason}
+    expect("what the application saw", await trial.fetch_seen(key), wanted)
+
+
 @check()
 async def sees_the_client_close_with_code_and_reason(trial: Trial) -> str:
     key = make_key()
     async with trial.connect(f"/echo?key={key}") as connection:
-        await connection.send("last words")
-        await connection.receive()
+        await expect_echo(connection, "last words")
         closed = await connection.close(3456, REASON)
         expect_closed("what the client ends with", closed, 3456)
-    seen = await trial.fetch_seen(key)
-    expect("what the application saw", seen, {"messages": 1, "code": 3456, "reason": REASON})
+    await expect_seen(trial, key, 1, 3456, REASON)
     reply = find_close(connection.wire.received_frames())
     expect_true("CLOSE of the server, to echo 3456", (reply or b"")[:2] == build_close(3456), reply)
     return f"3456 {REASON!r}"
@@ -69,9 +74,7 @@ async def sees_the_client_close_with_1000(trial: Trial) -> None:
     key = make_key()
     async with trial.connect(f"/echo?key={key}") as connection:
         expect_closed("what the client ends with", await connection.close(1000), 1000)
-    expect(
-        "what the application saw", await trial.fetch_seen(key), {"messages": 0, "code": 1000, "reason": ""}
-    )
+    await expect_seen(trial, key, 0, 1000)
 
 
 @check("empty close")
@@ -80,9 +83,7 @@ async def sees_the_client_close_without_code(trial: Trial) -> str:
     async with trial.connect(f"/echo?key={key}") as connection:
         expect_closed("what the client ends with", await connection.close(), 1005)
     expect("CLOSE sent", find_close(connection.wire.sent_frames()), b"")
-    expect(
-        "what the application saw", await trial.fetch_seen(key), {"messages": 0, "code": 1005, "reason": ""}
-    )
+    await expect_seen(trial, key, 0, 1005)
     return "1005"
 
 
@@ -93,8 +94,7 @@ async def sees_every_kind_of_close_code(trial: Trial) -> str:
         key = make_key()
         async with trial.connect(f"/echo?key={key}") as connection:
             await connection.close(code, f"code {code}")
-        seen = await trial.fetch_seen(key)
-        expect("what the application saw", seen, {"messages": 0, "code": code, "reason": f"code {code}"})
+        await expect_seen(trial, key, 0, code, f"code {code}")
     return ", ".join(map(str, codes))
 
 
@@ -104,8 +104,7 @@ async def sees_a_tab_close(trial: Trial) -> str:
     page = await trial.client.open_page()  # type: ignore[attr-defined]
     url = f"ws://127.0.0.1:{trial.port}/echo?key={key}"
     connection = await trial.client.open_in(page, url)  # type: ignore[attr-defined]
-    await connection.send("from a tab")
-    await connection.receive()
+    await expect_echo(connection, "from a tab")
     await page.close()
     seen = await trial.fetch_seen(key)
     expect_true("close code the application saw", seen["code"] in (1001, 1005, 1006), seen)
@@ -174,43 +173,43 @@ async def delivers_all_it_sent_before_its_close(trial: Trial) -> str:
 # --------------------------------------------------------------------- no closing handshake
 
 
-@check()
-async def sees_the_connection_vanish(trial: Trial) -> str:
+async def expect_lost(trial: Trial, *, reset: bool) -> str:
     key = make_key()
     async with trial.connect(f"/echo?key={key}") as connection:
-        await connection.send("last words")
-        await connection.receive()
-        connection.wire.cut()
+        await expect_echo(connection, "last words")
+        connection.wire.cut(reset=reset)
     seen = await trial.fetch_seen(key)
     expect("messages and code the application saw", (seen["messages"], seen["code"]), (1, 1006))
     return "1006"
+
+
+@check()
+async def sees_the_connection_vanish(trial: Trial) -> str:
+    return await expect_lost(trial, reset=False)
 
 
 @check()
 async def sees_the_connection_reset(trial: Trial) -> str:
-    key = make_key()
-    async with trial.connect(f"/echo?key={key}") as connection:
-        await connection.send("last words")
-        await connection.receive()
-        connection.wire.cut(reset=True)
-    seen = await trial.fetch_seen(key)
-    expect("messages and code the application saw", (seen["messages"], seen["code"]), (1, 1006))
-    return "1006"
+    return await expect_lost(trial, reset=True)
 
 
 @check()
 async def sees_the_code_of_a_client_that_is_gone_at_once(trial: Trial) -> str:
     """CLOSE and the end of the connection in one: nobody is there any more for the server's CLOSE."""
-    seen = {"messages": 1, "code": 3333, "reason": "gone"}
     for _ in range(5):  # the end overtakes the answer, or does not
         key = make_key()
         async with trial.connect(f"/echo?key={key}") as connection:
-            await connection.send("last words")
-            await connection.receive()
+            await expect_echo(connection, "last words")
             connection.wire.cuts_after_next = True
             await connection.close(3333, "gone")
-        expect("what the application saw", await trial.fetch_seen(key), seen)
+        await expect_seen(trial, key, 1, 3333, "gone")
     return "3333, five times"
+
+
+async def expect_raised(trial: Trial, key: str) -> str:
+    seen = await trial.fetch_seen(key)
+    expect("send raised an OSError", seen["is_oserror"], True)
+    return str(seen["raised"])
 
 
 @check()
@@ -219,9 +218,7 @@ async def raises_in_a_sender_whose_peer_vanished(trial: Trial) -> str:
     async with trial.connect(f"/until-gone?key={key}") as connection:
         await connection.receive()
         connection.wire.cut(reset=True)
-    seen = await trial.fetch_seen(key)
-    expect("send raised an OSError", seen["is_oserror"], True)
-    return str(seen["raised"])
+    return await expect_raised(trial, key)
 
 
 @check()
@@ -230,9 +227,7 @@ async def raises_in_a_sender_whose_peer_closed(trial: Trial) -> str:
     async with trial.connect(f"/until-gone?key={key}") as connection:
         await connection.receive()
         await connection.close(1000)
-    seen = await trial.fetch_seen(key)
-    expect("send raised an OSError", seen["is_oserror"], True)
-    return str(seen["raised"])
+    return await expect_raised(trial, key)
 
 
 # ------------------------------------------------- servers with limits and intervals of their own

@@ -118,10 +118,14 @@ def check_refusal(refused: Refused, tap: Tap, status: int, body: Optional[str] =
     return wired.decode("utf-8", "replace").strip()
 
 
+async def expect_refusal(trial: Trial, path: str, status: int, body: Optional[str] = None) -> str:
+    refused, tap = await trial.connect_refused(path)
+    return f"{status}, body {check_refusal(refused, tap, status, body)!r}"
+
+
 @check()
 async def denies_with_403(trial: Trial) -> str:
-    refused, tap = await trial.connect_refused("/deny")
-    return f"403, body {check_refusal(refused, tap, 403)!r}"
+    return await expect_refusal(trial, "/deny", 403)
 
 
 @check()
@@ -147,14 +151,12 @@ def find_header(refused: Refused, tap: Tap, name: str) -> Optional[str]:
 
 @check()
 async def answers_500_when_the_application_raises(trial: Trial) -> str:
-    refused, tap = await trial.connect_refused("/raise-early")
-    return f"500, body {check_refusal(refused, tap, 500)!r}"
+    return await expect_refusal(trial, "/raise-early", 500)
 
 
 @check()
 async def answers_500_when_the_application_returns(trial: Trial) -> str:
-    refused, tap = await trial.connect_refused("/return-unanswered")
-    return f"500, body {check_refusal(refused, tap, 500)!r}"
+    return await expect_refusal(trial, "/return-unanswered", 500)
 
 
 CHECKS: List[Any] = list_checks(globals())

@@ -17,6 +17,7 @@ from conformance.interop_clients.trial import (
     check,
     expect,
     expect_closed,
+    expect_echo,
     expect_true,
     list_checks,
     make_key,
@@ -36,11 +37,6 @@ def build_text(size: int) -> str:
 
 def build_noise(size: int) -> bytes:
     return random.Random(size).randbytes(size)
-
-
-async def expect_echo(connection: Connection, message: Message) -> None:
-    await connection.send(message)
-    expect("echoed message", await connection.receive(), message)
 
 
 @check()
@@ -77,20 +73,21 @@ async def echoes_every_length_form(trial: Trial) -> str:
     return f"text and binary of {LENGTHS[0]} to {LENGTHS[-1]} bytes"
 
 
-@check()
-async def echoes_1_MiB_of_text(trial: Trial) -> str:
+async def echo_counting_frames(trial: Trial, message: Message) -> str:
     async with trial.connect("/echo") as connection:
-        await expect_echo(connection, build_text(MIB))
+        await expect_echo(connection, message)
         frames = [frame for frame in connection.wire.sent_frames() if not frame.is_control]
     return f"in {len(frames)} frame{'s' * (len(frames) > 1)} from the client"
+
+
+@check()
+async def echoes_1_MiB_of_text(trial: Trial) -> str:
+    return await echo_counting_frames(trial, build_text(MIB))
 
 
 @check()
 async def echoes_1_MiB_of_binary(trial: Trial) -> str:
-    async with trial.connect("/echo") as connection:
-        await expect_echo(connection, build_noise(MIB))
-        frames = [frame for frame in connection.wire.sent_frames() if not frame.is_control]
-    return f"in {len(frames)} frame{'s' * (len(frames) > 1)} from the client"
+    return await echo_counting_frames(trial, build_noise(MIB))
 
 
 @check("no deflate offer")

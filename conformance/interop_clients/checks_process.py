@@ -15,6 +15,7 @@ from conformance.interop_clients.trial import (
     check,
     expect,
     expect_closed,
+    expect_echo,
     expect_true,
     make_key,
 )
@@ -26,7 +27,7 @@ async def stops_with_1012(trial: Trial) -> str:
     async with contextlib.AsyncExitStack() as stack:
         connections = [await stack.enter_async_context(trial.connect("/echo")) for _ in range(5)]
         for connection in connections:
-            await checks_messages.expect_echo(connection, "before the stop")
+            await expect_echo(connection, "before the stop")
         trial.server.send_signal(signal.SIGTERM)
         for connection in connections:
             expect_closed("after SIGTERM", await connection.wait_closed(), 1012)
@@ -55,7 +56,7 @@ async def denies_over_tls(trial: Trial) -> None:
 async def echoes_1_MiB_over_tls(trial: Trial) -> None:
     async with trial.connect("/echo") as connection:
         for message in (checks_messages.build_text(2**20), checks_messages.build_noise(2**20), "", b""):
-            await checks_messages.expect_echo(connection, message)
+            await expect_echo(connection, message)
 
 
 @check()
@@ -63,8 +64,7 @@ async def closes_from_both_sides_over_tls(trial: Trial) -> None:
     key = make_key()
     async with trial.connect(f"/echo?key={key}") as connection:
         expect_closed("what the client ends with", await connection.close(3456, checks_closing.REASON), 3456)
-    seen = await trial.fetch_seen(key)
-    expect("what the application saw", seen, {"messages": 0, "code": 3456, "reason": checks_closing.REASON})
+    await checks_closing.expect_seen(trial, key, 0, 3456, checks_closing.REASON)
     async with trial.connect("/close?code=4001&reason=bye") as connection:
         expect_closed("what the client ends with", await connection.wait_closed(), 4001, "bye")
 

@@ -9,13 +9,14 @@ import urllib.request
 from typing import Any, List
 
 from conformance.interop_clients.checks_closing import REASON
-from conformance.interop_clients.checks_handshake import check_refusal, find_header
+from conformance.interop_clients.checks_handshake import check_refusal, expect_refusal, find_header
 from conformance.interop_clients.trial import (
     Mismatch,
     Trial,
     check,
     expect,
     expect_closed,
+    expect_echo,
     list_checks,
     make_key,
 )
@@ -51,16 +52,14 @@ async def serves_a_page(trial: Trial) -> None:
 async def echoes_with_iter_text(trial: Trial) -> None:
     async with trial.connect("/text") as connection:
         for text in ("one", "", "🙂 three", "x" * 100_000):
-            await connection.send(text)
-            expect("echo", await connection.receive(), text)
+            await expect_echo(connection, text)
 
 
 @check()
 async def echoes_with_iter_bytes(trial: Trial) -> None:
     async with trial.connect("/bytes") as connection:
         for data in (b"one", b"", bytes(range(256)), b"\xff" * 1024 * 1024):
-            await connection.send(data)
-            expect("echo", await connection.receive(), data)
+            await expect_echo(connection, data)
 
 
 @check()
@@ -165,12 +164,12 @@ async def closes_with_1011_when_a_route_raises(trial: Trial) -> None:
 
 @check()
 async def refuses_what_a_route_closes_unaccepted(trial: Trial) -> None:
-    check_refusal(*await trial.connect_refused("/unaccepted"), 403)
+    await expect_refusal(trial, "/unaccepted", 403)
 
 
 @check()
 async def refuses_a_path_without_route(trial: Trial) -> None:
-    check_refusal(*await trial.connect_refused("/nowhere"), 403)
+    await expect_refusal(trial, "/nowhere", 403)
 
 
 @check()
@@ -183,14 +182,13 @@ async def denies_with_a_response(trial: Trial) -> str:
 
 @check()
 async def denies_with_a_streaming_response(trial: Trial) -> str:
-    refused, tap = await trial.connect_refused("/denial-stream")
-    check_refusal(refused, tap, 429, "part 0\npart 1\npart 2\n")
+    await expect_refusal(trial, "/denial-stream", 429, "part 0\npart 1\npart 2\n")
     return "429 in three parts"
 
 
 @check()
 async def denies_with_an_http_exception(trial: Trial) -> None:
-    check_refusal(*await trial.connect_refused("/http-exception"), 404, "no such room")
+    await expect_refusal(trial, "/http-exception", 404, "no such room")
 
 
 CHECKS = list_checks(globals())

@@ -9,12 +9,12 @@ import itertools
 import re
 import shutil
 import tempfile
-from typing import Any, AsyncIterator, ClassVar, Dict, Optional, Sequence, Tuple, Union
+from typing import Any, AsyncIterator, ClassVar, Dict, Optional, Sequence
 
 from playwright.async_api import BrowserContext, ConsoleMessage, Page, async_playwright
 
 from conformance.environment import Unavailable
-from conformance.interop_clients.trial import Client, Closed, Connection, Deflate, Message, Refused
+from conformance.interop_clients.trial import Client, Closed, Connection, Message, Opening, Refused
 
 FLAGS = [
     "--no-sandbox",
@@ -138,20 +138,12 @@ class ChromiumClient(Client):
     def _note(self, message: ConsoleMessage) -> None:
         self._console.append(message.text)
 
-    async def open(
-        self,
-        url: str,
-        *,
-        subprotocols: Sequence[str] = (),
-        deflate: Union[bool, int, Deflate] = True,
-        headers: Sequence[Tuple[str, str]] = (),
-        watch_pongs: bool = False,
-    ) -> Connection:
-        if deflate is not True or headers:
+    async def open(self, url: str, opening: Opening) -> Connection:
+        if opening.deflate is not True or opening.headers:
             raise ValueError("a page chooses neither extensions nor headers")
         if self._page is None or self._page.is_closed():
             self._page = await self.open_page()
-        return await self.open_in(self._page, url, subprotocols)
+        return await self.open_in(self._page, url, opening.subprotocols)
 
     async def open_in(self, page: Page, url: str, subprotocols: Sequence[str] = ()) -> Connection:
         number = next(self._ids)

@@ -66,6 +66,20 @@ class Deflate:
     client_max_window_bits: Union[int, bool, None] = True
 
 
+@dataclass(frozen=True)
+class Opening:
+    """What a client is to ask for in its opening handshake.
+
+    deflate: True for what the client offers on its own, False for no offer, an int for window bits.
+    watch_pongs: the caller will call `ping`; some clients must be told beforehand.
+    """
+
+    subprotocols: Sequence[str] = ()
+    deflate: Union[bool, int, Deflate] = True
+    headers: Sequence[Tuple[str, str]] = ()
+    watch_pongs: bool = False
+
+
 class Connection:
     """One open WebSocket of some client. `wire` is the tap its bytes go through."""
 
@@ -122,20 +136,8 @@ class Client:
     version: str
     lacks: ClassVar[Dict[str, str]]
 
-    async def open(
-        self,
-        url: str,
-        *,
-        subprotocols: Sequence[str] = (),
-        deflate: Union[bool, int, Deflate] = True,
-        headers: Sequence[Tuple[str, str]] = (),
-        watch_pongs: bool = False,
-    ) -> Connection:
-        """Connect; raise `Refused` when the server says no.
-
-        deflate: True for what the client offers on its own, False for no offer, an int for window bits.
-        watch_pongs: the caller will call `ping`; some clients must be told beforehand.
-        """
+    async def open(self, url: str, opening: Opening) -> Connection:
+        """Connect; raise `Refused` when the server says no."""
         raise NotImplementedError
 
 
@@ -170,9 +172,12 @@ class Trial:
 
     @contextlib.asynccontextmanager
     async def connect(self, path: str, **options: Any) -> AsyncIterator[Connection]:
-        """Connect through a tap of its own; at the end close, and search the wire for broken rules."""
+        """Connect through a tap of its own; at the end close, and search the wire for broken rules.
+
+        options: those of `Opening`.
+        """
         async with self._make_tap() as tap:
-            connection = await self.client.open(self._build_url(tap, path), **options)
+            connection = await self.client.open(self._build_url(tap, path), Opening(**options))
             connection.wire = tap
             try:
                 yield connection
@@ -186,7 +191,7 @@ class Trial:
         """Connect, expecting a refusal; return it as the client sees it, and the wire."""
         async with self._make_tap() as tap:
             try:
-                connection = await self.client.open(self._build_url(tap, path), **options)
+                connection = await self.client.open(self._build_url(tap, path), Opening(**options))
             except Refused as refused:
                 refusal = refused
             else:
@@ -230,6 +235,11 @@ def expect(what: str, got: object, wanted: object) -> None:
 def expect_true(what: str, condition: object, got: object) -> None:
     if not condition:
         raise Mismatch(f"{what}: got {preview(got)}")
+
+
+async def expect_echo(connection: Connection, message: Message) -> None:
+    await connection.send(message)
+    expect("echoed message", await connection.receive(), message)
 
 
 def expect_closed(what: str, closed: Closed, code: int, reason: Optional[str] = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from typing import Any, ClassVar, Dict, Optional, Sequence, Tuple, Union
+from typing import Any, ClassVar, Dict, Optional
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -16,6 +16,7 @@ from conformance.interop_clients.trial import (
     Connection,
     Deflate,
     Message,
+    Opening,
     Refused,
     trust_anyone,
 )
@@ -30,15 +31,8 @@ class WebsocketsClient(Client):
         "blobs": "not a browser",
     }
 
-    async def open(
-        self,
-        url: str,
-        *,
-        subprotocols: Sequence[str] = (),
-        deflate: Union[bool, int, Deflate] = True,
-        headers: Sequence[Tuple[str, str]] = (),
-        watch_pongs: bool = False,
-    ) -> Connection:
+    async def open(self, url: str, opening: Opening) -> Connection:
+        deflate = opening.deflate
         options: dict[str, Any] = {"compression": "deflate" if deflate else None}
         if isinstance(deflate, int) and not isinstance(deflate, bool):
             deflate = Deflate(server_max_window_bits=deflate, client_max_window_bits=deflate)
@@ -47,8 +41,8 @@ class WebsocketsClient(Client):
         try:
             socket = await connect(
                 url,
-                subprotocols=[Subprotocol(name) for name in subprotocols] or None,
-                additional_headers=list(headers),
+                subprotocols=[Subprotocol(name) for name in opening.subprotocols] or None,
+                additional_headers=list(opening.headers),
                 max_size=None,
                 max_queue=None,  # else close() waits behind messages that nobody receives any more
                 proxy=None,
