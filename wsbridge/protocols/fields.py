@@ -54,7 +54,7 @@ _FIELD_VALUE = re.compile(rb"[" + FIELD_VALUE + rb"]*")
 # grammar but names no http or ws resource (RFC 9110 4.2.1), so one byte at least.
 _REG_NAME = rb"[0-9A-Za-z\-._~!$&'()*+,;=]"
 _AUTHORITY = re.compile(
-    rb"(\[[0-9A-Fa-f:.]+\]|(?!:)%b*(?:%%[0-9A-Fa-f]{2}%b*)*)" % (_REG_NAME, _REG_NAME)  # RFC 3986 3.2.2
+    rb"(\[[0-9A-Fa-f:.]+\]|(?=[^:])%b*(?:%%[0-9A-Fa-f]{2}%b*)*)" % (_REG_NAME, _REG_NAME)  # RFC 3986 3.2.2
     + rb"(?::([0-9]{0,5}))?"  # RFC 3986 3.2.3
 )
 
