@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import unittest
+from importlib.util import module_from_spec
+from typing import Any
+from unittest import mock
 
 from wsbridge.protocols import masking
 from wsbridge.protocols.masking import apply_mask, unmask
@@ -25,8 +29,12 @@ class MaskingTestCase(unittest.TestCase):
         """Both ways, alone and where it stands in a frame."""
         self.assertEqual(apply_mask(data, key), expected)
         self.assertEqual(apply_mask(expected, key), data)
-        frame = b"\x82\xfe" + key + expected + b"\x89\x80"
-        self.assertEqual(unmask(frame, 6, 6 + len(data)), data)
+        self.assertEqual(masking.apply_mask_by_word(data, key), expected)
+        for before in (b"", b"\x82\xfe", b"\x82\xfe\x10\x00"):
+            frame = before + key + expected + b"\x89\x80"
+            start = len(before) + 4
+            self.assertEqual(unmask(frame, start, start + len(data)), data)
+            self.assertEqual(masking.unmask_by_word(frame, start, start + len(data)), data)
 
 
 class VectorTests(MaskingTestCase):
@@ -65,6 +73,28 @@ class LengthTests(MaskingTestCase):
                 key = bytes(byte if place == index else 0x55 for index in range(4))
                 self.assert_masked(PATTERN[:66], key, xor(PATTERN[:66], key))
                 self.assertEqual(apply_mask(bytes(2048), key), key * 512)
+
+
+class CompiledLoopTests(unittest.TestCase):
+    """PyPy gets the loop, everybody else the big integers."""
+
+    def load_masking(self, implementation: str) -> Any:
+        """A copy of the module as it is on ``implementation``."""
+        spec: Any = masking.__spec__
+        copy = module_from_spec(spec)
+        with mock.patch.object(sys.implementation, "name", implementation):
+            spec.loader.exec_module(copy)
+        return copy
+
+    def test_pypy_masks_word_by_word(self) -> None:
+        pypy = self.load_masking("pypy")
+        self.assertIs(pypy.apply_mask, pypy.apply_mask_by_word)
+        self.assertIs(pypy.unmask, pypy.unmask_by_word)
+
+    def test_cpython_does_not(self) -> None:
+        cpython = self.load_masking("cpython")
+        self.assertEqual(cpython.apply_mask.__name__, "apply_mask")
+        self.assertEqual(cpython.unmask.__name__, "unmask")
 
 
 if __name__ == "__main__":

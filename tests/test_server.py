@@ -21,6 +21,7 @@ from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError, LifespanFailed
 from wsbridge.server import server as server_module
 from wsbridge.server.server import Server, run, serve
+from wsbridge.server.service import logger
 
 from .doubles import turn_loop
 from .loopback import (
@@ -606,6 +607,11 @@ class ServeTests(ServeCase):
 
 class RunTests(unittest.TestCase):
     """`serve` and `run` in an event loop of their own."""
+
+    def setUp(self) -> None:
+        # `run` prints our log lines; the other tests' shall stay where they are.
+        self.addCleanup(setattr, logger, "handlers", list(logger.handlers))
+        self.addCleanup(logger.setLevel, logger.level)
 
     def test_run_serves_until_it_is_stopped(self) -> None:
         log: List[str] = []

@@ -117,6 +117,30 @@ class TimerTests(ServiceCase):
         await asyncio.wait_for(swept.wait(), 10)
         self.service.discard(member)
 
+    def tick(self, late: float) -> None:
+        """The timer's call, so many seconds after it was due."""
+        timer: Any = self.service._timer
+        with mock.patch.object(self.service.loop, "time", return_value=timer.when() + late):
+            self.service._tick()
+        timer.cancel()
+
+    async def test_after_a_blocked_loop_what_came_meanwhile_is_read_first(self) -> None:
+        member = Member(self.service)
+        self.tick(late=0.9)
+        self.assertEqual(len(member.told), 1)
+        self.tick(late=1.1)
+        self.assertEqual(len(member.told), 1)
+        self.tick(late=0)
+        self.assertEqual(len(member.told), 2)
+        self.service.discard(member)
+
+    async def test_loop_that_is_always_late_is_swept_every_second_time(self) -> None:
+        member = Member(self.service)
+        for _ in range(4):
+            self.tick(late=5)
+        self.assertEqual(len(member.told), 2)
+        self.service.discard(member)
+
     async def test_there_is_one_timer_however_many_members(self) -> None:
         loop = self.service.loop
         with mock.patch.object(loop, "call_later", wraps=loop.call_later) as call_later:

@@ -8,7 +8,7 @@ outside it, so that a match is linear in what it reads, however hostile.
 from __future__ import annotations
 
 import re
-from typing import Iterable, List, Optional, Tuple
+from typing import Dict, Iterable, List, Optional, Tuple
 
 from .errors import BadRequest, EventError
 
@@ -20,6 +20,7 @@ __all__ = [
     "ExtensionOffer",
     "check_header",
     "get_header_values",
+    "group_header_values",
     "has_token",
     "is_token",
     "parse_authority",
@@ -51,9 +52,10 @@ _FIELD_VALUE = re.compile(rb"[" + FIELD_VALUE + rb"]*")
 
 # RFC 9110 7.2: Host = uri-host [ ":" port ]. An empty host is allowed by the
 # grammar but names no http or ws resource (RFC 9110 4.2.1), so one byte at least.
+_REG_NAME = rb"[0-9A-Za-z\-._~!$&'()*+,;=]"
 _AUTHORITY = re.compile(
-    rb"(\[[0-9A-Fa-f:.]+\]|(?:[0-9A-Za-z\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)"  # RFC 3986 3.2.2
-    rb"(?::([0-9]{0,5}))?"  # RFC 3986 3.2.3
+    rb"(\[[0-9A-Fa-f:.]+\]|(?=[^:])%b*(?:%%[0-9A-Fa-f]{2}%b*)*)" % (_REG_NAME, _REG_NAME)  # RFC 3986 3.2.2
+    + rb"(?::([0-9]{0,5}))?"  # RFC 3986 3.2.3
 )
 
 # RFC 6455 9.1, with the blanks that RFC 2616 2.1 implies around every delimiter.
@@ -89,14 +91,24 @@ def get_header_values(headers: Headers, name: bytes) -> List[bytes]:
     return [value for key, value in headers if key == name]
 
 
+def group_header_values(headers: Headers) -> Dict[bytes, List[bytes]]:
+    """What `get_header_values` returns for each name that occurs: for who looks up several."""
+    values: Dict[bytes, List[bytes]] = {}
+    for name, value in headers:
+        values.setdefault(name, []).append(value)
+    return values
+
+
 def has_token(headers: Headers, name: bytes, token: bytes) -> bool:
     """True if the list header ``name`` has the element ``token``, compared without case.
 
     Every line of that name counts; ``name`` and ``token`` are lower case.
     """
     for key, value in headers:
-        if key == name and token in [element.strip(b" \t") for element in value.lower().split(b",")]:
-            return True
+        if key == name:
+            value = value.lower()
+            if value == token or token in [element.strip(b" \t") for element in value.split(b",")]:
+                return True
     return False
 
 

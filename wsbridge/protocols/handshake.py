@@ -22,6 +22,7 @@ from .fields import (
     DEFAULT_PORTS,
     check_header,
     get_header_values,
+    group_header_values,
     has_token,
     is_token,
     parse_authority,
@@ -99,20 +100,20 @@ def check_upgrade_request(
         raise HTTPVersionNotSupported("the opening handshake must be HTTP/1.1")
     if not is_upgrade_request(request):
         raise BadRequest("not a WebSocket upgrade")
-    headers = request.headers
-    hosts = get_header_values(headers, b"host")
+    values = group_header_values(request.headers)
+    hosts = values.get(b"host", [])
     if len(hosts) != 1:
         raise BadRequest("exactly one Host header is required")
-    keys = get_header_values(headers, b"sec-websocket-key")
+    keys = values.get(b"sec-websocket-key", [])
     if len(keys) != 1 or _WS_KEY.fullmatch(keys[0]) is None:
         raise BadRequest("exactly one Sec-WebSocket-Key of 16 bytes in base64 is required")
-    versions = get_header_values(headers, b"sec-websocket-version")
+    versions = values.get(b"sec-websocket-version")
     if not versions:
         raise BadRequest("Sec-WebSocket-Version is required")
     if versions != [b"13"]:
         raise UpgradeRequired("Sec-WebSocket-Version must be 13")  # RFC 6455 4.4
     if allowed_origins is not None:
-        _check_origin(get_header_values(headers, b"origin"), hosts[0], allowed_origins)
+        _check_origin(values.get(b"origin", []), hosts[0], allowed_origins)
     return keys[0]
 
 

