@@ -164,6 +164,8 @@ class MemoryTransport(asyncio.Transport):
         return self._half_close
 
     def write_eof(self) -> None:
+        if not self._half_close:
+            raise NotImplementedError
         if self.eof_error is not None:
             raise self.eof_error
         self._note("write_eof")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any, List
+from unittest import mock
 
 from tests.doubles import ServiceTestCase, turn_loop
 from wsbridge.protocols.errors import ClientDisconnected
@@ -176,8 +177,17 @@ class WritingTests(ExchangeTestCase):
                 self.assertIsNone(self.exchange.drain())
             await self.drain()
 
-    async def test_loss_of_the_connection_has_its_turn_at_once(self) -> None:
+    async def test_nothing_more_is_written_to_a_connection_that_is_lost(self) -> None:
+        # asyncio warns of the fifth write after the loss.
         self.transport.abort()
+        with mock.patch.object(self.transport, "write") as write:
+            for _ in range(9):
+                self.exchange.write(b"a")
+        write.assert_not_called()
+
+    async def test_loss_of_the_connection_has_its_turn_at_the_next_write(self) -> None:
+        self.transport.abort()
+        self.exchange.write(b"a")
         await self.drain()
         self.assertTrue(self.transport.is_lost)
         self.assertIsNone(self.exchange.drain())

@@ -7,7 +7,7 @@ import contextlib
 import socket
 import struct
 import unittest
-from typing import Any, Tuple
+from typing import Any, List, Tuple
 from unittest import mock
 
 from tests.doubles import MemoryTransport, ServiceTestCase, turn_loop
@@ -46,6 +46,7 @@ class LingerTests(ServiceTestCase):
 
     def linger(self, *, half_close: bool = True, unsent: bytes = b"", **ends: bool) -> Linger:
         self.set_up(half_close=half_close, timeout_close=10)
+        self.transport.set_protocol(asyncio.Protocol())
         self.transport.is_peer_reading = not unsent
         self.transport.write(unsent)
         return Linger(self.service, self.transport, **ends)
@@ -89,6 +90,14 @@ class LingerTests(ServiceTestCase):
         self.assert_calls()
         await turn_loop()
         self.assert_calls("write_eof")
+
+    async def test_tls_is_not_half_closed_when_the_last_byte_leaves(self) -> None:
+        complaints: List[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+        self.linger(half_close=False, unsent=bytes(70_000))
+        self.transport.take()
+        await turn_loop()
+        self.assertEqual(complaints, [])
 
     async def test_half_close_of_a_connection_lost_meanwhile_is_left_out(self) -> None:
         self.linger(unsent=b"last")

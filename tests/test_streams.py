@@ -366,7 +366,7 @@ class Writer:
         self.transport = transport
         self.write, self.write_eof = transport.write, transport.write_eof
         self.can_write_eof, self.get_extra_info = transport.can_write_eof, transport.get_extra_info
-        self.close = transport.close
+        self.close, self.is_closing = transport.close, transport.is_closing
         self.room = asyncio.Event()
         self.lost = asyncio.Event()
         self.error: Optional[OSError] = None
@@ -554,6 +554,10 @@ class TransportTests(unittest.IsolatedAsyncioTestCase):
         self.transport.write_eof()
         self.assertEqual(self.memory.calls, ["write_eof"])
         self.assertFalse(self.transport.is_closing())
+
+    async def test_loss_that_a_write_has_found_is_known_at_once(self) -> None:
+        self.memory.abort()
+        self.assertTrue(self.transport.is_closing())
 
 
 if __name__ == "__main__":

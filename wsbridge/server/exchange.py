@@ -87,8 +87,14 @@ class Exchange(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Hand ``data`` to the transport; without one it goes where the connection went."""
-        if self._transport is not None:
-            self._transport.write(data)
+        transport = self._transport
+        if transport is None:
+            return
+        if transport.is_closing():
+            # A write has found the connection lost: `connection_lost` comes when the loop has its turn.
+            self._sends_in_a_row = MAX_SENDS_IN_A_ROW
+        else:
+            transport.write(data)
 
     def drain(self) -> Optional[Awaitable[None]]:
         """What to await while the write buffer is above its limit, or None where there is room.
@@ -98,8 +104,7 @@ class Exchange(asyncio.Protocol):
         if self._writing_paused:
             return self._wait_for_room()
         self._sends_in_a_row += 1
-        transport = self._transport
-        if self._sends_in_a_row < MAX_SENDS_IN_A_ROW and (transport is None or not transport.is_closing()):
+        if self._sends_in_a_row < MAX_SENDS_IN_A_ROW:
             return None
         # Others have their turn, and so has the loss of this connection, or an application that only
         # sends would keep the loop for ever.

@@ -55,7 +55,7 @@ class Linger(asyncio.Protocol):
         if half_close and transport.get_write_buffer_size():
             # `write_eof` would half close later, where nobody catches what a reset makes of it.
             transport.set_write_buffer_limits(0)
-        elif half_close:
+        else:
             self._half_close()
 
     def _get_timeout(self, half_close: bool) -> float:
@@ -69,7 +69,7 @@ class Linger(asyncio.Protocol):
         self._service.loop.call_soon(self._half_close)
 
     def _half_close(self) -> None:
-        if self._transport.is_closing():
+        if self._transport.is_closing() or not self._transport.can_write_eof():
             return
         try:
             self._transport.write_eof()

@@ -148,7 +148,8 @@ class StreamTransport(asyncio.Transport):
         self._writer.write_eof()
 
     def is_closing(self) -> bool:
-        return self._is_closing
+        # The writer knows first of a connection that a write has found to be lost.
+        return self._is_closing or self._writer.is_closing()
 
     def close(self) -> None:
         """The reader sees the end once everything written has left."""

@@ -279,8 +279,9 @@ class WebSocketExchange(Exchange):
         The answers to one read leave in one system call.
         """
         if self._at == len(self._queue):
-            if self._transport is not None and not self._gathered:
-                self._transport.write(data)
+            transport = self._transport
+            if transport is not None and not self._gathered and not transport.is_closing():
+                transport.write(data)
             else:
                 self._write_through(data)
             return
