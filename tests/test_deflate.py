@@ -105,6 +105,12 @@ class ServerNegotiationTests(unittest.TestCase):
         self.assert_agreed("permessage-deflate", response, expected, settings)
         self.assert_agreed("permessage-deflate; server_max_window_bits=12", response, expected, settings)
 
+    def test_window_of_one_bit_less_than_all_is_said(self) -> None:
+        settings = WIDEST._replace(server_max_window_bits=14, client_max_window_bits=14)
+        response = "permessage-deflate; server_max_window_bits=14; client_max_window_bits=14"
+        expected = Agreement(server_max_window_bits=14, client_max_window_bits=14)
+        self.assert_agreed("permessage-deflate; client_max_window_bits", response, expected, settings)
+
     def test_quoted_value_is_the_value(self) -> None:
         offer = 'permessage-deflate; server_max_window_bits="10"'
         response = "permessage-deflate; server_max_window_bits=10"
@@ -144,6 +150,8 @@ class ServerNegotiationTests(unittest.TestCase):
         self.assert_skipped("unknown")
         self.assert_skipped("unknown=1; client_max_window_bits")
         self.assert_skipped("Server_no_context_takeover")
+        self.assert_skipped("max_window_bits=10")
+        self.assert_skipped("window_bits=10")
 
     def test_offer_with_a_duplicate_parameter_is_skipped(self) -> None:
         self.assert_skipped("server_no_context_takeover; server_no_context_takeover")
@@ -192,6 +200,10 @@ class ClientNegotiationTests(unittest.TestCase):
             "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12", DeflateSettings()
         )
         self.assert_offer(
+            "permessage-deflate; server_max_window_bits=14; client_max_window_bits=14",
+            DeflateSettings(server_max_window_bits=14, client_max_window_bits=14),
+        )
+        self.assert_offer(
             "permessage-deflate; server_no_context_takeover; client_no_context_takeover; "
             "server_max_window_bits=9; client_max_window_bits=10",
             DeflateSettings(True, True, 9, 10),
@@ -216,7 +228,8 @@ class ClientNegotiationTests(unittest.TestCase):
             self.assert_agreed("permessage-deflate" + limit, Agreement(False, True, 15, bits), settings)
 
     def test_extension_that_was_not_offered_fails(self) -> None:
-        self.assert_failed("mux", "server answered with an extension that was not offered: mux")
+        for name in ("mux", "x-webkit-deflate-frame"):
+            self.assert_failed(name, f"server answered with an extension that was not offered: {name}")
 
     def test_two_answers_fail(self) -> None:
         text = "server answered with an extension that was not offered: permessage-deflate"
@@ -344,6 +357,13 @@ class InflaterTests(InflaterTestCase):
         self.assert_inflates((b"Hello", "f348cdc9c90700"), (b"Hello", "f248cdc9c90700"))
         self.assert_inflates((b"Hello", "f248cdc9c90700"), (b"Hello", "f348cdc9c9070000"), (b"", "00"))
 
+    def test_empty_block_at_the_end_may_have_bfinal(self) -> None:
+        # RFC 7692 7.2.1: its last four bytes are left out, whatever its first bit.
+        self.assert_inflates((b"", "01"), (b"Hello", "f248cdc9c90700"), (b"", "01"), (b"", "00"))
+        self.assert_inflates((b"Hello", "000500faff48656c6c6f01"), (b"Hello", "f248cdc9c90700"))
+        self.assert_inflates((b"", "01"), (b"Hello", "f248cdc9c90700"), no_context_takeover=True)
+        self.assert_fails("f200110000", "too far back", "01")
+
     def test_several_streams_in_one_message(self) -> None:
         self.assert_inflates((b"HelloHello", "f348cdc9c90700 f348cdc9c9070000"))
         self.assert_inflates((b"", "0300 0300 0300"), (b"Hello", "f248cdc9c90700"))
@@ -374,7 +394,13 @@ class InflaterTests(InflaterTestCase):
             inflater.finish()
         self.assertEqual((inflater.bytes_in, inflater.bytes_out), (12, 10))
 
+    def test_piece_that_is_not_long_is_not_copied(self) -> None:
+        for size in (0, 1, deflate.SLICE):
+            piece = bytearray(size)
+            self.assertIs(next(iter(deflate._slices(piece))), piece)
+
     def test_long_pieces(self) -> None:
+        self.assertEqual(deflate.SLICE, 16384)
         data = bytes(range(256)) * 1024
         compressor = zlib.compressobj(0, zlib.DEFLATED, -15)
         wire = (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
@@ -455,6 +481,12 @@ class HostileSizeTests(unittest.TestCase):
         wire = self.compress(self.LIMIT + 1)
         self.assert_too_big(wire)
         self.assert_too_big(*[wire[i : i + 1] for i in range(len(wire))])
+
+    def test_every_byte_over_a_small_limit_is_refused(self) -> None:
+        # RFC 7692 7.2.3.1: "Hello".
+        for limit in range(5):
+            with self.assertRaises(errors.MessageTooBig):
+                Inflater(15, False).inflate(bytes.fromhex("f248cdc9c90700"), limit)
 
     def test_bomb_never_holds_more_than_the_limit(self) -> None:
         bomb = self.compress(16 * 1024 * 1024)

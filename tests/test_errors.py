@@ -10,6 +10,7 @@ from wsbridge.protocols import errors
 # RFC 6455 7.4.1: 1002 protocol error, 1007 data that is not what its type says, 1008 policy, 1009 too big.
 VIOLATIONS: List[Tuple[errors.ProtocolViolation, int, str]] = [
     (errors.ReservedBitsSet(0xD1), 1002, "reserved bits 101 set without a meaning"),
+    (errors.ReservedBitsSet(0xA2), 1002, "reserved bits 010 set without a meaning"),
     (errors.UnknownOpcode(11), 1002, "unknown opcode 11"),
     (errors.WrongMasking(False), 1002, "unmasked frame from a client"),
     (errors.WrongMasking(True), 1002, "masked frame from a server"),

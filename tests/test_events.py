@@ -50,6 +50,9 @@ class EventTests(unittest.TestCase):
         for index, event in enumerate(each()):
             self.assertEqual([other == event for other in each()], [index == other for other in range(7)])
 
+    def test_two_kinds_with_the_same_values_are_not_equal(self) -> None:
+        self.assertNotEqual(WebSocketConnected("chat"), WebSocketDataReceived("chat"))
+
     def test_an_event_is_not_equal_to_anything_else(self) -> None:
         self.assertNotEqual(WebSocketDataReceived("a"), "a")
         self.assertNotEqual(WebSocketConnected(None), None)

@@ -58,6 +58,12 @@ class CheckHeaderTests(unittest.TestCase):
             else:
                 self.assert_refused(b"a" + bytes([byte]), b"")
 
+    def test_forty_bytes_of_a_name_are_shown(self) -> None:
+        with self.assertRaisesRegex(EventError, "^header name b'a{40}' is not a token$"):
+            check_header(b"a" * 41 + b" ", b"")
+        with self.assertRaisesRegex(EventError, "^control byte in the value of header b'a{40}'$"):
+            check_header(b"a" * 41, b"\n")
+
     def test_line_ends_are_refused_wherever_they_stand(self) -> None:
         for bad in (b"\r", b"\n", b"a\n", b"\ra", b"a\r\nb", b"a\x00"):
             self.assert_refused(b"a", bad)
@@ -96,6 +102,9 @@ class HeaderValueTests(unittest.TestCase):
             b"to,ken",
         ):
             self.assertFalse(has_token([(b"a", value), (b"b", b"token")], b"a", b"token"), value)
+
+    def test_token_in_another_header_does_not_count(self) -> None:
+        self.assertFalse(has_token([(b"b", b"token"), (b"d", b"token")], b"c", b"token"))
 
     def test_hostile_list_of_a_mebibyte_is_searched_in_linear_time(self) -> None:
         for filler in (b" ", b",", b" ,", b"token ", b"\t\t,"):
@@ -198,6 +207,8 @@ class AuthorityTests(unittest.TestCase):
             b"a:b",
             b"a:-1",
             b"a:65536",
+            b"a:65537",
+            b"a:99999",
             b"a:123456",
             b"a:1:2",
             b"a:80\n",
@@ -262,6 +273,10 @@ class ExtensionOfferTests(unittest.TestCase):
     def test_quoted_value_that_is_no_token_is_refused(self) -> None:
         for quoted in (b"", b"a b", b"a,b", b"a;b", b'a\\"b', b"a\\\\b", b"\xff", b"a\\", b"\\", b"a\tb"):
             self.assert_bad(b'a; b="' + quoted + b'"')
+
+    def test_two_names_in_one_element_are_refused(self) -> None:
+        for value in (b"a b", b"a !b", b"a; b c", b"a; b !c"):
+            self.assert_bad(value, text="malformed")
 
     def test_escaped_line_feed_is_refused_in_a_quoted_value(self) -> None:
         self.assert_bad(b'a; b="c\\\nd"', text="not a token")

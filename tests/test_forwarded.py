@@ -256,6 +256,8 @@ class XForwardedForTests(ForwardedCase):
             b'""',
             b'"1.2.3.45',
             b'71.2.3.4"',
+            b'!1.2.3.4"',
+            b"!1.2.3.4!",
             b"'1.2.3.4'",
             b"1.2.3",
             b"1.2.3.256",
@@ -457,6 +459,12 @@ class RFC7239ExampleTests(ForwardedCase):
 
 
 class RFC7239GrammarTests(ForwardedCase):
+    def test_element_of_the_client_counts_however_many_proxies_follow(self) -> None:
+        proxies = (b"for=10.0.0.2;host=b", b"for=10.0.0.3;host=c", b"for=10.0.0.4;host=d")
+        for number in range(len(proxies) + 1):
+            result = self.read(rfc(b"for=192.0.2.43;host=a", *proxies[:number]))
+            self.assertEqual(result, Forwarded(("192.0.2.43", 0), None, b"a", None))
+
     def test_names_are_compared_without_case(self) -> None:
         result = self.read(rfc(b"FOR=192.0.2.43;Proto=https;HOST=a"))
         self.assertEqual(result, Forwarded(("192.0.2.43", 0), True, b"a", None))

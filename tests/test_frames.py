@@ -108,6 +108,10 @@ class HeaderTests(HeaderTestCase):
         self.assert_header("c1 00", 0xC1, 0, rsv1_allowed=True)
         self.assert_header("42 00", 0x42, 0, rsv1_allowed=True)
 
+    def test_without_options_a_client_is_read_and_every_length_allowed(self) -> None:
+        options = {"masked": True, "rsv1_allowed": False, "max_length": 0x7FFFFFFFFFFFFFFF}
+        self.assertEqual(parse_header.__kwdefaults__, options)
+
     def test_length_at_the_limit(self) -> None:
         self.assert_header("82 05", 0x82, 5, max_length=5)
         self.assert_header("82 7e 0100", 0x82, 256, max_length=256)
@@ -274,6 +278,7 @@ class BuildFrameTests(unittest.TestCase):
         self.assert_built("82 7e 007e", BINARY, bytes(126))
         self.assert_built("82 7e ffff", BINARY, bytes(65535))
         self.assert_built("82 7f 0000000000010000", BINARY, bytes(65536))
+        self.assert_built("82 7f 0000000000010001", BINARY, bytes(65537))
 
     def test_masked_lengths_use_their_shortest_form(self) -> None:
         for header, size in (("82 80", 0), ("82 fe 0080", 128), ("82 ff 0000000000010000", 65536)):

@@ -106,7 +106,7 @@ class OpeningHandshakeTests(unittest.TestCase):
         self.assertEqual(check_upgrade_request(sample()), KEY)
 
     def test_methods_other_than_get_are_405_and_allow_only_get(self) -> None:
-        for method in (b"HEAD", b"POST", b"get"):
+        for method in (b"HEAD", b"POST", b"DELETE", b"get"):
             refusal = self.assert_refused(errors.MethodNotAllowed, request(*SAMPLE, method=method))
             self.assertEqual(refusal.headers, ((b"Allow", b"GET"),))
         self.assertEqual(errors.MethodNotAllowed.headers, ((b"Allow", b"GET, HEAD"),))
@@ -197,6 +197,9 @@ class OriginTests(unittest.TestCase):
     def test_listed_origin_is_allowed_in_any_case(self) -> None:
         self.assert_allowed(["https://a.example", "https://Example.com"], b"https://example.COM")
 
+    def test_scheme_of_a_listed_origin_may_be_any(self) -> None:
+        self.assert_allowed(["same-origin", "tauri://localhost"], b"tauri://localhost")
+
     def test_origin_that_is_not_listed_is_403(self) -> None:
         for origin in (
             b"http://example.com",
@@ -272,6 +275,10 @@ class ResponseTests(unittest.TestCase):
     def assert_refused(self, **arguments: Any) -> None:
         with self.assertRaises(errors.EventError):
             build_101_response(KEY, **arguments)
+
+    def test_forty_bytes_of_a_name_are_shown(self) -> None:
+        with self.assertRaisesRegex(errors.EventError, "^header b'sec-websocket-a{26}' is set by"):
+            build_101_response(KEY, headers=[(b"sec-websocket-" + b"a" * 27, b"")])
 
     def test_sample_of_rfc_6455_1_2(self) -> None:
         self.assertEqual(build_101_response(KEY), self.START + b"\r\n")

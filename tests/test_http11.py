@@ -166,11 +166,12 @@ class RequestHeadTests(HeadTestCase):
     def test_ordinary_head_in_one_piece_is_not_read_part_by_part(self) -> None:
         head = b"HEAD /a?b HTTP/1.1\r\nA: \t\xff:b \r\nX-Host:1\r\nHost: \ta.b:80\t\r\nC:\r\n\r\n"
         headers = ((b"a", b"\xff:b"), (b"x-host", b"1"), (b"host", b"a.b:80"), (b"c", b""))
-        parser = RequestParser(max_request_line=18, max_head=len(head), max_headers=4)
-        with mock.patch.object(RequestParser, "_read_parts", side_effect=AssertionError):
-            received = parser.receive_data(head + b"\x82")
-        self.assertEqual(received, RequestReceived(b"HEAD", b"/a?b", headers, "1.1"))
-        self.assertEqual((parser.method, parser.trailing), (b"HEAD", b"\x82"))
+        exact = RequestParser(max_request_line=18, max_head=len(head), max_headers=4)
+        for parser in (exact, RequestParser()):
+            with mock.patch.object(RequestParser, "_read_parts", side_effect=AssertionError):
+                received = parser.receive_data(head + b"\x82")
+            self.assertEqual(received, RequestReceived(b"HEAD", b"/a?b", headers, "1.1"))
+            self.assertEqual((parser.method, parser.trailing), (b"HEAD", b"\x82"))
 
     def test_data_after_the_head_is_a_state_error(self) -> None:
         parser = RequestParser()
@@ -371,6 +372,8 @@ class BodyTests(HeadTestCase):
     def test_content_length_zero_is_accepted(self) -> None:
         expected = request(headers=(*HOST, (b"content-length", b"0")))
         self.assert_parsed(expected, with_line(b"Content-Length: 0"))
+        expected = request(headers=(*HOST, (b"accept", b"*/*"), (b"content-length", b"0")))
+        self.assert_parsed(expected, with_line(b"Accept: */*\r\nContent-Length: 0"))
 
     def test_content_length_other_than_zero_is_refused_with_its_line(self) -> None:
         for value in (b"", b"1", b"+0", b"-0", b"00", b"0_0", b"0,0", b"0x0", b"0 0", b"5"):
@@ -399,6 +402,7 @@ class LimitTests(HeadTestCase):
         start = b"GET /" + b"a" * 8187
         self.assert_refused(errors.URITooLong, start + b"a", "8192")
         self.assert_refused(errors.URITooLong, start + b" ", "8192")
+        self.assert_refused(errors.URITooLong, start + b"\n", "8192")
 
     def test_request_line_of_exactly_8_kib_is_accepted(self) -> None:
         target = b"/" + b"a" * 8178
@@ -605,9 +609,9 @@ class RefusalBuildingTests(unittest.TestCase):
             self.assertTrue(build_refusal(error("x")).startswith(b"HTTP/1.1 %d " % error.status))
 
     def test_text_leaves_as_one_short_line_of_ascii(self) -> None:
-        response = build_refusal(errors.BadRequest("a\r\n\x1b[31m\x00b\xe9\udcff\x7f~" + "c" * 998))
+        response = build_refusal(errors.BadRequest("a\r\n\x1b[31m\x00b\xe9\udcff\x7f~\x1f" + "c" * 998))
         body = response.partition(b"\r\n\r\n")[2]
-        self.assertEqual(body, b"a   [31m b\\xe9\\udcff ~" + b"c" * 178 + b"\n")
+        self.assertEqual(body, b"a   [31m b\\xe9\\udcff ~ " + b"c" * 177 + b"\n")
 
 
 if __name__ == "__main__":

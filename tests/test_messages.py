@@ -5,7 +5,7 @@ from __future__ import annotations
 import unittest
 from typing import Iterable, List, Optional, Tuple, Union
 
-from wsbridge.protocols import errors
+from wsbridge.protocols import errors, messages
 from wsbridge.protocols.deflate import Inflater
 from wsbridge.protocols.frames import BINARY, TEXT
 from wsbridge.protocols.messages import DiscardedMessage, Message, compressed_limit
@@ -285,6 +285,11 @@ class UTF8Tests(unittest.TestCase):
     def test_f4_90_80_80_beyond_the_last_code_point_is_decided_by_its_second_byte(self) -> None:
         self.assert_decided_at(1, "f4 90 80 80")
         self.assert_decided_at(0, "f5 80 80 80")
+
+    def test_long_piece_is_checked_to_its_end(self) -> None:
+        self.assertEqual(messages.CHECKED_SLICE, 65536)
+        for size in (65535, 65536, 65537, 131072):
+            self.assertEqual(find_failing_piece([b"a" * size + b"\xff"]), 0, size)
 
     def test_text_that_ends_inside_a_character_fails_at_its_end(self) -> None:
         for data in (b"\xc2", b"\xe2\x82", b"\xed\x9f", b"\xf0\x9f\x98", b"ok\xf4\x8f"):

@@ -162,6 +162,20 @@ class ReceivingTests(ProtocolTestCase):
         wire = "81 81 00000000 2e 81 fe 012d 00000000" + "61" * 301 + "82 fe 0201 00000000" + "62" * 513
         self.assert_delivers(wire * 2, ".", "a" * 301, b"b" * 513, ".", "a" * 301, b"b" * 513)
 
+    def test_whole_messages_of_the_shorter_forms_take_the_short_way(self) -> None:
+        # Masked with 20202020, under which 01 is "!".
+        masked = bytes.fromhex("82 80 20202020 81 81 20202020 01 82 fe 007e 20202020") + b"\x01" * 126
+        masked += bytes.fromhex("82 fe 0c35 20202020") + b"\x01" * 3125
+        masked += bytes.fromhex("82 fd 20202020") + b"\x01" * 125
+        unmasked = bytes.fromhex("82 00 81 01 21 82 7e 007e") + b"!" * 126
+        unmasked += bytes.fromhex("82 7e 0c35") + b"!" * 3125 + bytes.fromhex("82 7d") + b"!" * 125
+        for data, client in ((masked, False), (unmasked, True)):
+            protocol = WSProtocol(client=client, max_message_size=3125)
+            with mock.patch.object(WSProtocol, "_receive_frame", side_effect=AssertionError):
+                events, _ = protocol.receive_data(data)
+            expected = [b"", "!", b"!" * 126, b"!" * 3125, b"!" * 125]
+            self.assertEqual(events, [WebSocketDataReceived(message) for message in expected])
+
     def test_fragments_with_control_frames_between(self) -> None:
         self.assert_delivers(
             "01 82 00000000 4865 89 81 00000000 21 00 82 00000000 6c6c 8a 80 00000000 80 81 00000000 6f",
@@ -653,6 +667,12 @@ class HostileFrameTests(ProtocolTestCase):
             self.assert_fails(1002, reason, first + "fe 007d")
             self.assert_fails(1002, reason, first + "ff 000000000000007d")
 
+    def test_length_not_in_its_shortest_form_in_a_whole_frame(self) -> None:
+        for wire, client in (("82 fe 007d 00000000", False), ("82 7e 007d", True)):
+            events, _ = WSProtocol(client=client).receive_data(bytes.fromhex(wire) + bytes(125))
+            reason = "payload length 125 is not in its shortest form"
+            self.assertEqual(events, [WebSocketDisconnected(1002, reason)])
+
     def test_opcodes_3_to_7_and_b_to_f(self) -> None:
         for opcode in "34567bcdef":
             reason = f"unknown opcode {int(opcode, 16)}"
@@ -851,6 +871,9 @@ class CompressionTests(ProtocolTestCase):
         wire = "c1 88 00000000 f348cdc9c9070000 c1 87 00000000 f248cdc9c90700"
         self.assert_delivers(wire, "Hello", "Hello", **DEFLATE)
 
+    def test_empty_block_at_the_end_with_bfinal_then_an_ordinary_message(self) -> None:
+        self.assert_delivers("c1 81 00000000 01 c1 87 00000000 f248cdc9c90700", "", "Hello", **DEFLATE)
+
     def test_7_2_3_5_two_blocks_in_one_message(self) -> None:
         self.assert_delivers("c1 8d 00000000 f248050000 00ffffcac9c90700", "Hello", **DEFLATE)
 
@@ -913,6 +936,7 @@ class CompressionTests(ProtocolTestCase):
         frame = protocol.send_message("a" * 64)
         self.assertEqual((frame[0], frame[1]), (0xC1, len(frame) - 2))
         self.assertEqual(protocol.send_message(b"a" * 64)[0], 0xC2)
+        self.assertEqual(protocol.send_message(b"a" * 65)[0], 0xC2)
 
     def test_client_and_server_understand_each_other(self) -> None:
         server = WSProtocol(**DEFLATE)

@@ -220,7 +220,8 @@ class Inflater:
     def inflate(self, piece: Union[bytes, bytearray], limit: int, size: int = 0) -> bytes:
         """Inflate the next piece of a message, which has ``size`` bytes already and may have ``limit``.
 
-        Raises `MessageTooBig`, or `InvalidCompressedData`.
+        Raises `MessageTooBig`, or `InvalidCompressedData`. zlib keeps back what it inflated of a piece in
+        which it finds an error: of several errors in one message, the pieces decide which is told.
         """
         import zlib
 
@@ -266,8 +267,12 @@ class Inflater:
 
         decompressor = self._decompressor
         try:
-            if decompressor is None or decompressor.decompress(TAIL, 1) or decompressor.eof:
+            if decompressor is None or decompressor.decompress(TAIL, 1):
                 return False
+            if decompressor.eof:
+                # RFC 7692 7.2.1: the empty block may itself have BFINAL; behind it a new stream begins.
+                self._decompressor = None
+                return not decompressor.unused_data
             witness = decompressor if self._no_context_takeover else decompressor.copy()
             return not witness.decompress(FINAL_BLOCK, 1) and witness.eof
         except zlib.error:
