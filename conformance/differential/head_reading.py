@@ -1,0 +1,363 @@
+"""A request head, read as RFC 9112 and RFC 6455 4.2.1 say, and as wsbridge's contract narrows them.
+
+The contract: GET and HEAD alone, HTTP/1.1 alone, no body, 8192 bytes of request line, 100 header lines. As
+in reading.py, a reading has switches, one for each ruling. Those of h11 and httptools may let more pass than
+these two do: where they refuse as wsbridge does, there is nothing to explain.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import FrozenSet, Iterable, Iterator, List, Optional, Set, Tuple
+
+from .head_adapters import Fields, Head
+from .heads import HeadCase
+
+MAX_LINE, MAX_FIELDS, MAX_SUBPROTOCOLS = 8192, 100, 64
+
+TOKEN = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]*")  # RFC 9110 5.6.2
+TARGET = re.compile(rb"[!\"$-~]*")  # visible ASCII without "#": RFC 9112 3.2 has no fragment
+VISIBLE = re.compile(rb"[!-~]*")
+VERSION = re.compile(rb"[HTP/.0-9]*")
+ANY_VERSION = re.compile(rb"[A-Z/.0-9]*")
+VALUE = re.compile(rb"[\t -~\x80-\xff]*")  # RFC 9110 5.5
+ANY_VALUE = re.compile(rb"[^\x00\n\x0b\x0c\r]*")
+BLANKS = re.compile(rb"[ \t]*")
+SPACES = re.compile(rb" *")
+LINE_ENDS = re.compile(rb"[\r\n]*")
+HTTP_VERSION = re.compile(rb"[A-Z]+/[0-9]\.[0-9]")
+ABSOLUTE = re.compile(rb"(?i:(http|https|ws|wss)://([^/?]*).*)")  # RFC 9112 3.2.2
+HOST = re.compile(
+    rb"(?P<host>\[[0-9A-Fa-f:.]+\]|(?:[-0-9A-Za-z._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::(?P<port>[0-9]{0,5}))?"
+)
+H11_END = re.compile(rb"\n\r?\n")
+
+# RFC 6455 9.1, with blanks wherever RFC 2616 2.1 implies them.
+_T = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
+_PARAMETER = rb"[ \t]*;[ \t]*" + _T + rb"(?:[ \t]*=[ \t]*(?:" + _T + rb"|\"(?:\\?" + _T + rb")\"))?"
+_OFFER = rb"[ \t]*(?:" + _T + rb"(?:" + _PARAMETER + rb")*)?[ \t]*"
+OFFERS = re.compile(_OFFER + rb"(?:," + _OFFER + rb")*")
+
+
+class Stop(Exception):
+    """The head is refused, or not complete."""
+
+    def __init__(self, head: Head) -> None:
+        super().__init__(head)
+        self.head = head
+
+
+class Refused(Stop):
+    def __init__(self, status: int) -> None:
+        super().__init__(Head("refused", status=status))
+
+
+class Incomplete(Stop):
+    def __init__(self) -> None:
+        super().__init__(Head("incomplete"))
+
+
+class HeadReading:
+    """peer: whose switches may be followed, "" for none; granted: the switches; met: those that mattered.
+
+    wsbridge_waits: the head is cut, and wsbridge has found nothing wrong so far.
+    """
+
+    def __init__(
+        self,
+        case: HeadCase,
+        peer: str = "",
+        granted: FrozenSet[str] = frozenset(),
+        wsbridge_waits: bool = False,
+    ) -> None:
+        self._wsbridge_waits = wsbridge_waits
+        self._may_be_early = True  # in the method, the version, or a header that frames a body
+        self._peer = peer
+        self._granted = granted
+        self.met: Set[str] = set()
+        self._data = b"".join(case.pieces)
+        self._position = 0
+        self._start = 0
+        self._is_first_line = True
+        self._method = self._target = b""
+        self._version = ""
+        self._authority: Optional[Tuple[bytes, bytes]] = None
+        self._fields: List[Tuple[bytes, bytes]] = []
+        self._last_value = b""  # with its blanks, to which folded lines are added
+        try:
+            self._read()
+            fields = tuple(merge_lengths(self._fields) if peer == "h11" else self._fields)
+            status = 0 if peer else judge_handshake(self._method, fields)
+            self.head = Head("request", self._method, self._target, self._version, fields, status)
+        except Stop as stop:
+            self.head = stop.head
+
+    def _lets(self, name: str) -> bool:
+        """Whether the peer has this switch, and it is granted; asked only where it matters."""
+        full = f"{self._peer}-{name}"
+        if full not in self._granted:
+            return False
+        self.met.add(full)
+        return True
+
+    def _read(self) -> None:
+        self._begin()
+        self._read_request_line()
+        self._is_first_line = False
+        while self._read_field():
+            pass
+        # RFC 9112 3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request
+        # message that lacks a Host header field".
+        if not any(name == b"host" for name, _ in self._fields) and not self._may_lack_host():
+            raise Refused(400)
+
+    def _may_lack_host(self) -> bool:
+        return (self._peer != "h11" or self._version != "1.1") and self._lets("hosts")
+
+    def _begin(self) -> None:
+        data = self._data
+        if self._peer == "h11":
+            if data[:1] in (b"\r", b"\n") and self._lets("empty-line"):
+                raise Refused(400)
+            if H11_END.search(data) is None and self._lets("late"):
+                raise Incomplete
+        # RFC 9112 2.2: "SHOULD ignore at least one empty line (CRLF) received prior to the request-line".
+        if data.startswith(b"\r\n"):
+            self._position = 2
+        run = LINE_ENDS.match(data)
+        if run is not None and run.end() > self._position and self._lets("empty-lines"):
+            self._position = run.end()
+        if data == b"\r":
+            raise Incomplete
+        self._start = self._position
+
+    # ---------------------------------------------------------------------------- request line
+
+    def _read_request_line(self) -> None:
+        self._method, stop = self._take(TOKEN)
+        if stop != b" " or not self._method:
+            raise Refused(400)
+        if self._method not in (b"GET", b"HEAD") and not self._lets("methods"):
+            raise Refused(405)
+        self._step()
+        self._skip_spaces()
+        self._may_be_early = False
+        stop = self._read_target()
+        if stop == b"\r" and self._peer == "httptools" and self._lets("versions"):
+            self._version = "0.9"
+        else:
+            if stop != b" ":
+                raise Refused(400)
+            self._check_target()
+            self._step()
+            self._skip_spaces()
+            self._read_version()
+            if self._method == b"PRI" and self._lets("preface"):
+                raise Incomplete
+        self._end_line()
+
+    def _skip_spaces(self) -> None:
+        run = SPACES.match(self._data, self._position)
+        if run is not None and run.end() > self._position and self._lets("spaces"):
+            self._position = run.end()
+
+    def _read_target(self) -> bytes:
+        position = self._position
+        self._target, stop = self._take(TARGET)
+        if stop == b"#" and self._lets("targets"):
+            self._position = position
+            self._target, stop = self._take(VISIBLE)
+        return stop
+
+    def _check_target(self) -> None:
+        absolute = ABSOLUTE.fullmatch(self._target)
+        if absolute is not None:
+            self._authority = absolute[1].lower(), absolute[2]
+        elif not self._target or (not self._target.startswith(b"/") and not self._lets("targets")):
+            raise Refused(400)
+
+    def _read_version(self) -> None:
+        self._may_be_early = True
+        position = self._position
+        version, stop = self._take(VERSION)
+        if stop not in (b"\r", b"\n") and self._peer == "httptools" and self._lets("versions"):
+            self._position = position
+            version, stop = self._take(ANY_VERSION)
+        if stop != b"\r" and not (stop == b"\n" and self._lets("bare-lf")):
+            raise Refused(400)
+        if HTTP_VERSION.fullmatch(version) is None:
+            raise Refused(400)
+        if version != b"HTTP/1.1" and not self._lets("versions"):
+            raise Refused(505)
+        self._version = version[-3:].decode()
+        self._may_be_early = False
+
+    # ----------------------------------------------------------------------------- header lines
+
+    def _read_field(self) -> bool:
+        """One header line; False for the empty line that ends the head."""
+        is_blank = self._data[self._position : self._position + 1] in (b" ", b"\t")
+        if is_blank and self._fields and self._lets("folds"):
+            self._read_fold()
+            return True
+        name, stop = self._take(TOKEN)
+        if not name and (stop == b"\r" or (stop == b"\n" and self._lets("bare-lf"))):
+            self._end_line()
+            return False
+        if stop != b":" or not name:
+            raise Refused(400)
+        if len(self._fields) >= MAX_FIELDS and not self._lets("limits"):
+            raise Refused(431)
+        self._step()
+        self._may_be_early = name.lower() in (b"content-length", b"transfer-encoding")
+        raw = self._read_value()
+        self._may_be_early = False
+        value = raw.strip(b" \t")
+        if raw.rstrip(b" \t") != raw and value and self._lets("trailing-blanks"):
+            value = raw.lstrip(b" \t")
+        self._last_value = raw
+        self._take_field(name.lower(), value)
+        self._end_line()
+        return True
+
+    def _read_value(self) -> bytes:
+        position = self._position
+        value, stop = self._take(VALUE)
+        if stop not in (b"\r", b"\n") and self._lets("control-bytes"):
+            self._position = position
+            value, stop = self._take(ANY_VALUE)
+        if stop != b"\r" and not (stop == b"\n" and self._lets("bare-lf")):
+            raise Refused(400)
+        return value
+
+    def _read_fold(self) -> None:
+        """RFC 9112 5.2, the lenient way: the line goes on behind a single space."""
+        self._take(BLANKS)
+        rest = self._read_value()
+        self._last_value += b" " + rest
+        self._fields[-1] = (self._fields[-1][0], self._last_value.strip(b" \t"))
+        self._end_line()
+
+    def _take_field(self, name: bytes, value: bytes) -> None:
+        if name == b"host":
+            self._check_host(value)
+        elif name == b"content-length":
+            is_repeated = any(key == name for key, _ in self._fields)
+            if value != b"0" or is_repeated:
+                self._let_body()
+        elif name == b"transfer-encoding" or name == b"expect":
+            self._let_body()
+        self._fields.append((name, value))
+
+    def _let_body(self) -> None:
+        if not self._lets("bodies"):
+            raise Refused(400)
+
+    def _check_host(self, value: bytes) -> None:
+        # RFC 9112 3.2: 400 for "more than one Host header field line or a Host header field with an invalid
+        # field value".
+        is_second = any(name == b"host" for name, _ in self._fields)
+        if (is_second or parse_host(value, 0) is None) and (
+            (is_second and self._peer == "h11") or not self._lets("hosts")
+        ):
+            raise Refused(400)
+        if self._authority is not None:
+            scheme, authority = self._authority
+            port = 443 if scheme in (b"https", b"wss") else 80
+            own = parse_host(authority, port)
+            if (own is None or own != parse_host(value, port)) and not self._lets("hosts"):
+                raise Refused(400)
+
+    # -------------------------------------------------------------------------------- scanning
+
+    def _take(self, pattern: re.Pattern[bytes]) -> Tuple[bytes, bytes]:
+        """The run of bytes from here that `pattern` allows, and the byte that ends it."""
+        run = pattern.match(self._data, self._position)
+        end = run.end() if run is not None else self._position
+        stop = self._data[end : end + 1]
+        size = end - self._start
+        is_over = size > MAX_LINE or (size == MAX_LINE and stop not in (b"\r", b""))
+        if self._is_first_line and is_over and not self._lets("limits"):
+            raise Refused(414)
+        if not stop:
+            if self._may_be_early and self._wsbridge_waits and self._lets("early"):
+                raise Refused(400)
+            raise Incomplete
+        taken = self._data[self._position : end]
+        self._position = end
+        return taken, stop
+
+    def _step(self) -> None:
+        self._position += 1
+
+    def _end_line(self) -> None:
+        """CRLF, or LF where that was let pass."""
+        if self._data[self._position : self._position + 1] == b"\r":
+            self._position += 1
+        end = self._data[self._position : self._position + 1]
+        if not end:
+            raise Incomplete
+        if end != b"\n":
+            raise Refused(400)
+        self._position += 1
+
+
+def merge_lengths(fields: Iterable[Tuple[bytes, bytes]]) -> Iterator[Tuple[bytes, bytes]]:
+    """What h11 makes of the headers that frame a body: one Content-Length of equal ones (RFC 9110 8.6)."""
+    has_length = False
+    for name, value in fields:
+        if name == b"content-length":
+            if not has_length:
+                yield name, value.split(b",")[0].strip()
+            has_length = True
+        else:
+            yield name, value.lower() if name == b"transfer-encoding" else value
+
+
+def parse_host(value: bytes, port: int) -> Optional[Tuple[bytes, int]]:
+    """RFC 9110 7.2: uri-host [ ":" port ], not empty; no userinfo."""
+    match = HOST.fullmatch(value)
+    if match is None or int(match["port"] or 0) > 65535:
+        return None
+    return match["host"].lower(), int(match["port"] or port)
+
+
+def split_list(fields: Fields, name: bytes) -> List[bytes]:
+    elements = [
+        element.strip(b" \t") for key, value in fields if key == name for element in value.split(b",")
+    ]
+    return [element for element in elements if element]
+
+
+def judge_handshake(method: bytes, fields: Fields) -> int:
+    """RFC 6455 4.2.1 and 4.4: 101, 200 for a request that is no opening handshake, or the refusal."""
+    upgrades = [element.lower() for element in split_list(fields, b"upgrade")]
+    connections = [element.lower() for element in split_list(fields, b"connection")]
+    if b"websocket" not in upgrades or b"upgrade" not in connections:
+        return 200
+    if method != b"GET":
+        return 405
+    keys = [value for name, value in fields if name == b"sec-websocket-key"]
+    versions = [value for name, value in fields if name == b"sec-websocket-version"]
+    if len(keys) != 1 or not is_key(keys[0]) or not versions:
+        return 400
+    if versions != [b"13"]:
+        return 426
+    subprotocols = split_list(fields, b"sec-websocket-protocol")
+    if len(subprotocols) > MAX_SUBPROTOCOLS or not all(map(is_token, subprotocols)):
+        return 400
+    offers = [value for name, value in fields if name == b"sec-websocket-extensions"]
+    return 101 if all(map(OFFERS.fullmatch, offers)) else 400
+
+
+def is_key(value: bytes) -> bool:
+    try:
+        return len(value) == 24 and len(base64.b64decode(value, validate=True)) == 16
+    except binascii.Error:
+        return False
+
+
+def is_token(value: bytes) -> bool:
+    return bool(value) and TOKEN.fullmatch(value) is not None

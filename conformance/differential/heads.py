@@ -1,0 +1,267 @@
+"""Random request heads: valid opening handshakes, and what mutation makes of them. All from (seed, index)."""
+
+from __future__ import annotations
+
+import random
+from typing import Callable, List, NamedTuple, Sequence, Tuple
+
+from .streams import cut_stream
+
+METHODS = [
+    b"POST", b"HEAD", b"OPTIONS", b"get", b"G", b"GET1", b"PRI", b"CONNECT", b"PURGE", b"M-SEARCH", b"G(T",
+]  # fmt: skip
+TARGETS = [
+    b"/", b"/chat?room=1", b"/%ff%00", b"/a#b", b"*", b"chat", b"http://example.com/", b"ws://example.com/x",
+    b"http://other.org/", b"HTTP://Example.com:80/", b"https://example.com:443/", b"ftp://example.com/",
+    b"http:///", b"http://user@example.com/", b"example.com:80", b"//example.com/", b"/a\\b", b"/\"<>^`{|}",
+    b"", b"/\xff", b"/\x7f", b"/a\tb", b"/\x01", b"http://[::1]/", b"/a b", b"?q", b"a:b", b"http:/x", b"1http://x/",
+]  # fmt: skip
+VERSIONS = [
+    b"HTTP/1.0", b"HTTP/2.0", b"HTTP/0.9", b"HTTP/1.2", b"HTTP/1.", b"HTTP/11.1", b"http/1.1", b"HTTP/1.1 ",
+    b"HTTP/3.0", b"HTTP/1.10", b"", b"HTTP /1.1", b"ICE/1.0", b"HTTP/9.9", b"RTSP/1.0",
+]  # fmt: skip
+HOSTS = [
+    b"example.com:80", b"", b"a b", b"user@example.com", b"example.com:99999", b"[::1]:8000",
+    b"ex\xe9mple.com", b"example.com/", b"example.com:", b"EXAMPLE.com", b"a,b", b"example.com:x",
+    b"%41.com", b"%zz", b"[::1",
+]  # fmt: skip
+LENGTHS = [
+    b"0", b"5", b"00", b"+0", b"0, 0", b"0_0", b"-1", b"", b"0x0", b" 0", b"18446744073709551616", b"0\t",
+    b"1 0",
+]  # fmt: skip
+CODINGS = [
+    b"chunked", b"identity", b"Chunked", b"gzip, chunked", b"chunked, gzip", b"", b"chunked ", b"xchunked",
+    b"\x0bchunked",
+]  # fmt: skip
+NAMES = [
+    b"X-A", b"x_b", b"X.C", b"", b"X A", b"X:A", b"X\xffA", b"X\x00", b"(X)", b"X\tA", b"!#$%&'*+-.^_`|~",
+    b"X\x7f", b'X"A',
+]  # fmt: skip
+VALUES = [
+    b"1", b"", b"a b", b"a\tb", b"\xff\xfe", b"a\x00b", b"a\x01", b"a\rb", b"a\x0bb", b"a\x7f", b"\x1f",
+    b"\x0c", b"a\r", b"  a  ", b"\ta", b":", b"a\x1cb", b"\x85", b"\xa0", b"a \x00",
+]  # fmt: skip
+KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
+
+
+class HeadCase(NamedTuple):
+    """The bytes of a connection up to and behind its first request head."""
+
+    name: str
+    pieces: Tuple[bytes, ...]
+    traits: Tuple[str, ...]
+
+    def describe(self, most: int = 300) -> str:
+        lines = [f"{self.name}  {', '.join(self.traits)}"]
+        for piece in self.pieces:
+            shown = piece if len(piece) <= most * 2 else piece[: most * 2]
+            rest = "" if shown is piece else f" ... ({len(piece)} bytes; --replay shows all)"
+            lines.append(f"  {shown!r}{rest}")
+        return "\n".join(lines)
+
+
+class HeadDraft:
+    """A head before it becomes bytes; every line has its own end."""
+
+    def __init__(self, method: bytes, target: bytes, version: bytes, lines: List[bytes]) -> None:
+        self.method = method
+        self.target = target
+        self.version = version
+        self.separators = [b" ", b" "]
+        self.lines = lines
+        self.before = b""
+        self.ends: List[bytes] = []  # of the request line, of each line, of the empty line
+        self.behind = b""
+
+    def build(self) -> bytes:
+        first = self.method + self.separators[0] + self.target + self.separators[1] + self.version
+        parts = [self.before, first]
+        count = len(self.lines) + 2
+        ends = (self.ends + [b"\r\n"] * count)[:count]
+        for end, line in zip(ends, [*self.lines, b""]):
+            parts += [end, line]
+        return b"".join([*parts, ends[-1], self.behind])
+
+
+def make_valid(rng: random.Random) -> HeadDraft:
+    def cased(name: bytes) -> bytes:
+        return rng.choice((name, name, name.lower(), name.upper()))
+
+    lines = [
+        cased(b"Host") + b": " + rng.choice((b"example.com", b"example.com:8000", b"[::1]")),
+        cased(b"Upgrade") + b": " + rng.choice((b"websocket", b"WebSocket", b"h2c, websocket")),
+        cased(b"Connection") + b": " + rng.choice((b"Upgrade", b"keep-alive, Upgrade", b"upgrade,")),
+        cased(b"Sec-WebSocket-Key") + b": " + KEY,
+        cased(b"Sec-WebSocket-Version") + b": 13",
+    ]
+    for name, value in (
+        (b"Origin", b"http://example.com"),
+        (b"Sec-WebSocket-Protocol", b"chat, superchat"),
+        (b"Sec-WebSocket-Extensions", b"permessage-deflate; client_max_window_bits"),
+        (b"Cookie", b"a=b; c=\"d\""),
+        (b"User-Agent", b"\xc3\xa9"),
+    ):  # fmt: skip
+        if rng.random() < 0.3:
+            lines.append(
+                cased(name) + rng.choice((b":", b": ", b":\t", b":  ")) + value + rng.choice((b"", b"", b" "))
+            )
+    if rng.random() < 0.3:
+        rng.shuffle(lines)
+    target = rng.choice((b"/", b"/chat?room=1", b"/%41", b"/a/b;c=1?d[]=e"))
+    draft = HeadDraft(rng.choice((b"GET", b"GET", b"GET", b"HEAD")), target, b"HTTP/1.1", lines)
+    if rng.random() < 0.2:
+        draft.behind = rng.choice((b"\x81\x80\x00\x00\x00\x00", b"\r\n", b"GET / HTTP/1.1\r\n", b"x"))
+    return draft
+
+
+# --------------------------------------------------------------------------------- mutations
+
+
+def change_method(rng: random.Random, draft: HeadDraft) -> None:
+    draft.method = rng.choice(METHODS)
+
+
+def change_target(rng: random.Random, draft: HeadDraft) -> None:
+    draft.target = rng.choice(TARGETS)
+
+
+def lengthen_target(rng: random.Random, draft: HeadDraft) -> None:
+    # 8192 bytes are a request line's limit.
+    spent = len(draft.method) + len(draft.version) + 2
+    draft.target = b"/" + b"a" * (8192 - spent - 1 + rng.choice((-1, 0, 1, 500)))
+
+
+def change_version(rng: random.Random, draft: HeadDraft) -> None:
+    draft.version = rng.choice(VERSIONS)
+
+
+def change_separator(rng: random.Random, draft: HeadDraft) -> None:
+    draft.separators[rng.randrange(2)] = rng.choice((b"  ", b"\t", b"", b"\x0b", b" \t"))
+
+
+def change_end(rng: random.Random, draft: HeadDraft) -> None:
+    count = len(draft.lines) + 2
+    draft.ends = (draft.ends + [b"\r\n"] * count)[:count]
+    end = rng.choice((b"\n", b"\n", b"\r", b"\r\r\n", b"\n\r", b"", b"\r\n\r\n", b" \r\n", b"\x00\r\n"))
+    draft.ends = [end] * count if rng.random() < 0.15 else draft.ends
+    draft.ends[rng.randrange(count)] = end
+
+
+def begin_otherwise(rng: random.Random, draft: HeadDraft) -> None:
+    draft.before = rng.choice((b"\r\n", b"\r\n\r\n", b"\n", b" ", b"\r", b"\x00", b"\x16\x03\x01", b"\r\n "))
+
+
+def fold(rng: random.Random, draft: HeadDraft) -> None:
+    place = rng.randint(0, len(draft.lines))
+    draft.lines.insert(place, rng.choice((b" folded", b"\tfolded", b" ", b"\t", b" a: b", b"  \t x  ")))
+
+
+def add_line(rng: random.Random, draft: HeadDraft) -> None:
+    separator = rng.choice((b":", b":", b": ", b" :", b"", b"\t: ", b"::"))
+    line = rng.choice(NAMES) + separator + rng.choice(VALUES)
+    draft.lines.insert(rng.randint(0, len(draft.lines)), line)
+
+
+def add_host(rng: random.Random, draft: HeadDraft) -> None:
+    draft.lines.insert(rng.randint(0, len(draft.lines)), b"Host: " + rng.choice(HOSTS))
+
+
+def change_host(rng: random.Random, draft: HeadDraft) -> None:
+    draft.lines = [b"Host: " + rng.choice(HOSTS) if is_host(line) else line for line in draft.lines]
+
+
+def is_host(line: bytes) -> bool:
+    return line.lower().startswith(b"host:")
+
+
+def change_authority(rng: random.Random, draft: HeadDraft) -> None:
+    """An absolute-form target, with a Host that is its own or another."""
+    scheme = rng.choice((b"http", b"https", b"ws", b"WSS"))
+    draft.target = scheme + b"://" + rng.choice(HOSTS) + rng.choice((b"/", b"", b"/a?b", b"?q"))
+    change_host(rng, draft)
+
+
+def announce_body(rng: random.Random, draft: HeadDraft) -> None:
+    for _ in range(rng.choice((1, 1, 2))):
+        line = rng.choice(
+            (
+                b"Content-Length:" + rng.choice((b"", b" ")) + rng.choice(LENGTHS),
+                b"Transfer-Encoding: " + rng.choice(CODINGS),
+                b"Expect: 100-continue",
+                b"Content-Length: 0",
+            )
+        )
+        draft.lines.insert(rng.randint(0, len(draft.lines)), line)
+
+
+def drop_line(rng: random.Random, draft: HeadDraft) -> None:
+    if draft.lines:
+        del draft.lines[rng.randrange(len(draft.lines))]
+
+
+def repeat_line(rng: random.Random, draft: HeadDraft) -> None:
+    if draft.lines:
+        draft.lines.insert(rng.randint(0, len(draft.lines)), rng.choice(draft.lines))
+
+
+def add_many(rng: random.Random, draft: HeadDraft) -> None:
+    # 100 header lines are the limit.
+    count = 100 - len(draft.lines) + rng.choice((-1, 0, 1, 5))
+    draft.lines += [b"X-%d: y" % number for number in range(count)]
+
+
+def change_handshake(rng: random.Random, draft: HeadDraft) -> None:
+    """A header that the opening handshake is decided by."""
+    name, value = rng.choice(
+        (
+            (
+                b"Sec-WebSocket-Key",
+                rng.choice((b"", b"short==", KEY + b"=", KEY[:-1], b"?" * 22 + b"==", KEY + b" x")),
+            ),
+            (
+                b"Sec-WebSocket-Version",
+                rng.choice((b"8", b"12", b"14", b"013", b"13, 8", b"", b"+13", b"13.0")),
+            ),
+            (
+                b"Upgrade",
+                rng.choice((b"h2c", b"", b"websocket/13", b"web socket", b"websocket\t, x", b"WEBSOCKET")),
+            ),
+            (
+                b"Connection",
+                rng.choice((b"close", b"", b"notupgrade", b"Upgrade;q=1", b",,UPGRADE ,", b"upgrade\t")),
+            ),
+        )
+    )
+    prefix = name.lower() + b":"
+    draft.lines = [line for line in draft.lines if not line.lower().startswith(prefix) or rng.random() < 0.1]
+    draft.lines.append(name + b": " + value)
+
+
+Mutation = Callable[[random.Random, HeadDraft], None]
+MUTATIONS: Sequence[Mutation] = (
+    change_method, change_target, change_version, change_separator, change_end, change_end, begin_otherwise,
+    fold, add_line, add_line, add_host, change_host, change_authority, announce_body, announce_body,
+    drop_line, repeat_line, change_handshake, change_handshake,
+)  # fmt: skip
+LONG: Sequence[Mutation] = (lengthen_target, add_many)
+
+
+def make_head(seed: int, index: int) -> HeadCase:
+    name = f"{seed}:heads:{index}"
+    rng = random.Random(name)
+    draft = make_valid(rng)
+    traits = []
+    for _ in range(rng.choice((0, 1, 1, 1, 1, 1, 2, 2, 3))):
+        mutation = rng.choice(LONG if rng.random() < 0.02 else MUTATIONS)
+        mutation(rng, draft)
+        traits.append(mutation.__name__)
+    data = draft.build()
+    if rng.random() < 0.15:
+        place = rng.randrange(len(data))
+        byte = rng.choice((rng.randrange(256), rng.choice(b"\x00\t\n\r :\x7f\xff")))
+        data = data[:place] + bytes([byte]) + data[place + rng.randint(0, 1) :]
+        traits.append("byte")
+    if rng.random() < 0.06:
+        data = data[: rng.randrange(len(data))]
+        traits.append("truncated")
+    return HeadCase(name, cut_stream(rng, data), tuple(traits) or ("valid",))
