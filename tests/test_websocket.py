@@ -767,10 +767,10 @@ class ClosingTests(WebSocketTestCase):
         self.transport.feed(PEER_CLOSE)
         self.assert_calls("close")
 
-    async def test_data_is_discarded_until_then(self) -> None:
+    async def test_data_is_discarded_until_then_and_pings_are_answered(self) -> None:
         await self.open_closing()
         self.transport.feed(PEER_HELLO + PEER_PING + PEER_CLOSE)
-        self.assert_written()
+        self.assert_written(PONG)
         await self.assert_receives(disconnect(1000))
 
     async def test_violation_ends_the_connection(self) -> None:
@@ -1129,14 +1129,14 @@ class PingFloodTests(WebSocketTestCase):
         self.transport.feed(PEER_PING * 100)
         self.assertEqual(self.transport.read(), PONG * 100)
 
-    async def test_pong_that_is_owed_does_not_follow_a_close(self) -> None:
+    async def test_pong_that_is_owed_follows_a_close_of_ours(self) -> None:
         await self.open(ws_write_limit=LIMIT)
         self.transport.is_peer_reading = False
         await self.start(self.app.send(SEND_LARGE))
         self.transport.feed(PEER_PING)
         await self.start(self.app.send({"type": "websocket.close"}))
         self.transport.take()
-        self.assert_written(LARGE, CLOSE)
+        self.assert_written(LARGE, CLOSE, PONG)
 
 
 class KeepaliveTests(WebSocketTestCase):

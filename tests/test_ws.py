@@ -308,8 +308,14 @@ class ClosingTests(ProtocolTestCase):
     def test_fragments_are_discarded(self) -> None:
         self.assert_discards("01 81 00000000 61 00 80 00000000 80 81 00000000 62 81 80 00000000")
 
-    def test_pings_and_pongs_are_discarded(self) -> None:
-        self.assert_discards("89 80 00000000 8a 80 00000000")
+    def test_pongs_are_discarded(self) -> None:
+        self.assert_discards("8a 80 00000000 8a 81 00000000 61")
+
+    def test_pings_are_answered_until_the_peers_close(self) -> None:
+        # RFC 6455 5.5.2: "unless it already received a Close frame".
+        for pieces in cut(bytes.fromhex("89 81 00000000 31 81 81 00000000 61 88 80 00000000 89 80 00000000")):
+            answer = self.receive(self.build(), pieces)
+            self.assertEqual(answer, ([WebSocketDisconnected(1005, "")], bytes.fromhex("8a 01 31")))
 
     def test_what_is_discarded_is_not_looked_at(self) -> None:
         self.assert_discards("81 83 00000000 eda080")
@@ -577,10 +583,12 @@ class PausedWritingTests(ProtocolTestCase):
         _, outbound = protocol.receive_data(bytes.fromhex("89 80 00000000 88 80 00000000"))
         self.assertEqual((outbound, protocol.resume_writing()), (b"\x88\x00", b""))
 
-    def test_no_pong_follows_a_close_of_ours_or_one_that_is_held(self) -> None:
+    def test_close_of_ours_leaves_the_pong_owed(self) -> None:
         protocol = self.paused("89 80 00000000")
         protocol.close()
-        self.assertEqual(protocol.resume_writing(), b"")
+        self.assertEqual(protocol.resume_writing(), b"\x8a\x00")
+
+    def test_no_pong_follows_a_violation_whose_close_is_held(self) -> None:
         self.assertEqual(self.paused("89 80 00000000 83 80", hold_close=True).resume_writing(), b"")
 
     def test_client_masks_what_it_owed(self) -> None:

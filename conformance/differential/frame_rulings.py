@@ -29,14 +29,6 @@ FRAME_RULINGS: List[Ruling] = [
         "RFC 7692 7.2.1",
         "open: the sender broke the rule; the message is unmistakable, and the one behind it stays whole",
     ),
-    Ruling(
-        "wsbridge-no-pong-after-own-close",
-        "a PING between its own CLOSE and the peer's is not answered",
-        PONG,
-        "RFC 6455 5.5.2",
-        "websockets by the letter; wsbridge sends nothing behind its CLOSE (RFC 6455 1.4, and its"
-        " own contract)",
-    ),
     # ---------------------------------------------------------------------------------------- websockets
     Ruling(
         "websockets-whole-frames",

@@ -354,8 +354,7 @@ class Reading:
             self._take_close(payload)
         elif frame.opcode == PING:
             # RFC 6455 5.5.2: answered "unless it already received a Close frame".
-            quiet = f"{self._peer or 'wsbridge'}-no-pong-after-own-close"
-            if self._state == OPEN or not self._deviates(quiet):
+            if self._state == OPEN or not self._deviates("wsproto-no-pong-after-own-close"):
                 self._sent.append(("pong", payload))
 
     def _take_close(self, payload: bytes) -> None:

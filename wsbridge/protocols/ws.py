@@ -4,7 +4,7 @@
 state           input                   next    outbound       event
 =============== ======================= ======= ============== ===============================
 OPEN            whole message           OPEN    -              DataReceived
-OPEN            PING                    OPEN    PONG           -
+OPEN, CLOSING   PING                    same    PONG           -
 OPEN            CLOSE                   CLOSED  echo CLOSE     Disconnected(code or 1005)
 OPEN            violation               CLOSED  CLOSE          Disconnected(its code)
 OPEN, held      CLOSE, violation        ENDING  -              Disconnected(code)
@@ -13,7 +13,7 @@ ENDING          send_message()          ENDING  data frame     -
 ENDING          close()                 CLOSED  the CLOSE held -
 CLOSING         CLOSE                   CLOSED  -              Disconnected(code or 1005)
 CLOSING         violation               CLOSED  -              Disconnected(its code)
-CLOSING         data frame, PING        CLOSING -              - (discarded, limits still hold)
+CLOSING         data frame              CLOSING -              - (discarded, limits still hold)
 OPEN, CLOSING   end of stream           CLOSED  -              Disconnected(1006)
 ENDING          end of stream           CLOSED  -              -
 ENDING, CLOSED  anything from the peer  same    -              - (discarded)
@@ -328,13 +328,12 @@ class WSProtocol:
                 self._state = CLOSED
             events.append(WebSocketDisconnected(code, reason))
         elif opcode == PING:
-            # RFC 6455 5.5.2 and 5.5.3: answered, unless a CLOSE was sent; where the peer does not read,
-            # the newest answer is enough.
-            if self._state == OPEN:
-                if self._writing_paused:
-                    self._owed_pong = payload
-                else:
-                    self._outbound += self._build_frame(FIN | PONG, payload)
+            # RFC 6455 5.5.2 and 5.5.3: answered until a CLOSE was received, behind our own too; where the
+            # peer does not read, the newest answer is enough.
+            if self._writing_paused:
+                self._owed_pong = payload
+            else:
+                self._outbound += self._build_frame(FIN | PONG, payload)
         elif payload == self._ping_payload:
             self._ping_payload = None
             if self._clock is not None:
@@ -437,7 +436,7 @@ class WSProtocol:
         """The peer reads again: the PONG that is owed, or ``b""``."""
         self._writing_paused = False
         payload, self._owed_pong = self._owed_pong, None
-        if payload is None or self._state != OPEN:
+        if payload is None or self._state >= ENDING:
             return b""
         return self._build_frame(FIN | PONG, payload)
 
