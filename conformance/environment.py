@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Dict, Iterator, List, Sequence, Tuple, Union
+from typing import IO, Dict, Iterator, List, Sequence, Tuple, Union
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENTS = ROOT / "conformance" / ".venvs"
@@ -111,6 +111,19 @@ def report_folder(name: str) -> Path:
     folder = REPORTS / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def lock_folder(folder: Path) -> None:
+    """Keep other runs out of a report's folder until this process ends; `Unavailable` if one is in it."""
+    lock = open(folder / "lock", "w")  # noqa: SIM115 (held until the process ends)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise Unavailable(f"another run writes to {folder}") from None
+    _locks.append(lock)
+
+
+_locks: List[IO[str]] = []
 
 
 def _find_python(folder: Path) -> Path:

@@ -13,13 +13,12 @@ The client role: `autobahn-client`.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import shutil
 import sys
 from pathlib import Path
-from typing import IO, Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-from ..environment import ROOT, Unavailable, report_folder
+from ..environment import ROOT, Unavailable, lock_folder, report_folder
 from ..report import Cell, Value
 from .cases import CASES, SUITE_VERSION, pick_cases
 from .page import build_page, save_summary, write_overview
@@ -29,8 +28,6 @@ from .suite import Run, ServerSeat, run_cases
 from .wstest import find_wstest
 
 RECORDS = ROOT / "conformance" / "autobahn-results.json"
-
-_locks: List[IO[str]] = []
 
 __all__ = ["main", "open_folder", "parse_arguments", "report_run"]
 
@@ -162,12 +159,7 @@ def open_folder(label: str, options: argparse.Namespace) -> Path:
     """
     folder = report_folder("autobahn") / (label if options.picked == CASES else f"{label}-part")
     folder.mkdir(exist_ok=True)
-    lock = open(folder / "lock", "w")  # noqa: SIM115 (held until the process ends)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise Unavailable(f"another run writes to {folder}") from None
-    _locks.append(lock)
+    lock_folder(folder)
     shutil.rmtree(folder / "batches", ignore_errors=True)
     for log in folder.glob("*.log"):
         log.unlink()

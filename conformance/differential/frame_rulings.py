@@ -208,6 +208,6 @@ FRAME_RULINGS: List[Ruling] = [
         "a PING between its own CLOSE and the peer's cannot be answered: send() raises",
         PONG,
         "RFC 6455 5.5.2",
-        "websockets by the letter",
+        "wsbridge and websockets",
     ),
 ]

@@ -352,10 +352,11 @@ class Reading:
             message.was_interrupted = True
         if frame.opcode == CLOSE:
             self._take_close(payload)
-        elif frame.opcode == PING:
-            # RFC 6455 5.5.2: answered "unless it already received a Close frame".
-            if self._state == OPEN or not self._deviates("wsproto-no-pong-after-own-close"):
-                self._sent.append(("pong", payload))
+        # RFC 6455 5.5.2: answered "unless it already received a Close frame".
+        elif frame.opcode == PING and (
+            self._state == OPEN or not self._deviates("wsproto-no-pong-after-own-close")
+        ):
+            self._sent.append(("pong", payload))
 
     def _take_close(self, payload: bytes) -> None:
         code, reason = parse_close(payload, self._deviates)

@@ -15,16 +15,15 @@ the list has no reason.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import platform
 import random
 import shutil
 import time
 from pathlib import Path
-from typing import IO, List, Sequence
+from typing import List, Sequence
 
-from ..environment import Unavailable, enter_environment, report_folder
+from ..environment import enter_environment, lock_folder, report_folder
 from .last_run import load_killed, save_outcomes
 from .outcomes import Outcome
 from .survivors import Comparison, compare_survivors, load_survivors, save_survivors
@@ -36,8 +35,6 @@ REQUIREMENTS = ["cosmic-ray==8.7.0", "parso==0.8.7", "sqlalchemy==2.1.9"]
 LEAST_KILLED = 0.95
 SHORT_COUNT = 200
 SHOWN = 20
-
-_locks: List[IO[str]] = []
 
 
 def main(argv: List[str]) -> int:
@@ -109,12 +106,7 @@ def parse_options(argv: List[str]) -> argparse.Namespace:
 def open_folder() -> Path:
     """Return the report's folder, emptied, and this process's alone until it ends."""
     folder = report_folder("mutation")
-    lock = open(folder / "lock", "w")  # noqa: SIM115 (held until the process ends)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise Unavailable(f"another run writes to {folder}") from None
-    _locks.append(lock)
+    lock_folder(folder)
     shutil.rmtree(folder / "copy", ignore_errors=True)
     return folder
 
