@@ -91,10 +91,11 @@ class CompiledLoopTests(unittest.TestCase):
         self.assertIs(pypy.apply_mask, pypy.apply_mask_by_word)
         self.assertIs(pypy.unmask, pypy.unmask_by_word)
 
-    def test_cpython_does_not(self) -> None:
-        cpython = self.load_masking("cpython")
-        self.assertEqual(cpython.apply_mask.__name__, "apply_mask")
-        self.assertEqual(cpython.unmask.__name__, "unmask")
+    def test_the_others_do_not(self) -> None:
+        for implementation in ("cpython", "rustpython"):
+            other = self.load_masking(implementation)
+            self.assertEqual(other.apply_mask.__name__, "apply_mask")
+            self.assertEqual(other.unmask.__name__, "unmask")
 
 
 if __name__ == "__main__":
