@@ -327,6 +327,14 @@ class ClosingTests(ProtocolTestCase):
     def test_rest_of_a_message_in_progress_is_discarded(self) -> None:
         self.assert_discards("00 81 00000000 61 80 81 00000000 62 81 80 00000000", before="01 81 00000000 60")
 
+    def test_message_in_progress_is_counted_from_its_beginning(self) -> None:
+        protocol = self.build("01 86 00000000 616161616161", max_message_size=10)
+        events, _ = protocol.receive_data(bytes.fromhex("80 85 00000000 6161616161"))
+        self.assertEqual(events, [WebSocketDisconnected(1009, "message over 10 bytes")])
+        protocol = self.build("01 81 00000000 61 00 81 00000000 61", max_fragments=2)
+        events, _ = protocol.receive_data(bytes.fromhex("80 81 00000000 61"))
+        self.assertEqual(events, [WebSocketDisconnected(1008, "message in more than 2 fragments")])
+
     def test_compressed_messages_are_discarded(self) -> None:
         self.assert_discards("c1 87 00000000 f248cdc9c90700 c1 81 00000000 07", **DEFLATE)
         self.assert_discards("c9c90700", before="c1 87 00000000 f248cd", **DEFLATE)

@@ -131,6 +131,13 @@ FRAME_RULINGS: List[Ruling] = [
         "wsbridge",
     ),
     Ruling(
+        "websockets-limit-exact",
+        "inflates up to the limit and no further: data that is wrong right behind it is too big, 1009",
+        LIMITS,
+        "RFC 6455 10.4",
+        "open: both close the connection",
+    ),
+    Ruling(
         "websockets-limit-zero",
         "inflates without limit where nothing is left of it (zlib takes max_length=0 for no limit)",
         LIMITS,

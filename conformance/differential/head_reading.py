@@ -27,7 +27,8 @@ ANY_VALUE = re.compile(rb"[^\x00\n\x0b\x0c\r]*")
 BLANKS = re.compile(rb"[ \t]*")
 SPACES = re.compile(rb" *")
 LINE_ENDS = re.compile(rb"[\r\n]*")
-HTTP_VERSION = re.compile(rb"[A-Z]+/[0-9]\.[0-9]")
+HTTP_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
+OTHER_VERSION = re.compile(rb"[A-Z]+/[0-9]\.[0-9]")
 ABSOLUTE = re.compile(rb"(?i:(http|https|ws|wss)://([^/?]*).*)")  # RFC 9112 3.2.2
 HOST = re.compile(
     rb"(?P<host>\[[0-9A-Fa-f:.]+\]|(?:[-0-9A-Za-z._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::(?P<port>[0-9]{0,5}))?"
@@ -187,7 +188,10 @@ class HeadReading:
             version, stop = self._take(ANY_VERSION)
         if stop != b"\r" and not (stop == b"\n" and self._lets("bare-lf")):
             raise Refused(400)
-        if HTTP_VERSION.fullmatch(version) is None:
+        # RFC 9112 2.3: HTTP-name is "HTTP", and nothing else.
+        if HTTP_VERSION.fullmatch(version) is None and not (
+            OTHER_VERSION.fullmatch(version) is not None and self._lets("versions")
+        ):
             raise Refused(400)
         if version != b"HTTP/1.1" and not self._lets("versions"):
             raise Refused(505)

@@ -171,7 +171,13 @@ class Inflater:
         size = self._measure(data + (TAIL if is_last else b""), room)
         if size < room or size == 0:
             return None
-        if room and (size == room or self._is_too_big_for_websockets(data, room, is_last)):
+        if size == room and room:
+            if self._is_wrong_behind(data + (TAIL if is_last else b""), room) and self._deviates(
+                "websockets-limit-exact"
+            ):
+                raise TooBig
+            return None
+        if room and self._is_too_big_for_websockets(data, room, is_last):
             return None
         if not self._deviates("websockets-limit-held-back" if room else "websockets-limit-zero"):
             return None
@@ -180,6 +186,16 @@ class Inflater:
         if is_last and self._no_takeover:
             self._reset()
         return output
+
+    def _is_wrong_behind(self, data: bytes, room: int) -> bool:
+        """Whether zlib stops at the limit, and would find an error with room for one byte more."""
+        try:
+            self._stream.copy().decompress(data, room + 1)
+        except zlib.error:
+            stream = self._stream.copy()
+            stream.decompress(data, room)
+            return bool(stream.unconsumed_tail)
+        return False
 
     def _is_too_big_for_websockets(self, data: bytes, room: int, is_last: bool) -> bool:
         try:

@@ -33,17 +33,24 @@ class DiscardedMessage:
 
     ``wire_limit`` bounds its payload on the wire, in bytes, and is ``limit``
     where it is not compressed; ``max_fragments`` is what a message may have
-    besides one fragment for every 32 bytes.
+    besides one fragment for every 32 bytes. ``begun`` is the message in
+    progress that this one goes on counting.
     """
 
     __slots__ = ("_fragments", "_limit", "_max_fragments", "_received", "_wire_limit")
 
-    def __init__(self, limit: int, max_fragments: int, wire_limit: Optional[int] = None) -> None:
+    def __init__(
+        self,
+        limit: int,
+        max_fragments: int,
+        wire_limit: Optional[int] = None,
+        begun: Optional[DiscardedMessage] = None,
+    ) -> None:
         self._limit = limit
         self._wire_limit = limit if wire_limit is None else wire_limit
         self._max_fragments = max_fragments
-        self._fragments = 0
-        self._received = 0
+        self._fragments = 0 if begun is None else begun._fragments
+        self._received = 0 if begun is None else begun._received
 
     def begin_frame(self, length: int) -> None:
         """Check a frame's header before any of its payload; raises `MessageTooBig`, `TooManyFragments`."""

@@ -295,7 +295,8 @@ class WSProtocol:
         self._message = message
 
     def _discard_message(self) -> DiscardedMessage:
-        return DiscardedMessage(self._max_message_size, self._max_fragments, self._wire_limit)
+        """What takes the place of the next message, or of the one in progress."""
+        return DiscardedMessage(self._max_message_size, self._max_fragments, self._wire_limit, self._message)
 
     def _receive_payload(self, data: bytes, start: int, events: List[Event]) -> int:
         """Take what is here of a data frame's payload; where it ends."""

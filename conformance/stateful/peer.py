@@ -1,0 +1,212 @@
+"""The peer: a client that sends whatever it is told to, keeps account of it, and reads what comes back."""
+
+from __future__ import annotations
+
+import random
+import re
+import zlib
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from .reader import BINARY, CLOSE, PING, PONG, TEXT, Content, ServerStream
+from .wire import Listener, Wire
+
+__all__ = ["OFFERS", "VIOLATIONS", "Item", "Peer", "build_frame", "make_content"]
+
+OFFERS = (
+    None,
+    "permessage-deflate",
+    "permessage-deflate; client_max_window_bits",
+    "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
+)
+
+# name: (bytes, the code of the CLOSE that answers them); each is wrong outside of a fragmented message.
+VIOLATIONS: Dict[str, Tuple[bytes, int]] = {
+    "not masked": (b"\x81\x01A", 1002),
+    "unknown opcode": (b"\x83\x80\0\0\0\0", 1002),
+    "RSV2": (b"\xa1\x80\0\0\0\0", 1002),
+    "continuation of nothing": (b"\x80\x80\0\0\0\0", 1002),
+    "long length of a short frame": (b"\x82\xfe\x00\x01\0\0\0\0A", 1002),
+    "fragmented PING": (b"\x09\x80\0\0\0\0", 1002),
+    "CLOSE of one byte": (b"\x88\x81\0\0\0\0A", 1002),
+    "CLOSE with 1005": (b"\x88\x82\0\0\0\0\x03\xed", 1002),
+    "CLOSE whose reason is not UTF-8": (b"\x88\x83\0\0\0\0\x03\xe8\xff", 1007),
+    "text that is not UTF-8": (b"\x81\x82\0\0\0\0\xc3(", 1007),
+    "too large": (b"\x82\xff\0\0\0\x40\0\0\0\0\0\0\0\0", 1009),
+    "a message inside another": (b"\x02\x81\0\0\0\0A\x81\x81\0\0\0\0B", 1002),
+}
+
+
+@dataclass
+class Item:
+    """Something the peer has sent, and where it ends in its stream.
+
+    kind: message, ping, close, or violation; `code` and `reason` are what the application must hear.
+    """
+
+    kind: str
+    start: int
+    end: int
+    content: Content = b""
+    code: int = 0
+    #: When its first byte, and its last, reached the server; 0: not yet.
+    begun: int = 0
+    order: int = 0
+    #: Whether the server may have kept it unread for some time.
+    may_be_held: bool = False
+
+
+def build_frame(first: int, payload: bytes, key: bytes = b"\0\0\0\0") -> bytes:
+    """A masked frame (RFC 6455 5.2)."""
+    length = len(payload)
+    if length < 126:
+        header = bytes([first, 0x80 | length])
+    elif length < 65536:
+        header = bytes([first, 0x80 | 126]) + length.to_bytes(2, "big")
+    else:
+        header = bytes([first, 0x80 | 127]) + length.to_bytes(8, "big")
+    return header + key + bytes(byte ^ key[i & 3] for i, byte in enumerate(payload))
+
+
+def make_content(serial: int, kind: str, size: int) -> Content:
+    """The message with this number: no two are equal, unless they are too short to tell it."""
+    label = f"{serial}:"
+    if kind == "text":
+        return (label + "aé€😀" * (size // 10 + 1))[:size]
+    if kind == "same":
+        return (label.encode() + b"ab" * size)[:size]
+    return (label.encode() + random.Random(serial).randbytes(size))[:size]
+
+
+class Peer(Listener):
+    """``is_prompt``: it answers PINGs and a CLOSE when it reads them, and closes when the server has."""
+
+    def __init__(self, offer: Optional[str], *, is_prompt: bool) -> None:
+        self.wire: Wire = None  # type: ignore[assignment]  # set by who makes both
+        self.stream = ServerStream()
+        self.is_prompt = is_prompt
+        self.sent: List[Item] = []
+        self.sent_bytes = 0
+        self.has_closed = False
+        self.is_at_eof = False
+        #: Whether its own stream had ended before it read the end of the server's.
+        self.was_first_to_end = False
+        self.is_reset = False
+        self._offer = offer
+        self._deflater: Any = None
+        self._keys = random.Random(7)
+        self._serial = 0
+        #: Called when a CLOSE was read.
+        self.on_close: Callable[[], None] = lambda: None
+
+    def build_request(self, *, is_page: bool, subprotocols: bool) -> bytes:
+        if is_page:
+            return b"GET /page HTTP/1.1\r\nHost: a.example\r\n\r\n"
+        lines = [
+            "GET /chat?a=b HTTP/1.1",
+            "Host: a.example",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        ]
+        if self._offer is not None:
+            lines.append(f"Sec-WebSocket-Extensions: {self._offer}")
+        if subprotocols:
+            lines.append("Sec-WebSocket-Protocol: chat, superchat")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+    # --------------------------------------------------------------------- reading
+
+    def receive(self, data: bytes) -> None:
+        stream = self.stream
+        pings, was_closed = len(stream.pings), stream.close is not None
+        stream.feed(data)
+        if self.is_prompt:
+            for payload in stream.pings[pings:]:
+                self.send(build_frame(0x80 | PONG, payload, self._key()))
+            if stream.close is not None and not was_closed and not self.has_closed:
+                self.close_with(stream.close)
+
+    def receive_eof(self) -> None:
+        self.is_at_eof = True
+        self.was_first_to_end = self.wire.inbound_eof
+        if self.is_prompt:
+            self.wire.half_close()
+
+    def receive_reset(self) -> None:
+        self.is_reset = True
+
+    # --------------------------------------------------------------------- sending
+
+    @property
+    def can_compress(self) -> bool:
+        return "sec-websocket-extensions" in self.stream.headers and self.stream.is_open
+
+    def _key(self) -> bytes:
+        return self._keys.randbytes(4)
+
+    def send(self, data: bytes) -> None:
+        if not self.wire.inbound_eof:
+            self.sent_bytes += len(data)
+            self.wire.send_from_peer(data)
+
+    def _note(self, start: int, kind: str, content: Content = b"", code: int = 0) -> None:
+        # Behind its CLOSE or its violation nothing counts, but what the server discards may hide a first one;
+        # PINGs behind a violation that a closing server discarded are answered.
+        is_void = kind == "message" or any(item.kind == "close" for item in self.sent)
+        if not self.wire.inbound_eof and not (self.has_closed and kind in ("message", "ping") and is_void):
+            self.sent.append(Item(kind, start, self.sent_bytes, content, code))
+
+    def send_message(self, kind: str, size: int, fragments: int, *, compress: bool, ping: bool) -> None:
+        """One message, in so many frames, with a PING between them if asked to."""
+        start = self.sent_bytes
+        self._serial += 1
+        content = make_content(self._serial, kind, size)
+        payload = content.encode() if isinstance(content, str) else content
+        opcode = TEXT if isinstance(content, str) else BINARY
+        if compress and self.can_compress:
+            payload, opcode = self._deflate(payload), opcode | 0x40
+        step = max(1, -(-len(payload) // fragments))
+        for number in range(fragments):
+            last = number == fragments - 1
+            piece = payload[number * step :] if last else payload[number * step : (number + 1) * step]
+            self.send(build_frame((0x80 if last else 0) | (0 if number else opcode), piece, self._key()))
+            if ping and not last:
+                self.ping(4)
+        self._note(start, "message", content)
+
+    def _deflate(self, payload: bytes) -> bytes:
+        agreed = self.stream.headers["sec-websocket-extensions"]
+        if self._deflater is None or "client_no_context_takeover" in agreed:
+            bits = re.search(r"client_max_window_bits=(\d+)", agreed)
+            self._deflater = zlib.compressobj(wbits=-int(bits.group(1)) if bits else -15)
+        data = self._deflater.compress(payload) + self._deflater.flush(zlib.Z_SYNC_FLUSH)
+        return bytes(data[:-4])
+
+    def ping(self, size: int) -> None:
+        start = self.sent_bytes
+        self._serial += 1
+        payload = (b"%d." % self._serial + b"p" * size)[: max(4, size)]
+        self.send(build_frame(0x80 | PING, payload, self._key()))
+        self._note(start, "ping", payload)
+
+    def pong(self) -> None:
+        """One that nobody asked for (RFC 6455 5.5.3)."""
+        self.send(build_frame(0x80 | PONG, b"unasked", self._key()))
+
+    def close_with(self, payload: bytes, *, inside_message: bool = False) -> None:
+        start = self.sent_bytes
+        if inside_message and not self.has_closed:
+            self.send(build_frame(TEXT, b"never finished", self._key()))
+        self.send(build_frame(0x80 | CLOSE, payload, self._key()))
+        code = int.from_bytes(payload[:2], "big") if payload else 1005
+        self._note(start, "close", payload, code)
+        self.has_closed = True
+
+    def break_rule(self, name: str) -> None:
+        start = self.sent_bytes
+        data, code = VIOLATIONS[name]
+        self.send(data)
+        self._note(start, "violation", code=code)
+        self.has_closed = True
