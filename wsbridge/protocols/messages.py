@@ -49,8 +49,8 @@ class DiscardedMessage:
         self._limit = limit
         self._wire_limit = limit if wire_limit is None else wire_limit
         self._max_fragments = max_fragments
-        self._fragments = 0 if begun is None else begun._fragments
-        self._received = 0 if begun is None else begun._received
+        self._fragments: int = 0 if begun is None else begun._fragments
+        self._received: int = 0 if begun is None else begun._received
 
     def begin_frame(self, length: int) -> None:
         """Check a frame's header before any of its payload; raises `MessageTooBig`, `TooManyFragments`."""
