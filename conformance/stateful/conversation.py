@@ -307,11 +307,13 @@ class Conversation:
 
     def _let_app_end(self, app_end: str) -> None:
         puppet = self.puppet
-        if not puppet.is_idle or any(not call.is_over for call in puppet.waiting):
+        if not puppet.is_idle:
             return
         if self.has_begun_response:
             # Nothing limits how long an application takes for a response that it has begun.
             app_end = "returns"
+        elif puppet.waiting:
+            return
         if app_end != "returns" and not puppet.was_told:
             self.do(Call(), in_main=True)
         elif app_end in ("receives", "returns"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 from wsbridge.protocols.errors import ClientDisconnected, EventError, StateError
 
@@ -65,13 +65,14 @@ class Puppet:
         self._receive: Any = None
         self._send: Any = None
         self._order: Optional[asyncio.Future[Any]] = None
+        self._in_main: Sequence[Call] = ()
         #: When each order began: the first is 1.
         self._times: List[float] = []
         self.main: Any = None
         self.others: List[Any] = []
         #: Those that began, as they began.
         self.calls: List[Call] = []
-        #: Those that have not.
+        #: Those that have not, and still may.
         self.waiting: List[Call] = []
         #: What `receive` returned, as it returned.
         self.received: List[Dict[str, Any]] = []
@@ -119,6 +120,8 @@ class Puppet:
                 if not self.stubbornness:
                     raise
                 self.stubbornness -= 1
+                # Of an order that was given in the same moment nothing was begun.
+                self._forget(self._in_main)
             finally:
                 self._order = None
 
@@ -145,6 +148,10 @@ class Puppet:
                 return
             finally:
                 call.task = None
+
+    def _forget(self, calls: Sequence[Call]) -> None:
+        """Those of them that have not begun never will."""
+        self.waiting = [call for call in self.waiting if call not in calls]
 
     async def _perform(self, call: Call) -> None:
         if call.event is None:
@@ -188,10 +195,14 @@ class Puppet:
         self.waiting += calls
         if in_main and len(calls) == 1 and self.is_idle and self._order is not None:
             self._order.set_result(calls[0])
+            self._in_main = calls
         else:
             for call in calls:
                 call.lets_through = False
-            self.others.append(asyncio.get_running_loop().create_task(self.perform(*calls)))
+            task = asyncio.get_running_loop().create_task(self.perform(*calls))
+            # One of them may raise, or the task be cancelled before its first step.
+            task.add_done_callback(lambda _: self._forget(calls))
+            self.others.append(task)
 
     def end(self, error: Optional[BaseException] = None) -> None:
         if self.is_idle and self._order is not None:
