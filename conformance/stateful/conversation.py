@@ -180,7 +180,7 @@ class Conversation:
             call.event
             for call in self.puppet.calls
             if call.event
-            and call.outcome not in ("EventError", "StateError")
+            and call.outcome not in ("ClientDisconnected", "EventError", "StateError")
             and str(call.event.get("type")).endswith("response.body")
         ]
         return bool(parts) and all(part.get("more_body") for part in parts)
