@@ -30,6 +30,7 @@ LINE_ENDS = re.compile(rb"[\r\n]*")
 HTTP_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 OTHER_VERSION = re.compile(rb"[A-Z]+/[0-9]\.[0-9]")
 ABSOLUTE = re.compile(rb"(?i:(http|https|ws|wss)://([^/?]*).*)")  # RFC 9112 3.2.2
+NO_AUTHORITY = re.compile(rb"[^-0-9A-Za-z._~!$&'()*+,;=%:@\[\]]")  # RFC 3986 3.2
 HOST = re.compile(
     rb"(?P<host>\[[0-9A-Fa-f:.]+\]|(?:[-0-9A-Za-z._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::(?P<port>[0-9]{0,5}))?"
 )
@@ -176,6 +177,8 @@ class HeadReading:
         absolute = ABSOLUTE.fullmatch(self._target)
         if absolute is not None:
             self._authority = absolute[1].lower(), absolute[2]
+            if NO_AUTHORITY.search(absolute[2]) and self._wsbridge_waits and self._lets("early"):
+                raise Refused(400)
         elif not self._target or (not self._target.startswith(b"/") and not self._lets("targets")):
             raise Refused(400)
 

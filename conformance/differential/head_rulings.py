@@ -102,8 +102,8 @@ HEAD_RULINGS: List[Ruling] = [
     # ----------------------------------------------------------------------------------------- httptools
     Ruling(
         "httptools-early",
-        "in a cut head, tells a wrong method, version or framing header at the byte that decides, not at"
-        " the end of that part",
+        "in a cut head, tells a wrong method, authority, version or framing header at the byte that decides,"
+        " not at the end of that part",
         INVALID_LINE,
         "RFC 9112 3.2",
         "open: the standard does not say how soon",

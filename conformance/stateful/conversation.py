@@ -175,12 +175,14 @@ class Conversation:
 
     @property
     def has_open_response(self) -> bool:
-        """Whether the application has sent a part of a page, or of a denial, but not its last."""
+        """Whether the application has sent a part of a page, or of a denial, but not its last in time."""
+        ended_at_order = self.puppet.ended_at_order or float("inf")
         parts = [
             call.event
             for call in self.puppet.calls
             if call.event
-            and call.outcome not in ("ClientDisconnected", "EventError", "StateError")
+            and call.order < ended_at_order
+            and call.outcome not in ("EventError", "StateError")
             and str(call.event.get("type")).endswith("response.body")
         ]
         return bool(parts) and all(part.get("more_body") for part in parts)
@@ -221,6 +223,12 @@ class Conversation:
         with self.loop.running():
             self.was_cut = True
             self.floor.cut()
+
+    def cancel_server(self) -> None:
+        """The task that shuts down, or that serves this connection."""
+        self.was_cut = True
+        with self.loop.running():
+            self.floor.cancel()
 
     @property
     def is_over(self) -> bool:

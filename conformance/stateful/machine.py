@@ -30,6 +30,7 @@ from .steps import (
     is_websocket,
     may_receive,
     peer_can_send,
+    serves_in_task,
     step,
     tally,
 )
@@ -328,21 +329,39 @@ class Machine(RuleBasedStateMachine):
     def server_cuts(self) -> None:
         self.talk.cut()
 
-    @step(lambda self: any(not task.done() for task in self.talk.floor.tasks))
+    @step(serves_in_task)
     def server_is_cancelled(self) -> None:
         """The task that shuts down, or that serves this connection."""
-        self.talk.was_cut = True
+        self.talk.cancel_server()
+
+    @step(serves_in_task, peer_can_send)
+    def server_is_cancelled_behind_a_full_queue(self) -> None:
+        """Having read what it may not yet hand on."""
+        for count in (40, 1):
+            for _ in range(count):
+                self.talk.peer.send_message("text", 5, 1, compress=False, ping=False)
+            self.talk.deliver()
+            self.talk.loop.settle()
+        self.talk.cancel_server()
+
+    @step(serves_in_task, app_has_room, is_websocket, peer_can_send)
+    def server_is_cancelled_while_it_closes(self) -> None:
+        """With more to write than the peer takes."""
+        self.talk.wire.is_peer_reading = False
+        self._do(self._message("noise", 70_000), False)
+        self.talk.loop.settle()
         with self.talk.loop.running():
-            self.talk.floor.cancel()
+            self.talk.wire.half_close()
+        self.talk.deliver()
+        self.talk.loop.settle()
+        self.talk.cancel_server()
 
     @step(lambda self: self.talk.stopped_at_order)
     def a_stop_is_cancelled(self) -> None:
         """Right behind its own cut, while it waits for what outlives that."""
         self.talk.pass_time(max(0.0, self.talk.cut_at - self.talk.loop.time()) + 0.01)
         self.talk.loop.settle()
-        self.talk.was_cut = True
-        with self.talk.loop.running():
-            self.talk.floor.cancel()
+        self.talk.cancel_server()
 
     @step(seconds=SECONDS)
     def time_passes(self, seconds: float) -> None:

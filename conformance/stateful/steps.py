@@ -75,6 +75,10 @@ def is_connected(machine: Any) -> bool:
     return not machine.talk.wire.is_lost
 
 
+def serves_in_task(machine: Any) -> bool:
+    return any(not task.done() for task in machine.talk.floor.tasks)
+
+
 def app_exists(machine: Any) -> bool:
     return machine.talk.puppet.scope is not None
 
