@@ -8,6 +8,7 @@ allocation that now comes from the system), and is shown as one.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import time
 from dataclasses import dataclass, field
@@ -19,12 +20,13 @@ from ..environment import say_line
 from .adversaries import Adversary
 from .findings import Finding
 
-# Above 2, because a byte of a large input costs more than one of a small input without being superlinear.
-# "zeros, inflated size" takes 2.5 ns a byte at 2 MiB without a page fault, 4.6 at 8 MiB with 5,400, 5.1 at
-# 16 MiB, 5.6 at 32 MiB: memory that malloc has from the system has to be mapped page by page. Two doublings
-# (2 to 8 MiB) were then above the limit and the ones behind below it (2.2 and 2.2), which is why the last two
-# decide (CPython 3.11, best of 12). On a machine that is short of time they were 2.8 and 3.3 as well.
+# Above 2, because a byte of a large input costs more than one of a small input without being superlinear:
+# caches end somewhere.
 LIMIT = 2.5
+# What glibc's malloc gives back to the system has to be mapped again page by page, which takes longer than
+# anything else here: "zeros, inflated size" took 2.5 ns a byte at 2 MiB, 4.6 at 8 MiB with 5,400 page faults.
+# <malloc.h>: the limit of free memory that is kept, and how many allocations may have a mapping of their own.
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 # Sizes relative to the largest one: two doublings, so that a slope that only begins is seen as well.
 DOUBLINGS = (4, 2, 1)
 ROUNDS, MORE_ROUNDS = 3, 9
@@ -79,6 +81,7 @@ class Slope:
 def run_all(adversaries: Sequence[Adversary], is_short: bool) -> List[Slope]:
     """Measure all, one after the other."""
     started = time.monotonic()
+    keep_memory()
     # What was imported is not walked again before every measurement: it was a third of a short run.
     gc.collect()
     gc.freeze()
@@ -92,6 +95,14 @@ def run_all(adversaries: Sequence[Adversary], is_short: bool) -> List[Slope]:
     said = f"fuzz: linear: {len(slopes)} adversaries in {time.monotonic() - started:.0f} s, worst ratio"
     say_line(f"{said} {worst.worst:.2f} ({worst.name}), {repeated} measured again", final=True)
     return slopes
+
+
+def keep_memory() -> None:
+    """Let malloc keep all memory that this process has had, where it is one that can be told."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def measure(adversary: Adversary, is_short: bool = False) -> Slope:
