@@ -176,16 +176,16 @@ class Conversation:
     @property
     def has_open_response(self) -> bool:
         """Whether the application has sent a part of a page, or of a denial, but not its last in time."""
-        ended_at_order = self.puppet.ended_at_order or float("inf")
         parts = [
-            call.event
+            call
             for call in self.puppet.calls
             if call.event
-            and call.order < ended_at_order
             and call.outcome not in ("EventError", "StateError")
             and str(call.event.get("type")).endswith("response.body")
         ]
-        return bool(parts) and all(part.get("more_body") for part in parts)
+        return bool(parts) and not any(
+            call.was_written and call.event and not call.event.get("more_body") for call in parts
+        )
 
     @property
     def elapsed(self) -> float:
@@ -281,6 +281,8 @@ class Conversation:
         if ending == "app closes":
             self.do(Call({"type": "websocket.close", "code": 3001, "reason": "enough"}), in_main=True)
         elif ending in ("app returns", "app raises"):
+            # It may have waited for the peer to read.
+            self.loop.settle()
             with self.loop.running():
                 self.puppet.end(AppError("as told") if ending == "app raises" else None)
         elif ending == "server stops":
