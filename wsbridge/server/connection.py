@@ -18,6 +18,7 @@ from ..protocols.http11 import RequestParser, build_refusal
 from .addresses import format_client, get_client
 from .linger import Linger
 from .page import PageExchange
+from .reading import limit_reads
 from .service import Service, logger
 from .websocket import WebSocketExchange
 
@@ -43,6 +44,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
+        limit_reads(transport)
         limit = self._service.config.limit_concurrency
         is_full = limit is not None and len(self._service.members) - self._service.lingering >= limit
         self._service.add(self)

@@ -8,23 +8,16 @@ RFC 6455 7.1.1 ask for exactly this care).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Optional
 
+from .reading import resume_reading
 from .service import Service
 
-__all__ = ["Linger", "resume_reading"]
+__all__ = ["Linger"]
 
 # A TLS connection cannot be half closed: the peer gets this long to read our CLOSE and to end, and then
 # `timeout_write` to take what is still written.
 TLS_LINGER = 1.0
-
-
-def resume_reading(transport: asyncio.Transport) -> None:
-    """Let a transport read on, where it still can."""
-    # Before CPython 3.11 a TLS transport that was just closed has lost what it reads from.
-    with contextlib.suppress(AttributeError):
-        transport.resume_reading()
 
 
 class Linger(asyncio.Protocol):

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, Optional, Protocol, Set
 from ..asgi.types import Application, Scope
 from ..config import ServerConfig
 from .addresses import format_client
+from .waking import Waker
 
 __all__ = ["Member", "Service", "log_answer", "logger", "set_up_logging"]
 
@@ -80,6 +81,12 @@ class Service:
         self.members: Set[Member] = set()
         #: How many of them are refused or closing, and only wait for their peer.
         self.lingering = 0
+        #: None in a loop that is not written in Python: its own turns cost next to nothing.
+        self.waker: Optional[Waker] = None
+        if within is not None:
+            self.waker = within.waker
+        elif isinstance(self.loop, asyncio.BaseEventLoop):
+            self.waker = Waker(self.loop)
         self._within = within
         self.is_stopping = False
         self._timer: Optional[asyncio.TimerHandle] = None
@@ -99,6 +106,8 @@ class Service:
     def discard(self, member: Member) -> None:
         """This member is over; discarding it twice is no error."""
         self.members.discard(member)
+        if self.waker is not None:
+            self.waker.forget(member)
         if self._within is not None:
             self._within.discard(member)
         if not self.members:

@@ -32,8 +32,9 @@ from ..protocols.ws import WSProtocol
 from .addresses import get_client, get_server, is_secure
 from .connection_info import ConnectionInfo
 from .exchange import Exchange
-from .linger import resume_reading
+from .reading import resume_reading
 from .service import Service, log_answer
+from .waking import resume_task
 
 __all__ = ["WebSocketExchange"]
 
@@ -64,6 +65,7 @@ class WebSocketExchange(Exchange):
         "_gathered_size",
         "_heard",
         "_held_data",
+        "_is_resuming",
         "_is_told",
         "_phase",
         "_pinged_at",
@@ -114,6 +116,8 @@ class WebSocketExchange(Exchange):
         self._reading_paused = False
         self._gathered: List[bytes] = []
         self._gathered_size = 0
+        # Whether the application runs inside `resume`.
+        self._is_resuming = False
         self._heard = False
         self._pinged_at = 0.0
         # Whether the application has taken its websocket.disconnect.
@@ -148,6 +152,23 @@ class WebSocketExchange(Exchange):
             self._write_through(outbound)
         if events:
             self._enqueue(events)
+            waiter = self._waiter
+            if waiter is not None and not waiter.done():
+                waker = self._service.waker
+                if waker is None:
+                    waiter.set_result(None)
+                else:
+                    waker.wake(self)
+
+    def resume(self) -> None:
+        """Let the application that waits go on now; what it writes leaves when it waits again."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done() and self._at < len(self._queue):
+            self._is_resuming = True
+            resume_task(waiter)
+            self._is_resuming = False
+            if self._gathered:
+                self._flush()
 
     def _receive_slices(self, data: bytes) -> None:
         for start in range(0, len(data), COMPRESSED_SLICE):
@@ -159,17 +180,15 @@ class WebSocketExchange(Exchange):
             self._pause_reading()
 
     def _enqueue(self, events: List[Any]) -> None:
-        """Append to the queue and wake the application: once, however many messages one read held."""
+        """Append to the queue; the application is woken once, however many messages one read held."""
         if self._at == len(self._queue):
             self._queue = events
             self._at = 0
+            if self._waiter is None:
+                self._check_queue_limits()
         else:
             self._queue += events
-        waiter = self._waiter
-        if waiter is None or waiter.done():
             self._check_queue_limits()
-        else:
-            waiter.set_result(None)
         if type(events[-1]) is WebSocketDisconnected:
             self._peer_ended()
 
@@ -234,6 +253,8 @@ class WebSocketExchange(Exchange):
         events = self._ws.receive_eof()
         if events:
             self._enqueue(events)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def receive(self) -> ASGIEvent:
         """The application's ``receive``: what `create_ws_receive` does with a queue, without a queue."""
@@ -285,7 +306,7 @@ class WebSocketExchange(Exchange):
             else:
                 self._write_through(data)
             return
-        if not self._gathered:
+        if not self._gathered and not self._is_resuming:
             self._service.loop.call_soon(self._flush)
         self._gathered.append(data)
         self._gathered_size += len(data)

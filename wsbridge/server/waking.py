@@ -1,0 +1,73 @@
+"""How applications that wait in ``receive`` go on: many in one callback, or one inside the read itself.
+
+A future that is done resumes its task through a callback of its own in the
+next turn of the loop, and before that turn the loop asks the system whether
+there is more to read. Of what a message costs, the callback is 10 % where a
+hundred connections have something, and the system call 10 % where only one has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, List, Optional, Protocol
+
+__all__ = ["Waker", "resume_task"]
+
+
+class Sleeper(Protocol):
+    """A connection whose application waits."""
+
+    def resume(self) -> None:
+        """Let it go on, if there is something for it."""
+
+
+class Waker:
+    """One for all connections of a loop."""
+
+    __slots__ = ("_last", "_loop", "_woken")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._woken: List[Sleeper] = []
+        self._last: Optional[Sleeper] = None
+
+    def wake(self, sleeper: Sleeper) -> None:
+        """Resume it in the loop's next turn; at once where it was the last to be woken before as well.
+
+        Others have been silent then: there is nothing to collect.
+        """
+        if self._last is sleeper and asyncio.current_task(self._loop) is None:
+            sleeper.resume()
+            return
+        self._last = sleeper
+        if not self._woken:
+            self._loop.call_soon(self._resume_all)
+        self._woken.append(sleeper)
+
+    def forget(self, sleeper: object) -> None:
+        """It is over."""
+        if self._last is sleeper:
+            self._last = None
+
+    def _resume_all(self) -> None:
+        woken = iter(self._woken)
+        self._woken = []
+        try:
+            for sleeper in woken:
+                sleeper.resume()
+        finally:
+            # KeyboardInterrupt and SystemExit come through: what is left is not lost.
+            for sleeper in woken:
+                self._loop.call_soon(sleeper.resume)
+
+
+def resume_task(future: asyncio.Future[Any]) -> None:
+    """Make ``future`` done, and let the one task that awaits it go on before this returns."""
+    callbacks: Any = future._callbacks
+    if callbacks is not None and len(callbacks) == 1:
+        [(callback, context)] = callbacks
+        future.remove_done_callback(callback)
+        future.set_result(None)
+        context.run(callback, future)
+    else:
+        future.set_result(None)
