@@ -10,6 +10,7 @@ from unittest import mock
 from wsbridge.config import ServerConfig
 from wsbridge.server import service as service_module
 from wsbridge.server.service import Service, log_answer, logger
+from wsbridge.server.waking import Waker
 
 from .doubles import Clock, turn_loop
 
@@ -100,6 +101,16 @@ class MemberTests(ServiceCase):
         members = [Member(self.service) for _ in range(3)]
         self.service.cut()
         self.assertEqual([member.told for member in members], [["cut"]] * 3)
+
+    async def test_only_a_loop_written_in_python_needs_help_to_wake_applications(self) -> None:
+        self.assertIsInstance(self.service.waker, Waker)
+        within = Service(app, ServerConfig(), within=self.service)
+        self.assertIs(within.waker, self.service.waker)
+        loop = mock.create_autospec(asyncio.AbstractEventLoop, instance=True)
+        with mock.patch.object(asyncio, "get_running_loop", return_value=loop):
+            service = Service(app, ServerConfig())
+        self.assertIsNone(service.waker)
+        service.discard(Member(service))
 
 
 class TimerTests(ServiceCase):

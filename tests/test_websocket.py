@@ -6,6 +6,7 @@ import asyncio
 import unittest
 import zlib
 from typing import Any, Dict, List, Tuple
+from unittest import mock
 
 from tests.doubles import ServiceTestCase, turn_loop
 from wsbridge.protocols.errors import BadRequest, ClientDisconnected, EventError
@@ -588,6 +589,116 @@ class GatheringTests(WebSocketTestCase):
         self.transport.lose()
         await turn_loop()
         self.assert_written()
+
+
+class ResumingTests(WebSocketTestCase):
+    """A waiting application goes on inside the read, if its connection was the last to be woken too."""
+
+    async def open_with_echo(self) -> None:
+        await self.open()
+
+        async def echo() -> None:
+            while True:
+                event = await self.app.receive()
+                await self.app.send({"type": "websocket.send", "text": event["text"]})
+
+        await self.start(echo())
+
+    async def feed(self, data: bytes) -> List[bytes]:
+        """A read of the loop; the writes inside it."""
+        inside: List[bytes] = []
+
+        def read() -> None:
+            self.transport.feed(data)
+            inside.extend(self.transport.writes)
+
+        asyncio.get_running_loop().call_soon(read)
+        await turn_loop()
+        return inside
+
+    async def test_first_message_is_answered_in_the_next_turn_and_the_second_inside_the_read(self) -> None:
+        await self.open_with_echo()
+        self.assertEqual(await self.feed(PEER_HELLO), [])
+        self.assert_written(HELLO)
+        self.assertEqual(await self.feed(PEER_HELLO), [HELLO])
+
+    async def test_messages_of_one_read_are_answered_in_one_write(self) -> None:
+        await self.open_with_echo()
+        for _ in range(2):
+            await self.feed(PEER_HELLO * 3)
+            self.assert_written(HELLO * 3)
+        with mock.patch.object(self.service, "loop") as loop:
+            self.assertEqual(await self.feed(PEER_HELLO * 3), [HELLO * 3])
+            # Not even a callback that finds nothing to do, before which the loop would ask the system.
+            loop.call_soon.assert_not_called()
+
+    async def test_answers_leave_where_the_application_waits_for_something_else(self) -> None:
+        await self.open()
+        gate = asyncio.get_running_loop().create_future()
+
+        async def answer_and_wait() -> None:
+            await self.app.receive()
+            await self.app.send(SEND_HELLO)
+            await gate
+
+        await self.start(self.app.receive())
+        await self.feed(PEER_HELLO)
+        await self.start(answer_and_wait())
+        self.assertEqual(await self.feed(PEER_HELLO * 2), [HELLO])
+
+    async def test_application_that_ends_the_process_leaves_its_answer(self) -> None:
+        await self.open()
+        await self.start(self.app.receive())
+        await self.feed(PEER_HELLO)
+
+        def stop(*_: Any) -> None:
+            self.exchange.write(HELLO)
+            raise SystemExit(3)
+
+        await self.start(self.app.receive())
+        with mock.patch("wsbridge.server.websocket.resume_task", stop), self.assertRaises(SystemExit):
+            self.exchange._enqueue([{"type": "stands in for a message"}])
+            self.exchange.resume()
+        self.assert_written(HELLO)
+        await self.send(SEND_HELLO)
+        self.assert_written(HELLO)
+
+    async def test_application_that_was_cancelled_meanwhile_leaves_the_message(self) -> None:
+        await self.open()
+        task = await self.start(self.app.receive())
+        self.transport.feed(PEER_HELLO)
+        task.cancel()
+        await turn_loop()
+        self.assertTrue(task.cancelled())
+        await self.assert_receives(RECEIVED_HELLO)
+
+    async def test_message_that_another_task_takes_first_wakes_nobody(self) -> None:
+        await self.open()
+        waiting = await self.start(self.app.receive())
+        self.transport.feed(PEER_HELLO)
+        taking = self.app.receive().send
+        with self.assertRaises(StopIteration) as stopped:
+            taking(None)
+        self.assertEqual(stopped.exception.value, RECEIVED_HELLO)
+        await turn_loop()
+        self.assertFalse(waiting.done())
+        await self.feed(PEER_HELLO)
+        self.assertTrue(waiting.done())
+
+    async def test_loop_that_is_not_written_in_python_resumes_in_its_next_turn(self) -> None:
+        await self.open_with_echo()
+        self.service.waker = None
+        for _ in range(2):
+            self.assertEqual(await self.feed(PEER_HELLO), [])
+            self.assert_written(HELLO)
+
+    async def test_connection_that_is_over_is_not_kept(self) -> None:
+        await self.open_with_echo()
+        await self.feed(PEER_HELLO)
+        assert self.service.waker is not None
+        self.assertIs(self.service.waker._last, self.exchange)
+        self.service.discard(self.exchange)
+        self.assertIsNone(self.service.waker._last)
 
 
 class EndingTests(WebSocketTestCase):

@@ -1,9 +1,10 @@
-"""How applications that wait in ``receive`` go on: many in one callback, or one inside the read itself.
+"""How applications that wait in ``receive`` go on: all in one callback, or one inside the read itself.
 
 A future that is done resumes its task through a callback of its own in the
-next turn of the loop, and before that turn the loop asks the system whether
-there is more to read. Of what a message costs, the callback is 10 % where a
-hundred connections have something, and the system call 10 % where only one has.
+loop's next turn, and before that turn the loop asks the system whether there
+is more to read. Of the instructions of a message the callback is 7 % where a
+hundred connections have something, callback and question are 15 % where only
+one has (125 bytes of text, CPython 3.11).
 """
 
 from __future__ import annotations
@@ -62,9 +63,13 @@ class Waker:
 
 
 def resume_task(future: asyncio.Future[Any]) -> None:
-    """Make ``future`` done, and let the one task that awaits it go on before this returns."""
-    callbacks: Any = future._callbacks
-    if callbacks is not None and len(callbacks) == 1:
+    """Make ``future`` done, and let the task that awaits it go on before this returns.
+
+    Only where no task runs: they cannot be nested. Where several await it,
+    they go on in the loop's next turn.
+    """
+    callbacks: Any = getattr(future, "_callbacks", None)
+    if callbacks and len(callbacks) == 1:
         [(callback, context)] = callbacks
         future.remove_done_callback(callback)
         future.set_result(None)

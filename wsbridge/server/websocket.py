@@ -165,9 +165,10 @@ class WebSocketExchange(Exchange):
         waiter = self._waiter
         if waiter is not None and not waiter.done() and self._at < len(self._queue):
             self._is_resuming = True
-            resume_task(waiter)
-            self._is_resuming = False
-            if self._gathered:
+            try:
+                resume_task(waiter)
+            finally:
+                self._is_resuming = False
                 self._flush()
 
     def _receive_slices(self, data: bytes) -> None:

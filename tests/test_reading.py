@@ -1,0 +1,37 @@
+"""What transports are asked for: how much at once, and to read on."""
+
+from __future__ import annotations
+
+import asyncio
+import unittest
+from unittest import mock
+
+from tests.doubles import MemoryTransport
+from wsbridge.server.reading import limit_reads, resume_reading
+
+
+class ReadingTests(unittest.TestCase):
+    def test_asyncios_own_transports_read_less_than_malloc_maps(self) -> None:
+        transport = mock.Mock(max_size=256 * 1024)
+        limit_reads(transport)
+        self.assertEqual(transport.max_size, 122_880)
+
+    def test_another_transport_is_left_alone(self) -> None:
+        transport = MemoryTransport()
+        limit_reads(transport)
+        self.assertFalse(hasattr(transport, "max_size"))
+
+    def test_reading_goes_on(self) -> None:
+        transport = MemoryTransport()
+        resume_reading(transport)
+        self.assertEqual(transport.calls, ["resume_reading"])
+
+    def test_tls_transport_that_was_just_closed_has_nothing_to_read_from(self) -> None:
+        transport = mock.create_autospec(asyncio.Transport, instance=True)
+        transport.resume_reading.side_effect = AttributeError("'NoneType' object has no attribute")
+        resume_reading(transport)
+        transport.resume_reading.assert_called_once_with()
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,152 @@
+"""How a waiting application goes on: inside the loop's next turn, or inside the read."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import unittest
+from typing import Any, Callable, List
+from unittest import mock
+
+from tests.doubles import turn_loop
+from wsbridge.server.waking import Waker, resume_task
+
+NAME = contextvars.ContextVar("NAME", default="nobody")
+
+
+class Sleeper:
+    """Notes that it was resumed; ``then`` is what it does on it."""
+
+    def __init__(self, name: str, resumed: List[str], then: Callable[[], None] = lambda: None) -> None:
+        self.name = name
+        self.resumed = resumed
+        self.then = then
+
+    def resume(self) -> None:
+        self.resumed.append(self.name)
+        self.then()
+
+
+class WakerTests(unittest.IsolatedAsyncioTestCase):
+    async def asyncSetUp(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.waker = Waker(self.loop)
+        self.resumed: List[str] = []
+        self.first, self.second = Sleeper("first", self.resumed), Sleeper("second", self.resumed)
+        self.at_once: List[str] = []
+
+    async def wake(self, *sleepers: Sleeper) -> None:
+        """In one read of the loop; `at_once` has what was resumed inside it."""
+
+        def read() -> None:
+            for sleeper in sleepers:
+                self.waker.wake(sleeper)
+            self.at_once = self.resumed[:]
+
+        self.loop.call_soon(read)
+        await turn_loop()
+
+    async def test_another_than_the_last_is_resumed_in_the_next_turn(self) -> None:
+        await self.wake(self.first)
+        self.assertEqual((self.at_once, self.resumed), ([], ["first"]))
+        await self.wake(self.second)
+        self.assertEqual((self.at_once, self.resumed), (["first"], ["first", "second"]))
+
+    async def test_the_last_is_resumed_at_once(self) -> None:
+        await self.wake(self.first)
+        await self.wake(self.first)
+        self.assertEqual(self.at_once, ["first", "first"])
+        self.assertEqual(self.resumed, ["first", "first"])
+
+    async def test_inside_a_task_nothing_is_resumed(self) -> None:
+        await self.wake(self.first)
+        self.waker.wake(self.first)
+        self.assertEqual(self.resumed, ["first"])
+        await turn_loop()
+        self.assertEqual(self.resumed, ["first", "first"])
+
+    async def test_all_of_one_turn_share_a_callback(self) -> None:
+        with mock.patch.object(self.loop, "call_soon", wraps=self.loop.call_soon) as call_soon:
+            self.waker.wake(self.first)
+            self.waker.wake(self.second)
+            self.assertEqual(call_soon.call_count, 1)
+        await turn_loop()
+        self.assertEqual(self.resumed, ["first", "second"])
+
+    async def test_one_that_is_over_is_forgotten(self) -> None:
+        await self.wake(self.first)
+        self.waker.forget(self.second)
+        self.assertIs(self.waker._last, self.first)
+        self.waker.forget(self.first)
+        self.assertIsNone(self.waker._last)
+
+    async def test_one_that_ends_the_process_keeps_nobody_from_its_turn(self) -> None:
+        loop = mock.create_autospec(asyncio.AbstractEventLoop, instance=True)
+        waker = Waker(loop)
+
+        def stop() -> None:
+            raise SystemExit(3)
+
+        waker.wake(Sleeper("last", self.resumed, then=stop))
+        waker.wake(self.second)
+        (((resume_all,), _),) = loop.call_soon.call_args_list
+        with self.assertRaises(SystemExit):
+            resume_all()
+        self.assertEqual(self.resumed, ["last"])
+        self.assertEqual(loop.call_soon.call_args_list[1:], [mock.call(self.second.resume)])
+        waker.wake(self.first)
+        self.assertEqual(loop.call_soon.call_count, 3)
+
+
+class ResumeTaskTests(unittest.IsolatedAsyncioTestCase):
+    """Called from the loop, where no task runs."""
+
+    async def asyncSetUp(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.seen: List[Any] = []
+
+    async def start(self, name: str) -> asyncio.Task[None]:
+        async def wait() -> None:
+            NAME.set(name)
+            try:
+                await self.future
+            finally:
+                self.seen.append((NAME.get(), asyncio.current_task() is task))
+
+        task = self.loop.create_task(wait())
+        await turn_loop()
+        return task
+
+    async def resume(self) -> None:
+        def read() -> None:
+            resume_task(self.future)
+            self.seen.append((NAME.get(), self.future.done()))
+
+        self.loop.call_soon(read)
+        await turn_loop()
+
+    async def test_task_goes_on_inside_in_its_own_context(self) -> None:
+        task = await self.start("waiter")
+        await self.resume()
+        self.assertEqual(self.seen, [("waiter", True), ("nobody", True)])
+        self.assertTrue(task.done())
+
+    async def test_several_go_on_in_the_next_turn(self) -> None:
+        await self.start("one")
+        await self.start("two")
+        await self.resume()
+        self.assertEqual(self.seen, [("nobody", True), ("one", True), ("two", True)])
+
+    async def test_nobody_waits(self) -> None:
+        await self.resume()
+        self.assertEqual(self.seen, [("nobody", True)])
+
+    async def test_future_of_a_kind_that_does_not_tell(self) -> None:
+        future = mock.Mock(spec=["set_result"])
+        resume_task(future)
+        future.set_result.assert_called_once_with(None)
+
+
+if __name__ == "__main__":
+    unittest.main()
