@@ -91,8 +91,8 @@ class ExtensionsTarget:
             words = [name, *(word for pair in parameters for word in pair if word is not None)]
             require(all(is_token(word.encode()) for word in words), LAWFUL, f"{words!r} has no token")
             require(len(parameters) <= MAX_EXTENSION_PARAMETERS, LAWFUL, f"{len(parameters)} parameters")
-        for quote in ("", '"'):
-            built = ", ".join(build_offer(name, parameters, quote) for name, parameters in offers)
+        for quote, escape in (("", ""), ('"', ""), ('"', "\\")):
+            built = ", ".join(build_offer(name, parameters, quote, escape) for name, parameters in offers)
             require(
                 parse_extension_offers([built.encode()]) == offers, IDENTITY, f"{built!r} from {offers!r}"
             )
@@ -101,9 +101,13 @@ class ExtensionsTarget:
         return f"parse_extension_offers(bytes.fromhex('{data.hex()}').split(b'\\n'))"
 
 
-def build_offer(name: str, parameters: List[Tuple[str, Any]], quote: str) -> str:
-    words = [key if value is None else f"{key}={quote}{value}{quote}" for key, value in parameters]
-    return "; ".join([name, *words])
+def build_offer(name: str, parameters: List[Tuple[str, Any]], quote: str, escape: str) -> str:
+    """The offer, with its values between quotes, and before each of their characters a backslash."""
+    words = [name]
+    for key, value in parameters:
+        escaped = "".join(escape + character for character in value or "")
+        words.append(key if value is None else f"{key}={quote}{escaped}{quote}")
+    return "; ".join(words)
 
 
 class AuthorityTarget:

@@ -144,27 +144,31 @@ class HandshakeTarget:
         subprotocols = scope["subprotocols"]
         subprotocol = subprotocols[-1] if subprotocols else None
         accepted = build_101_response(key, subprotocol=subprotocol, extensions=ws.extensions_response)
-        self._check_as_client(accepted, key, subprotocols, config)
+        check_as_client(accepted, key, subprotocols, extensions)
         return [request, scope, parser.trailing + b"".join(pieces[at + 1 :]), accepted]
-
-    def _check_as_client(
-        self, accepted: bytes, key: bytes, subprotocols: Sequence[str], config: ServerConfig
-    ) -> None:
-        """Our own client must be able to go on with our own answer, whatever was offered."""
-        response = ResponseParser().receive_data(accepted)
-        require(response is not None, IDENTITY, f"the answer is no whole head: {accepted!r}")
-        assert response is not None
-        connected, extensions = check_upgrade_response(response, key, subprotocols=subprotocols)
-        chosen = subprotocols[-1] if subprotocols else None
-        require(connected.subprotocol == chosen, IDENTITY, f"subprotocol {connected.subprotocol!r}")
-        if extensions is not None:
-            names = [name for name, _ in parse_extension_offers([extensions])]
-            require(names == ["permessage-deflate"], LAWFUL, f"agreed to {extensions!r}")
 
     def describe(self, variant: int, data: bytes) -> str:
         return (
             f"variant {variant}: RequestParser().receive_data(bytes.fromhex('{data.hex()}')), then the checks"
         )
+
+
+def check_as_client(accepted: bytes, key: bytes, subprotocols: Sequence[str], offers: List[bytes]) -> None:
+    """Our own client must be able to go on with our own answer, whatever was offered."""
+    response = ResponseParser().receive_data(accepted)
+    require(response is not None, IDENTITY, f"the answer is no whole head: {accepted!r}")
+    assert response is not None
+    connected, extensions = check_upgrade_response(response, key, subprotocols=subprotocols)
+    chosen = subprotocols[-1] if subprotocols else None
+    require(connected.subprotocol == chosen, IDENTITY, f"subprotocol {connected.subprotocol!r}")
+    if extensions is not None:
+        agreed = parse_extension_offers([extensions])
+        names = [name for name, _ in agreed]
+        require(names == ["permessage-deflate"], LAWFUL, f"agreed to {extensions!r}")
+        offered = {name for _, parameters in parse_extension_offers(offers) for name, _ in parameters}
+        # RFC 7692 7.1.2.2: the one parameter that a server may not bring in.
+        is_allowed = "client_max_window_bits" in offered or b"client_max_window_bits" not in extensions
+        require(is_allowed, LAWFUL, f"{extensions!r} in answer to {offers!r}")
 
 
 def check_scope(scope: Any) -> Any:

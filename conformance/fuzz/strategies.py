@@ -148,21 +148,24 @@ def joined(pieces: st.SearchStrategy[bytes], delimiters: List[bytes], most: int)
     return st.tuples(several, pieces).map(b"".join) | several
 
 
-PARAMETERS = st.sampled_from(
-    [
-        b"server_no_context_takeover",
-        b"client_no_context_takeover",
-        b"server_max_window_bits=10",
-        b"server_max_window_bits=8",
-        b'client_max_window_bits="9"',
-        b"client_max_window_bits",
-        b"client_max_window_bits=015",
-        b'x="a\\"b"',
-        b'x="y',
-        b"= 1",
-    ]
+RIGHT_PARAMETERS = [
+    b"server_no_context_takeover",
+    b"client_no_context_takeover",
+    b"server_max_window_bits=10",
+    b"server_max_window_bits=8",
+    b'client_max_window_bits="9"',
+    b"client_max_window_bits",
+]
+WRONG_PARAMETERS = [b"client_max_window_bits=015", b'x="a\\"b"', b'x="y', b"= 1"]
+PARAMETERS = st.sampled_from([*RIGHT_PARAMETERS, *WRONG_PARAMETERS])
+QUOTED = st.sampled_from([b'a="b c"', b'a="\\b"', b'a="\\""', b'a=""', b'a="10"'])
+ANY_OFFERS = joined(
+    st.just(b"permessage-deflate") | TOKENS | PARAMETERS | QUOTED, [b";", b";", b",", b"=", b'"'], 20
 )
-OFFERS = joined(st.just(b"permessage-deflate") | TOKENS | PARAMETERS, [b";", b";", b",", b"=", b'"'], 20)
+RIGHT_OFFERS = st.lists(st.sampled_from(RIGHT_PARAMETERS), max_size=4, unique_by=lambda item: item[:12]).map(
+    lambda parameters: b"; ".join([b"permessage-deflate", *parameters])
+)
+OFFERS = RIGHT_OFFERS | ANY_OFFERS
 NODES = st.sampled_from(
     [
         b"192.0.2.1",
