@@ -44,8 +44,8 @@ def main(argv: List[str]) -> int:
     if name not in checks:
         print(f"no check named {argv[0]!r}; there are: {', '.join(checks)}", file=sys.stderr)
         return 2
-    # The folder of this script would otherwise come first, and conformance/autobahn.py would hide
-    # the library of the same name.
+    # The folder of this script would otherwise come first, and conformance/autobahn/ would hide the library
+    # of the same name.
     sys.path[:] = [str(ROOT)] + [entry for entry in sys.path if Path(entry or ".").resolve() != FOLDER]
     from conformance.environment import Unavailable
 

@@ -142,6 +142,18 @@ class ResumeTaskTests(unittest.IsolatedAsyncioTestCase):
         await self.resume()
         self.assertEqual(self.seen, [("nobody", True)])
 
+    async def test_task_whose_context_is_entered_already_goes_on_in_the_next_turn(self) -> None:
+        context = contextvars.copy_context()
+        self.future.add_done_callback(lambda _: self.seen.append("resumed"), context=context)
+
+        def read() -> None:
+            resume_task(self.future)
+            self.seen.append("read")
+
+        self.loop.call_soon(read, context=context)
+        await turn_loop()
+        self.assertEqual(self.seen, ["read", "resumed"])
+
     async def test_future_of_a_kind_that_does_not_tell(self) -> None:
         future = mock.Mock(spec=["set_result"])
         resume_task(future)

@@ -695,10 +695,10 @@ class ResumingTests(WebSocketTestCase):
     async def test_connection_that_is_over_is_not_kept(self) -> None:
         await self.open_with_echo()
         await self.feed(PEER_HELLO)
-        assert self.service.waker is not None
-        self.assertIs(self.service.waker._last, self.exchange)
+        waker: Any = self.service.waker
+        self.assertIs(waker._last, self.exchange)
         self.service.discard(self.exchange)
-        self.assertIsNone(self.service.waker._last)
+        self.assertIsNone(waker._last)
 
 
 class EndingTests(WebSocketTestCase):

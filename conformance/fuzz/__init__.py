@@ -88,8 +88,6 @@ def main(argv: List[str]) -> int:
     run.processor_seconds = read_processor_seconds()
     for finding in run.findings:
         print("\n".join(finding.to_lines()))
-    for note in run.notes:
-        print(f"note: {note}")
     path = write_report(run, folder)
     checked = len(run.outcomes) + len(run.searches) + len(run.slopes) + len(run.peaks)
     took = f"{run.seconds / 60:.1f} minutes ({run.processor_seconds / 60:.1f} of processor time)"

@@ -31,7 +31,7 @@ def keep_field_bytes(data: bytes) -> bytes:
 
 
 def attempt(function: Callable[..., Any], *arguments: Any) -> Any:
-    """The result, or the class of the documented exception."""
+    """The result; or the class and the text of the documented exception."""
     try:
         return function(*arguments)
     except BadRequest as error:
@@ -147,8 +147,8 @@ class ForwardedTarget:
     TRUSTED = tuple(map(TrustedPeers, ("*", "192.0.2.1", "192.0.2.0/24, 2001:db8::/32", "unix, 192.0.2.1")))
     NAMES = (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port")
     # What honest proxies append, and what it says: the client is 198.51.100.7, the proxy before ours
-    # 192.0.2.1. A quote may be escaped; a port that is none, or a name that comes
-    # twice, ends the walk before it.
+    # 192.0.2.1. A quote may be escaped; a port that is none, or a name that comes twice, ends the walk
+    # before it.
     HONEST = (
         (
             b"forwarded",

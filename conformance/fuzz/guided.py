@@ -65,9 +65,8 @@ def run_all(
     """Run the searches; the corpora stay under `folder`, and the next run begins with them."""
     started = time.monotonic()
     done: Dict[Tuple[str, str], Search] = {}
-    write_dictionary_to = folder / "dictionary.txt"
     folder.mkdir(parents=True, exist_ok=True)
-    write_dictionary(write_dictionary_to)
+    write_dictionary(folder / "dictionary.txt")
     with ThreadPoolExecutor(jobs) as pool:
         waiting = {pool.submit(run_search, *search, folder, seed, seconds): search for search in searches}
         for future in as_completed(waiting):

@@ -2,8 +2,8 @@
 
 Other work on the machine can only add to a time, so the best of several interleaved rounds counts, and what
 looks bad is measured again: with more rounds, then at twice the size. What is quadratic is bad at both of the
-last doublings; what is bad once, and good behind, is a step (memory that no longer fits a cache, an
-allocation that now comes from the system), and is shown as one.
+last doublings; what is bad once, and good behind, is a step (memory that no longer fits a cache),
+and is shown as one.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ CONFIG = ServerConfig()
 ASTRAL = "\U0001f600"
 WHOLE = 2**40
 
-# The limits and their names. asyncio reads up to 256 KiB at once; the server hands on compressed data in
-# slices of 16 KiB, see `COMPRESSED_SLICE`.
+# The limits and their names. A read has up to 256 KiB (over TLS and on uvloop; `READ_SIZE` otherwise); the
+# server hands on compressed data in slices of 16 KiB, see `COMPRESSED_SLICE`.
 SIZE, MESSAGE = "ws_max_size", CONFIG.ws_max_size
 QUEUES, QUEUE = "ws_max_queue_bytes", CONFIG.ws_max_queue_bytes
 HEADS, HEAD = "limit_request_head", CONFIG.limit_request_head

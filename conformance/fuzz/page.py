@@ -27,7 +27,6 @@ class Run:
     searches: List[Search] = field(default_factory=list)
     slopes: List[Slope] = field(default_factory=list)
     peaks: List[Peak] = field(default_factory=list)
-    notes: List[str] = field(default_factory=list)
     seconds: float = 0.0
     processor_seconds: float = 0.0
 
@@ -65,7 +64,6 @@ def build_json(run: Run) -> Dict[str, Any]:
         "executions": {f"{search.name} {search.kind}": search.executions for search in run.searches},
         "ratios": {slope.name: [round(ratio, 3) for ratio in slope.ratios] for slope in run.slopes},
         "memory": {peak.case.name: [peak.peak, peak.limit, peak.case.allowed] for peak in run.peaks},
-        "notes": run.notes,
     }
 
 
@@ -84,8 +82,6 @@ def build_page(run: Run) -> Page:
             "processor minutes": round(run.processor_seconds / 60, 1),
         }
     )
-    for note in run.notes:
-        page.paragraph(note)
     if findings:
         page.heading("Findings")
         for finding in findings:
@@ -182,8 +178,8 @@ def add_peaks(page: Page, peaks: Sequence[Peak]) -> None:
     page.heading("Memory")
     page.paragraph(
         "Peaks over the start by tracemalloc, in times of the limit that is in force. Above 4, "
-        "and yellow, are texts that are not ASCII: the limit counts UTF-8, CPython's decoder takes 2 or 4 "
-        "bytes for every one of it at work."
+        "and yellow, are texts that are not ASCII: the limit counts UTF-8, and CPython's decoder holds 1 "
+        "byte for every one of them, then 2 or 4 as well."
     )
     rows: List[List[Value]] = []
     for peak in peaks:

@@ -19,7 +19,7 @@ from wsbridge.protocols.masking import TRANSLATE_FROM, apply_mask, unmask
 from wsbridge.protocols.messages import Message
 
 from . import wire
-from .findings import IDENTITY, LAWFUL, PIECES, REFERENCE, cut_byte_by_byte, cut_in_all_ways, require
+from .findings import IDENTITY, LAWFUL, PIECES, REFERENCE, cut_in_all_ways, require
 
 
 class FrameHeaderTarget:
@@ -179,7 +179,7 @@ class InflaterTarget:
     def check(self, variant: int, data: bytes) -> None:
         limit = (16 * 1024 * 1024, 1000, 64, 0)[variant & 3]
         whole = self._read(variant, [data], limit)
-        for name, pieces in {"byte by byte": cut_byte_by_byte(data), **cut_in_all_ways(data)}.items():
+        for name, pieces in cut_in_all_ways(data).items():
             other = self._read(variant, pieces, limit)
             # Too large, then corrupt: which of them is named depends on the pieces, see connections.blur.
             same = other == whole or not (isinstance(other[0], bytes) or isinstance(whole[0], bytes))

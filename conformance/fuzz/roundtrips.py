@@ -133,8 +133,7 @@ def fragments_survive(
     _, server = make_ends(settings)
     compressor = None
     if settings is not None:
-        bits = min(settings.client_max_window_bits, 15)
-        compressor = wire.Compressor(bits, settings.client_no_context_takeover)
+        compressor = wire.Compressor(settings.client_max_window_bits, settings.client_no_context_takeover)
     payload, first = (message.encode(), wire.TEXT) if isinstance(message, str) else (message, wire.BINARY)
     sent: List[bytes] = []
     for style in styles:
@@ -187,7 +186,7 @@ def negotiation_agrees(ours: DeflateSettings, theirs: DeflateSettings, messages:
     require(agreed is not None, LAWFUL, f"the offer {offer} is declined")
     assert agreed is not None
     agreement, answer = agreed
-    # What RFC 7692 7.1.2.1 lets a server answer and the client cannot meet (zlib has no window of 8).
+    # Windows have 9 bits and more here, so that our client can meet whatever our server answers.
     try:
         understood = check_deflate_response(parse_extension_offers([answer.encode()]), ours)
     except HandshakeFailed as error:
@@ -258,7 +257,7 @@ def handshake_survives(
             key, subprotocol=chosen_one, extensions="permessage-deflate", headers=headers
         )
     except EventError as error:
-        # `Host` is the one name that only a response may carry.
+        # What a request may carry, a response may too.
         require(False, IDENTITY, f"headers {headers!r} are good in a request only: {error}")
         return
     check_head(answer, 101, headers)

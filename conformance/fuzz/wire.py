@@ -50,7 +50,7 @@ class Compressor:
     STYLES = ("flush", "final", "stored", "fixed", "split")
 
     def __init__(self, window_bits: int = 15, no_context_takeover: bool = False) -> None:
-        self._window_bits = max(window_bits, 9)
+        self._window_bits = window_bits
         self._no_context_takeover = no_context_takeover
         self._stream: Optional[zlib._Compress] = None
 

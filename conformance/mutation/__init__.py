@@ -1,6 +1,7 @@
 """Mutation testing of wsbridge/protocols with cosmic-ray: what no test notices is listed, with the reason.
 
-    python3 conformance/run.py mutation [--modules frames ws ...] [--short | --again] [--jobs 2] [--update]
+    python3 conformance/run.py mutation [--modules frames ws ...] [--short | --again] [--seed N] [--jobs N]
+        [--update]
 
 cosmic-ray makes every change its operators know (a comparison, a number, an `and`, an exception...), one at a
 time, to a copy of wsbridge/ and tests/, and the module's tests must fail. The survivors stand in
@@ -19,11 +20,12 @@ import os
 import platform
 import random
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import List, Sequence
 
-from ..environment import enter_environment, lock_folder, report_folder
+from ..environment import Unavailable, enter_environment, lock_folder, report_folder
 from .last_run import load_killed, save_outcomes
 from .outcomes import Outcome
 from .survivors import Comparison, compare_survivors, load_survivors, save_survivors
@@ -39,6 +41,8 @@ SHOWN = 20
 
 def main(argv: List[str]) -> int:
     options = parse_options(argv)
+    if sys.version_info < (3, 11):
+        raise Unavailable("sqlalchemy, as pinned, needs Python 3.11 or newer: run this check with one")
     enter_environment("mutation", REQUIREMENTS)
     # What imports cosmic-ray can be imported only from here on.
     from .mutants import find_mutants, name_mutant, try_mutants

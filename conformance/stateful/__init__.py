@@ -16,9 +16,10 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
-from conformance.environment import ROOT, Unavailable, enter_environment, report_folder, say_line
+from conformance.environment import ROOT, Unavailable, enter_environment, lock_folder, report_folder, say_line
 
 REQUIREMENTS = ["hypothesis==6.170.15", "sortedcontainers==2.4.0"]
 FULL_STEPS, SHORT_STEPS = 100_000, 50_000
@@ -27,12 +28,14 @@ WHOLE_SECONDS = 5400.0
 
 def main(argv: List[str]) -> int:
     options = parse_arguments(argv)
-    if sys.implementation.name != "cpython" or sys.version_info < (3, 10):
-        raise Unavailable("hypothesis needs CPython 3.10 or newer")
+    if sys.implementation.name != "cpython" or sys.version_info < (3, 11):
+        raise Unavailable("hypothesis, as pinned, needs CPython 3.11 or newer: run this check with one")
     enter_environment("stateful", REQUIREMENTS)
+    folder = report_folder("stateful" if options.steps >= FULL_STEPS else "stateful-short")
+    lock_folder(folder)
     started = time.monotonic()
     messages = run_workers(options)
-    return report_run(options, messages, time.monotonic() - started)
+    return report_run(options, messages, time.monotonic() - started, folder)
 
 
 def parse_arguments(argv: List[str]) -> argparse.Namespace:
@@ -88,9 +91,8 @@ def follow(job: int, worker: Any, messages: Dict[int, Dict[str, Any]], steps: in
     started = time.monotonic()
     for line in worker.stdout:
         messages[job] = json.loads(line)
-        done = sum(
-            sum(count for _, count in message["tally"]["rules"]) for message in list(messages.values())
-        )
+        tallies = [message["tally"] for message in list(messages.values()) if message["tally"]]
+        done = sum(count for tally in tallies for _, count in tally["rules"])
         left = (time.monotonic() - started) * max(0, steps - done) / max(1, done)
         say_line(f"stateful: {done} of {steps} steps, about {left / 60:.1f} minutes left")
     code = worker.wait()
@@ -100,7 +102,9 @@ def follow(job: int, worker: Any, messages: Dict[int, Dict[str, Any]], steps: in
         )
 
 
-def report_run(options: argparse.Namespace, messages: Dict[int, Dict[str, Any]], seconds: float) -> int:
+def report_run(
+    options: argparse.Namespace, messages: Dict[int, Dict[str, Any]], seconds: float, folder: Path
+) -> int:
     from .page import CHECKS, count_awaits, write_page
     from .tally import Tally
 
@@ -125,7 +129,7 @@ def report_run(options: argparse.Namespace, messages: Dict[int, Dict[str, Any]],
         "seed": str(options.seed),
         "minutes": round(seconds / 60, 1),
     }
-    path = write_page(report_folder("stateful") / "index.html", tally, facts, failures)
+    path = write_page(folder / "index.html", tally, facts, failures)
     for failure in failures:
         print(failure)
     print(", ".join(f"{name}: {value}" for name, value in facts.items()))

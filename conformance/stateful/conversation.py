@@ -225,7 +225,7 @@ class Conversation:
             self.floor.cut()
 
     def cancel_server(self) -> None:
-        """The task that shuts down, or that serves this connection."""
+        """Cancel the tasks that shut down, or that serve this connection."""
         self.was_cut = True
         with self.loop.running():
             self.floor.cancel()

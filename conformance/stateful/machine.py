@@ -331,7 +331,7 @@ class Machine(RuleBasedStateMachine):
 
     @step(serves_in_task)
     def server_is_cancelled(self) -> None:
-        """The task that shuts down, or that serves this connection."""
+        """In the tasks that shut down, or that serve this connection."""
         self.talk.cancel_server()
 
     @step(serves_in_task, peer_can_send)

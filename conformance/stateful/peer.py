@@ -6,7 +6,7 @@ import random
 import re
 import zlib
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from .reader import BINARY, CLOSE, PING, PONG, TEXT, Content, ServerStream
 from .wire import Listener, Wire
@@ -41,7 +41,8 @@ VIOLATIONS: Dict[str, Tuple[bytes, int]] = {
 class Item:
     """Something the peer has sent, and where it ends in its stream.
 
-    kind: message, ping, close, or violation; `code` and `reason` are what the application must hear.
+    kind: message, ping, close, or violation; `code` is what the application must hear, the reason stands in
+    `content`.
     """
 
     kind: str
@@ -96,8 +97,6 @@ class Peer(Listener):
         self._deflater: Any = None
         self._keys = random.Random(7)
         self._serial = 0
-        #: Called when a CLOSE was read.
-        self.on_close: Callable[[], None] = lambda: None
 
     def build_request(self, *, is_page: bool, subprotocols: bool) -> bytes:
         if is_page:

@@ -64,9 +64,10 @@ class Puppet:
         self.scope: Any = None
         self._receive: Any = None
         self._send: Any = None
-        self._order: Optional[asyncio.Future[Any]] = None
+        self._command: Optional[asyncio.Future[Any]] = None
+        #: What the main task was told to call last.
         self._in_main: Sequence[Call] = ()
-        #: When each order began: the first is 1.
+        #: The time of each number that `next_order` gave, from 1 on.
         self._times: List[float] = []
         self.main: Any = None
         self.others: List[Any] = []
@@ -108,22 +109,22 @@ class Puppet:
 
     async def _obey(self) -> None:
         while True:
-            self._order = asyncio.get_running_loop().create_future()
+            self._command = asyncio.get_running_loop().create_future()
             try:
-                order = await self._order
-                if order == RETURN:
+                command = await self._command
+                if command == RETURN:
                     return
-                if isinstance(order, BaseException):
-                    raise order
-                await self.perform(order)
+                if isinstance(command, BaseException):
+                    raise command
+                await self.perform(command)
             except asyncio.CancelledError:
                 if not self.stubbornness:
                     raise
                 self.stubbornness -= 1
-                # Of an order that was given in the same moment nothing was begun.
+                # Of a command that was given in the same moment nothing was begun.
                 self._forget(self._in_main)
             finally:
-                self._order = None
+                self._command = None
 
     async def perform(self, *calls: Call) -> None:
         """Call `receive` or `send` so often, one behind the other, until one raises."""
@@ -174,7 +175,7 @@ class Puppet:
     @property
     def is_idle(self) -> bool:
         """Whether the main task waits for an order."""
-        return self._order is not None and not self._order.done() and self.is_running
+        return self._command is not None and not self._command.done() and self.is_running
 
     @property
     def was_told(self) -> bool:
@@ -193,8 +194,8 @@ class Puppet:
     def do(self, *calls: Call, in_main: bool) -> None:
         """Let the main task do it, if it is free; else a task of its own."""
         self.waiting += calls
-        if in_main and len(calls) == 1 and self.is_idle and self._order is not None:
-            self._order.set_result(calls[0])
+        if in_main and len(calls) == 1 and self.is_idle and self._command is not None:
+            self._command.set_result(calls[0])
             self._in_main = calls
         else:
             for call in calls:
@@ -205,8 +206,8 @@ class Puppet:
             self.others.append(task)
 
     def end(self, error: Optional[BaseException] = None) -> None:
-        if self.is_idle and self._order is not None:
-            self._order.set_result(RETURN if error is None else error)
+        if self.is_idle and self._command is not None:
+            self._command.set_result(RETURN if error is None else error)
 
     def let_go(self) -> None:
         """Forget what could keep a connection alive."""

@@ -23,8 +23,6 @@ class ServerStream:
         self._data = bytearray()
         self.status: Optional[int] = None
         self.headers: Dict[str, str] = {}
-        #: The body of a response that is no 101, as it stands on the wire.
-        self.body = bytearray()
         self.messages: List[Content] = []
         self.pings: List[bytes] = []
         self.pongs: List[bytes] = []
@@ -48,7 +46,6 @@ class ServerStream:
             while self._read_frame():
                 pass
         elif self.status is not None:
-            self.body += self._data
             self._data.clear()
 
     def _read_head(self) -> None:

@@ -81,6 +81,7 @@ def check_pongs(talk: Conversation) -> None:
     """Every PONG answers a PING, in order, none twice."""
     pings = iter([item.content for item in talk.peer.sent if item.kind == "ping" and item.order])
     for payload in talk.peer.stream.pongs:
+        # `in` goes on behind the PING that it found last.
         if payload not in pings:
             raise Wrong(f"PONG {payload!r} answers no PING, or one out of order")
 

@@ -47,6 +47,9 @@ class Listener:
 class Wire(asyncio.Transport):
     """``window``: what the kernels hold of the server's bytes while the peer does not read."""
 
+    #: As asyncio's socket transports have it: how much is read at once.
+    max_size = 256 * 1024
+
     def __init__(self, loop: asyncio.AbstractEventLoop, peer: Listener, *, window: int, is_tls: bool) -> None:
         super().__init__()
         self._loop = loop
@@ -106,7 +109,7 @@ class Wire(asyncio.Transport):
         if not self.can_deliver:
             return
         if self.inbound:
-            data = bytes(self.inbound[: 256 * 1024 if size is None else size])
+            data = bytes(self.inbound[: self.max_size if size is None else size])
             del self.inbound[: len(data)]
             self.delivered += len(data)
             self.on_delivery(data)

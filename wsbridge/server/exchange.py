@@ -6,14 +6,14 @@ The two kinds are `websocket.WebSocketExchange` and `page.PageExchange`.
 from __future__ import annotations
 
 import asyncio
-from typing import Awaitable, List, Optional
+from typing import Awaitable, Callable, List, Optional
 
 from ..asgi.types import Application, Receive, Scope, Send
 from ..protocols.errors import ClientDisconnected
 from .linger import Linger
 from .service import Service, logger
 
-__all__ = ["Exchange"]
+__all__ = ["Exchange", "Signal"]
 
 
 # How often an application may send before the loop has a turn.
@@ -190,6 +190,15 @@ class Exchange(asyncio.Protocol):
     def _cancel_app(self) -> None:
         if self._task is not None:
             self._task.cancel()
+
+
+class Signal:
+    """Stands in for an `asyncio.Event` that nobody waits for: `set` calls ``callback``."""
+
+    __slots__ = ("set",)
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.set = callback
 
 
 def _is_disconnect(error: BaseException) -> bool:

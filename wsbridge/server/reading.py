@@ -15,7 +15,7 @@ READ_SIZE = 120 * 1024
 
 
 def limit_reads(transport: asyncio.BaseTransport) -> None:
-    """Let a transport of asyncio's own read no more than `READ_SIZE` at once; others know better."""
+    """Let asyncio's socket transport read up to `READ_SIZE` at once; TLS and other loops keep theirs."""
     if hasattr(transport, "max_size"):
         transport.max_size = READ_SIZE
 

@@ -18,7 +18,7 @@ logger = logging.getLogger("wsbridge")
 # Half of this is how late a deadline is noticed on average; 10,000 idle connections cost 5 ms a sweep.
 SWEEP_INTERVAL = 0.25
 
-# A sweep that comes so late was held up by an application.
+# Seconds. A sweep that comes so late was held up: an application blocked the loop, or the machine slept.
 BLOCKED = 1.0
 
 # What a cancelled application may still take to come to its end.
@@ -90,6 +90,7 @@ class Service:
         self._within = within
         self.is_stopping = False
         self._timer: Optional[asyncio.TimerHandle] = None
+        #: Whether the last sweep was put off because of that.
         self._has_waited = False
         self._is_empty = asyncio.Event()
         self._is_empty.set()

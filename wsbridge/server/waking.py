@@ -73,6 +73,10 @@ def resume_task(future: asyncio.Future[Any]) -> None:
         [(callback, context)] = callbacks
         future.remove_done_callback(callback)
         future.set_result(None)
-        context.run(callback, future)
+        try:
+            context.run(callback, future)
+        except RuntimeError:
+            # A task runs all the same (nested loops), or its context is entered: as any other future does.
+            future.get_loop().call_soon(callback, future, context=context)
     else:
         future.set_result(None)

@@ -17,7 +17,7 @@ while the application still has messages to take or to answer.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Callable, List, Optional
+from typing import Any, List, Optional
 
 from ..asgi.response import ResponseBuilder
 from ..asgi.scope import build_ws_scope
@@ -31,7 +31,7 @@ from ..protocols.http11 import build_refusal
 from ..protocols.ws import WSProtocol
 from .addresses import get_client, get_server, is_secure
 from .connection_info import ConnectionInfo
-from .exchange import Exchange
+from .exchange import Exchange, Signal
 from .reading import resume_reading
 from .service import Service, log_answer
 from .waking import resume_task
@@ -45,7 +45,7 @@ CONNECTING, OPEN, ENDING, CLOSING, OVER = range(5)
 HELD_DATA_LIMIT = 64 * 1024
 
 # Compressed data grows up to a thousand times: it is taken in slices, and what is left when the queue is
-# full waits as it came, or one read of 256 KiB could become 256 MiB of messages.
+# full waits as it came, or one read of 120 KiB (over TLS 256) could become as many MiB of messages.
 COMPRESSED_SLICE = 16 * 1024
 
 
@@ -169,9 +169,11 @@ class WebSocketExchange(Exchange):
                 resume_task(waiter)
             finally:
                 self._is_resuming = False
-                self._flush()
+                if self._gathered:
+                    self._flush()
 
     def _receive_slices(self, data: bytes) -> None:
+        """Each is as good as a read of its own: it may wake the application, and fill the queue."""
         for start in range(0, len(data), COMPRESSED_SLICE):
             self.data_received(data[start : start + COMPRESSED_SLICE])
 
@@ -181,7 +183,7 @@ class WebSocketExchange(Exchange):
             self._pause_reading()
 
     def _enqueue(self, events: List[Any]) -> None:
-        """Append to the queue; the application is woken once, however many messages one read held."""
+        """Append to the queue; where it is full, pause reading."""
         if self._at == len(self._queue):
             self._queue = events
             self._at = 0
@@ -440,12 +442,3 @@ class WebSocketExchange(Exchange):
         elif self._phase in (OPEN, ENDING):
             self.write(self._ws.close(SERVICE_RESTART))
             self._app_closed()
-
-
-class Signal:
-    """Stands in for an `asyncio.Event` that nobody waits for: `set` calls ``callback``."""
-
-    __slots__ = ("set",)
-
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self.set = callback
