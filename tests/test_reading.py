@@ -1,4 +1,4 @@
-"""What transports are asked for: how much at once, and to read on."""
+"""What transports are asked for: how much at once, to pause, and to read on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import unittest
 from unittest import mock
 
 from tests.doubles import MemoryTransport
-from wsbridge.server.reading import limit_reads, resume_reading
+from wsbridge.server.reading import limit_reads, pause_reading, resume_reading
 
 
 class ReadingTests(unittest.TestCase):
@@ -21,15 +21,24 @@ class ReadingTests(unittest.TestCase):
         limit_reads(transport)
         self.assertFalse(hasattr(transport, "max_size"))
 
-    def test_reading_goes_on(self) -> None:
+    def test_transport_that_reads_less_keeps_its_size(self) -> None:
+        transport = mock.Mock(max_size=4096)
+        limit_reads(transport)
+        self.assertEqual(transport.max_size, 4096)
+
+    def test_reading_pauses_and_goes_on(self) -> None:
         transport = MemoryTransport()
+        pause_reading(transport)
         resume_reading(transport)
-        self.assertEqual(transport.calls, ["resume_reading"])
+        self.assertEqual(transport.calls, ["pause_reading", "resume_reading"])
 
     def test_tls_transport_that_was_just_closed_has_nothing_to_read_from(self) -> None:
         transport = mock.create_autospec(asyncio.Transport, instance=True)
-        transport.resume_reading.side_effect = AttributeError("'NoneType' object has no attribute")
+        for method in (transport.pause_reading, transport.resume_reading):
+            method.side_effect = AttributeError("'NoneType' object has no attribute")
+        pause_reading(transport)
         resume_reading(transport)
+        transport.pause_reading.assert_called_once_with()
         transport.resume_reading.assert_called_once_with()
 
 

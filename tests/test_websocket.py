@@ -998,6 +998,17 @@ class OverTests(WebSocketTestCase):
         self.transport.lose()
         await self.assert_receives(received("a"), received("b"), LOST)
 
+    async def test_loss_fills_a_queue_whose_transport_can_no_longer_pause(self) -> None:
+        await self.open(ws_max_queue=3)
+        self.transport.feed(peer_text(b"a") + peer_text(b"b"))
+        # TLS on Python 3.9 and 3.10.
+        error = AttributeError("'NoneType' object has no attribute 'pause_reading'")
+        with mock.patch.object(self.transport, "pause_reading", side_effect=error):
+            self.transport.lose()
+        await self.assert_receives(received("a"), received("b"), LOST)
+        await self.app.return_()
+        self.assertEqual(self.service.members, set())
+
     async def test_close_does_nothing(self) -> None:
         await self.open()
         self.transport.lose()

@@ -1,11 +1,11 @@
-"""What asyncio's transports need to be asked for with care: how much to read at once, and to read on."""
+"""What asyncio's transports need to be asked for with care: how much to read at once, to pause, to go on."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 
-__all__ = ["limit_reads", "resume_reading"]
+__all__ = ["limit_reads", "pause_reading", "resume_reading"]
 
 # asyncio's sockets allocate 256 KiB for every read, and give back what was not filled; from 128 KiB on malloc
 # asks the system for that each time. With less a server with one connection needs 3 system calls less and
@@ -16,12 +16,20 @@ READ_SIZE = 120 * 1024
 
 def limit_reads(transport: asyncio.BaseTransport) -> None:
     """Let asyncio's socket transport read up to `READ_SIZE` at once; TLS and other loops keep theirs."""
-    if hasattr(transport, "max_size"):
-        transport.max_size = READ_SIZE
+    if getattr(transport, "max_size", 0) > READ_SIZE:
+        transport.max_size = READ_SIZE  # type: ignore[attr-defined]
+
+
+# Before CPython 3.11 a TLS transport that was just closed or lost has no longer what it reads from.
+
+
+def pause_reading(transport: asyncio.Transport) -> None:
+    """Let a transport read no more, where it still does."""
+    with contextlib.suppress(AttributeError):
+        transport.pause_reading()
 
 
 def resume_reading(transport: asyncio.Transport) -> None:
     """Let a transport read on, where it still can."""
-    # Before CPython 3.11 a TLS transport that was just closed has lost what it reads from.
     with contextlib.suppress(AttributeError):
         transport.resume_reading()

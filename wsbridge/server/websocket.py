@@ -32,7 +32,7 @@ from ..protocols.ws import WSProtocol
 from .addresses import get_client, get_server, is_secure
 from .connection_info import ConnectionInfo
 from .exchange import Exchange, Signal
-from .reading import resume_reading
+from .reading import pause_reading, resume_reading
 from .service import Service, log_answer
 from .waking import resume_task
 
@@ -207,7 +207,7 @@ class WebSocketExchange(Exchange):
     def _pause_reading(self) -> None:
         if self._transport is not None and not self._reading_paused:
             self._reading_paused = True
-            self._transport.pause_reading()
+            pause_reading(self._transport)
 
     def _resume_reading(self) -> None:
         """Take what was held; if that does not fill the queue again, let the transport go on."""
