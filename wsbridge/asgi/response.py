@@ -8,7 +8,7 @@ one in several parts, without a Content-Length of its own, is chunked (RFC
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 from ..protocols.errors import EventError
 from ..protocols.http11 import build_response_head, check_header
@@ -50,7 +50,7 @@ class ResponseBuilder:
         self._is_head = is_head
         #: The status of the start event; 0 before.
         self.status = 0
-        self._headers: List[Tuple[bytes, bytes]] = []
+        self._headers: Sequence[Tuple[bytes, bytes]] = ()
         self._declared: Optional[int] = None
         self._chunked = False
         self._sent = 0

@@ -164,6 +164,8 @@ class _Sender:
         )
         protocol.subprotocol = subprotocol
         self._actions = _OPEN
+        # Nothing will be denied: it is held no longer.
+        del self._denial
         self._writer.write(response)
         self._accept_event.set()
 

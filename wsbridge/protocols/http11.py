@@ -30,6 +30,7 @@ import re
 from http import HTTPStatus
 from typing import Any, Callable, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Type
 
+from .common_fields import COMMON_LINES, LOWER_NAMES
 from .errors import (
     BadRequest,
     EventError,
@@ -96,17 +97,6 @@ _ORDINARY_HEAD = re.compile(
 )
 _CHECKED_FIELD = re.compile(rb"\r\n([^:]+):[ \t]*([^\r]*)")
 
-# The names that nearly every upgrade request has, as browsers spell them: every connection keeps its
-# headers, and an object for each name would be a third of a KiB.
-_LOWER_NAMES = {
-    spelling: name.lower()
-    for name in (
-        b"Host Connection Upgrade Sec-WebSocket-Key Sec-WebSocket-Version Sec-WebSocket-Extensions"
-        b" Sec-WebSocket-Protocol Origin User-Agent Accept Accept-Encoding Accept-Language Cache-Control"
-        b" Pragma Cookie Authorization X-Forwarded-For X-Forwarded-Proto X-Forwarded-Host X-Real-IP"
-    ).split()
-    for spelling in (name, name.lower())
-}
 _BODY_HEADERS = frozenset((b"content-length", b"transfer-encoding", b"expect"))
 
 _FRAMING_HEADERS = frozenset((b"connection", b"content-length", b"transfer-encoding"))
@@ -293,9 +283,10 @@ class RequestParser(_HeadParser):
         if head is None or head.end(3) > self._max_line:
             return None
         method, target, _, lines = head.groups()
-        known = _LOWER_NAMES.get
+        known = LOWER_NAMES.get
         fields = _CHECKED_FIELD.findall(lines)
-        headers = tuple([(known(name) or name.lower(), value.rstrip(b" \t")) for name, value in fields])
+        pairs = [(known(name) or name.lower(), value.rstrip(b" \t")) for name, value in fields]
+        headers = (*map(COMMON_LINES.get, pairs, pairs),)
         names = [name for name, _ in headers]
         if len(names) > self._max_headers or names.count(b"host") != 1 or not _BODY_HEADERS.isdisjoint(names):
             return None

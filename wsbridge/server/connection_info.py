@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Callable, Optional
+from typing import Optional, Protocol
 
 from ..protocols.ws import Trace, WSProtocol
 
 __all__ = ["ConnectionInfo"]
 
 
+class Pinger(Protocol):
+    """What can send a ping."""
+
+    def ping(self) -> None:
+        """Send one now."""
+
+
 class ConnectionInfo:
     """What an application finds as ``scope["extensions"]["wsbridge"]["connection"]``."""
 
-    __slots__ = ("_ws", "ping")
+    __slots__ = ("_pinger", "_ws")
 
-    def __init__(self, ws: WSProtocol, ping: Callable[[], None]) -> None:
+    def __init__(self, ws: WSProtocol, pinger: Pinger) -> None:
         self._ws = ws
-        #: Send a ping now; its answer sets `latency`.
-        self.ping = ping
+        self._pinger = pinger
+
+    def ping(self) -> None:
+        """Send a ping now; its answer sets `latency`."""
+        self._pinger.ping()
 
     @property
     def latency(self) -> Optional[float]:

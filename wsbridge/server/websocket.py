@@ -101,7 +101,7 @@ class WebSocketExchange(Exchange):
             get_server(transport),
             scheme="wss" if is_secure(transport) else "ws",
             state=service.state,
-            connection=ConnectionInfo(self._ws, self.ping),
+            connection=ConnectionInfo(self._ws, self),
         )
         super().__init__(service, transport)
         self._scope = scope
@@ -129,8 +129,8 @@ class WebSocketExchange(Exchange):
             self,
             self._ws,
             ws_key,
-            accept_event=Signal(self._app_accepted),
-            close_event=Signal(self._app_closed),
+            accept_event=Signal(WebSocketExchange._app_accepted, self),
+            close_event=Signal(WebSocketExchange._app_closed, self),
             offered_subprotocols=scope["subprotocols"],
             denial=self._denial,
         )
@@ -344,6 +344,8 @@ class WebSocketExchange(Exchange):
     def _app_accepted(self) -> None:
         log_answer(self._scope, 101)
         self._phase = OPEN
+        # Never looked at again: with the sender's a hundred bytes less for an idle connection.
+        del self._denial
         interval = self._service.config.ws_ping_interval
         self._heard, self._pinged_at = True, self._service.clock()
         self._deadline = None if interval is None else self._pinged_at + interval
