@@ -23,9 +23,9 @@ ROOT = FOLDER.parents[PACKAGE.count(".")]
 STANDARD_LIBRARY: Set[str] = set(getattr(sys, "stdlib_module_names", ())) or {
     *("__future__", "argparse", "array", "asyncio", "base64", "binascii", "codecs", "collections"),
     *("contextlib", "dataclasses", "email", "enum", "errno", "functools", "gc", "hashlib", "heapq", "http"),
-    *("importlib", "io", "ipaddress", "itertools", "json", "logging", "math", "os", "pathlib", "pkgutil"),
-    *("queue", "re", "secrets", "select", "selectors", "signal", "socket", "ssl", "stat", "string"),
-    *("struct", "sys", "threading", "time", "traceback", "types", "typing", "urllib", "warnings"),
+    *("importlib", "inspect", "io", "ipaddress", "itertools", "json", "logging", "math", "os", "pathlib"),
+    *("pkgutil", "queue", "re", "secrets", "select", "selectors", "signal", "socket", "ssl", "stat"),
+    *("string", "struct", "sys", "threading", "time", "traceback", "types", "typing", "urllib", "warnings"),
     *("weakref", "zlib"),
 }
 
