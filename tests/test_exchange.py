@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import Any, List
 from unittest import mock
 
@@ -133,7 +134,41 @@ class ApplicationTests(ExchangeTestCase):
         self.assertEqual(self.exchange.ended, [False])
 
     async def test_application_that_cannot_be_called_so_is_a_failure(self) -> None:
-        self.service.app = lambda scope: None  # type: ignore[assignment,misc,return-value]
+        async def app(scope: Any) -> None: ...
+
+        for self.service.app in (lambda scope: None, app):  # type: ignore[assignment,misc,return-value]
+            await self.run_app()
+            self.assertEqual(self.exchange.ended.pop(), True)
+            self.assert_logged(("ERROR", "application raised"))
+
+    async def test_task_runs_the_applications_own_coroutine(self) -> None:
+        async def app(*arguments: Any) -> None: ...
+
+        class Application:
+            async def method(self, *arguments: Any) -> None: ...
+
+            __call__ = method
+
+        kinds = (app, Application().method, Application())
+        for self.service.app in kinds:  # type: ignore[assignment]
+            self.exchange._run({"type": "test"}, None, None)  # type: ignore[arg-type]
+            assert self.exchange._task is not None
+            self.assertIn(self.exchange._task.get_coro().__name__, ("app", "method"))
+            await turn_loop()
+            self.assertEqual(self.exchange.ended.pop(), False)
+
+    async def test_application_that_pretends_to_be_a_coroutine_function_runs_in_its_task(self) -> None:
+        async def wrapped() -> None: ...
+
+        class Proxy:
+            __code__ = wrapped.__code__
+
+            def __call__(self, *arguments: Any) -> Any:
+                raise KeyError
+
+        # From Python 3.12 on anything can be marked as one.
+        mark: Any = getattr(inspect, "markcoroutinefunction", lambda app: app)
+        self.service.app = mark(Proxy())
         await self.run_app()
         self.assertEqual(self.exchange.ended, [True])
         self.assert_logged(("ERROR", "application raised"))

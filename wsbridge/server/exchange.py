@@ -6,7 +6,8 @@ The two kinds are `websocket.WebSocketExchange` and `page.PageExchange`.
 from __future__ import annotations
 
 import asyncio
-from inspect import iscoroutinefunction
+from inspect import CO_COROUTINE
+from types import FunctionType, MethodType
 from typing import Any, Awaitable, Callable, Coroutine, Optional, Sequence
 
 from ..asgi.types import Application, Receive, Scope, Send
@@ -217,7 +218,11 @@ def _is_disconnect(error: BaseException) -> bool:
 
 def _start(app: Application, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
     """The coroutine of an application's task: its own where it makes one, 240 bytes less for a connection."""
-    if iscoroutinefunction(app) or iscoroutinefunction(type(app).__call__):
+    # Not inspect.iscoroutinefunction, which believes marks and proxies: what they run, and raise, when they
+    # are called belongs into the task.
+    call = app if type(app) in (FunctionType, MethodType) else type(app).__call__
+    function = getattr(call, "__func__", call)
+    if type(function) is FunctionType and function.__code__.co_flags & CO_COROUTINE:
         try:
             return app(scope, receive, send)  # type: ignore[return-value]
         except TypeError:
