@@ -1,4 +1,4 @@
-"""Fragments become messages: RFC 6455 5.4 and 8.1, and the limits of design.md."""
+"""Fragments become messages: RFC 6455 5.4 and 8.1, the limits of sizes and fragments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Iterable, List, Optional, Tuple, Union
 from wsbridge.protocols import errors, messages
 from wsbridge.protocols.deflate import Inflater
 from wsbridge.protocols.frames import BINARY, TEXT
-from wsbridge.protocols.messages import DiscardedMessage, Message, compressed_limit
+from wsbridge.protocols.messages import DiscardedMessage, Message, compressed_limit, inflate_message
 
 # RFC 7692 7.2.3.1: "Hello" in one compressed block.
 DEFLATED_HELLO = bytes.fromhex("f248cdc9c90700")
@@ -176,6 +176,66 @@ class CompressedMessageTests(unittest.TestCase):
         for limit in (0, 1, 80, 65536, 16 * 1024 * 1024):
             self.assertGreaterEqual(compressed_limit(limit), (3 + 9 * limit + 7 + 3 + 7) // 8)
             self.assertLess(compressed_limit(limit), limit * 1.2 + 100)
+
+
+class InflateMessageTests(unittest.TestCase):
+    """A whole message in one frame; the same pieces through `Message` end in the same way."""
+
+    # RFC 1951 3.2.4: one stored block each, and the empty one whose 00 00 ff ff is left out on the wire.
+    STORED = "00 {:02x}00 {:02x}ff {} 00"
+
+    def inflate(self, opcode: int, wire: bytes, limit: int = 1024) -> Union[str, bytes]:
+        def in_pieces() -> Union[str, bytes]:
+            message = Message(opcode, limit, 1024, Inflater(15, False))
+            message.append(wire)
+            return message.finish()
+
+        def at_once() -> Union[str, bytes]:
+            return inflate_message(opcode, wire, limit, Inflater(15, False))
+
+        ends: List[Tuple[str, Union[str, bytes]]] = []
+        for decode in (in_pieces, at_once):
+            try:
+                ends.append(("", decode()))
+            except errors.ProtocolViolation as violation:
+                ends.append((type(violation).__name__, str(violation)))
+        self.assertEqual(*ends)
+        error, result = ends[0]
+        return error or result
+
+    def inflate_stored(self, opcode: int, content: bytes, cut: int = 0) -> Union[str, bytes]:
+        size = len(content)
+        wire = bytes.fromhex(self.STORED.format(size, 255 - size, content.hex()))
+        return self.inflate(opcode, wire[: len(wire) - cut])
+
+    def test_text_and_binary(self) -> None:
+        self.assertEqual(self.inflate(TEXT, DEFLATED_HELLO), "Hello")
+        self.assertEqual(self.inflate(BINARY, DEFLATED_HELLO), b"Hello")
+        self.assertEqual(self.inflate_stored(TEXT, "\u20ac".encode()), "\u20ac")
+        self.assertEqual(self.inflate_stored(BINARY, b"\xff"), b"\xff")
+
+    def test_next_message_shares_the_window(self) -> None:
+        inflater = Inflater(15, False)
+        for wire in (DEFLATED_HELLO, bytes.fromhex("f200110000")):
+            self.assertEqual(inflate_message(TEXT, wire, 5, inflater), "Hello")
+
+    def test_limit_is_of_the_inflated_bytes(self) -> None:
+        self.assertEqual(self.inflate(TEXT, DEFLATED_HELLO, limit=5), "Hello")
+        self.assertEqual(self.inflate(TEXT, DEFLATED_HELLO, limit=4), "MessageTooBig")
+
+    def test_what_does_not_inflate_is_refused(self) -> None:
+        for opcode in (TEXT, BINARY):
+            self.assertEqual(self.inflate(opcode, b"\xff" + DEFLATED_HELLO), "InvalidCompressedData")
+            self.assertEqual(self.inflate(opcode, DEFLATED_HELLO[:6]), "InvalidCompressedData")
+
+    def test_text_that_is_not_utf_8_is_refused(self) -> None:
+        for content in (b"\xc0\xaf", b"\xed\xa0", b"a\xff", b"\xe2\x82"):
+            self.assertEqual(self.inflate_stored(TEXT, content), "InvalidUTF8")
+
+    def test_truncated_text_that_is_not_utf_8(self) -> None:
+        # A byte decides it, and comes before the truncation; cut inside a character nothing is decided.
+        self.assertEqual(self.inflate_stored(TEXT, b"\xc0\xafa", cut=2), "InvalidUTF8")
+        self.assertEqual(self.inflate_stored(TEXT, b"\xe2\x82\xac", cut=2), "InvalidCompressedData")
 
 
 Range = Tuple[int, int]

@@ -188,6 +188,12 @@ class ConnectingTests(WebSocketTestCase):
         self.assert_written(SWITCHING)
         await self.assert_receives(CONNECT)
 
+    async def test_nothing_is_kept_for_a_denial_once_it_is_accepted(self) -> None:
+        await self.connect()
+        await self.send(ACCEPT)
+        for holder in (self.exchange, self.app.send.__self__):
+            self.assertFalse(hasattr(holder, "_denial"), holder)
+
     async def test_scope_tells_both_ends(self) -> None:
         await self.connect(state={"pool": 1})
         scope = self.app.scope

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 from unittest import mock
 
-from wsbridge.protocols import errors
+from wsbridge.protocols import errors, ws
 from wsbridge.protocols.deflate import DeflateSettings
 from wsbridge.protocols.events import WebSocketDataReceived, WebSocketDisconnected
 from wsbridge.protocols.ws import Event, WSProtocol
@@ -875,6 +875,13 @@ class CompressionTests(ProtocolTestCase):
         self.assert_delivers("c1 87 00000000 f248cdc9c90700", "Hello", **DEFLATE)
         self.assert_delivers("c2 87 00000000 f248cdc9c90700", b"Hello", **DEFLATE)
         self.assert_delivers("41 83 00000000 f248cd 80 84 00000000 c9c90700", "Hello", **DEFLATE)
+
+    def test_compressed_messages_in_one_frame_are_decoded_in_line(self) -> None:
+        protocol = WSProtocol(**DEFLATE)
+        with mock.patch.object(ws, "Message", side_effect=AssertionError):
+            for first, content in (("c1", "Hello"), ("c2", b"Hello")):
+                events, _ = protocol.receive_data(bytes.fromhex(first + "87 00000000 f248cdc9c90700"))
+                self.assertEqual([event.data for event in events], [content])  # type: ignore[union-attr]
 
     def test_7_2_3_2_sharing_the_window(self) -> None:
         wire = "c1 87 00000000 f248cdc9c90700 c1 85 00000000 f200110000"

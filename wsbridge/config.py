@@ -139,7 +139,7 @@ class ServerConfig:
         64, _whole_number(0), "messages of fewer bytes are sent uncompressed: they gain little and cost time"
     )
     ws_deflate_level: int = _option(
-        3, _whole_number(0, 9), "zlib's level; 6, its own default, takes up to two thirds longer for 7 % less"
+        3, _whole_number(0, 9), "zlib's level: more makes messages smaller, and takes longer"
     )
     ws_deflate_mem_level: int = _option(
         5, _whole_number(1, 9), "zlib's memory level: 2^(level+9) bytes a connection"

@@ -1,4 +1,4 @@
-"""The speeds that were promised, each checked against what was measured."""
+"""Our own targets of speed, each checked against what was measured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GRANIAN = ["granian+uvloop"]
 
 
 class Outcome(NamedTuple):
-    """One promise: `measured` is None when this run did not measure it."""
+    """One target: `measured` is None when this run did not measure it."""
 
     what: str
     target: str
@@ -25,7 +25,7 @@ class Outcome(NamedTuple):
 
 
 def check_targets(run: Dict[str, Any]) -> List[Outcome]:
-    """Every promise, in the order of the table they were made in. run: what the bench gathered."""
+    """Every target, met or not. run: what the bench gathered."""
     return [
         *_check_throughput(run["rounds"]),
         *_check_instructions(run["instructions"]),

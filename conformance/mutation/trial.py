@@ -24,7 +24,7 @@ from .child import Say
 
 MODULES = (
     *("deflate", "errors", "events", "fields", "forwarded", "frames"),
-    *("handshake", "http11", "masking", "messages", "ws"),
+    *("handshake", "http11", "masking", "messages", "shared_headers", "ws"),
 )
 
 # What covers the ground floor besides the test files that mirror its modules.

@@ -50,6 +50,7 @@ class ResponseBuilder:
         self._is_head = is_head
         #: The status of the start event; 0 before.
         self.status = 0
+        # Not a list: a builder waits unused in every WebSocket until its accept.
         self._headers: Sequence[Tuple[bytes, bytes]] = ()
         self._declared: Optional[int] = None
         self._chunked = False

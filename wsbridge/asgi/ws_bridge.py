@@ -164,7 +164,7 @@ class _Sender:
         )
         protocol.subprotocol = subprotocol
         self._actions = _OPEN
-        # Nothing will be denied: it is held no longer.
+        # Only a denial needs it: a hundred bytes of an idle connection, with the exchange's reference.
         del self._denial
         self._writer.write(response)
         self._accept_event.set()

@@ -30,7 +30,6 @@ import re
 from http import HTTPStatus
 from typing import Any, Callable, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Type
 
-from .common_fields import COMMON_LINES, LOWER_NAMES
 from .errors import (
     BadRequest,
     EventError,
@@ -45,6 +44,7 @@ from .errors import (
 )
 from .events import RequestReceived
 from .fields import DEFAULT_PORTS, FIELD_VALUE, TCHAR, check_header, parse_authority
+from .shared_headers import SHARED_HEADERS, SHARED_NAMES
 
 __all__ = [
     "RequestParser",
@@ -283,10 +283,10 @@ class RequestParser(_HeadParser):
         if head is None or head.end(3) > self._max_line:
             return None
         method, target, _, lines = head.groups()
-        known = LOWER_NAMES.get
+        known = SHARED_NAMES.get
         fields = _CHECKED_FIELD.findall(lines)
         pairs = [(known(name) or name.lower(), value.rstrip(b" \t")) for name, value in fields]
-        headers = (*map(COMMON_LINES.get, pairs, pairs),)
+        headers = (*map(SHARED_HEADERS.get, pairs, pairs),)
         names = [name for name, _ in headers]
         if len(names) > self._max_headers or names.count(b"host") != 1 or not _BODY_HEADERS.isdisjoint(names):
             return None

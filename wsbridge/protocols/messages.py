@@ -125,7 +125,7 @@ class Message(DiscardedMessage):
 def inflate_message(
     opcode: int, payload: Union[bytes, bytearray], limit: int, inflater: Inflater
 ) -> Union[str, bytes]:
-    """What `Message` makes of a compressed message in one frame that is here as a whole, in half the time."""
+    """A whole compressed message in one frame: what `Message` makes of it, error for error."""
     inflated = inflater.inflate(payload, limit)
     if opcode != TEXT:
         inflater.finish()
@@ -133,10 +133,9 @@ def inflate_message(
     try:
         text = inflated.decode()
     except UnicodeDecodeError:
-        # Where it ends inside a character, it may also be truncated, and that is then told.
-        message = Message(TEXT, limit, 1)
-        message.append(inflated)
+        # `Message` raises where a byte decides it; cut inside a character, a truncation is told first.
+        Message(TEXT, limit, 1).append(inflated)
         inflater.finish()
-        return message.finish()
+        raise InvalidUTF8("text message") from None
     inflater.finish()
     return text

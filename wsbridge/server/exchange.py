@@ -50,6 +50,7 @@ class Exchange(asyncio.Protocol):
         self._linger: Optional[Linger] = None
         self._sends_in_a_row = 0
         self._writing_paused = False
+        # Not a list: that would be 56 bytes for every idle connection.
         self._drain_waiters: Sequence[asyncio.Future[None]] = ()
         self._stalled_since: Optional[float] = None
         self._stalled_size = 0
@@ -199,7 +200,7 @@ class Signal:
 
     __slots__ = ("_method", "_owner")
 
-    # Apart, the two take half as much of an idle connection's memory as a bound method.
+    # Not a bound method: 48 bytes and not 104 (CPython 3.11), and a connection has two.
     def __init__(self, method: Callable[[Any], None], owner: Any) -> None:
         self._method = method
         self._owner = owner
@@ -218,8 +219,8 @@ def _is_disconnect(error: BaseException) -> bool:
 
 def _start(app: Application, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
     """The coroutine of an application's task: its own where it makes one, 240 bytes less for a connection."""
-    # Not inspect.iscoroutinefunction, which believes marks and proxies: what they run, and raise, when they
-    # are called belongs into the task.
+    # Not inspect.iscoroutinefunction: it believes marks, and what a proxy runs when it is called belongs
+    # in the task.
     call = app if type(app) in (FunctionType, MethodType) else type(app).__call__
     function = getattr(call, "__func__", call)
     if type(function) is FunctionType and function.__code__.co_flags & CO_COROUTINE:

@@ -15,12 +15,12 @@ READ_SIZE = 120 * 1024
 
 
 def limit_reads(transport: asyncio.BaseTransport) -> None:
-    """Let asyncio's socket transport read up to `READ_SIZE` at once; TLS and other loops keep theirs."""
+    """Lower asyncio's socket transports to `READ_SIZE` a read; TLS, other loops and smaller sizes stay."""
     if getattr(transport, "max_size", 0) > READ_SIZE:
         transport.max_size = READ_SIZE  # type: ignore[attr-defined]
 
 
-# Before CPython 3.11 a TLS transport that was just closed or lost has no longer what it reads from.
+# Both raise AttributeError in a TLS transport that was closed or lost, before CPython 3.11.
 
 
 def pause_reading(transport: asyncio.Transport) -> None:

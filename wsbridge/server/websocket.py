@@ -344,7 +344,7 @@ class WebSocketExchange(Exchange):
     def _app_accepted(self) -> None:
         log_answer(self._scope, 101)
         self._phase = OPEN
-        # Never looked at again: with the sender's a hundred bytes less for an idle connection.
+        # As in the bridge's sender.
         del self._denial
         interval = self._service.config.ws_ping_interval
         self._heard, self._pinged_at = True, self._service.clock()

@@ -1,15 +1,14 @@
-"""Header names and lines that nearly every opening handshake has, one object of each.
+"""Headers that nearly every opening handshake has: connections share one object of each name and pair.
 
-Every connection keeps its headers: an object of its own for each name is 45
-bytes, for each line a hundred.
+A request whose head comes in one piece saves 45 bytes for a name, a hundred for a pair.
 """
 
 from __future__ import annotations
 
-__all__ = ["COMMON_LINES", "LOWER_NAMES"]
+__all__ = ["SHARED_HEADERS", "SHARED_NAMES"]
 
-# By the name as browsers spell it, and as it is in the scope.
-LOWER_NAMES = {
+# By its spelling, as browsers have it or in lower case: the name in lower case.
+SHARED_NAMES = {
     spelling: name.lower()
     for name in (
         b"Host Connection Upgrade Sec-WebSocket-Key Sec-WebSocket-Version Sec-WebSocket-Extensions"
@@ -19,8 +18,8 @@ LOWER_NAMES = {
     for spelling in (name, name.lower())
 }
 
-# What browsers and libraries send alike.
-COMMON_LINES = {
+# What browsers and libraries send alike: each pair of lower-case name and value, by itself.
+SHARED_HEADERS = {
     (name, value): (name, value)
     for name, *values in (
         (b"connection", b"Upgrade", b"keep-alive, Upgrade"),

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import unittest
 
-from wsbridge.protocols.common_fields import COMMON_LINES, LOWER_NAMES
 from wsbridge.protocols.http11 import RequestParser
+from wsbridge.protocols.shared_headers import SHARED_HEADERS, SHARED_NAMES
 
 HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n"
 
 
-class CommonFieldsTests(unittest.TestCase):
+class SharedHeadersTests(unittest.TestCase):
     def test_names_are_lower_case(self) -> None:
-        self.assertEqual(LOWER_NAMES[b"Sec-WebSocket-Key"], b"sec-websocket-key")
-        for spelling, name in LOWER_NAMES.items():
+        self.assertEqual(SHARED_NAMES[b"Sec-WebSocket-Key"], b"sec-websocket-key")
+        for spelling, name in SHARED_NAMES.items():
             self.assertEqual(spelling.lower(), name)
 
-    def test_lines_are_themselves(self) -> None:
-        for line, shared in COMMON_LINES.items():
-            self.assertEqual(line, shared)
+    def test_pairs_are_themselves(self) -> None:
+        for header, shared in SHARED_HEADERS.items():
+            self.assertEqual(header, shared)
 
-    def test_two_requests_share_their_common_lines_and_names(self) -> None:
+    def test_two_requests_share_pairs_and_names(self) -> None:
         head = HEAD % b"Upgrade: \t websocket \r\nOrigin: http://a\r\n"
         first, second = (RequestParser().receive_data(bytes(bytearray(head))) for _ in range(2))
         assert first is not None and second is not None
