@@ -149,7 +149,10 @@ class ApplicationTests(ExchangeTestCase):
 
             __call__ = method
 
-        kinds = (app, Application().method, Application())
+        class OfTheClass(Application):
+            __call__ = classmethod(Application.method)  # type: ignore[assignment]
+
+        kinds = (app, Application().method, Application(), OfTheClass())
         for self.service.app in kinds:  # type: ignore[assignment]
             self.exchange._run({"type": "test"}, None, None)  # type: ignore[arg-type]
             assert self.exchange._task is not None
@@ -269,6 +272,17 @@ class WritingTests(ExchangeTestCase):
         await turn_loop()
         self.assertTrue(first.cancelled())
         self.assertIsNone(second.result())
+
+    async def test_many_waiters_are_not_copied_for_one_more(self) -> None:
+        # Where the application sends in a task for each message, the peer decides how many there are.
+        await self.fill()
+        first = await self.start(self.drain())
+        waiters = self.exchange._drain_waiters
+        second = await self.start(self.drain())
+        self.assertIs(self.exchange._drain_waiters, waiters)
+        self.transport.take()
+        await turn_loop()
+        self.assertTrue(first.done() and second.done())
 
 
 class StallTests(ExchangeTestCase):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from inspect import CO_COROUTINE
 from types import FunctionType, MethodType
-from typing import Any, Awaitable, Callable, Coroutine, Optional, Sequence
+from typing import Any, Awaitable, Callable, Coroutine, List, Optional
 
 from ..asgi.types import Application, Receive, Scope, Send
 from ..protocols.errors import ClientDisconnected
@@ -50,8 +50,8 @@ class Exchange(asyncio.Protocol):
         self._linger: Optional[Linger] = None
         self._sends_in_a_row = 0
         self._writing_paused = False
-        # Not a list: that would be 56 bytes for every idle connection.
-        self._drain_waiters: Sequence[asyncio.Future[None]] = ()
+        # A list where anybody waits: empty ones would be 56 bytes for every idle connection.
+        self._drain_waiters: Optional[List[asyncio.Future[None]]] = None
         self._stalled_since: Optional[float] = None
         self._stalled_size = 0
         transport.set_protocol(self)
@@ -117,14 +117,16 @@ class Exchange(asyncio.Protocol):
     async def _wait_for_room(self) -> None:
         while self._writing_paused and self._transport is not None:
             waiter = self._service.loop.create_future()
-            self._drain_waiters = (*self._drain_waiters, waiter)
+            if self._drain_waiters is None:
+                self._drain_waiters = []
+            self._drain_waiters.append(waiter)
             await waiter
         if self._transport is None:
             raise ConnectionResetError("the connection ended while its peer was not reading")
 
     def _wake_writers(self) -> None:
-        waiters, self._drain_waiters = self._drain_waiters, ()
-        for waiter in waiters:
+        waiters, self._drain_waiters = self._drain_waiters, None
+        for waiter in waiters or ():
             if not waiter.done():
                 waiter.set_result(None)
 
@@ -222,7 +224,7 @@ def _start(app: Application, scope: Scope, receive: Receive, send: Send) -> Coro
     # Not inspect.iscoroutinefunction: it believes marks, and what a proxy runs when it is called belongs
     # in the task.
     call = app if type(app) in (FunctionType, MethodType) else type(app).__call__
-    function = getattr(call, "__func__", call)
+    function = call.__func__ if type(call) is MethodType else call
     if type(function) is FunctionType and function.__code__.co_flags & CO_COROUTINE:
         try:
             return app(scope, receive, send)  # type: ignore[return-value]
