@@ -55,6 +55,7 @@ from .frames import (
     TEXT,
     build_close_payload,
     build_frame,
+    build_frame_header,
     parse_close_payload,
     parse_header,
 )
@@ -393,9 +394,10 @@ class WSProtocol:
             payload = self.compression.deflater.deflate(payload)
             first |= RSV1
         length = len(payload)
-        if self.trace is None and not self._client and length < 126:
-            return SMALL_HEADERS[first][length] + payload
-        return self._build_frame(first, payload)
+        if self.trace is not None or self._client:
+            return self._build_frame(first, payload)
+        header = SMALL_HEADERS[first][length] if length < 126 else build_frame_header(first, length)
+        return header + payload
 
     def ping(self, payload: Optional[bytes] = None) -> bytes:
         """A PING (RFC 6455 5.5.2), of up to 125 bytes; the answer to the last one sets `latency`.
