@@ -36,10 +36,10 @@ class DeflateSettings(NamedTuple):
 
     ``level`` 0-9 and ``mem_level`` 1-9 are zlib's. Level 3, the last that is
     not lazy, makes 16 KiB of JSON 32 % of its size in 230 us, 6 makes it 30 %
-    in 380 (CPython 3.11). A window of 12 bits and a memory level of 5 cost 32 KiB for a
-    connection that compresses, zlib's defaults of 15 and 8 cost 256 KiB, for a
-    few per cent of size on short messages. ``threshold``: messages of fewer
-    bytes are sent uncompressed.
+    in 380 (CPython 3.11). A window of 12 bits and a memory level of 5 cost 32
+    KiB for a connection that compresses, zlib's defaults of 15 and 8 cost 256
+    KiB, for a few per cent of size on short messages. ``threshold``: messages
+    of fewer bytes are sent uncompressed.
     """
 
     server_no_context_takeover: bool = False
