@@ -33,7 +33,7 @@ class BridgeServer:
         self._events: asyncio.Queue[Any] = asyncio.Queue()
         self._events.put_nowait({"type": "websocket.connect"})
         self._accepted, self._closed = asyncio.Event(), asyncio.Event()
-        info = ConnectionInfo(self._protocol, self._ping)
+        info = ConnectionInfo(self._protocol, self)
         scope = build_ws_scope(request, config, ("192.0.2.7", 50000), ("192.0.2.1", 80), connection=info)
         send = create_ws_send(
             writer,
@@ -45,7 +45,8 @@ class BridgeServer:
         )
         self._app: Any = asyncio.ensure_future(service.app(scope, create_ws_receive(self._events), send))
 
-    def _ping(self) -> None:
+    def ping(self) -> None:
+        """Send one, unless the handshake is not over or the connection is."""
         if self._accepted.is_set() and not self._writer.is_closing():
             self._writer.write(self._protocol.ping())
 
