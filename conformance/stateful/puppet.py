@@ -80,6 +80,8 @@ class Puppet:
         #: How the main task ended: "returned", "cancelled", or what it raised.
         self.ended: Union[str, BaseException, None] = None
         self.ended_at_order = 0
+        #: When `receive` returned its disconnect event.
+        self.told_at_order = 0
         #: How many cancellations it ignores.
         self.stubbornness = 0
         self.troubles: List[str] = []
@@ -158,6 +160,8 @@ class Puppet:
         if call.event is None:
             call.result = await self._receive()
             self.received.append(call.result)
+            if self.was_told:
+                self.told_at_order = self.next_order()
             return
         wire = self._wire
         was_paused, resumptions = wire.is_protocol_paused, wire.resumptions
