@@ -271,7 +271,7 @@ class ServiceTestCase(unittest.IsolatedAsyncioTestCase):
         for task in self._tasks:
             task.cancel()
         await turn_loop()
-        self.assertEqual(self.service.members, set())
+        self.assertEqual(list(self.service.members), [])
         self.assertIsNone(self.service._timer)
         self.assertEqual(asyncio.all_tasks(), {asyncio.current_task()})
         self.assertEqual([line for line in self.logged if line[0] not in ("INFO", "DEBUG")], [])

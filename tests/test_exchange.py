@@ -65,7 +65,7 @@ class TakeoverTests(ExchangeTestCase):
         self.assertIs(self.transport.get_protocol(), self.exchange)
 
     async def test_exchange_is_a_member_of_the_service(self) -> None:
-        self.assertEqual(self.service.members, {self.exchange})
+        self.assertEqual(list(self.service.members), [self.exchange])
 
     async def test_write_limit_is_the_configurations(self) -> None:
         self.assertEqual(self.transport.get_write_buffer_limits()[1], LIMIT)
@@ -180,16 +180,16 @@ class ApplicationTests(ExchangeTestCase):
     async def test_exchange_stays_a_member_until_its_connection_is_lost(self) -> None:
         await self.run_app()
         await self.app.return_()
-        self.assertEqual(self.service.members, {self.exchange})
+        self.assertEqual(list(self.service.members), [self.exchange])
         self.transport.lose()
-        self.assertEqual(self.service.members, set())
+        self.assertEqual(list(self.service.members), [])
 
     async def test_exchange_stays_a_member_until_its_application_ends(self) -> None:
         await self.run_app()
         self.transport.lose()
-        self.assertEqual(self.service.members, {self.exchange})
+        self.assertEqual(list(self.service.members), [self.exchange])
         await self.app.return_()
-        self.assertEqual(self.service.members, set())
+        self.assertEqual(list(self.service.members), [])
 
 
 class WritingTests(ExchangeTestCase):
@@ -401,7 +401,7 @@ class EndTests(ExchangeTestCase):
         await self.run_app()
         self.transport.lose()
         self.exchange._hand_over()
-        self.assertEqual(self.service.members, {self.exchange})
+        self.assertEqual(list(self.service.members), [self.exchange])
 
     async def test_hand_over_wakes_those_who_wait_for_room(self) -> None:
         await self.fill()
@@ -438,7 +438,7 @@ class EndTests(ExchangeTestCase):
         self.exchange.cut()
         await turn_loop()
         self.assert_calls("abort")
-        self.assertEqual((self.app.cancellations, self.service.members), (1, set()))
+        self.assertEqual((self.app.cancellations, list(self.service.members)), (1, []))
 
     async def test_cut_of_what_is_over_does_nothing(self) -> None:
         self.transport.lose()

@@ -69,7 +69,7 @@ class LingerTests(ServiceTestCase):
         self.transport.feed_eof()
         await turn_loop()
         self.assert_calls("resume_reading", "write_eof", "close")
-        self.assertEqual(self.service.members, set())
+        self.assertEqual(list(self.service.members), [])
 
     async def test_peer_that_does_not_end_is_cut(self) -> None:
         self.linger()
@@ -78,7 +78,7 @@ class LingerTests(ServiceTestCase):
         self.assert_calls()
         await self.advance(0.1)
         self.assert_calls("abort")
-        self.assertEqual(self.service.members, set())
+        self.assertEqual(list(self.service.members), [])
 
     async def test_half_close_waits_for_the_last_byte_to_leave(self) -> None:
         self.linger(unsent=b"last")
@@ -112,7 +112,7 @@ class LingerTests(ServiceTestCase):
         Linger(self.service, self.transport)
         await turn_loop()
         self.assert_calls("resume_reading", "abort")
-        self.assertEqual(self.service.members, set())
+        self.assertEqual(list(self.service.members), [])
 
     async def test_peer_that_has_ended_its_stream_is_closed_at_once(self) -> None:
         self.linger(at_eof=True)
@@ -125,7 +125,7 @@ class LingerTests(ServiceTestCase):
         Linger(self.service, self.transport)
         self.assert_calls("close")
         await turn_loop()
-        self.assertEqual(self.service.members, set())
+        self.assertEqual(list(self.service.members), [])
 
     async def test_connection_that_never_gets_done_closing_is_cut(self) -> None:
         self.set_up(timeout_close=10)
@@ -163,7 +163,7 @@ class LingerTests(ServiceTestCase):
         linger = self.linger(half_close=False)
         self.transport.set_protocol(asyncio.Protocol())
         linger.cut()
-        self.assertEqual((self.service.members, self.service.lingering), (set(), 0))
+        self.assertEqual((list(self.service.members), self.service.lingering), ([], 0))
         linger.connection_lost(None)
         self.assertEqual(self.service.lingering, 0)
 

@@ -87,7 +87,7 @@ class PageCase(unittest.IsolatedAsyncioTestCase):
     async def assert_over(self) -> None:
         await turn_loop()
         self.assertTrue(self.transport.is_lost)
-        self.assertEqual(self.service.members, set())
+        self.assertEqual(list(self.service.members), [])
         self.assertEqual(asyncio.all_tasks(), {asyncio.current_task()})
 
     async def assert_cut(self, expected: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import unittest
 from typing import Any, Callable, Dict, List
 from unittest import mock
@@ -86,7 +87,7 @@ class MemberTests(ServiceCase):
         member = Member(self.service)
         for _ in range(2):
             self.service.discard(member)
-        self.assertEqual(self.service.members, set())
+        self.assertEqual(list(self.service.members), [])
 
     async def test_wait_until_empty_ends_with_the_last_member(self) -> None:
         await asyncio.wait_for(self.service.wait_until_empty(), 10)
@@ -101,6 +102,14 @@ class MemberTests(ServiceCase):
         members = [Member(self.service) for _ in range(3)]
         self.service.cut()
         self.assertEqual([member.told for member in members], [["cut"]] * 3)
+
+    async def test_members_are_told_in_the_order_in_which_they_came(self) -> None:
+        members = [Member(self.service) for _ in range(50)]
+        order: List[Member] = []
+        for member in members:
+            member.then["cut"] = functools.partial(order.append, member)
+        self.service.cut()
+        self.assertEqual(order, members)
 
     async def test_only_a_loop_written_in_python_needs_help_to_wake_applications(self) -> None:
         self.assertIsInstance(self.service.waker, Waker)

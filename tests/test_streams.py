@@ -163,7 +163,7 @@ class SharedServiceTests(StreamsCase):
             await self.assert_end(client, b"")
         await stopping
         self.assertEqual(self.log, ["disconnect 1012"] * 2)
-        self.assertEqual(service.members, set())
+        self.assertEqual(list(service.members), [])
 
     async def test_one_connection_ends_without_the_others(self) -> None:
         service = Service(self.echo, ServerConfig())

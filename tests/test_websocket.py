@@ -211,13 +211,13 @@ class ConnectingTests(WebSocketTestCase):
     async def test_malformed_offer_is_refused_before_anything_is_taken_over(self) -> None:
         with self.assertRaises(BadRequest):
             await self.connect(headers=((b"sec-websocket-extensions", b"a;;b"),))
-        self.assertEqual(self.service.members, set())
+        self.assertEqual(list(self.service.members), [])
         self.assertIsNone(self.transport.get_protocol())
 
     async def test_malformed_subprotocol_is_refused_before_anything_is_taken_over(self) -> None:
         with self.assertRaises(BadRequest):
             await self.connect(headers=((b"sec-websocket-protocol", b"a b"),))
-        self.assertEqual(self.service.members, set())
+        self.assertEqual(list(self.service.members), [])
 
     async def test_refusal_is_403(self) -> None:
         await self.connect()
@@ -983,13 +983,13 @@ class OverTests(WebSocketTestCase):
         await self.advance(0.1)
         self.assertFalse(self.app.is_running)
         self.assertEqual(self.logged.pop()[0], "WARNING")
-        self.assertEqual(self.service.members, set())
+        self.assertEqual(list(self.service.members), [])
 
     async def test_application_that_returns_in_time_is_not(self) -> None:
         await self.open()
         self.transport.lose()
         await self.app.return_()
-        self.assertEqual((self.app.cancellations, self.service.members), (0, set()))
+        self.assertEqual((self.app.cancellations, list(self.service.members)), (0, []))
 
     async def test_receive_after_disconnect_raises(self) -> None:
         await self.open()
@@ -1013,7 +1013,7 @@ class OverTests(WebSocketTestCase):
             self.transport.lose()
         await self.assert_receives(received("a"), received("b"), LOST)
         await self.app.return_()
-        self.assertEqual(self.service.members, set())
+        self.assertEqual(list(self.service.members), [])
 
     async def test_close_does_nothing(self) -> None:
         await self.open()
@@ -1524,7 +1524,7 @@ class ShutdownTests(WebSocketTestCase):
         self.service.cut()
         await turn_loop()
         self.assertTrue(self.transport.is_lost)
-        self.assertEqual((self.app.is_running, self.service.members), (False, set()))
+        self.assertEqual((self.app.is_running, list(self.service.members)), (False, []))
 
 
 class ConcurrentReceiveTests(WebSocketTestCase):
@@ -1680,7 +1680,7 @@ class HostileConnectionTests(WebSocketTestCase):
         await self.app.raise_(caught.exception)
         self.assert_logged()
         self.assertEqual(self.records[-1].levelname, "DEBUG")
-        self.assertEqual(self.service.members, set())
+        self.assertEqual(list(self.service.members), [])
 
     async def test_client_resets_during_a_write(self) -> None:
         await self.open(ws_write_limit=LIMIT)
@@ -1718,7 +1718,7 @@ class HostileConnectionTests(WebSocketTestCase):
         await self.open(timeout_app=10)
         self.transport.lose()
         await self.advance(10)
-        self.assertEqual((self.app.is_running, self.service.members), (False, set()))
+        self.assertEqual((self.app.is_running, list(self.service.members)), (False, []))
         self.assertEqual(self.logged.pop()[0], "WARNING")
 
     async def test_sigterm(self) -> None:

@@ -176,10 +176,12 @@ class Conversation:
     @property
     def has_open_response(self) -> bool:
         """Whether the application has sent a part of a page, or of a denial, but not its last in time."""
+        ended_at = self.puppet.ended_at_order or float("inf")
         parts = [
             call
             for call in self.puppet.calls
             if call.event
+            and call.order < ended_at
             and call.outcome not in ("EventError", "StateError")
             and str(call.event.get("type")).endswith("response.body")
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Callable, Dict, Optional, Protocol, Set
+from typing import Any, Callable, Dict, Optional, Protocol
 
 from ..asgi.types import Application, Scope
 from ..config import ServerConfig
@@ -78,7 +78,8 @@ class Service:
         self.state = state
         self.loop = asyncio.get_running_loop()
         self.clock = clock or self.loop.time
-        self.members: Set[Member] = set()
+        #: In the order in which they came, so that all are told in the same order every time.
+        self.members: Dict[Member, None] = {}
         #: How many of them are refused or closing, and only wait for their peer.
         self.lingering = 0
         #: None in a loop that is not written in Python: its own turns cost next to nothing.
@@ -97,7 +98,7 @@ class Service:
 
     def add(self, member: Member) -> None:
         """Sweep this member's deadlines from now on."""
-        self.members.add(member)
+        self.members[member] = None
         self._is_empty.clear()
         if self._within is not None:
             self._within.add(member)
@@ -106,7 +107,7 @@ class Service:
 
     def discard(self, member: Member) -> None:
         """This member is over; discarding it twice is no error."""
-        self.members.discard(member)
+        self.members.pop(member, None)
         if self.waker is not None:
             self.waker.forget(member)
         if self._within is not None:
