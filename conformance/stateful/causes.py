@@ -37,9 +37,11 @@ def find_causes(talk: Conversation) -> List[Cause]:
     puppet = talk.puppet
     accepted = talk.accept_order
     for call in puppet.calls:
-        if is_close(call) and call.was_written and 0 < accepted < call.order:
+        # One that waited for room when the connection was lost has been written, too.
+        is_vague = call.outcome == "ClientDisconnected"
+        if is_close(call) and (call.was_written or is_vague) and 0 < accepted < call.order:
             code, reason = call.event.get("code", 1000), call.event.get("reason", "")  # type: ignore[union-attr]
-            causes.append(Cause(call.order, "app", code, code.to_bytes(2, "big") + reason.encode()))
+            causes.append(Cause(call.order, "app", code, code.to_bytes(2, "big") + reason.encode(), is_vague))
     if puppet.ended is not None:
         code = 1000 if puppet.ended in ("returned", "cancelled") else 1011
         causes.append(Cause(puppet.ended_at_order, "app", code, code.to_bytes(2, "big"), True))

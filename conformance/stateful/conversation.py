@@ -162,8 +162,11 @@ class Conversation:
     def accept_order(self) -> int:
         """When the application accepted; 0 where it has not."""
         for call in self.puppet.calls:
-            if call.event is not None and call.event.get("type") == "websocket.accept" and call.was_written:
-                return call.order
+            if call.event is not None and call.event.get("type") == "websocket.accept":
+                # One that waited for room when the connection was lost has been written, too.
+                was_read = call.outcome == "ClientDisconnected" and self.peer.stream.is_open
+                if call.was_written or was_read:
+                    return call.order
         return 0
 
     @property
@@ -181,12 +184,12 @@ class Conversation:
             call
             for call in self.puppet.calls
             if call.event
-            and call.order < ended_at
             and call.outcome not in ("EventError", "StateError")
             and str(call.event.get("type")).endswith("response.body")
         ]
         return bool(parts) and not any(
-            call.was_written and call.event and not call.event.get("more_body") for call in parts
+            call.was_written and call.order < ended_at and call.event and not call.event.get("more_body")
+            for call in parts
         )
 
     @property
