@@ -252,7 +252,8 @@ class Conversation:
         self._begin_end(ending)
         if app_end == "ignores its cancellation":
             self.puppet.stubbornness = 1
-        for _ in range(80):
+        # The application takes one event in each round.
+        for _ in range(80 + len(self.peer.sent)):
             self.loop.settle()
             self.deliver()
             self.loop.settle()
