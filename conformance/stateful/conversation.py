@@ -87,6 +87,8 @@ class Scenario:
     reads: bool = True
     #: How many cancellations the application ignores.
     stubbornness: int = 0
+    #: Whether the application is a plain function, that returns an awaitable.
+    is_plain: bool = False
 
 
 def build_first_calls(is_page: bool) -> List[Call]:
@@ -124,7 +126,8 @@ class Conversation:
         #: Messages delivered, before the last read that completed one, and with it.
         self.delivered_messages = [0, 0]
         with self.loop.running():
-            self.floor = FLOORS[scenario.floor](self.loop, self.puppet, self.config, self.wire)
+            app = self.puppet.run if scenario.is_plain else self.puppet
+            self.floor = FLOORS[scenario.floor](self.loop, app, self.config, self.wire)
             head = self.peer.build_request(is_page=scenario.is_page, subprotocols=scenario.offer % 2 == 0)
             self.floor.open(head)
             if self.floor.reads_head:

@@ -69,6 +69,7 @@ class Machine(RuleBasedStateMachine):
         accepts=st.sampled_from([True, True, False]),
         reads=st.sampled_from([True, True, False]),
         stubbornness=st.sampled_from([0] * 4 + [3]),
+        is_plain=st.sampled_from([False, False, True]),
     )
     def connect(self, **drawn: Any) -> None:
         if drawn["floor"] != "server":

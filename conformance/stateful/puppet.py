@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Sequence, Union
+from typing import Any, Awaitable, Dict, List, Optional, Sequence, Union
 
 from wsbridge.protocols.errors import ClientDisconnected, EventError, StateError
 
@@ -101,6 +101,10 @@ class Puppet:
             self.ended = "returned"
         finally:
             self.ended_at_order = self.next_order()
+
+    def run(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
+        """The same application as a plain function."""
+        return self(scope, receive, send)
 
     def next_order(self) -> int:
         self._times.append(self._wire.time())
