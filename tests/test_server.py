@@ -6,6 +6,7 @@ import asyncio
 import errno
 import gc
 import os
+import select
 import signal
 import socket
 import sys
@@ -13,13 +14,14 @@ import threading
 import unittest
 import warnings
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 from unittest import mock
 
 import wsbridge
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError, LifespanFailed
 from wsbridge.server import server as server_module
+from wsbridge.server.event_loop import EventLoop
 from wsbridge.server.server import Server, run, serve
 from wsbridge.server.service import logger
 
@@ -128,6 +130,9 @@ class ServerCase(LoopbackCase):
 
 
 class ListeningTests(ServerCase):
+    #: What a socket is told: asyncio has one that it accepts in a row, the kernel the real one.
+    BACKLOGS = (1, 77)
+
     async def test_port_0_takes_a_free_one_that_urls_and_sockets_tell(self) -> None:
         server = await self.start()
         host, port = server.sockets[0].getsockname()
@@ -185,7 +190,7 @@ class ListeningTests(ServerCase):
         client.send(b"HEAD /nothing HTTP/1.1\r\nHost: a\r\n\r\n")
         self.assertRegex(await client.read_to_end(), b"^HTTP/1.1 404 Not Found\r\n")
 
-    async def test_kernel_has_the_backlog_and_asyncio_accepts_one_at_a_time(self) -> None:
+    async def test_kernel_has_the_backlog(self) -> None:
         listen = socket.socket.listen
         backlogs: List[int] = []
 
@@ -195,7 +200,7 @@ class ListeningTests(ServerCase):
 
         with mock.patch.object(socket.socket, "listen", note_and_listen):
             await self.start(backlog=77)
-        self.assertEqual(backlogs, [1, 77])
+        self.assertEqual(backlogs, list(self.BACKLOGS))
 
     async def test_no_host_is_every_address(self) -> None:
         server = await self.start(host="")
@@ -613,18 +618,30 @@ class RunTests(unittest.TestCase):
         self.addCleanup(setattr, logger, "handlers", list(logger.handlers))
         self.addCleanup(logger.setLevel, logger.level)
 
-    def test_run_serves_until_it_is_stopped(self) -> None:
+    def run_and_stop(self, **options: Any) -> Tuple[type, List[str]]:
+        """The loop's type, and what the application was told."""
         log: List[str] = []
+        loops: List[type] = []
 
         async def app(scope: Event, receive: Any, send: Any) -> None:
+            loops.append(type(asyncio.get_running_loop()))
             log.append((await receive())["type"])
             await send({"type": "lifespan.startup.complete"})
             signal.raise_signal(signal.SIGTERM)
             log.append((await receive())["type"])
             await send({"type": "lifespan.shutdown.complete"})
 
-        run(app, ServerConfig(), port=0)
-        self.assertEqual(log, ["lifespan.startup", "lifespan.shutdown"])
+        run(app, ServerConfig(), port=0, **options)
+        [loop] = loops
+        return loop, log
+
+    def test_run_serves_until_it_is_stopped(self) -> None:
+        self.assertEqual(self.run_and_stop()[1], ["lifespan.startup", "lifespan.shutdown"])
+
+    def test_loop_has_a_poller_where_there_is_one_and_no_tls(self) -> None:
+        self.assertEqual(self.run_and_stop()[0] is EventLoop, hasattr(select, "epoll"))
+        with mock.patch.object(server_module, "_build_ssl_context", return_value=None):
+            self.assertIsNot(self.run_and_stop(ssl_certfile="cert.pem")[0], EventLoop)
 
     def test_task_that_ignores_its_cancellation_does_not_keep_the_process(self) -> None:
         stubborn: List[Any] = []

@@ -15,11 +15,14 @@ from ..asgi.types import Application
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError, LifespanFailed
 from .connection import Connection
+from .event_loop import EventLoop, new_event_loop
 from .loading import load_application
 from .service import CUT_TIMEOUT, Service, logger, set_up_logging
 
 if TYPE_CHECKING:
     from ssl import SSLContext
+
+    from .listener import Listener
 
 __all__ = ["Server", "run", "serve"]
 
@@ -39,7 +42,8 @@ class Server:
     ) -> None:
         self.config = replace(config or ServerConfig(), **options)
         self._app = load_application(app) if isinstance(app, str) else app
-        self._listener: Optional[asyncio.AbstractServer] = None
+        self._server: Optional[asyncio.AbstractServer] = None
+        self._listeners: List[Listener] = []
         self._service: Optional[Service] = None
         self._lifespan: Optional[Lifespan] = None
         self._lifespan_task: Optional[asyncio.Task[None]] = None
@@ -93,32 +97,40 @@ class Server:
         await asyncio.wait([task], timeout=CUT_TIMEOUT)
 
     async def _listen(self, ssl: Optional[SSLContext]) -> None:
-        service = self._service
+        service: Service = self._service  # type: ignore[assignment]  # set before anything is listened to
         config = self.config
         loop = asyncio.get_running_loop()
+        # TLS is asyncio's.
+        poller = loop.poller if isinstance(loop, EventLoop) and ssl is None else None
         # A TLS handshake comes before the first byte of the request, and has the same time.
-        options: Dict[str, Any] = {"ssl": ssl, "backlog": 1}
+        options: Dict[str, Any] = {"ssl": ssl, "backlog": 1, "start_serving": poller is None}
         if ssl is not None:
             options["ssl_handshake_timeout"] = config.timeout_handshake
 
         def build_connection() -> Connection:
-            return Connection(service)  # type: ignore[arg-type]  # set before anything is accepted
+            return Connection(service)
 
         try:
             if config.uds is not None:
-                self._listener = await loop.create_unix_server(build_connection, config.uds, **options)
+                self._server = await loop.create_unix_server(build_connection, config.uds, **options)
                 self._uds_identity = _identify(config.uds)
             else:
                 host = config.host or None
-                self._listener = await loop.create_server(build_connection, host, config.port, **options)
+                self._server = await loop.create_server(build_connection, host, config.port, **options)
         except ValueError as error:
             # A NUL, or a name that IDNA cannot encode.
             raise ConfigError(f"cannot listen on {config.uds or config.host!r}: {error}") from error
-        for listening in self.sockets:
-            # asyncio accepts as many connections in a row as the backlog says, and where no descriptor
-            # is left reports each of them as an error: so it gets 1, and the kernel the real number.
-            with socket.fromfd(listening.fileno(), listening.family, listening.type) as duplicate:
-                duplicate.listen(config.backlog)
+        for bound in self.sockets:
+            duplicate = socket.fromfd(bound.fileno(), bound.family, bound.type)
+            if poller is not None:
+                from .listener import Listener
+
+                self._listeners.append(Listener(service, poller, duplicate, config.backlog))
+            else:
+                # asyncio accepts as many connections in a row as the backlog says, and where no descriptor
+                # is left reports each of them as an error: so it gets 1, and the kernel the real number.
+                with duplicate:
+                    duplicate.listen(config.backlog)
 
     async def stop(self) -> None:
         """Listen no more, close every connection with 1012, run the application's shutdown.
@@ -129,9 +141,12 @@ class Server:
         loop = asyncio.get_running_loop()
         timeout = self.config.timeout_graceful_shutdown
         deadline = loop.time() + timeout
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
             if self.config.uds is not None:
                 _unlink_if(self.config.uds, self._uds_identity)
         if self._service is not None:
@@ -150,7 +165,7 @@ class Server:
     @property
     def sockets(self) -> List[Any]:
         """The listening sockets; their `getsockname` tells the port that ``port=0`` took."""
-        return list(getattr(self._listener, "sockets", ()))
+        return list(getattr(self._server, "sockets", ()))
 
     @property
     def urls(self) -> List[str]:
@@ -191,7 +206,8 @@ def run(app: Union[Application, str], config: Optional[ServerConfig] = None, **o
     """Serve ``app`` in an event loop of its own, with log lines on stderr; see `Server` for the arguments."""
     server = Server(app, config, **options)
     set_up_logging(server.config.log_level)
-    loop = asyncio.new_event_loop()
+    # TLS is asyncio's own, and needs no detour.
+    loop = new_event_loop() if server.config.ssl_certfile is None else asyncio.new_event_loop()
     try:
         asyncio.set_event_loop(loop)
         loop.run_until_complete(server.serve())

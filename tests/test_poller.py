@@ -1,0 +1,168 @@
+"""`Poller`: what is watched is served inside `select`, and what asyncio registered is returned by it."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import selectors
+import socket
+import unittest
+from typing import Callable, List, Tuple
+from unittest import mock
+
+from .test_hostile import is_open
+
+if hasattr(select, "epoll"):
+    from select import EPOLLHUP, EPOLLIN, EPOLLOUT
+
+    from wsbridge.server import poller as poller_module
+    from wsbridge.server.poller import Poller
+
+HAS_EPOLL = hasattr(select, "epoll")
+NO_EPOLL = "this system has no epoll"
+
+
+class Watched:
+    """Notes what it is told; ``then`` is what it does on it."""
+
+    def __init__(self, then: Callable[[], None] = lambda: None) -> None:
+        self.events: List[int] = []
+        self.errors: List[BaseException] = []
+        self.then = then
+
+    def handle_events(self, events: int) -> None:
+        self.events.append(events)
+        self.then()
+
+    def fail(self, error: BaseException) -> None:
+        self.errors.append(error)
+
+
+@unittest.skipUnless(HAS_EPOLL, NO_EPOLL)
+class PollerTests(unittest.TestCase):
+    def setUp(self) -> None:
+        self.poller = Poller()
+        self.addCleanup(self.poller.close)
+
+    def connect(self) -> Tuple[socket.socket, socket.socket]:
+        """Ours and the peer's end."""
+        ours, peer = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(peer.close)
+        return ours, peer
+
+    def watch_ready(self, watched: Watched) -> int:
+        """Have ``watched`` watch a descriptor that is ready to be read."""
+        ours, peer = self.connect()
+        peer.send(b"1")
+        self.poller.watch(ours.fileno(), EPOLLIN, watched)
+        return ours.fileno()
+
+    def test_what_is_ready_is_served_and_not_returned(self) -> None:
+        watched = Watched()
+        self.watch_ready(watched)
+        self.assertEqual(self.poller.select(), [])
+        self.assertEqual(watched.events, [EPOLLIN])
+
+    def test_what_is_not_ready_is_left_alone(self) -> None:
+        watched = Watched()
+        ours, _ = self.connect()
+        self.poller.watch(ours.fileno(), EPOLLIN, watched)
+        for timeout in (0, -1, 0.001):
+            self.assertEqual(self.poller.select(timeout), [])
+        self.assertEqual(watched.events, [])
+
+    def test_what_was_registered_is_returned(self) -> None:
+        ours, peer = self.connect()
+        key = self.poller.register(ours, selectors.EVENT_READ, "data")
+        self.assertEqual(self.poller.select(0), [])
+        peer.send(b"1")
+        self.assertEqual(self.poller.select(), [(key, selectors.EVENT_READ)])
+        key = self.poller.modify(ours, selectors.EVENT_READ | selectors.EVENT_WRITE, "data")
+        self.assertEqual(self.poller.select(), [(key, selectors.EVENT_READ | selectors.EVENT_WRITE)])
+        self.poller.unregister(ours)
+        self.assertEqual(self.poller.select(0), [])
+
+    def test_both_kinds_in_one_select(self) -> None:
+        watched = Watched()
+        ours, peer = self.connect()
+        key = self.poller.register(ours, selectors.EVENT_READ)
+        peer.send(b"1")
+        self.watch_ready(watched)
+        self.assertEqual(self.poller.select(), [(key, selectors.EVENT_READ)])
+        self.assertEqual(watched.events, [EPOLLIN])
+
+    def test_other_events_may_be_asked_for(self) -> None:
+        watched = Watched()
+        descriptor = self.watch_ready(watched)
+        self.poller.watch(descriptor, EPOLLIN | EPOLLOUT, watched)
+        self.poller.select(0)
+        self.poller.watch(descriptor, EPOLLOUT, watched)
+        self.poller.select(0)
+        self.assertEqual(watched.events, [EPOLLIN | EPOLLOUT, EPOLLOUT])
+
+    def test_hang_up_is_told_unasked(self) -> None:
+        watched = Watched()
+        ours, peer = self.connect()
+        self.poller.watch(ours.fileno(), EPOLLOUT, watched)
+        peer.close()
+        self.poller.select(0)
+        self.assertEqual(watched.events, [EPOLLOUT | EPOLLHUP])
+
+    def test_what_is_no_longer_watched_is_left_alone(self) -> None:
+        watched = Watched()
+        descriptor = self.watch_ready(watched)
+        # The second time is no error.
+        for _ in range(2):
+            self.poller.watch(descriptor, 0, watched)
+        self.assertEqual(self.poller.select(0), [])
+        self.assertEqual(watched.events, [])
+
+    def test_one_may_end_another_of_the_same_turn(self) -> None:
+        descriptors: List[int] = []
+
+        def end_both() -> None:
+            for descriptor in descriptors:
+                self.poller.watch(descriptor, 0, first)
+
+        first, second = Watched(end_both), Watched(end_both)
+        descriptors += self.watch_ready(first), self.watch_ready(second)
+        self.poller.select(0)
+        self.assertEqual(sorted([first.events, second.events]), [[], [EPOLLIN]])
+
+    def test_error_is_told_to_who_has_raised_it_and_the_others_are_served(self) -> None:
+        error = asyncio.CancelledError()
+        watched, others = Watched(mock.Mock(side_effect=error)), [Watched(), Watched()]
+        for one in (others[0], watched, others[1]):
+            self.watch_ready(one)
+        self.poller.select(0)
+        self.assertEqual(watched.errors, [error])
+        self.assertEqual([one.events for one in others], [[EPOLLIN], [EPOLLIN]])
+
+    def test_wish_to_end_the_process_comes_through(self) -> None:
+        for error in (KeyboardInterrupt, SystemExit):
+            watched = Watched(mock.Mock(side_effect=error))
+            descriptor = self.watch_ready(watched)
+            with self.assertRaises(error):
+                self.poller.select(0)
+            self.assertEqual(watched.errors, [])
+            self.poller.watch(descriptor, 0, watched)
+
+    def test_who_stays_behind_comes_first_in_the_next_turn(self) -> None:
+        first, second = Watched(), Watched()
+        self.watch_ready(first)
+        self.watch_ready(second)
+        with mock.patch.object(poller_module, "MAX_EVENTS", 1):
+            for turn in (1, 2):
+                self.poller.select(0)
+                self.poller.select(0)
+                self.assertEqual([len(first.events), len(second.events)], [turn, turn])
+
+    def test_no_descriptor_is_left(self) -> None:
+        before = list(filter(is_open, range(64)))
+        Poller().close()
+        self.assertEqual(list(filter(is_open, range(64))), before)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,421 @@
+"""`SocketTransport` keeps the promises of `asyncio.Transport`, over a socket whose peer is the test."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import unittest
+from typing import Any, Callable, Dict, List, Tuple
+
+from .test_poller import HAS_EPOLL, NO_EPOLL
+
+if HAS_EPOLL:
+    from select import EPOLLIN, EPOLLOUT
+
+    from wsbridge.server.poller import Poller
+    from wsbridge.server.reading import READ_SIZE
+    from wsbridge.server.transport import HIGH_WATER, SocketTransport
+
+# More than the two buffers of a socket take.
+MUCH = bytes(range(256)) * 16384
+
+
+class Loop:
+    """What a transport asks of its loop; `turn` runs what was put off."""
+
+    def __init__(self) -> None:
+        self.reports: List[Dict[str, Any]] = []
+        self._calls: List[Tuple[Callable[..., None], Any]] = []
+
+    def call_soon(self, callback: Callable[..., None], *arguments: Any) -> None:
+        self._calls.append((callback, arguments))
+
+    def call_exception_handler(self, context: Dict[str, Any]) -> None:
+        self.reports.append(context)
+
+    def turn(self) -> None:
+        calls, self._calls = self._calls, []
+        for callback, arguments in calls:
+            callback(*arguments)
+
+
+class Protocol(asyncio.Protocol):
+    """Notes what it is told; `on` has what it does on it, by the method's name."""
+
+    def __init__(self) -> None:
+        self.told: List[Any] = []
+        self.on: Dict[str, Callable[[], Any]] = {}
+
+    def _note(self, name: str, what: Any) -> Any:
+        self.told.append(what)
+        return self.on.get(name, lambda: None)()
+
+    def data_received(self, data: bytes) -> None:
+        self._note("data", data)
+
+    def eof_received(self) -> Any:
+        return self._note("eof", "eof")
+
+    def pause_writing(self) -> None:
+        self._note("pause", "pause")
+
+    def resume_writing(self) -> None:
+        self._note("resume", "resume")
+
+    def connection_lost(self, exc: Any) -> None:
+        self._note("lost", ("lost", type(exc)))
+
+
+LOST = ("lost", type(None))
+BROKEN = ("lost", BrokenPipeError)
+RESET = ("lost", ConnectionResetError)
+
+
+@unittest.skipUnless(HAS_EPOLL, NO_EPOLL)
+class TransportCase(unittest.TestCase):
+    def setUp(self) -> None:
+        self.loop = Loop()
+        self.poller = Poller()
+        self.addCleanup(self.poller.close)
+        self.connect(*socket.socketpair())
+
+    def connect(self, ours: socket.socket, peer: socket.socket) -> None:
+        ours.setblocking(False)
+        peer.setblocking(False)
+        self.ours, self.peer = ours, peer
+        self.addCleanup(ours.close)
+        self.addCleanup(peer.close)
+        self.protocol = Protocol()
+        loop: Any = self.loop
+        self.transport = SocketTransport(loop, self.poller, ours, "who", self.protocol)
+
+    def connect_tcp(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            peer = socket.create_connection(server.getsockname())
+            self.connect(server.accept()[0], peer)
+
+    def reset(self) -> None:
+        """The peer resets the connection (`connect_tcp`)."""
+        self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.peer.close()
+
+    def turn(self) -> None:
+        self.assertEqual(self.poller.select(0), [])
+        self.loop.turn()
+
+    def take(self) -> bytes:
+        """All that the peer can read now; what ends with ``|`` is all there will ever be."""
+        data = bytearray()
+        while True:
+            try:
+                piece = self.peer.recv(1 << 20)
+            except BlockingIOError:
+                return bytes(data)
+            if not piece:
+                return bytes(data) + b"|"
+            data += piece
+
+    def take_all(self) -> bytes:
+        """As `take`, until we have no more to send."""
+        data = self.take()
+        while self.transport.get_write_buffer_size():
+            self.turn()
+            data += self.take()
+        return data
+
+    def assert_told(self, *told: Any) -> None:
+        """This was told since the last time, with a turn in between."""
+        self.turn()
+        self.assertEqual(self.protocol.told, list(told))
+        self.protocol.told.clear()
+
+
+class ReadingTests(TransportCase):
+    def test_data_is_told_and_the_beginning_is_not(self) -> None:
+        self.assert_told()
+        self.peer.send(b"ab")
+        self.assert_told(b"ab")
+        self.peer.send(b"c")
+        self.assert_told(b"c")
+
+    def test_one_read_takes_read_size_at_most(self) -> None:
+        self.ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        sent = self.peer.send(MUCH)
+        while sent > READ_SIZE:
+            self.assert_told(MUCH[:READ_SIZE])
+            sent -= READ_SIZE
+
+    def test_wake_up_without_a_reason_is_no_error(self) -> None:
+        self.transport.handle_events(EPOLLIN | EPOLLOUT)
+        self.assert_told()
+
+    def test_paused_it_reads_nothing(self) -> None:
+        self.assertTrue(self.transport.is_reading())
+        self.transport.pause_reading()
+        self.transport.pause_reading()
+        self.assertFalse(self.transport.is_reading())
+        self.peer.send(b"a")
+        self.assert_told()
+        # An event of the same turn.
+        self.transport.handle_events(EPOLLIN)
+        self.transport.resume_reading()
+        self.transport.resume_reading()
+        self.assert_told(b"a")
+
+    def test_paused_it_is_not_woken_by_a_peer_that_leaves(self) -> None:
+        self.transport.pause_reading()
+        self.peer.close()
+        self.assertEqual(self.poller._epoll.poll(0), [])
+        self.transport.resume_reading()
+        self.assert_told("eof", LOST)
+
+    def test_end_of_the_stream_closes(self) -> None:
+        self.peer.shutdown(socket.SHUT_WR)
+        self.assert_told("eof", LOST)
+        self.assertEqual(self.take(), b"|")
+
+    def test_end_of_the_stream_leaves_our_side_open_where_the_protocol_says_so(self) -> None:
+        self.protocol.on["eof"] = lambda: True
+        self.peer.shutdown(socket.SHUT_WR)
+        self.assert_told("eof")
+        self.assert_told()
+        self.assertFalse(self.transport.is_closing())
+        self.transport.write(b"a")
+        self.transport.close()
+        self.assertEqual(self.take(), b"a")
+        self.assert_told(LOST)
+        self.assertEqual(self.take(), b"|")
+
+    def test_reset_is_told_as_the_reason_and_reported_to_nobody(self) -> None:
+        self.connect_tcp()
+        self.reset()
+        self.assert_told(RESET)
+        self.assertEqual(self.loop.reports, [])
+
+    def test_another_protocol_may_take_over_in_the_middle(self) -> None:
+        first, second = self.protocol, Protocol()
+        first.on["data"] = lambda: self.transport.set_protocol(second)
+        self.peer.send(b"a")
+        self.assert_told(b"a")
+        self.protocol = second
+        self.assertIs(self.transport.get_protocol(), second)
+        self.peer.send(b"b")
+        self.assert_told(b"b")
+        self.assertEqual(first.told, [])
+
+    def test_protocol_may_pause_close_or_abort_in_the_middle(self) -> None:
+        for act in (SocketTransport.pause_reading, SocketTransport.close, SocketTransport.abort):
+            self.connect(*socket.socketpair())
+            self.protocol.on["data"] = lambda act=act: act(self.transport)  # type: ignore[misc]
+            self.peer.send(b"a")
+            self.poller.select(0)
+            self.peer.send(b"b")
+            self.turn()
+            self.turn()
+            ended = [] if act is SocketTransport.pause_reading else [LOST]
+            self.assertEqual(self.protocol.told, [b"a", *ended])
+
+    def test_protocol_that_raises_is_reported_and_its_connection_ends(self) -> None:
+        error = ValueError("nobody expects it")
+        self.protocol.on["data"] = self.fail_with(error)
+        self.peer.send(b"a")
+        self.assert_told(b"a", ("lost", ValueError))
+        report = {"exception": error, "transport": self.transport, "protocol": self.protocol}
+        self.assertEqual(self.loop.reports, [{"message": "a protocol has raised", **report}])
+        self.assertEqual(self.take(), b"|")
+
+    @staticmethod
+    def fail_with(error: Exception) -> Callable[[], None]:
+        def fail() -> None:
+            raise error
+
+        return fail
+
+
+class WritingTests(TransportCase):
+    def test_it_leaves_at_once(self) -> None:
+        for data in (b"a", bytearray(b"b"), memoryview(b"c"), b""):
+            self.transport.write(data)
+        self.assertEqual(self.take(), b"abc")
+        self.assertEqual(self.transport.get_write_buffer_size(), 0)
+
+    def test_what_the_socket_does_not_take_leaves_later_and_in_order(self) -> None:
+        self.transport.write(memoryview(MUCH))
+        self.transport.write(b"!")
+        self.assertEqual(self.take_all(), MUCH + b"!")
+        self.transport.write(b"?")
+        self.assertEqual(self.take(), b"?")
+
+    def test_full_socket_takes_nothing(self) -> None:
+        self.transport.write(MUCH)
+        self.transport.handle_events(EPOLLOUT)
+        size = self.transport.get_write_buffer_size()
+        self.transport.handle_events(EPOLLOUT)
+        self.assertEqual(self.transport.get_write_buffer_size(), size)
+        # Nor does one that was full before the first byte of it.
+        self.transport._buffer.clear()
+        self.transport.write(b"abc")
+        self.assertEqual(self.transport.get_write_buffer_size(), 3)
+
+    def test_protocol_is_paused_above_the_high_and_resumed_at_the_low_mark(self) -> None:
+        self.assertEqual(self.transport.get_write_buffer_limits(), (HIGH_WATER // 4, HIGH_WATER))
+        sizes: List[int] = []
+        self.protocol.on["resume"] = lambda: sizes.append(self.transport.get_write_buffer_size())
+        self.transport.write(MUCH)
+        self.transport.write(b"!")
+        self.assert_told("pause")
+        self.assertEqual(self.take_all(), MUCH + b"!")
+        self.assert_told("resume")
+        self.assertLessEqual(sizes[0], HIGH_WATER // 4)
+
+    def test_limits(self) -> None:
+        for given, limits in (
+            ({}, (HIGH_WATER // 4, HIGH_WATER)),
+            ({"high": 100}, (25, 100)),
+            ({"low": 100}, (100, 400)),
+            ({"high": 7, "low": 7}, (7, 7)),
+            ({"high": 0}, (0, 0)),
+        ):
+            self.transport.set_write_buffer_limits(**given)
+            self.assertEqual(self.transport.get_write_buffer_limits(), limits)
+        for high, low in ((1, 2), (1, -1)):
+            with self.assertRaisesRegex(ValueError, f"{high}.*{low}"):
+                self.transport.set_write_buffer_limits(high, low)
+
+    def test_limit_below_what_waits_pauses_at_once(self) -> None:
+        self.transport.set_write_buffer_limits(2 * len(MUCH))
+        self.transport.write(MUCH)
+        self.assert_told()
+        self.transport.set_write_buffer_limits(0)
+        self.assert_told("pause")
+        self.protocol.on["resume"] = lambda: self.assertEqual(self.transport.get_write_buffer_size(), 0)
+        self.assertEqual(self.take_all(), MUCH)
+        self.assert_told("resume")
+
+    def test_protocol_may_write_more_when_it_is_resumed(self) -> None:
+        self.protocol.on["resume"] = lambda: self.transport.write(b"!")
+        self.transport.write(MUCH)
+        self.assertEqual(self.take_all(), MUCH + b"!")
+
+    def test_protocol_may_abort_when_it_is_resumed(self) -> None:
+        self.protocol.on["resume"] = self.transport.abort
+        self.transport.set_write_buffer_limits(0)
+        self.transport.write(MUCH)
+        self.take_all()
+        self.assert_told("pause", "resume", LOST)
+
+    def test_lost_connection_is_found_by_a_write_and_told_later(self) -> None:
+        self.peer.close()
+        self.transport.write(b"a")
+        self.transport.write(b"b")
+        self.assertTrue(self.transport.is_closing())
+        self.assertEqual(self.protocol.told, [])
+        self.assert_told(BROKEN)
+        self.assert_told()
+        self.assertEqual(self.loop.reports, [])
+
+    def test_lost_connection_is_found_with_bytes_to_send(self) -> None:
+        self.transport.pause_reading()
+        self.transport.write(MUCH)
+        self.peer.close()
+        self.assert_told("pause", BROKEN)
+        self.assertEqual(self.transport.get_write_buffer_size(), 0)
+
+
+class EndTests(TransportCase):
+    def test_both_ends_are_known(self) -> None:
+        self.connect_tcp()
+        self.assertEqual(self.transport.get_extra_info("peername"), "who")
+        self.assertEqual(self.transport.get_extra_info("sockname"), self.peer.getpeername())
+        self.assertIs(self.transport.get_extra_info("socket"), self.ours)
+        self.assertIsNone(self.transport.get_extra_info("sslcontext"))
+
+    def test_half_close(self) -> None:
+        self.assertTrue(self.transport.can_write_eof())
+        self.transport.write(b"a")
+        self.transport.write_eof()
+        self.transport.write_eof()
+        self.assertEqual(self.take(), b"a|")
+        with self.assertRaisesRegex(RuntimeError, "after write_eof"):
+            self.transport.write(b"b")
+        self.peer.send(b"c")
+        self.assert_told(b"c")
+
+    def test_half_close_waits_for_what_is_not_sent(self) -> None:
+        self.transport.write(MUCH)
+        self.transport.write_eof()
+        self.assertEqual(self.take_all(), MUCH + b"|")
+        self.assertFalse(self.transport.is_closing())
+
+    def test_half_close_of_a_lost_connection_raises(self) -> None:
+        self.connect_tcp()
+        self.reset()
+        with self.assertRaises(OSError):
+            self.transport.write_eof()
+        self.assert_told(RESET)
+
+    def test_half_close_that_fails_later_ends_the_connection(self) -> None:
+        self.transport.write(MUCH)
+        self.transport.write_eof()
+        self.transport._socket = FailingShutdown(self.ours)  # type: ignore[assignment]
+        self.take_all()
+        self.assert_told("pause", "resume", ("lost", OSError))
+        self.assertEqual(self.loop.reports, [])
+
+    def test_closing_sends_what_is_left_and_reads_nothing(self) -> None:
+        self.transport.write(MUCH)
+        self.transport.close()
+        self.transport.close()
+        self.assertTrue(self.transport.is_closing())
+        self.transport.resume_reading()
+        self.assertFalse(self.transport.is_reading())
+        self.transport.write(b"b")
+        self.transport.write_eof()
+        self.assert_told("pause")
+        self.assertEqual(self.take_all(), MUCH + b"|")
+        self.assert_told("resume", LOST)
+        self.assertEqual(self.ours.fileno(), -1)
+
+    def test_end_is_told_once_and_later_and_then_the_socket_is_closed(self) -> None:
+        self.peer.send(b"a")
+        self.transport.close()
+        self.transport.abort()
+        self.transport.close()
+        self.assertEqual(self.protocol.told, [])
+        self.assert_told(LOST)
+        self.assertEqual(self.ours.fileno(), -1)
+        self.assert_told()
+
+    def test_aborting_drops_what_is_left(self) -> None:
+        self.transport.write(MUCH)
+        self.transport.abort()
+        self.assertEqual(self.transport.get_write_buffer_size(), 0)
+        self.assert_told("pause", LOST)
+        data = self.take()
+        self.assertTrue(data.endswith(b"|") and len(data) < len(MUCH))
+
+    def test_socket_is_closed_though_the_protocol_raises(self) -> None:
+        self.protocol.on["lost"] = ReadingTests.fail_with(ValueError())
+        self.transport.abort()
+        with self.assertRaises(ValueError):
+            self.loop.turn()
+        self.assertEqual(self.ours.fileno(), -1)
+
+
+class FailingShutdown:
+    """A socket whose connection is found to be lost when it is half closed."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def shutdown(self, how: int) -> None:
+        raise OSError(107, "Transport endpoint is not connected")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,65 @@
+"""`Listener`: accepts connections in a loop with a `Poller`."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from select import EPOLLIN
+
+from .connection import Connection
+from .poller import Poller
+from .service import Service
+from .transport import SocketTransport
+
+__all__ = ["Listener"]
+
+# Those who are connected have their turn between two such lots.
+ACCEPTS_IN_A_ROW = 16
+
+# Seconds until the next attempt where no descriptor is left, or no memory.
+ACCEPT_RETRY_DELAY = 1.0
+
+
+class Listener:
+    """One bound socket, closed at the end; who is accepted becomes a `Connection` of ``service``."""
+
+    __slots__ = ("_poller", "_service", "_socket")
+
+    def __init__(self, service: Service, poller: Poller, bound: socket.socket, backlog: int) -> None:
+        self._service = service
+        self._poller = poller
+        self._socket = bound
+        bound.setblocking(False)
+        if bound.family != getattr(socket, "AF_UNIX", None):
+            # What is accepted inherits it.
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        bound.listen(backlog)
+        self._start()
+
+    def _start(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._poller.watch(self._socket.fileno(), EPOLLIN, self)
+
+    def close(self) -> None:
+        """Accept no more."""
+        if self._socket.fileno() >= 0:
+            self._poller.watch(self._socket.fileno(), 0, self)
+            self._socket.close()
+
+    def handle_events(self, events: int) -> None:
+        """Accept who has come."""
+        # One that has left again in the meantime is no error.
+        with contextlib.suppress(BlockingIOError, InterruptedError, ConnectionAbortedError):
+            for _ in range(ACCEPTS_IN_A_ROW):
+                accepted, peername = self._socket.accept()
+                accepted.setblocking(False)
+                connection = Connection(self._service)
+                transport = SocketTransport(self._service.loop, self._poller, accepted, peername, connection)
+                connection.connection_made(transport)
+
+    def fail(self, error: BaseException) -> None:
+        """Tell the loop, and try again later: most likely there are too many open files."""
+        loop = self._service.loop
+        loop.call_exception_handler({"message": "cannot accept", "exception": error})
+        self._poller.watch(self._socket.fileno(), 0, self)
+        loop.call_later(ACCEPT_RETRY_DELAY, self._start)

@@ -1,0 +1,220 @@
+"""`SocketTransport`: one accepted connection in a loop with a `Poller`; elsewhere asyncio has its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from select import EPOLLIN, EPOLLOUT
+from typing import Any, Optional, Tuple
+
+from .poller import Poller
+from .reading import READ_SIZE
+
+__all__ = ["SocketTransport"]
+
+# asyncio's limit of a write buffer, until somebody sets another.
+HIGH_WATER = 64 * 1024
+
+
+class SocketTransport(asyncio.Transport):
+    """Reads from now on into ``protocol``, which is not told of its beginning.
+
+    ``connection`` is a socket that does not block; it is closed at the end.
+    Keeps the promises of `asyncio.Transport`: `connection_lost` comes once,
+    from the loop and never from inside a call, and nothing after it.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_descriptor",
+        "_high_water",
+        "_is_at_eof",
+        "_is_closing",
+        "_is_lost",
+        "_is_reading",
+        "_is_writing_paused",
+        "_loop",
+        "_low_water",
+        "_poller",
+        "_protocol",
+        "_socket",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        poller: Poller,
+        connection: socket.socket,
+        peername: Any,
+        protocol: asyncio.Protocol,
+    ) -> None:
+        sockname = connection.getsockname()
+        super().__init__({"socket": connection, "peername": peername, "sockname": sockname})
+        self._loop = loop
+        self._poller = poller
+        self._socket = connection
+        self._descriptor = connection.fileno()
+        self._protocol = protocol
+        self._buffer = bytearray()
+        self._high_water, self._low_water = HIGH_WATER, HIGH_WATER // 4
+        self._is_writing_paused = False
+        self._is_reading = True
+        # No more is written; no more is written or read, once the buffer is empty; it is over.
+        self._is_at_eof = self._is_closing = self._is_lost = False
+        self._watch()
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self._protocol
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = protocol  # type: ignore[assignment]
+
+    def _watch(self) -> None:
+        """Wait for what is wanted now."""
+        events = (EPOLLIN if self._is_reading else 0) | (EPOLLOUT if self._buffer else 0)
+        self._poller.watch(self._descriptor, events, self)
+
+    def handle_events(self, events: int) -> None:
+        """Read, send, or find out what is wrong: epoll tells of errors and hang-ups unasked."""
+        if events & ~EPOLLOUT and self._is_reading:
+            self._read()
+        if events & ~EPOLLIN and self._buffer:
+            self._send_buffer()
+
+    # ------------------------------------------------------------------------ reading
+
+    def _read(self) -> None:
+        try:
+            data = self._socket.recv(READ_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return
+        if data:
+            self._protocol.data_received(data)
+        elif self._protocol.eof_received():
+            self.pause_reading()
+        else:
+            self.close()
+
+    def is_reading(self) -> bool:
+        return self._is_reading
+
+    def pause_reading(self) -> None:
+        if self._is_reading:
+            self._is_reading = False
+            self._watch()
+
+    def resume_reading(self) -> None:
+        if not self._is_reading and not self._is_closing:
+            self._is_reading = True
+            self._watch()
+
+    # ------------------------------------------------------------------------ writing
+
+    def write(self, data: Any) -> None:
+        """Send now what the socket takes, and the rest when it takes more."""
+        if self._is_at_eof:
+            raise RuntimeError("write() after write_eof()")
+        if self._is_closing or not data:
+            return
+        if self._buffer:
+            self._buffer += data
+        else:
+            try:
+                sent = self._socket.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError as error:
+                self._lose(error)
+                return
+            if sent == len(data):
+                return
+            self._buffer += memoryview(data)[sent:]
+            self._watch()
+        self._pause_if_full()
+
+    def _send_buffer(self) -> None:
+        try:
+            sent = self._socket.send(self._buffer)
+        except (BlockingIOError, InterruptedError):
+            return
+        del self._buffer[:sent]
+        if self._is_writing_paused and len(self._buffer) <= self._low_water:
+            self._is_writing_paused = False
+            # It may write more.
+            self._protocol.resume_writing()
+        if not self._buffer and not self._is_lost:
+            self._watch()
+            if self._is_closing:
+                self._lose(None)
+            elif self._is_at_eof:
+                self._socket.shutdown(socket.SHUT_WR)
+
+    def set_write_buffer_limits(self, high: Optional[int] = None, low: Optional[int] = None) -> None:
+        if high is None:
+            high = HIGH_WATER if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+        self._high_water, self._low_water = high, low
+        self._pause_if_full()
+
+    def _pause_if_full(self) -> None:
+        if len(self._buffer) > self._high_water and not self._is_writing_paused:
+            self._is_writing_paused = True
+            self._protocol.pause_writing()
+
+    def get_write_buffer_limits(self) -> Tuple[int, int]:
+        return self._low_water, self._high_water
+
+    def get_write_buffer_size(self) -> int:
+        return len(self._buffer)
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        """Half close, once all is sent. Raises `OSError` where the connection is found to be lost."""
+        if self._is_closing or self._is_at_eof:
+            return
+        self._is_at_eof = True
+        if not self._buffer:
+            self._socket.shutdown(socket.SHUT_WR)
+
+    # ------------------------------------------------------------------------ the end
+
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+    def close(self) -> None:
+        """Read no more, and end when all is sent."""
+        if not self._is_closing:
+            self._is_closing = True
+            self.pause_reading()
+            if not self._buffer:
+                self._lose(None)
+
+    def abort(self) -> None:
+        """End now; what was not sent is lost."""
+        self._lose(None)
+
+    def fail(self, error: BaseException) -> None:
+        """End because of ``error``: the network's, or the protocol's, which the loop is told of."""
+        if not isinstance(error, OSError):
+            context = {"message": "a protocol has raised", "exception": error, "transport": self}
+            self._loop.call_exception_handler({**context, "protocol": self._protocol})
+        self._lose(error)
+
+    def _lose(self, error: Optional[BaseException]) -> None:
+        if not self._is_lost:
+            self._is_lost = self._is_closing = True
+            self._is_reading = False
+            self._buffer.clear()
+            self._watch()
+            self._loop.call_soon(self._tell_loss, error)
+
+    def _tell_loss(self, error: Any) -> None:
+        try:
+            self._protocol.connection_lost(error)
+        finally:
+            self._socket.close()
