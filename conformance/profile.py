@@ -31,13 +31,12 @@ PATIENCE = 10.0
 
 FLOORS = ("system calls", "asyncio", "server", "asgi", "protocols", "application", "other")
 
-# The functions of asyncio that are little more than a system call.
+# The functions that are little more than a system call.
 SYSTEM_CALLS = {
-    ("selectors.py", "select"): "epoll_wait",
-    ("selector_events.py", "_read_ready__data_received"): "recv",
-    ("selector_events.py", "write"): "send",
-    ("selector_events.py", "_write_ready"): "send, of what was left",
-    ("selector_events.py", "_write_send"): "send, of what was left",
+    ("poller.py", "select"): "epoll_wait",
+    ("transport.py", "_read"): "recv",
+    ("transport.py", "write"): "send",
+    ("transport.py", "_send_buffer"): "send, of what was left",
 }
 
 Stack = List[Tuple[str, str]]
@@ -118,11 +117,11 @@ def find_place(stack: Iterable[Tuple[str, str]]) -> Tuple[str, str]:
     for filename, function in stack:
         path = Path(filename)
         if path.parent.parent.name == "wsbridge":
-            return path.parent.name, f"{path.stem}: {function}"
-        if path.parent.name == "asyncio" or path.name == "selectors.py":
             system_call = SYSTEM_CALLS.get((path.name, function))
             if system_call is not None:
                 return "system calls", system_call
+            return path.parent.name, f"{path.stem}: {function}"
+        if path.parent.name == "asyncio" or path.name == "selectors.py":
             return "asyncio", f"{path.stem}: {function}"
         if path.name == "echo_app.py":
             return "application", function

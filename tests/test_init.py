@@ -34,6 +34,7 @@ HOMES: Dict[str, str] = {
     "RequestParser": "protocols.http11",
     "WSProtocol": "protocols.ws",
     "Connection": "server.connection",
+    "new_event_loop": "server.event_loop",
     "Server": "server.server",
     "run": "server.server",
     "serve": "server.server",

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import struct
 import unittest
+from random import Random
 from typing import Any, Callable, Dict, List, Tuple
 
 from .test_poller import HAS_EPOLL, NO_EPOLL
@@ -13,6 +14,7 @@ from .test_poller import HAS_EPOLL, NO_EPOLL
 if HAS_EPOLL:
     from select import EPOLLIN, EPOLLOUT
 
+    from wsbridge.server.event_loop import EventLoop
     from wsbridge.server.poller import Poller
     from wsbridge.server.reading import READ_SIZE
     from wsbridge.server.transport import HIGH_WATER, SocketTransport
@@ -180,6 +182,7 @@ class ReadingTests(TransportCase):
         self.protocol.on["eof"] = lambda: True
         self.peer.shutdown(socket.SHUT_WR)
         self.assert_told("eof")
+        self.transport.resume_reading()
         self.assert_told()
         self.assertFalse(self.transport.is_closing())
         self.transport.write(b"a")
@@ -402,6 +405,114 @@ class EndTests(TransportCase):
         with self.assertRaises(ValueError):
             self.loop.turn()
         self.assertEqual(self.ours.fileno(), -1)
+
+
+class Conversation:
+    """Anything done to a transport by its owner and its peer; `log` has what came of it."""
+
+    def __init__(self, loop: EventLoop, stays_open: bool, is_asyncios: bool) -> None:
+        self.loop = loop
+        ours, self.peer = socket.socketpair()
+        ours.setblocking(False)
+        self.peer.setblocking(False)
+        self.protocol = protocol = Protocol()
+        protocol.on["eof"] = lambda: stays_open
+        self.transport: asyncio.Transport
+        if is_asyncios:
+            making = loop.connect_accepted_socket(lambda: protocol, ours)
+            self.transport = loop.run_until_complete(making)[0]  # type: ignore[assignment]
+        else:
+            self.transport = SocketTransport(loop, loop.poller, ours, "who", protocol)
+        self.log: List[Any] = []
+
+    def do(self, action: str) -> None:
+        result: Any = None
+        try:
+            if action in PEERS_ACTIONS:
+                result = getattr(self, action)()
+            # Once it is over, asyncio's has no loop any more.
+            elif not any(told[0] == "lost" for told in self.protocol.told):
+                result = self.act(action)
+        except (OSError, RuntimeError) as error:
+            result = type(error)
+        self.turn()
+        self.log.append((action, result, self.transport.is_closing(), self.protocol.told[:]))
+
+    def turn(self) -> None:
+        for _ in range(6):
+            self.loop.call_soon(self.loop.stop)
+            self.loop.run_forever()
+
+    def act(self, action: str) -> None:
+        if action in WRITES:
+            # asyncio's still takes more while it closes, if it has not sent all.
+            if not self.transport.is_closing():
+                self.transport.write(WRITES[action])
+        elif action == "set_write_buffer_limits":
+            self.transport.set_write_buffer_limits(0)
+        # Paused behind the end of the stream, asyncio's reads it again when it is resumed.
+        elif action != "pause_reading" or "eof" not in self.protocol.told:
+            getattr(self.transport, action)()
+
+    def send(self) -> None:
+        self.peer.send(b"a")
+
+    def half_close(self) -> None:
+        self.peer.shutdown(socket.SHUT_WR)
+
+    def leave(self) -> None:
+        self.peer.close()
+
+    def take(self) -> Any:
+        """All there is to read: how much, its last bytes, and whether it ends there."""
+        size, last, misses = 0, b"", 0
+        while misses < 2:
+            try:
+                data = self.peer.recv(1 << 20)
+            except BlockingIOError:
+                misses += 1
+                self.turn()
+                continue
+            if not data:
+                return size, last, True
+            size, last, misses = size + len(data), data[-3:], 0
+        return size, last, False
+
+
+WRITES = {"write": b"b", "write_much": MUCH}
+PEERS_ACTIONS = ("send", "take", "half_close", "leave")
+OUR_ACTIONS = (
+    *WRITES,
+    *("pause_reading", "resume_reading", "set_write_buffer_limits", "write_eof", "close", "abort"),
+)
+# An end makes everything behind it dull.
+WEIGHTS = (3, 3, 1, 1, 3, 3, 2, 2, 1, 1, 1, 0.5)
+
+
+@unittest.skipUnless(HAS_EPOLL, NO_EPOLL)
+class AsAsyncioTests(unittest.TestCase):
+    """Whatever is done in whatever order, all that can be seen of it is as with asyncio's own transport."""
+
+    def setUp(self) -> None:
+        self.loop = EventLoop(Poller())
+        self.addCleanup(self.loop.close)
+
+    def converse(self, actions: List[str], stays_open: bool, is_asyncios: bool) -> List[Any]:
+        conversation = Conversation(self.loop, stays_open, is_asyncios)
+        for action in [*actions, "take", "abort", "leave"]:
+            conversation.do(action)
+        return conversation.log
+
+    def test_random_conversations(self) -> None:
+        random = Random(7)
+        for _ in range(300):
+            actions = random.choices(
+                2 * PEERS_ACTIONS[:2] + PEERS_ACTIONS + OUR_ACTIONS, k=random.randint(2, 12)
+            )
+            for stays_open in (False, True):
+                with self.subTest(actions=actions, stays_open=stays_open):
+                    expected = self.converse(actions, stays_open, True)
+                    self.assertEqual(self.converse(actions, stays_open, False), expected)
 
 
 class FailingShutdown:

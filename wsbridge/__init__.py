@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .protocols.http11 import RequestParser
     from .protocols.ws import WSProtocol
     from .server.connection import Connection
+    from .server.event_loop import new_event_loop
     from .server.server import Server, run, serve
     from .server.service import Service
     from .server.streams import handle_websocket
@@ -47,6 +48,7 @@ _HOMES = {
     "RequestParser": ".protocols.http11",
     "WSProtocol": ".protocols.ws",
     "Connection": ".server.connection",
+    "new_event_loop": ".server.event_loop",
     "Server": ".server.server",
     "run": ".server.server",
     "serve": ".server.server",
@@ -73,6 +75,7 @@ __all__ = [
     "RequestParser",
     "WSProtocol",
     "Connection",
+    "new_event_loop",
     "Server",
     "run",
     "serve",

@@ -27,6 +27,7 @@ class SocketTransport(asyncio.Transport):
     __slots__ = (
         "_buffer",
         "_descriptor",
+        "_has_ended",
         "_high_water",
         "_is_at_eof",
         "_is_closing",
@@ -59,7 +60,8 @@ class SocketTransport(asyncio.Transport):
         self._high_water, self._low_water = HIGH_WATER, HIGH_WATER // 4
         self._is_writing_paused = False
         self._is_reading = True
-        # No more is written; no more is written or read, once the buffer is empty; it is over.
+        # The peer sends no more; we write no more; we do neither, once the buffer is empty; it is over.
+        self._has_ended = False
         self._is_at_eof = self._is_closing = self._is_lost = False
         self._watch()
 
@@ -90,10 +92,11 @@ class SocketTransport(asyncio.Transport):
             return
         if data:
             self._protocol.data_received(data)
-        elif self._protocol.eof_received():
-            self.pause_reading()
         else:
-            self.close()
+            self._has_ended = True
+            self.pause_reading()
+            if not self._protocol.eof_received():
+                self.close()
 
     def is_reading(self) -> bool:
         return self._is_reading
@@ -104,7 +107,7 @@ class SocketTransport(asyncio.Transport):
             self._watch()
 
     def resume_reading(self) -> None:
-        if not self._is_reading and not self._is_closing:
+        if not (self._is_reading or self._has_ended or self._is_closing):
             self._is_reading = True
             self._watch()
 
