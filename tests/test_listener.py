@@ -15,7 +15,7 @@ from wsbridge.server.service import Service
 
 from .doubles import turn_loop
 from .loopback import LoopbackCase
-from .test_poller import HAS_EPOLL, NO_EPOLL
+from .test_poller import HAS_EPOLL, NAME, NO_EPOLL
 
 if HAS_EPOLL:
     from wsbridge.server import listener as listener_module
@@ -98,12 +98,33 @@ class ListenerTests(LoopbackCase):
         ):
             self.turn()
             self.turn()
-            self.assertEqual(self.reports, [{"message": "cannot accept", "exception": error}])
+            self.assertEqual(self.reports, [{"message": "cannot accept a connection", "exception": error}])
             await turn_loop()
             self.turn()
             self.assertEqual(len(self.reports), 2)
             await turn_loop()
         self.assertEqual(len(self.turn()), 1)
+
+    async def test_any_other_error_is_reported_and_the_next_one_is_accepted(self) -> None:
+        for error in (OSError(errno.EPROTO, "Protocol error"), ValueError("no socket")):
+            self.knock()
+            with mock.patch.object(socket.socket, "accept", side_effect=error):
+                self.turn()
+            self.assertEqual(
+                self.reports.pop(), {"message": "cannot accept a connection", "exception": error}
+            )
+            self.assertEqual(len(self.turn()), 1)
+            self.service.cut()
+            await turn_loop()
+
+    async def test_connection_has_the_context_of_who_listens(self) -> None:
+        NAME.set("listener")
+        with socket.create_server(("127.0.0.1", 0)) as bound:
+            self.listen(bound.dup())
+        NAME.set("somebody else")
+        self.knock()
+        [transport] = self.turn()
+        self.assertEqual(transport.context.run(NAME.get), "listener")
 
     async def test_closed_it_accepts_nobody(self) -> None:
         self.knock()

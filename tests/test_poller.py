@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import select
 import selectors
 import socket
@@ -18,6 +19,8 @@ if hasattr(select, "epoll"):
     from wsbridge.server import poller as poller_module
     from wsbridge.server.poller import Poller
 
+NAME = contextvars.ContextVar("NAME", default="nobody")
+
 HAS_EPOLL = hasattr(select, "epoll")
 NO_EPOLL = "this system has no epoll"
 
@@ -26,6 +29,7 @@ class Watched:
     """Notes what it is told; ``then`` is what it does on it."""
 
     def __init__(self, then: Callable[[], None] = lambda: None) -> None:
+        self.context = contextvars.copy_context()
         self.events: List[int] = []
         self.errors: List[BaseException] = []
         self.then = then
@@ -129,6 +133,37 @@ class PollerTests(unittest.TestCase):
         descriptors += self.watch_ready(first), self.watch_ready(second)
         self.poller.select(0)
         self.assertEqual(sorted([first.events, second.events]), [[], [EPOLLIN]])
+
+    def test_what_was_unregistered_meanwhile_is_not_returned(self) -> None:
+        """An application that goes on inside a read may do so, and asyncio trusts what it gets."""
+        for registered_first in (True, False):
+            ours, peer = self.connect()
+            if registered_first:
+                self.poller.register(ours, selectors.EVENT_READ)
+                peer.send(b"1")
+            watched = Watched(lambda ours=ours: self.poller.unregister(ours))  # type: ignore[misc]
+            descriptor = self.watch_ready(watched)
+            if not registered_first:
+                self.poller.register(ours, selectors.EVENT_READ)
+                peer.send(b"1")
+            self.assertEqual(self.poller.select(0), [])
+            self.assertEqual(watched.events, [EPOLLIN])
+            self.poller.watch(descriptor, 0, watched)
+
+    def test_each_is_served_in_a_context_of_its_own(self) -> None:
+        found: List[str] = []
+
+        def meet(name: str) -> None:
+            found.append(NAME.get())
+            NAME.set(name)
+
+        for name in ("first", "second"):
+            self.watch_ready(Watched(lambda name=name: meet(name)))  # type: ignore[misc]
+        self.poller.select(0)
+        self.poller.select(0)
+        self.assertEqual(found[:2], ["nobody", "nobody"])
+        self.assertEqual(sorted(found[2:]), ["first", "second"])
+        self.assertEqual(NAME.get(), "nobody")
 
     def test_error_is_told_to_who_has_raised_it_and_the_others_are_served(self) -> None:
         error = asyncio.CancelledError()

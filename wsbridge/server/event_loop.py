@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,13 +24,21 @@ class EventLoop(asyncio.SelectorEventLoop):
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """The loop in which a `Server` has least to do: a ``loop_factory`` for `asyncio.run` (Python 3.12).
 
-    Where the policy makes another loop than asyncio's own, or the system has
-    no epoll, it is what `asyncio.new_event_loop` makes.
+    It is what `asyncio.new_event_loop` makes where another policy than
+    asyncio's own was chosen, in asyncio's debug mode, whose log would not
+    see what is slow, and where the system has no epoll.
     """
     loop = asyncio.new_event_loop()
-    if type(loop) is not asyncio.SelectorEventLoop or not hasattr(select, "epoll"):
+    if loop.get_debug() or not _has_default_policy() or not hasattr(select, "epoll"):
         return loop
     loop.close()
     from .poller import Poller
 
     return EventLoop(Poller())
+
+
+def _has_default_policy() -> bool:
+    with warnings.catch_warnings():
+        # Python 3.14 and later: there will be no others.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return type(asyncio.get_event_loop_policy()) is asyncio.DefaultEventLoopPolicy

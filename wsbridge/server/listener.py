@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
+from contextvars import copy_context
 from select import EPOLLIN
 
 from .connection import Connection
@@ -16,19 +18,21 @@ __all__ = ["Listener"]
 # Those who are connected have their turn between two such lots.
 ACCEPTS_IN_A_ROW = 16
 
-# Seconds until the next attempt where no descriptor is left, or no memory.
+# No descriptor is left, or no memory: the next attempt is made in so many seconds.
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 ACCEPT_RETRY_DELAY = 1.0
 
 
 class Listener:
     """One bound socket, closed at the end; who is accepted becomes a `Connection` of ``service``."""
 
-    __slots__ = ("_poller", "_service", "_socket")
+    __slots__ = ("_poller", "_service", "_socket", "context")
 
     def __init__(self, service: Service, poller: Poller, bound: socket.socket, backlog: int) -> None:
         self._service = service
         self._poller = poller
         self._socket = bound
+        self.context = copy_context()
         bound.setblocking(False)
         if bound.family != getattr(socket, "AF_UNIX", None):
             # What is accepted inherits it.
@@ -58,8 +62,9 @@ class Listener:
                 connection.connection_made(transport)
 
     def fail(self, error: BaseException) -> None:
-        """Tell the loop, and try again later: most likely there are too many open files."""
+        """Tell the loop; who could not be accepted is later, if there was no room."""
         loop = self._service.loop
-        loop.call_exception_handler({"message": "cannot accept", "exception": error})
-        self._poller.watch(self._socket.fileno(), 0, self)
-        loop.call_later(ACCEPT_RETRY_DELAY, self._start)
+        loop.call_exception_handler({"message": "cannot accept a connection", "exception": error})
+        if isinstance(error, OSError) and error.errno in EXHAUSTED:
+            self._poller.watch(self._socket.fileno(), 0, self)
+            loop.call_later(ACCEPT_RETRY_DELAY, self._start)

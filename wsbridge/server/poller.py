@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import select
 import selectors
+from contextvars import Context
 from typing import Dict, List, Optional, Protocol, Tuple
 
 __all__ = ["Poller", "Watched"]
@@ -21,6 +22,10 @@ MAX_EVENTS = 256
 
 class Watched(Protocol):
     """What stands behind a descriptor that is watched."""
+
+    @property
+    def context(self) -> Context:
+        """What `handle_events` is run in, as asyncio's handles are in theirs."""
 
     def handle_events(self, events: int) -> None:
         """It is ready; ``events`` are epoll's. It may also be called without a reason."""
@@ -55,19 +60,21 @@ class Poller(selectors.EpollSelector):
         # For epoll less than 0 is for ever, and None not everywhere allowed.
         timeout = -1 if timeout is None else max(timeout, 0)
         watched_by = self._watched
-        others: List[Tuple[selectors.SelectorKey, int]] = []
+        are_others_ready = False
         for descriptor, events in self._epoll.poll(timeout, MAX_EVENTS):
             watched = watched_by.get(descriptor)
             if watched is not None:
                 try:
-                    watched.handle_events(events)
+                    watched.context.run(watched.handle_events, events)
                 except (KeyboardInterrupt, SystemExit):
                     raise
                 except BaseException as error:
                     watched.fail(error)
             elif descriptor == self.fileno():
-                others = super().select(0)
-        return others
+                are_others_ready = True
+        # Not before all are served: an application that goes on meanwhile may stop reading others, and
+        # asyncio trusts what it gets here.
+        return super().select(0) if are_others_ready else []
 
     def close(self) -> None:
         self._epoll.close()

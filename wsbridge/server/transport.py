@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextvars import copy_context
 from select import EPOLLIN, EPOLLOUT
 from typing import Any, Optional, Tuple
 
@@ -39,6 +40,7 @@ class SocketTransport(asyncio.Transport):
         "_poller",
         "_protocol",
         "_socket",
+        "context",
     )
 
     def __init__(
@@ -56,6 +58,7 @@ class SocketTransport(asyncio.Transport):
         self._socket = connection
         self._descriptor = connection.fileno()
         self._protocol = protocol
+        self.context = copy_context()
         self._buffer = bytearray()
         self._high_water, self._low_water = HIGH_WATER, HIGH_WATER // 4
         self._is_writing_paused = False
