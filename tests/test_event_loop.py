@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import select
 import unittest
-from typing import Any, List, Optional
+from typing import Any, Optional
 from unittest import mock
 
-from wsbridge.server.event_loop import EventLoop, new_event_loop
+from wsbridge.server.event_loop import PollerEventLoop, new_event_loop
 
 from . import test_hostile, test_server
 from .test_poller import HAS_EPOLL, NO_EPOLL
@@ -20,35 +20,33 @@ if HAS_EPOLL:
 
 
 class NewEventLoopTests(unittest.TestCase):
-    def make(self, debug: bool = False) -> asyncio.AbstractEventLoop:
-        theirs = asyncio.new_event_loop()
-        self.addCleanup(theirs.close)
-        theirs.set_debug(debug)
-        with mock.patch.object(asyncio, "new_event_loop", return_value=theirs):
-            loop = new_event_loop()
+    def make(self) -> asyncio.AbstractEventLoop:
+        loop = new_event_loop()
         self.addCleanup(loop.close)
         return loop
 
     @unittest.skipUnless(HAS_EPOLL, NO_EPOLL)
     def test_it_has_a_poller(self) -> None:
         loop = self.make()
-        assert isinstance(loop, EventLoop)
+        assert isinstance(loop, PollerEventLoop)
         self.assertIsInstance(loop.poller, Poller)
+
+    @unittest.skipUnless(HAS_EPOLL, NO_EPOLL)
+    def test_python_without_policies_is_no_error(self) -> None:
+        with mock.patch.object(asyncio, "DefaultEventLoopPolicy", None):
+            self.assertIsInstance(self.make(), PollerEventLoop)
 
     def test_without_epoll_it_is_asyncios_own(self) -> None:
         with mock.patch.object(select, "epoll", create=True):
             del select.epoll
-            self.assertNotIsInstance(self.make(), EventLoop)
+            self.assertNotIsInstance(self.make(), PollerEventLoop)
 
     def test_loop_of_another_policy_stays(self) -> None:
         class Policy(type(asyncio.get_event_loop_policy())):  # type: ignore[misc]
             """Changes nothing that could be seen from the loop's type."""
 
         with mock.patch.object(asyncio, "get_event_loop_policy", Policy):
-            self.assertNotIsInstance(self.make(), EventLoop)
-
-    def test_debug_mode_is_asyncios(self) -> None:
-        self.assertNotIsInstance(self.make(debug=True), EventLoop)
+            self.assertNotIsInstance(self.make(), PollerEventLoop)
 
 
 @unittest.skipUnless(HAS_EPOLL, NO_EPOLL)
@@ -58,24 +56,30 @@ class OnPoller(unittest.IsolatedAsyncioTestCase):
     def run(self, result: Optional[unittest.TestResult] = None) -> Any:
         with contextlib.ExitStack() as stack:
             for module in (asyncio, asyncio.events):
-                stack.enter_context(mock.patch.object(module, "new_event_loop", lambda: EventLoop(Poller())))
+                make = mock.patch.object(module, "new_event_loop", lambda: PollerEventLoop(Poller()))
+                stack.enter_context(make)
             return super().run(result)
+
+    async def asyncSetUp(self) -> None:
+        await super().asyncSetUp()
+        asyncio.get_running_loop().set_debug(False)
 
 
 class ListeningTests(OnPoller, test_server.ListeningTests):
     BACKLOGS = (77,)
 
-    async def test_connections_have_our_transports(self) -> None:
-        made: List[SocketTransport] = []
-        begin = SocketTransport.__init__
-
-        def note_and_begin(self: SocketTransport, *arguments: Any) -> None:
-            made.append(self)
-            begin(self, *arguments)
-
-        with mock.patch.object(SocketTransport, "__init__", note_and_begin):
+    async def count_our_transports(self) -> int:
+        make = SocketTransport.__init__
+        with mock.patch.object(SocketTransport, "__init__", autospec=True, side_effect=make) as spy:
             await self.assert_echo(await self.open_websocket(await self.start()))
-        self.assertEqual(len(made), 1)
+        return spy.call_count
+
+    async def test_connections_have_our_transports(self) -> None:
+        self.assertEqual(await self.count_our_transports(), 1)
+
+    async def test_debug_mode_has_asyncios_whose_log_tells_what_is_slow(self) -> None:
+        asyncio.get_running_loop().set_debug(True)
+        self.assertEqual(await self.count_our_transports(), 0)
 
 
 class AddressErrorTests(OnPoller, test_server.AddressErrorTests):

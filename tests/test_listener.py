@@ -37,9 +37,10 @@ class ListenerTests(LoopbackCase):
         self.addCleanup(self.service.cut)
         self.listen(socket.create_server(("127.0.0.1", 0)))
 
-    def listen(self, bound: socket.socket) -> None:
-        self.address = bound.getsockname()
-        self.listener = Listener(self.service, self.poller, bound, 100)
+    def listen(self, listening: socket.socket) -> None:
+        with listening:
+            self.address = listening.getsockname()
+            self.listener = Listener(self.service, self.poller, listening)
         self.addCleanup(self.listener.close)
 
     def knock(self) -> socket.socket:
@@ -68,9 +69,10 @@ class ListenerTests(LoopbackCase):
         self.assertRegex(client.recv(1000), b"^HTTP/1.1 505 ")
 
     async def test_unix_socket(self) -> None:
-        bound = socket.socket(socket.AF_UNIX)
-        bound.bind(os.fspath(self.make_folder() / "ws.sock"))
-        self.listen(bound)
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(os.fspath(self.make_folder() / "ws.sock"))
+        listening.listen()
+        self.listen(listening)
         self.knock()
         [transport] = self.turn()
         self.assertEqual(transport.get_extra_info("sockname"), self.address)
@@ -119,8 +121,7 @@ class ListenerTests(LoopbackCase):
 
     async def test_connection_has_the_context_of_who_listens(self) -> None:
         NAME.set("listener")
-        with socket.create_server(("127.0.0.1", 0)) as bound:
-            self.listen(bound.dup())
+        self.listen(socket.create_server(("127.0.0.1", 0)))
         NAME.set("somebody else")
         self.knock()
         [transport] = self.turn()
@@ -136,7 +137,7 @@ class ListenerTests(LoopbackCase):
 
     async def test_closed_before_the_next_attempt_it_makes_none(self) -> None:
         with mock.patch.object(listener_module, "ACCEPT_RETRY_DELAY", 0):
-            self.listener.fail(OSError(errno.ENFILE, "Too many open files in system"))
+            self.listener.handle_error(OSError(errno.ENFILE, "Too many open files in system"))
         self.listener.close()
         await turn_loop()
         self.assertEqual(self.turn(), [])

@@ -38,7 +38,7 @@ class Watched:
         self.events.append(events)
         self.then()
 
-    def fail(self, error: BaseException) -> None:
+    def handle_error(self, error: BaseException) -> None:
         self.errors.append(error)
 
 
@@ -192,6 +192,11 @@ class PollerTests(unittest.TestCase):
                 self.poller.select(0)
                 self.poller.select(0)
                 self.assertEqual([len(first.events), len(second.events)], [turn, turn])
+
+    def test_closed_it_forgets_what_it_watched(self) -> None:
+        descriptor = self.watch_ready(Watched())
+        self.poller.close()
+        self.poller.watch(descriptor, 0, Watched())
 
     def test_no_descriptor_is_left(self) -> None:
         before = list(filter(is_open, range(64)))

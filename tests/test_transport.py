@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 import unittest
 from random import Random
 from typing import Any, Callable, Dict, List, Tuple
+from unittest import mock
 
 from .test_poller import HAS_EPOLL, NO_EPOLL
 
 if HAS_EPOLL:
     from select import EPOLLIN, EPOLLOUT
 
-    from wsbridge.server.event_loop import EventLoop
+    from wsbridge.server.event_loop import PollerEventLoop
     from wsbridge.server.poller import Poller
     from wsbridge.server.reading import READ_SIZE
     from wsbridge.server.transport import HIGH_WATER, SocketTransport
@@ -399,6 +401,17 @@ class EndTests(TransportCase):
         data = self.take()
         self.assertTrue(data.endswith(b"|") and len(data) < len(MUCH))
 
+    def test_socket_that_somebody_else_has_closed(self) -> None:
+        os.close(self.ours.detach())
+        self.transport._socket = mock.Mock()
+        self.transport.abort()
+        self.assert_told(LOST)
+
+    def test_end_leaves_no_cycle(self) -> None:
+        self.transport.abort()
+        self.loop.turn()
+        self.assertIsNone(self.transport.get_protocol())
+
     def test_socket_is_closed_though_the_protocol_raises(self) -> None:
         self.protocol.on["lost"] = ReadingTests.fail_with(ValueError())
         self.transport.abort()
@@ -410,7 +423,7 @@ class EndTests(TransportCase):
 class Conversation:
     """Anything done to a transport by its owner and its peer; `log` has what came of it."""
 
-    def __init__(self, loop: EventLoop, stays_open: bool, is_asyncios: bool) -> None:
+    def __init__(self, loop: PollerEventLoop, stays_open: bool, is_asyncios: bool) -> None:
         self.loop = loop
         ours, self.peer = socket.socketpair()
         ours.setblocking(False)
@@ -494,7 +507,7 @@ class AsAsyncioTests(unittest.TestCase):
     """Whatever is done in whatever order, all that can be seen of it is as with asyncio's own transport."""
 
     def setUp(self) -> None:
-        self.loop = EventLoop(Poller())
+        self.loop = PollerEventLoop(Poller())
         self.addCleanup(self.loop.close)
 
     def converse(self, actions: List[str], stays_open: bool, is_asyncios: bool) -> List[Any]:

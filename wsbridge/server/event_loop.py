@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .poller import Poller
 
-__all__ = ["EventLoop", "new_event_loop"]
+__all__ = ["PollerEventLoop", "new_event_loop"]
 
 
-class EventLoop(asyncio.SelectorEventLoop):
-    """asyncio's own, in which `Server` leaves its sockets to ``poller``."""
+class PollerEventLoop(asyncio.SelectorEventLoop):
+    """asyncio's own; a `Server` in it leaves its sockets to ``poller``, but for TLS and the debug mode."""
 
     def __init__(self, poller: Poller) -> None:
         super().__init__(poller)
@@ -25,20 +25,18 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     """The loop in which a `Server` has least to do: a ``loop_factory`` for `asyncio.run` (Python 3.12).
 
     It is what `asyncio.new_event_loop` makes where another policy than
-    asyncio's own was chosen, in asyncio's debug mode, whose log would not
-    see what is slow, and where the system has no epoll.
+    asyncio's own was chosen, or the system has no epoll.
     """
-    loop = asyncio.new_event_loop()
-    if loop.get_debug() or not _has_default_policy() or not hasattr(select, "epoll"):
-        return loop
-    loop.close()
+    if not hasattr(select, "epoll") or not _has_default_policy():
+        return asyncio.new_event_loop()
     from .poller import Poller
 
-    return EventLoop(Poller())
+    return PollerEventLoop(Poller())
 
 
 def _has_default_policy() -> bool:
     with warnings.catch_warnings():
-        # Python 3.14 and later: there will be no others.
+        # To ask is deprecated since Python 3.14, and there will be no policies from 3.16 on.
         warnings.simplefilter("ignore", DeprecationWarning)
-        return type(asyncio.get_event_loop_policy()) is asyncio.DefaultEventLoopPolicy
+        default = getattr(asyncio, "DefaultEventLoopPolicy", None)
+        return default is None or type(asyncio.get_event_loop_policy()) is default

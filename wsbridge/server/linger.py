@@ -46,7 +46,7 @@ class Linger(asyncio.Protocol):
             return
         resume_reading(transport)
         if half_close and transport.get_write_buffer_size():
-            # `write_eof` would half close later, where nobody catches what a reset makes of it.
+            # `write_eof` would half close later, where asyncio catches nothing of what a reset makes of it.
             transport.set_write_buffer_limits(0)
         else:
             self._half_close()

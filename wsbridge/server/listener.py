@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import socket
 from contextvars import copy_context
@@ -24,20 +23,19 @@ ACCEPT_RETRY_DELAY = 1.0
 
 
 class Listener:
-    """One bound socket, closed at the end; who is accepted becomes a `Connection` of ``service``."""
+    """Accepts on a duplicate of ``listening``; who is accepted becomes a `Connection` of ``service``."""
 
     __slots__ = ("_poller", "_service", "_socket", "context")
 
-    def __init__(self, service: Service, poller: Poller, bound: socket.socket, backlog: int) -> None:
+    def __init__(self, service: Service, poller: Poller, listening: socket.socket) -> None:
         self._service = service
         self._poller = poller
-        self._socket = bound
-        self.context = copy_context()
-        bound.setblocking(False)
-        if bound.family != getattr(socket, "AF_UNIX", None):
+        self._socket = listening.dup()
+        self._socket.setblocking(False)
+        if listening.family != socket.AF_UNIX:
             # What is accepted inherits it.
-            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        bound.listen(backlog)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.context = copy_context()
         self._start()
 
     def _start(self) -> None:
@@ -52,16 +50,18 @@ class Listener:
 
     def handle_events(self, events: int) -> None:
         """Accept who has come."""
-        # One that has left again in the meantime is no error.
-        with contextlib.suppress(BlockingIOError, InterruptedError, ConnectionAbortedError):
-            for _ in range(ACCEPTS_IN_A_ROW):
+        for _ in range(ACCEPTS_IN_A_ROW):
+            try:
                 accepted, peername = self._socket.accept()
-                accepted.setblocking(False)
-                connection = Connection(self._service)
-                transport = SocketTransport(self._service.loop, self._poller, accepted, peername, connection)
-                connection.connection_made(transport)
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                # There is nobody, or somebody has left again.
+                return
+            accepted.setblocking(False)
+            connection = Connection(self._service)
+            transport = SocketTransport(self._service.loop, self._poller, accepted, peername, connection)
+            connection.connection_made(transport)
 
-    def fail(self, error: BaseException) -> None:
+    def handle_error(self, error: BaseException) -> None:
         """Tell the loop; who could not be accepted is later, if there was no room."""
         loop = self._service.loop
         loop.call_exception_handler({"message": "cannot accept a connection", "exception": error})

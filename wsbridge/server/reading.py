@@ -1,16 +1,16 @@
-"""What asyncio's transports need to be asked for with care: how much to read at once, to pause, to go on."""
+"""What transports need to be asked for with care: how much to read at once, to pause, to go on."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 
-__all__ = ["limit_reads", "pause_reading", "resume_reading"]
+__all__ = ["READ_SIZE", "limit_reads", "pause_reading", "resume_reading"]
 
-# asyncio's sockets allocate 256 KiB for every read, and give back what was not filled; from 128 KiB on malloc
-# asks the system for that each time. With less a server with one connection needs 3 system calls less and
-# 25 % less time for a message of 125 bytes, one with a hundred connections half the time for 1 KiB, and
-# 18 % less for 64 KiB; 1 MiB takes as long as before (CPython 3.11, glibc).
+# A socket allocates what may be read at once, and gives back what was not filled; from 128 KiB on malloc
+# asks the system for it each time, and asyncio reads 256. With less a server with one connection needs 3
+# system calls less and 25 % less time for a message of 125 bytes, one with a hundred connections half the
+# time for 1 KiB, and 18 % less for 64 KiB; 1 MiB takes as long as before (CPython 3.11, glibc).
 READ_SIZE = 120 * 1024
 
 

@@ -15,7 +15,7 @@ from ..asgi.types import Application
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError, LifespanFailed
 from .connection import Connection
-from .event_loop import EventLoop, new_event_loop
+from .event_loop import PollerEventLoop, new_event_loop
 from .loading import load_application
 from .service import CUT_TIMEOUT, Service, logger, set_up_logging
 
@@ -100,8 +100,9 @@ class Server:
         service: Service = self._service  # type: ignore[assignment]  # set before anything is listened to
         config = self.config
         loop = asyncio.get_running_loop()
-        # TLS is asyncio's.
-        poller = loop.poller if isinstance(loop, EventLoop) and ssl is None else None
+        poller = None
+        if isinstance(loop, PollerEventLoop) and ssl is None and not loop.get_debug():
+            poller = loop.poller
         # A TLS handshake comes before the first byte of the request, and has the same time.
         options: Dict[str, Any] = {"ssl": ssl, "backlog": 1, "start_serving": poller is None}
         if ssl is not None:
@@ -121,16 +122,14 @@ class Server:
             # A NUL, or a name that IDNA cannot encode.
             raise ConfigError(f"cannot listen on {config.uds or config.host!r}: {error}") from error
         for bound in self.sockets:
-            duplicate = socket.fromfd(bound.fileno(), bound.family, bound.type)
-            if poller is not None:
-                from .listener import Listener
+            # asyncio accepts as many connections in a row as the backlog says, and where no descriptor
+            # is left reports each of them as an error: so it gets 1, and the kernel the real number.
+            with socket.fromfd(bound.fileno(), bound.family, bound.type) as duplicate:
+                duplicate.listen(config.backlog)
+                if poller is not None:
+                    from .listener import Listener
 
-                self._listeners.append(Listener(service, poller, duplicate, config.backlog))
-            else:
-                # asyncio accepts as many connections in a row as the backlog says, and where no descriptor
-                # is left reports each of them as an error: so it gets 1, and the kernel the real number.
-                with duplicate:
-                    duplicate.listen(config.backlog)
+                    self._listeners.append(Listener(service, poller, duplicate))
 
     async def stop(self) -> None:
         """Listen no more, close every connection with 1012, run the application's shutdown.
@@ -206,7 +205,7 @@ def run(app: Union[Application, str], config: Optional[ServerConfig] = None, **o
     """Serve ``app`` in an event loop of its own, with log lines on stderr; see `Server` for the arguments."""
     server = Server(app, config, **options)
     set_up_logging(server.config.log_level)
-    # TLS is asyncio's own, and needs no detour.
+    # Over TLS the transports are asyncio's, and need no detour.
     loop = new_event_loop() if server.config.ssl_certfile is None else asyncio.new_event_loop()
     try:
         asyncio.set_event_loop(loop)

@@ -20,17 +20,19 @@ HIGH_WATER = 64 * 1024
 class SocketTransport(asyncio.Transport):
     """Reads from now on into ``protocol``, which is not told of its beginning.
 
-    ``connection`` is a socket that does not block; it is closed at the end.
+    ``accepted`` is a socket that does not block; it is closed at the end.
     Keeps the promises of `asyncio.Transport`: `connection_lost` comes once,
-    from the loop and never from inside a call, and nothing after it.
+    from the loop and never from inside a call, and nothing after it. There
+    are no buffered protocols, what is written after `close` is dropped, and
+    a protocol that raises loses its connection.
     """
 
     __slots__ = (
         "_buffer",
         "_descriptor",
-        "_has_ended",
+        "_has_read_eof",
+        "_has_written_eof",
         "_high_water",
-        "_is_at_eof",
         "_is_closing",
         "_is_lost",
         "_is_reading",
@@ -47,32 +49,33 @@ class SocketTransport(asyncio.Transport):
         self,
         loop: asyncio.AbstractEventLoop,
         poller: Poller,
-        connection: socket.socket,
+        accepted: socket.socket,
         peername: Any,
         protocol: asyncio.Protocol,
     ) -> None:
-        sockname = connection.getsockname()
-        super().__init__({"socket": connection, "peername": peername, "sockname": sockname})
+        sockname = accepted.getsockname()
+        super().__init__({"socket": accepted, "peername": peername, "sockname": sockname})
         self._loop = loop
         self._poller = poller
-        self._socket = connection
-        self._descriptor = connection.fileno()
-        self._protocol = protocol
+        self._socket = accepted
+        self._descriptor = accepted.fileno()
+        self._protocol: Any = protocol
         self.context = copy_context()
         self._buffer = bytearray()
-        self._high_water, self._low_water = HIGH_WATER, HIGH_WATER // 4
         self._is_writing_paused = False
+        self.set_write_buffer_limits()
         self._is_reading = True
-        # The peer sends no more; we write no more; we do neither, once the buffer is empty; it is over.
-        self._has_ended = False
-        self._is_at_eof = self._is_closing = self._is_lost = False
+        self._has_read_eof = self._has_written_eof = False
+        # Nothing is read or written any more, but the buffer is still sent; `connection_lost` is on its way.
+        self._is_closing = self._is_lost = False
         self._watch()
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        return self._protocol
+        protocol: asyncio.BaseProtocol = self._protocol
+        return protocol
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self._protocol = protocol  # type: ignore[assignment]
+        self._protocol = protocol
 
     def _watch(self) -> None:
         """Wait for what is wanted now."""
@@ -96,7 +99,7 @@ class SocketTransport(asyncio.Transport):
         if data:
             self._protocol.data_received(data)
         else:
-            self._has_ended = True
+            self._has_read_eof = True
             self.pause_reading()
             if not self._protocol.eof_received():
                 self.close()
@@ -110,7 +113,7 @@ class SocketTransport(asyncio.Transport):
             self._watch()
 
     def resume_reading(self) -> None:
-        if not (self._is_reading or self._has_ended or self._is_closing):
+        if not (self._is_reading or self._has_read_eof or self._is_closing):
             self._is_reading = True
             self._watch()
 
@@ -118,7 +121,7 @@ class SocketTransport(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         """Send now what the socket takes, and the rest when it takes more."""
-        if self._is_at_eof:
+        if self._has_written_eof:
             raise RuntimeError("write() after write_eof()")
         if self._is_closing or not data:
             return
@@ -152,7 +155,7 @@ class SocketTransport(asyncio.Transport):
             self._watch()
             if self._is_closing:
                 self._lose(None)
-            elif self._is_at_eof:
+            elif self._has_written_eof:
                 self._socket.shutdown(socket.SHUT_WR)
 
     def set_write_buffer_limits(self, high: Optional[int] = None, low: Optional[int] = None) -> None:
@@ -181,9 +184,9 @@ class SocketTransport(asyncio.Transport):
 
     def write_eof(self) -> None:
         """Half close, once all is sent. Raises `OSError` where the connection is found to be lost."""
-        if self._is_closing or self._is_at_eof:
+        if self._is_closing or self._has_written_eof:
             return
-        self._is_at_eof = True
+        self._has_written_eof = True
         if not self._buffer:
             self._socket.shutdown(socket.SHUT_WR)
 
@@ -204,11 +207,11 @@ class SocketTransport(asyncio.Transport):
         """End now; what was not sent is lost."""
         self._lose(None)
 
-    def fail(self, error: BaseException) -> None:
+    def handle_error(self, error: BaseException) -> None:
         """End because of ``error``: the network's, or the protocol's, which the loop is told of."""
         if not isinstance(error, OSError):
-            context = {"message": "a protocol has raised", "exception": error, "transport": self}
-            self._loop.call_exception_handler({**context, "protocol": self._protocol})
+            who = {"transport": self, "protocol": self._protocol}
+            self._loop.call_exception_handler({"message": "a protocol has raised", "exception": error, **who})
         self._lose(error)
 
     def _lose(self, error: Optional[BaseException]) -> None:
@@ -216,11 +219,13 @@ class SocketTransport(asyncio.Transport):
             self._is_lost = self._is_closing = True
             self._is_reading = False
             self._buffer.clear()
-            self._watch()
             self._loop.call_soon(self._tell_loss, error)
+            self._watch()
 
     def _tell_loss(self, error: Any) -> None:
         try:
             self._protocol.connection_lost(error)
         finally:
             self._socket.close()
+            # Each has the other: no collector shall be needed.
+            self._protocol = None
