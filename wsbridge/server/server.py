@@ -205,7 +205,7 @@ def run(app: Union[Application, str], config: Optional[ServerConfig] = None, **o
     """Serve ``app`` in an event loop of its own, with log lines on stderr; see `Server` for the arguments."""
     server = Server(app, config, **options)
     set_up_logging(server.config.log_level)
-    # Over TLS the transports are asyncio's, and need no detour.
+    # Over TLS the transports are asyncio's, for which a `Poller` is only one system call more.
     loop = new_event_loop() if server.config.ssl_certfile is None else asyncio.new_event_loop()
     try:
         asyncio.set_event_loop(loop)
