@@ -19,6 +19,7 @@ from wsbridge.protocols.frames import (
     FrameHeader,
     build_close_payload,
     build_frame,
+    find_extended_length,
     is_sendable_close_code,
     parse_close_payload,
     parse_header,
@@ -213,6 +214,40 @@ def parse(data: bytes, masked: bool, deflate: bool) -> Union[FrameHeader, Violat
         return parse_header(data, 0, masked=masked, rsv1_allowed=deflate)
     except ProtocolViolation as violation:
         return type(violation)
+
+
+class ExtendedLengthTests(unittest.TestCase):
+    def assert_found(self, wire: str, length: int) -> None:
+        """In a frame that begins a stream, and in one that stands in it."""
+        data = bytes.fromhex(wire)
+        for before in (b"", b"\x8a\x00"):
+            found = find_extended_length(before + data, len(before), data[1] & 0x7F)
+            self.assertEqual(found, length)
+
+    def test_lengths_at_the_ends_of_their_forms(self) -> None:
+        self.assert_found("82 fe 007e", 126)
+        self.assert_found("82 7e ffff", 65535)
+        self.assert_found("82 ff 0000000000010000", 65536)
+        self.assert_found("82 7f 7fffffffffffffff", 0x7FFFFFFFFFFFFFFF)
+
+    def test_what_lies_behind_is_left_alone(self) -> None:
+        self.assert_found("82 fe 0080 ffffffff", 128)
+        self.assert_found("82 ff 0000000000010001 ffffffff", 65537)
+
+    def test_lengths_not_in_their_shortest_form(self) -> None:
+        self.assert_found("82 fe 007d", -1)
+        self.assert_found("82 fe 0000", -1)
+        self.assert_found("82 ff 000000000000ffff", -1)
+        self.assert_found("82 ff 000000000000007e", -1)
+
+    def test_incomplete_lengths(self) -> None:
+        for wire in ("82 fe", "82 fe 01", "82 ff", "82 ff 0100", "82 ff 01000000000000"):
+            self.assert_found(wire, -1)
+
+    def test_other_lengths(self) -> None:
+        """With the wrong mask bit it is 128 or more."""
+        for length in (0, 125, 128, 254, 255):
+            self.assertEqual(find_extended_length(bytes.fromhex("82 fe 0100 000000000100"), 0, length), -1)
 
 
 class ExhaustiveTests(unittest.TestCase):

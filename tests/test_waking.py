@@ -58,13 +58,6 @@ class WakerTests(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(self.at_once, ["first", "first"])
         self.assertEqual(self.resumed, ["first", "first"])
 
-    async def test_inside_a_task_nothing_is_resumed(self) -> None:
-        await self.wake(self.first)
-        self.waker.wake(self.first)
-        self.assertEqual(self.resumed, ["first"])
-        await turn_loop()
-        self.assertEqual(self.resumed, ["first", "first"])
-
     async def test_all_of_one_turn_share_a_callback(self) -> None:
         with mock.patch.object(self.loop, "call_soon", wraps=self.loop.call_soon) as call_soon:
             self.waker.wake(self.first)
@@ -137,6 +130,14 @@ class ResumeTaskTests(unittest.IsolatedAsyncioTestCase):
         await self.start("two")
         await self.resume()
         self.assertEqual(self.seen, [("nobody", True), ("one", True), ("two", True)])
+
+    async def test_inside_another_task_it_goes_on_in_the_next_turn(self) -> None:
+        task = await self.start("waiter")
+        resume_task(self.future)
+        self.assertEqual(self.seen, [])
+        await turn_loop()
+        self.assertEqual(self.seen, [("waiter", True)])
+        self.assertTrue(task.done())
 
     async def test_nobody_waits(self) -> None:
         await self.resume()

@@ -159,6 +159,21 @@ def _parse_extended_length(data: bytes, position: int, header_size: int) -> int:
     return length
 
 
+def find_extended_length(data: bytes, position: int, length: int) -> int:
+    """The length that follows a 7-bit ``length`` of 126 or 127 in the frame at ``position``.
+
+    -1 where it is incomplete, or `parse_header` has something to say against it.
+    """
+    available = len(data) - position
+    if length == 126 and available >= 4:
+        (extended,) = _unpack_16(data, position + 2)
+        return extended if extended >= 126 else -1
+    if length == 127 and available >= 10:
+        (extended,) = _unpack_64(data, position + 2)
+        return extended if extended >= 65536 else -1
+    return -1
+
+
 # The two-byte headers of unmasked frames up to 125 bytes, by first byte: FIN with text and binary.
 SMALL_HEADERS: dict[int, List[bytes]] = {
     first: [bytes((first, length)) for length in range(126)]

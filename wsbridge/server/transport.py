@@ -85,24 +85,25 @@ class SocketTransport(asyncio.Transport):
     def handle_events(self, events: int) -> None:
         """Read, send, or find out what is wrong: epoll tells of errors and hang-ups unasked."""
         if events & ~EPOLLOUT and self._is_reading:
-            self._read()
+            try:
+                data = self._socket.recv(READ_SIZE)
+            except (BlockingIOError, InterruptedError):
+                pass
+            else:
+                if data:
+                    self._protocol.data_received(data)
+                else:
+                    self._read_eof()
         if events & ~EPOLLIN and self._buffer:
             self._send_buffer()
 
     # ------------------------------------------------------------------------ reading
 
-    def _read(self) -> None:
-        try:
-            data = self._socket.recv(READ_SIZE)
-        except (BlockingIOError, InterruptedError):
-            return
-        if data:
-            self._protocol.data_received(data)
-        else:
-            self._has_read_eof = True
-            self.pause_reading()
-            if not self._protocol.eof_received():
-                self.close()
+    def _read_eof(self) -> None:
+        self._has_read_eof = True
+        self.pause_reading()
+        if not self._protocol.eof_received():
+            self.close()
 
     def is_reading(self) -> bool:
         return self._is_reading

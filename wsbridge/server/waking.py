@@ -38,7 +38,7 @@ class Waker:
 
         Others have been silent then: there is nothing to collect.
         """
-        if self._last is sleeper and asyncio.current_task(self._loop) is None:
+        if self._last is sleeper:
             sleeper.resume()
             return
         self._last = sleeper
@@ -66,8 +66,8 @@ class Waker:
 def resume_task(future: asyncio.Future[Any]) -> None:
     """Make ``future`` done, and let the task that awaits it go on before this returns.
 
-    Only where no task runs: they cannot be nested. Where several await it,
-    they go on in the loop's next turn.
+    Tasks cannot be nested: where one runs, or where several await it, they go
+    on in the loop's next turn.
     """
     callbacks: Any = getattr(future, "_callbacks", None)
     if callbacks and len(callbacks) == 1:
@@ -77,7 +77,7 @@ def resume_task(future: asyncio.Future[Any]) -> None:
         try:
             context.run(callback, future)
         except RuntimeError:
-            # A task runs all the same (nested loops), or its context is entered: as any other future does.
+            # A task runs, or its context is entered: as any other future does.
             future.get_loop().call_soon(callback, future, context=context)
     else:
         future.set_result(None)
