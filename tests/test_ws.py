@@ -167,16 +167,18 @@ class ReceivingTests(ProtocolTestCase):
         masked = bytes.fromhex("82 80 20202020 81 81 20202020 01 82 fe 007e 20202020") + b"\x01" * 126
         masked += bytes.fromhex("82 fe 0c35 20202020") + b"\x01" * 3125
         masked += bytes.fromhex("82 ff 0000000000010000 20202020") + b"\x01" * 65536
+        masked += bytes.fromhex("82 ff 0000000000010001 20202020") + b"\x01" * 65537
         masked += bytes.fromhex("82 fd 20202020") + b"\x01" * 125
         unmasked = bytes.fromhex("82 00 81 01 21 82 7e 007e") + b"!" * 126
         unmasked += bytes.fromhex("82 7e 0c35") + b"!" * 3125
         unmasked += bytes.fromhex("82 7f 0000000000010000") + b"!" * 65536
+        unmasked += bytes.fromhex("82 7f 0000000000010001") + b"!" * 65537
         unmasked += bytes.fromhex("82 7d") + b"!" * 125
         for data, client in ((masked, False), (unmasked, True)):
-            protocol = WSProtocol(client=client, max_message_size=65536)
+            protocol = WSProtocol(client=client, max_message_size=65537)
             with mock.patch.object(WSProtocol, "_receive_frame", side_effect=AssertionError):
                 events, _ = protocol.receive_data(data)
-            expected = [b"", "!", b"!" * 126, b"!" * 3125, b"!" * 65536, b"!" * 125]
+            expected = [b"", "!", b"!" * 126, b"!" * 3125, b"!" * 65536, b"!" * 65537, b"!" * 125]
             self.assertEqual(events, [WebSocketDataReceived(message) for message in expected])
 
     def test_fragments_with_control_frames_between(self) -> None:
