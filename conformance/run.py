@@ -4,13 +4,14 @@
 NAME is a module of this folder, dashes written for underscores, that has `main(argv: list[str]) -> int`.
 Without NAME the names are listed, each with the first line of its docstring.
 The exit code is the check's own: 0 means every expectation was met, 1 a shortfall, 2 that the check
-could not run (a tool is missing; one line on stderr says how to get it), 130 an interruption.
+could not run (a tool is missing; one line on stderr says how to get it), 130 or 143 an interruption.
 """
 
 from __future__ import annotations
 
 import ast
 import importlib
+import signal
 import sys
 from pathlib import Path
 from typing import Dict, List, Optional
@@ -67,4 +68,6 @@ def _read_summary(path: Path) -> Optional[str]:
 
 
 if __name__ == "__main__":
+    # So that what was started is stopped then as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main(sys.argv[1:]))

@@ -125,7 +125,7 @@ ALL = [
     ),
     _floor("floor-bytes", "bytes", "asyncio", True),
     _floor("floor-asgi", "asgi", "asyncio", True),
-    _floor("floor-bytes+uvloop", "bytes", "uvloop", False),
+    _floor("floor-bytes+uvloop", "bytes", "uvloop", True),
     _floor("floor-asgi+uvloop", "asgi", "uvloop", False),
 ]
 

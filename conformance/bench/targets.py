@@ -12,16 +12,22 @@ OURS, OURS_UVLOOP, OURS_PYPY = "wsbridge", "wsbridge+uvloop", "wsbridge@pypy"
 PEERS = [server.name for server in SERVERS if server.is_peer]
 UVICORNS = [server.name for server in SERVERS if server.family == "uvicorn"]
 GRANIAN = ["granian+uvloop"]
+FLOORS = ["floor-bytes", "floor-bytes+uvloop"]
 
 
 class Outcome(NamedTuple):
-    """One target: `measured` is None when this run did not measure it."""
+    """One target: `measured` is None when this run did not measure it.
+
+    `floor` is what servers reach that only send back what they read: a target above it nobody can meet
+    whose server is asyncio's, or uvloop's.
+    """
 
     what: str
     target: str
     measured: Optional[float]
     is_met: Optional[bool]
     against: str = ""
+    floor: Optional[float] = None
 
 
 def check_targets(run: Dict[str, Any]) -> List[Outcome]:
@@ -99,8 +105,14 @@ def _check_throughput(rounds: Dict[str, Dict[str, List[Result]]]) -> List[Outcom
         best = find_best(results, names)
         ratio = find_ratio(results.get(ours, []), results[best]) if best else None
         against = f"{words} of {_count(results, names)}: {best}" if best and best != words else words
-        outcomes.append(_at_least(f"{workload}, {ours}", factor, ratio, against))
+        outcome = _at_least(f"{workload}, {ours}", factor, ratio, against)
+        outcomes.append(outcome._replace(floor=_find_floor(results, best)))
     return outcomes
+
+
+def _find_floor(results: Dict[str, List[Result]], other: Optional[str]) -> Optional[float]:
+    floor = find_best(results, FLOORS)
+    return find_ratio(results[floor], results[other]) if floor and other in results else None
 
 
 def _check_handshakes(rounds: Dict[str, Dict[str, List[Result]]]) -> List[Outcome]:
@@ -161,7 +173,8 @@ def _check_pypy(rounds: Dict[str, Dict[str, List[Result]]]) -> List[Outcome]:
     for workload in ("one-64k", "one-1m"):
         results = rounds.get(workload, {})
         ratio = find_ratio(results.get(OURS_PYPY, []), results.get(OURS, []))
-        outcomes.append(_at_least(f"{workload}, {OURS_PYPY}", 2.0, ratio, OURS))
+        outcome = _at_least(f"{workload}, {OURS_PYPY}", 2.0, ratio, OURS)
+        outcomes.append(outcome._replace(floor=_find_floor(results, OURS)))
     return outcomes
 
 
