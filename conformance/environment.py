@@ -182,7 +182,7 @@ def _build(
     if requirements and not _run(
         [*command, *requirements], log, f"{said}: installing {len(requirements)} packages"
     ):
-        raise Unavailable(f"{said}: {_find_reason(log)}; see {log}")
+        raise Unavailable(f"{said}: {_find_reason(log)}; pip needs to reach a package index, see {log}")
     say_line(f"{said}: ready after {time.monotonic() - started:.0f} s", final=True)
 
 

@@ -4,13 +4,15 @@
 NAME is a module of this folder, dashes written for underscores, that has `main(argv: list[str]) -> int`.
 Without NAME the names are listed, each with the first line of its docstring.
 The exit code is the check's own: 0 means every expectation was met, 1 a shortfall, 2 that the check
-could not run (a tool is missing; one line on stderr says how to get it), 130 or 143 an interruption.
+could not run (a tool is missing; one line on stderr says how to get it), 130 an interruption (SIGINT or
+SIGTERM).
 """
 
 from __future__ import annotations
 
 import ast
 import importlib
+import os
 import signal
 import sys
 from pathlib import Path
@@ -67,7 +69,27 @@ def _read_summary(path: Path) -> Optional[str]:
     return (ast.get_docstring(tree) or "(no docstring)").splitlines()[0]
 
 
+def turn_signals_into_interrupts() -> None:
+    """Make SIGTERM end a check like Ctrl-C, so that what it has started does not outlive a time limit.
+
+    Ctrl-C itself is set anew: in the background of a script it is ignored to begin with.
+    """
+    signals = (signal.SIGTERM, signal.SIGINT)
+    ours = os.getpid()
+
+    def interrupt(number: int, _: object) -> None:
+        if os.getpid() != ours:
+            # A worker that was forked, and inherits this.
+            os._exit(128 + number)
+        # Only once: `timeout` sends its signal twice, and the second would interrupt the cleaning up.
+        for other in signals:
+            signal.signal(other, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in signals:
+        signal.signal(number, interrupt)
+
+
 if __name__ == "__main__":
-    # So that what was started is stopped then as well.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    turn_signals_into_interrupts()
     sys.exit(main(sys.argv[1:]))

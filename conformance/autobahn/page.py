@@ -58,8 +58,8 @@ def build_page(
 
 
 def _add_shortfalls(page: Page, run: Run) -> None:
-    bad = [result for result in run.results.values() if not result.is_good]
-    if not bad:
+    shown = [result for result in run.results.values() if result.outcome != "ok"]
+    if not shown:
         return
     page.heading("What is not OK")
     rows: List[Sequence[Value]] = [
@@ -70,10 +70,10 @@ def _add_shortfalls(page: Page, run: Run) -> None:
             result.get_text("result"),
             result.get_text("resultClose"),
         ]
-        for result in bad
+        for result in shown
     ]
     page.table(["case", "outcome", "expectation", "result", "closing"], rows)
-    for result in bad:
+    for result in shown:
         page.heading(f"{result.case}: {result.verdict}", _anchor(result), level=3)
         if not result.record:
             page.paragraph("The suite has no result for this case.")
@@ -113,7 +113,7 @@ def _add_grid(page: Page, run: Run) -> None:
                 result.outcome,
                 title=f"{result.verdict}, {result.milliseconds} ms\n{result.get_text('description')}\n"
                 f"Expected: {result.get_text('expectation')}",
-                href=f"#{_anchor(result)}{'-row' if result.is_good else ''}",
+                href=f"#{_anchor(result)}{'-row' if result.outcome == 'ok' else ''}",
             )
             for result in results
         )

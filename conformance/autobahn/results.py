@@ -193,7 +193,7 @@ def build_record(results: Mapping[str, Result]) -> Dict[str, Any]:
 
 
 def compare_record(results: Mapping[str, Result], record: Mapping[str, Any]) -> List[str]:
-    """A line for every case that was run and did not come out as recorded."""
+    """A line for every case that was run, and every count of a whole run, that is not as recorded."""
     recorded: Dict[str, str] = {}
     for key, ranges in record.get("behavior / closing / close code / extension", {}).items():
         recorded.update(dict.fromkeys(split_ranges(ranges), key))
@@ -201,6 +201,10 @@ def compare_record(results: Mapping[str, Result], record: Mapping[str, Any]) -> 
     for case, result in results.items():
         if recorded.get(case) != result.key:
             differences.append(f"{case}: {result.key}; recorded: {recorded.get(case, 'nothing')}")
+    if results.keys() == _KNOWN:
+        for name, count in build_record(results).items():
+            if isinstance(count, int) and count != record.get(name):
+                differences.append(f"{name}: {count}; recorded: {record.get(name, 'nothing')}")
     return differences
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import threading
 import time
@@ -167,7 +166,6 @@ def run_cases(
     troubles: List[str] = []
     alone = [case for case in cases if get_section(case) == "9"]
     others = [case for case in cases if get_section(case) != "9"]
-    _turn_signals_into_interrupts()
     try:
         for phase, (picked, workers) in enumerate(((others, jobs), (alone, 1))):
             if picked:
@@ -179,23 +177,6 @@ def run_cases(
         troubles.append(f"out of time after {seconds:.0f} s")
     whole = {case: results.get(case) or Result(case, None, role) for case in cases}
     return Run(whole, troubles, time.monotonic() - started)
-
-
-def _turn_signals_into_interrupts() -> None:
-    """Make SIGTERM end like Ctrl-C, so that what was started here does not outlive a time limit.
-
-    Ctrl-C itself is set anew: in the background of a script it is ignored to begin with.
-    """
-    signals = (signal.SIGTERM, signal.SIGINT)
-
-    def interrupt(*_: object) -> None:
-        # Only once: `timeout` sends its signal twice, and the second would interrupt the cleaning up.
-        for number in signals:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    for number in signals:
-        signal.signal(number, interrupt)
 
 
 class _Work:

@@ -54,7 +54,7 @@ REQUIREMENTS = [
 ]
 IMAGE = f"crossbario/autobahn-testsuite:{SUITE_VERSION}"
 HOW_TO_GET = (
-    "wstest is missing: install Python 2.7 (pyenv install 2.7.18) for it to be built in, or a docker engine, "
+    "install Python 2.7 (pyenv install 2.7.18) for it to be built in, or a docker engine, "
     f"or set WSTEST to a wstest of autobahntestsuite {SUITE_VERSION}"
 )
 
@@ -63,6 +63,8 @@ _RUN = "from autobahntestsuite.wstest import run; run()"
 # The longest case gives itself 480 s; a suite that is silent for longer hangs.
 SILENCE_SECONDS = 540.0
 STOP_SECONDS = 10.0
+# The first call of docker fetches the image.
+PULL_SECONDS = 600.0
 
 
 class WSTest(NamedTuple):
@@ -76,19 +78,49 @@ class WSTest(NamedTuple):
 def find_wstest() -> WSTest:
     """Return the first wstest that works of $WSTEST, PATH, a Python 2.7, docker.
 
-    Raises `Unavailable` when there is none, or when it is another version than the cases are known of.
+    Raises `Unavailable` when there is none, with the reason for each that does not work; when $WSTEST does
+    not work, at once: it was asked for.
     """
-    for command, origin in ((os.environ.get("WSTEST"), "$WSTEST"), (shutil.which("wstest"), "PATH")):
-        if command:
-            return _check_version(WSTest([command], f"{command} ({origin})"))
+    asked = os.environ.get("WSTEST")
+    if asked:
+        # Batches run in folders of their own.
+        command = os.path.abspath(asked) if os.path.dirname(asked) else asked
+        try:
+            return _check_version([command], "$WSTEST")
+        except Unavailable as error:
+            raise Unavailable(f"{error}: {HOW_TO_GET}") from None
+    reasons = []
+    for find in (_find_on_path, _build_with_python2, _find_docker):
+        try:
+            found = find()
+        except Unavailable as error:
+            reasons.append(str(error))
+        else:
+            if found is not None:
+                return found
+    raise Unavailable(f"{'; '.join(reasons or ['wstest is missing'])}: {HOW_TO_GET}")
+
+
+def _find_on_path() -> Optional[WSTest]:
+    path = shutil.which("wstest")
+    return _check_version([path], "PATH") if path else None
+
+
+def _build_with_python2() -> Optional[WSTest]:
     python = find_python2()
-    if python is not None:
-        built = ensure_environment("wstest", REQUIREMENTS, python)
-        # Not bin/wstest: a long path to the interpreter does not fit in a script's first line.
-        return _check_version(WSTest([str(built), "-c", _RUN], f"built with {python}"))
-    if _answers(["docker", "info"]):
-        return WSTest(["docker", "run", "--rm", "--init", "--network", "host"], f"docker image {IMAGE}", True)
-    raise Unavailable(HOW_TO_GET)
+    if python is None:
+        return None
+    built = ensure_environment("wstest", REQUIREMENTS, python)
+    # Not bin/wstest: a long path to the interpreter does not fit in a script's first line.
+    return _check_version([str(built), "-c", _RUN], f"built with {python}")
+
+
+def _find_docker() -> Optional[WSTest]:
+    if not _answers(["docker", "info"]):
+        return None
+    command = ["docker", "run", "--rm", "--init", "--network", "host"]
+    _check_version([*command, IMAGE, "wstest"], "docker", PULL_SECONDS)
+    return WSTest(command, f"docker image {IMAGE}", True)
 
 
 def find_python2() -> Optional[str]:
@@ -103,20 +135,26 @@ def find_python2() -> Optional[str]:
     return None
 
 
-def _check_version(wstest: WSTest) -> WSTest:
-    answer = _ask([*wstest.command, "-a"]).decode("utf-8", "replace")
+def _check_version(command: List[str], origin: str, seconds: float = 60) -> WSTest:
+    answer = _ask([*command, "-a"], seconds).decode("utf-8", "replace")
     found = re.search(r"AutobahnTestSuite (\S+)", answer)
     if found is None:
-        raise Unavailable(f"{wstest.origin} does not run as a wstest; {HOW_TO_GET}")
+        raise Unavailable(f"{command[0]} ({origin}) does not run as a wstest")
     if found[1] != SUITE_VERSION:
-        raise Unavailable(f"{wstest.origin} is version {found[1]}, not {SUITE_VERSION}; {HOW_TO_GET}")
-    return wstest
+        raise Unavailable(f"{command[0]} ({origin}) is version {found[1]}, not {SUITE_VERSION}")
+    return WSTest(command, f"{command[0]} ({origin})")
 
 
-def _ask(command: Sequence[str]) -> bytes:
+def _ask(command: Sequence[str], seconds: float = 60) -> bytes:
     try:
         answer = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60
+            command,
+            # Where nothing hides the suite's modules, as autobahn/ does in conformance/.
+            cwd=os.sep,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=seconds,
         )
     except (OSError, subprocess.TimeoutExpired):
         return b""

@@ -56,13 +56,12 @@ def _has_counters() -> bool:
 
 def describe_versions() -> Dict[str, str]:
     versions = dict(requirement.split("==") for requirement in REQUIREMENTS)
-    revision = subprocess.run(
-        ["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        timeout=20,
-    )
-    return {"wsbridge": revision.stdout.strip() or "not committed", **versions}
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    try:
+        revision = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip()
+    except OSError:
+        revision = ""
+    return {"wsbridge": revision or "not committed", **versions}
 
 
 # ---------------------------------------------------------------- rows
