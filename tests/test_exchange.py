@@ -191,6 +191,25 @@ class ApplicationTests(ExchangeTestCase):
         await self.app.return_()
         self.assertEqual(list(self.service.members), [])
 
+    async def test_exchange_that_is_over_while_its_task_is_made_stays_a_member(self) -> None:
+        """As with `asyncio.eager_task_factory` (Python 3.12), where the application has refused."""
+        loop = asyncio.get_running_loop()
+
+        def create_task(coroutine: Any) -> Any:
+            self.exchange._hand_over()
+            return asyncio.Task(coroutine, loop=loop)
+
+        with mock.patch.object(loop, "create_task", create_task):
+            self.exchange._run({"type": "test"}, None, None)  # type: ignore[arg-type]
+        await turn_loop()
+        self.assertIn(self.exchange, self.service.members)
+        await self.advance(10.0)
+        self.assertEqual(self.app.cancellations, 1)
+        self.assertNotIn(self.exchange, self.service.members)
+        self.assert_logged(
+            ("WARNING", "application did not return within timeout_app of the disconnect: cancelled")
+        )
+
 
 class WritingTests(ExchangeTestCase):
     """`write` and `drain`."""
@@ -204,6 +223,8 @@ class WritingTests(ExchangeTestCase):
         self.transport.lose()
         self.exchange.write(b"a")
         self.assert_written()
+        with self.assertRaises(ConnectionResetError):
+            await self.drain()
 
     async def test_drain_has_nothing_to_wait_for_below_the_limit(self) -> None:
         self.transport.is_peer_reading = False

@@ -111,6 +111,16 @@ class MemberTests(ServiceCase):
         self.service.cut()
         self.assertEqual(order, members)
 
+    async def test_deadlines_are_set_by_the_clock_that_sweeps_them(self) -> None:
+        self.assertIs(Service(app, ServerConfig(), within=self.service).clock, self.clock)
+        clock = Clock()
+        self.assertIs(Service(app, ServerConfig(), within=self.service, clock=clock).clock, clock)
+
+    async def test_service_within_one_that_is_stopping_is_stopping(self) -> None:
+        self.assertFalse(Service(app, ServerConfig(), within=self.service).is_stopping)
+        await self.service.shut_down(10)
+        self.assertTrue(Service(app, ServerConfig(), within=self.service).is_stopping)
+
     async def test_only_a_loop_written_in_python_needs_help_to_wake_applications(self) -> None:
         self.assertIsInstance(self.service.waker, Waker)
         within = Service(app, ServerConfig(), within=self.service)

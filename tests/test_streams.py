@@ -165,6 +165,19 @@ class SharedServiceTests(StreamsCase):
         self.assertEqual(self.log, ["disconnect 1012"] * 2)
         self.assertEqual(list(service.members), [])
 
+    async def test_request_that_comes_while_it_stops_is_refused(self) -> None:
+        service = Service(self.echo, ServerConfig())
+        client = await self.start(service=service)
+        await service.shut_down(TIMEOUT)
+        client.send(REQUEST)
+        answer = await client.read_to_end()
+        self.assertRegex(
+            answer, b"(?s)^HTTP/1.1 503 Service Unavailable\r\n.*\r\n\r\nthe server is stopping\n$"
+        )
+        self.assertEqual(self.scopes, [])
+        await client.close()
+        await self.assert_over()
+
     async def test_one_connection_ends_without_the_others(self) -> None:
         service = Service(self.echo, ServerConfig())
         first = await self.open(service=service)

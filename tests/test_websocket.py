@@ -512,6 +512,15 @@ class OpenTests(WebSocketTestCase):
         self.transport.feed(PEER_PING)
         self.assert_written(PONG)
 
+    async def test_list_does_not_grow_where_the_application_always_has_messages_before_it(self) -> None:
+        await self.open()
+        self.transport.feed(PEER_HELLO * 2)
+        for _ in range(100):
+            self.transport.feed(PEER_HELLO)
+            await self.assert_receives(RECEIVED_HELLO)
+        self.assertLess(len(self.exchange._queue), 5)
+        await self.assert_receives(RECEIVED_HELLO, RECEIVED_HELLO)
+
     async def test_message_that_was_taken_is_not_kept(self) -> None:
         await self.open()
         self.transport.feed(PEER_HELLO + peer_text(b"b"))
@@ -1003,6 +1012,69 @@ class OverTests(WebSocketTestCase):
         self.transport.feed(peer_text(b"a") + peer_text(b"b"))
         self.transport.lose()
         await self.assert_receives(received("a"), received("b"), LOST)
+
+    async def hold(self, data: bytes, **options: Any) -> None:
+        """The queue is full, and what comes all the same, as over TLS on Python 3.9 and 3.10, is held."""
+        await self.open(ws_max_queue=2, **options)
+        self.transport.feed(peer_text(b"a") + peer_text(b"b"))
+        self.exchange.data_received(data)
+
+    async def test_messages_that_are_held_at_the_loss_come_before_the_disconnect(self) -> None:
+        await self.hold(peer_text(b"c") + peer_text(b"d") + peer_text(b"e"))
+        self.transport.lose()
+        await self.assert_receives(*map(received, "abcde"), LOST)
+        with self.assertRaises(ClientDisconnected):
+            await self.receive()
+
+    async def test_close_that_is_held_at_the_loss_tells_its_code(self) -> None:
+        await self.hold(peer_text(b"c") + PEER_CLOSE)
+        self.transport.lose()
+        await self.assert_receives(*map(received, "abc"), disconnect(1000))
+
+    async def test_violation_that_is_held_at_the_loss_tells_its_code(self) -> None:
+        await self.hold(peer_text(b"c") + VIOLATION)
+        self.transport.lose()
+        reason = "unmasked frame from a client"
+        await self.assert_receives(*map(received, "abc"), disconnect(1002, reason))
+
+    async def test_messages_that_are_held_at_the_end_of_the_stream_come_before_the_disconnect(self) -> None:
+        await self.hold(peer_text(b"c") + PEER_CLOSE, half_close=False)
+        self.transport.feed_eof()
+        await turn_loop()
+        await self.assert_receives(*map(received, "abc"), disconnect(1000))
+
+    async def test_compressed_messages_that_are_held_at_the_loss_are_inflated_as_they_are_taken(self) -> None:
+        await self.open(headers=(DEFLATE_OFFER,))
+        # The first 16 KiB hold 1260 of these 13 bytes, and a part of one.
+        self.transport.feed(PEER_COMPRESSED * 3000)
+        self.transport.lose()
+        for _ in range(3000):
+            self.assertLessEqual(len(self.exchange._queue), 1261)
+            self.assertEqual(await self.app.receive(), RECEIVED_HELLO)
+        await self.assert_receives(LOST)
+
+    async def test_send_raises_while_messages_are_held(self) -> None:
+        await self.hold(peer_text(b"c"))
+        await self.assert_receives(received("a"))
+        await self.app.send(SEND_HELLO)
+        self.transport.lose()
+        with self.assertRaises(ClientDisconnected):
+            await self.app.send(SEND_HELLO)
+        await self.assert_disconnected()
+        await self.assert_receives(*map(received, "bc"), LOST)
+        await self.assert_disconnected()
+
+    async def test_send_raises_between_messages_that_are_held(self) -> None:
+        await self.hold(peer_text(b"c"))
+        self.transport.lose()
+        await self.assert_receives(*map(received, "ab"))
+        await self.assert_disconnected()
+        await self.assert_receives(received("c"), LOST)
+
+    async def test_frames_from_before_the_accept_go_with_the_connection(self) -> None:
+        await self.connect(early_data=PEER_HELLO)
+        self.transport.lose()
+        await self.assert_receives(CONNECT, LOST)
 
     async def test_loss_fills_a_queue_whose_transport_can_no_longer_pause(self) -> None:
         await self.open(ws_max_queue=3)

@@ -62,6 +62,8 @@ class Exchange(asyncio.Protocol):
 
     def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._task = self._service.loop.create_task(_start(self._service.app, scope, receive, send))
+        # An eager task (Python 3.12) may have refused, and been forgotten, before it was known here.
+        self._service.add(self)
         self._task.add_done_callback(self._app_done)
 
     def _app_done(self, task: asyncio.Task[None]) -> None:
@@ -91,10 +93,8 @@ class Exchange(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Hand ``data`` to the transport; without one it goes where the connection went."""
         transport = self._transport
-        if transport is None:
-            return
-        if transport.is_closing():
-            # A write has found the connection lost: `connection_lost` comes when the loop has its turn.
+        if transport is None or transport.is_closing():
+            # Where a write has found the connection lost, `connection_lost` comes when the loop has its turn.
             self._sends_in_a_row = MAX_SENDS_IN_A_ROW
         else:
             transport.write(data)
@@ -102,13 +102,15 @@ class Exchange(asyncio.Protocol):
     def drain(self) -> Optional[Awaitable[None]]:
         """What to await while the write buffer is above its limit, or None where there is room.
 
-        Awaiting raises `ConnectionResetError` when the connection ends first.
+        Awaiting raises `ConnectionResetError` when the connection ends first, or what was written came late.
         """
         if self._writing_paused:
             return self._wait_for_room()
         self._sends_in_a_row += 1
         if self._sends_in_a_row < MAX_SENDS_IN_A_ROW:
             return None
+        if self._transport is None:
+            return self._wait_for_room()
         # Others have their turn, and so has the loss of this connection, or an application that only
         # sends would keep the loop for ever.
         self._sends_in_a_row = 0

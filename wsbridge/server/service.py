@@ -57,8 +57,8 @@ class Member(Protocol):
 class Service:
     """One server's connections, under one timer that sweeps their deadlines.
 
-    ``clock`` is a monotonic time in seconds; default the loop's. ``state`` is
-    the lifespan's. Make it inside a running loop.
+    ``clock`` is a monotonic time in seconds; default the loop's, or that of
+    ``within``. ``state`` is the lifespan's. Make it inside a running loop.
 
     ``within`` is another service whose timer sweeps these members too, and
     whose end is theirs: one connection of many, that is waited for alone.
@@ -77,7 +77,7 @@ class Service:
         self.config = config
         self.state = state
         self.loop = asyncio.get_running_loop()
-        self.clock = clock or self.loop.time
+        self.clock: Callable[[], float] = clock or (self.loop.time if within is None else within.clock)
         #: In the order in which they came, so that all are told in the same order every time.
         self.members: Dict[Member, None] = {}
         #: How many of them are refused or closing, and only wait for their peer.
@@ -89,7 +89,7 @@ class Service:
         elif isinstance(self.loop, asyncio.BaseEventLoop):
             self.waker = Waker(self.loop)
         self._within = within
-        self.is_stopping = False
+        self.is_stopping: bool = within is not None and within.is_stopping
         self._timer: Optional[asyncio.TimerHandle] = None
         #: Whether the last sweep was put off because of that.
         self._has_waited = False

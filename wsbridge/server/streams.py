@@ -7,7 +7,7 @@ from typing import Any, Dict, Optional
 
 from ..asgi.types import Application
 from ..config import ServerConfig
-from ..protocols.errors import RequestRefused
+from ..protocols.errors import RequestRefused, ServiceUnavailable
 from ..protocols.events import RequestReceived
 from ..protocols.handshake import check_upgrade_request
 from ..protocols.http11 import build_refusal
@@ -42,6 +42,8 @@ async def handle_websocket(
     service = Service(app, config, state=state, within=service)
     transport = StreamTransport(reader, writer)
     try:
+        if service.is_stopping:
+            raise ServiceUnavailable("the server is stopping")
         ws_key = check_upgrade_request(request, allowed_origins=config.allowed_origins)
         WebSocketExchange(service, transport, request, ws_key)
     except RequestRefused as refusal:

@@ -190,6 +190,9 @@ class WebSocketExchange(Exchange):
             if self._waiter is None:
                 self._check_queue_limits()
         else:
+            # Where the application always has some before it, the list would never be empty and only grow.
+            del self._queue[: self._at]
+            self._at = 0
             self._queue += events
             self._check_queue_limits()
         if type(events[-1]) is WebSocketDisconnected:
@@ -205,9 +208,10 @@ class WebSocketExchange(Exchange):
             self._pause_reading()
 
     def _pause_reading(self) -> None:
-        if self._transport is not None and not self._reading_paused:
+        if not self._reading_paused:
             self._reading_paused = True
-            pause_reading(self._transport)
+            if self._transport is not None:
+                pause_reading(self._transport)
 
     def _resume_reading(self) -> None:
         """Take what was held; if that does not fill the queue again, let the transport go on."""
@@ -217,7 +221,11 @@ class WebSocketExchange(Exchange):
         held_data, self._held_data = self._held_data, b""
         if held_data:
             self.data_received(held_data)
-        if was_paused and not self._reading_paused and self._transport is not None:
+        if self._reading_paused:
+            return
+        if self._phase == OVER:
+            self._receive_eof()
+        elif was_paused and self._transport is not None:
             resume_reading(self._transport)
 
     def _peer_ended(self) -> None:
@@ -250,14 +258,23 @@ class WebSocketExchange(Exchange):
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self._end_stream()
         super().connection_lost(exc)
+        # What was gathered goes with it.
+        self._flush()
 
     def _end_stream(self) -> None:
+        """Nothing more will come; what did, and is held, `receive` takes first."""
+        if self._phase == CONNECTING:
+            self._held_data = b""
         self._phase = OVER
+        if not self._held_data:
+            self._receive_eof()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _receive_eof(self) -> None:
         events = self._ws.receive_eof()
         if events:
             self._enqueue(events)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
     async def receive(self) -> ASGIEvent:
         """The application's ``receive``: what `create_ws_receive` does with a queue, without a queue."""
@@ -309,8 +326,12 @@ class WebSocketExchange(Exchange):
             else:
                 self._write_through(data)
             return
-        if not self._gathered and not self._is_resuming:
-            self._service.loop.call_soon(self._flush)
+        if not self._gathered:
+            if self._transport is None:
+                super().write(data)
+                return
+            if not self._is_resuming:
+                self._service.loop.call_soon(self._flush)
         self._gathered.append(data)
         self._gathered_size += len(data)
         if self._gathered_size > self._service.config.ws_write_limit:
