@@ -113,12 +113,24 @@ class Wire(asyncio.Transport):
             del self.inbound[: len(data)]
             self.delivered += len(data)
             self.on_delivery(data)
-            self._protocol.data_received(data)
+            if not self._is_tls:
+                self._protocol.data_received(data)
+                return
+            # Before CPython 3.11 TLS hands over all that it has decrypted, and the end, paused or not.
+            half = len(data) // 2
+            for record in (data[:half], data[half:]):
+                if record and not self.is_lost:
+                    self._protocol.data_received(record)
+            if not self.inbound and self.inbound_eof and not self._is_closing:
+                self._tell_eof()
         elif self.inbound_eof:
-            self.is_eof_told = True
-            stays_open = self._protocol.eof_received()
-            if self._is_tls or not stays_open:
-                self.close()
+            self._tell_eof()
+
+    def _tell_eof(self) -> None:
+        self.is_eof_told = True
+        stays_open = self._protocol.eof_received()
+        if self._is_tls or not stays_open:
+            self.close()
 
     def half_close(self) -> None:
         self.inbound_eof = True
