@@ -6,9 +6,10 @@
 
 The entries that take bytes from outside are in targets.py, what hypothesis draws for them in strategies.py,
 what is built and parsed again in roundtrips.py and dialogues.py, what could be slow in adversaries.py, what
-could be large in memory_cases.py. The report is conformance/reports/fuzz/index.html, or fuzz-short or
-fuzz-partial, so that only a full run replaces the report of one; beside it atheris keeps its corpora, with
-which a later run of that kind begins. A finding is printed with the command that shows it again.
+could be large in memory_cases.py; how processes end is in processes.py. The report is
+conformance/reports/fuzz/index.html, or fuzz-short or fuzz-partial, so that only a full run replaces the
+report of one; beside it atheris keeps its corpora, with which a later run of that kind begins. A finding is
+printed with the command that shows it again.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def parse_arguments(argv: List[str]) -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=PARTS, help="only this part; may come again")
     parser.add_argument("--target", default="", metavar="WORDS", help="only what has these words in its name")
     parser.add_argument(
-        "--jobs", type=int, default=2, help="processes at a time, of hypothesis and atheris (2)"
+        "--jobs", type=int, default=2, help="processes at a time, but for memory, which is one (2)"
     )
     parser.add_argument("--without-atheris", action="store_true", help="leave out what needs its wheel")
     parser.add_argument("--replay", nargs=3, metavar=("TARGET", "VARIANT", "HEX"), help="check one input")
@@ -179,7 +180,7 @@ def run_linear(options: argparse.Namespace, run: Run, folder: Path) -> None:
 
     chosen = [adversary for adversary in ADVERSARIES if options.target in adversary.name]
     if chosen:
-        run.slopes = linear.run_all(chosen, options.short)
+        run.slopes = linear.run_all(chosen, options.short, options.jobs)
 
 
 def run_memory(options: argparse.Namespace, run: Run, folder: Path) -> None:

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
@@ -34,6 +33,7 @@ DRAWN = (
 MAX_LENGTH = {"raw": 400, "drawn": 1500}
 # An input that takes longer is a finding of its own; starting takes some seconds on a busy machine.
 INPUT_SECONDS, STARTING_SECONDS = 25, 120
+POLL_SECONDS = 0.05
 
 _COVERAGE = re.compile(r"cov: (\d+) ft: (\d+) corp: (\d+)")
 _EXECUTED = re.compile(r"number_of_executed_units: *(\d+)")
@@ -67,61 +67,83 @@ def run_all(
     done: Dict[Tuple[str, str], Search] = {}
     folder.mkdir(parents=True, exist_ok=True)
     write_dictionary(folder / "dictionary.txt")
-    with ThreadPoolExecutor(jobs) as pool:
-        waiting = {pool.submit(run_search, *search, folder, seed, seconds): search for search in searches}
-        for future in as_completed(waiting):
-            done[waiting[future]] = future.result()
-            left = (time.monotonic() - started) / len(done) * (len(searches) - len(done))
-            found = sum(search.finding is not None for search in done.values())
-            say_line(f"fuzz: atheris {len(done)}/{len(searches)}, {found} findings, about {left:.0f} s left")
+    waiting = list(searches)
+    running: List[Running] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                running.append(Running(*waiting.pop(0), folder, seed, seconds))
+            time.sleep(POLL_SECONDS)
+            for search in [search for search in running if search.has_ended()]:
+                running.remove(search)
+                done[search.name, search.kind] = search.read()
+                left = (time.monotonic() - started) / len(done) * (len(searches) - len(done))
+                found = sum(search.finding is not None for search in done.values())
+                said = f"fuzz: atheris {len(done)}/{len(searches)}, {found} findings, about {left:.0f} s left"
+                say_line(said)
+    finally:
+        for search in running:
+            search.kill()
     total = sum(search.executions for search in done.values())
     say_line(f"fuzz: atheris: {total} executions in {time.monotonic() - started:.0f} s", final=True)
     return [done[search] for search in searches]
 
 
-def run_search(name: str, kind: str, folder: Path, seed: int, seconds: int) -> Search:
+class Running:
     """One process of libFuzzer, bounded in time, memory and the length of its inputs."""
-    own = folder / f"{name}-{kind}"
-    corpus, seeds, found = own / "corpus", own / "seeds", own / "found"
-    shutil.rmtree(found, ignore_errors=True)
-    for path in (corpus, seeds, found):
-        path.mkdir(parents=True, exist_ok=True)
-    if kind == "raw":
-        write_seeds(name, seeds)
-    else:
-        write_random_seeds(seeds, seed)
-    command = [
-        sys.executable,
-        "-m",
-        "conformance.fuzz.guided_target",
-        name,
-        kind,
-        str(found / "finding.json"),
-    ]
-    command += [str(corpus), str(seeds), f"-dict={folder / 'dictionary.txt'}", f"-artifact_prefix={found}/"]
-    command += [f"-max_total_time={seconds}", f"-max_len={MAX_LENGTH[kind]}", f"-seed={seed % 2**32 or 1}"]
-    command += [f"-timeout={INPUT_SECONDS}", "-rss_limit_mb=1500", "-print_final_stats=1"]
-    # Not from short inputs to longer ones: short ones draw next to nothing.
-    command += ["-len_control=0"]
-    started = time.monotonic()
-    with open(own / "log.txt", "wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        try:
-            code: Optional[int] = process.wait(seconds + STARTING_SECONDS + INPUT_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            code = None
-    text = (own / "log.txt").read_text("utf-8", "replace")
-    covered = [(int(cov), int(ft), int(corp)) for cov, ft, corp in _COVERAGE.findall(text)] or [(0, 0, 0)]
-    executed = _EXECUTED.search(text)
-    finding = None if code == 0 else read_finding(name, kind, found, code, text)
-    seconds_taken = time.monotonic() - started
-    count = int(executed[1]) if executed else 0
-    return Search(name, kind, count, covered[0][0], *covered[-1], seconds_taken, finding)
+
+    def __init__(self, name: str, kind: str, folder: Path, seed: int, seconds: int) -> None:
+        self.name, self.kind = name, kind
+        own = folder / f"{name}-{kind}"
+        self._log, self._found = own / "log.txt", own / "found"
+        corpus, seeds = own / "corpus", own / "seeds"
+        shutil.rmtree(self._found, ignore_errors=True)
+        for path in (corpus, seeds, self._found):
+            path.mkdir(parents=True, exist_ok=True)
+        if kind == "raw":
+            write_seeds(name, seeds)
+        else:
+            write_random_seeds(seeds, seed)
+        command = [sys.executable, "-m", "conformance.fuzz.guided_target", name, kind]
+        command += [str(self._found / "finding.json"), str(corpus), str(seeds)]
+        command += [f"-dict={folder / 'dictionary.txt'}", f"-artifact_prefix={self._found}/"]
+        command += [
+            f"-max_total_time={seconds}",
+            f"-max_len={MAX_LENGTH[kind]}",
+            f"-seed={seed % 2**32 or 1}",
+        ]
+        command += [f"-timeout={INPUT_SECONDS}", "-rss_limit_mb=1500", "-print_final_stats=1"]
+        # Not from short inputs to longer ones: short ones draw next to nothing.
+        command += ["-len_control=0"]
+        self._started = time.monotonic()
+        self._limit = self._started + seconds + STARTING_SECONDS + INPUT_SECONDS
+        with open(self._log, "wb") as log:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def has_ended(self) -> bool:
+        """Whether it has; what takes too long is made to."""
+        if self._process.poll() is None and time.monotonic() > self._limit:
+            self.kill()
+        return self._process.poll() is not None
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def read(self) -> Search:
+        """What has become of it."""
+        code, seconds = self._process.returncode, time.monotonic() - self._started
+        text = self._log.read_text("utf-8", "replace")
+        covered = [(int(cov), int(ft), int(corp)) for cov, ft, corp in _COVERAGE.findall(text)] or [(0, 0, 0)]
+        executed = _EXECUTED.search(text)
+        finding = None if code == 0 else read_finding(self.name, self.kind, self._found, code, text)
+        count = int(executed[1]) if executed else 0
+        return Search(self.name, self.kind, count, covered[0][0], *covered[-1], seconds, finding)
 
 
-def read_finding(name: str, kind: str, found: Path, code: Optional[int], text: str) -> Finding:
+def read_finding(name: str, kind: str, found: Path, code: int, text: str) -> Finding:
     """What the process left when it ended otherwise than by its time."""
     try:
         told: Dict[str, Any] = json.loads((found / "finding.json").read_text("utf-8"))

@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Sequence
 from ..report import Cell, Page, Value
 from .findings import INVARIANTS, Finding
 from .guided import Search
-from .linear import LIMIT, Slope
+from .linear import LIMIT, Slope, Times
 from .memory import Peak
 from .properties import Outcome
 
@@ -62,7 +62,10 @@ def build_json(run: Run) -> Dict[str, Any]:
         "findings": [finding.to_json() for finding in run.findings],
         "examples": {outcome.name: outcome.examples for outcome in run.outcomes},
         "executions": {f"{search.name} {search.kind}": search.executions for search in run.searches},
-        "ratios": {slope.name: [round(ratio, 3) for ratio in slope.ratios] for slope in run.slopes},
+        "ratios": {
+            slope.name: {size: round(ratio, 3) for size, ratio in slope.ratios.items()}
+            for slope in run.slopes
+        },
         "memory": {peak.case.name: [peak.peak, peak.limit, peak.case.allowed] for peak in run.peaks},
     }
 
@@ -147,9 +150,8 @@ def add_slopes(page: Page, slopes: Sequence[Slope]) -> None:
         return
     page.heading("Time (2n over n)")
     page.paragraph(
-        f"Best processor time of several interleaved rounds, without the garbage collector. The last two "
-        f"doublings above {LIMIT} are a slope, and a finding; one alone is a step (memory outgrows a cache). "
-        "Adversaries that looked bad were measured again, with more rounds and at twice the size."
+        "Best processor time of several interleaved rounds, without the garbage collector. A doubling above "
+        f"{LIMIT} is measured anew, alone; the smaller ratio stands, and above as well is a finding."
     )
     rated = [slope for slope in slopes if slope.ratios]
     labels = [slope.name for slope in rated]
@@ -159,17 +161,18 @@ def add_slopes(page: Page, slopes: Sequence[Slope]) -> None:
         for slope in sorted(rated, key=lambda slope: -slope.worst)[:8]
     }
     page.line_plot("The eight worst", lines, x_label="bytes", y_label="ms", log_x=True, log_y=True)
-    outcomes = {"linear": "ok", "step": "warn", "slope": "fail", "too short": None}
+    outcomes = {"linear": "ok", "slope": "fail", "too short": None}
     rows: List[List[Value]] = []
     for slope in slopes:
-        times = ", ".join(
-            f"{size:,}: {seconds * 1000:.1f}" for size, seconds in sorted(slope.seconds.items())
-        )
-        ratios = ", ".join(f"{ratio:.2f}" for ratio in slope.ratios)
-        repeated = "yes" if slope.was_repeated else ""
+        times, anew = (list_times(each) for each in (slope.seconds, slope.anew))
+        ratios = ", ".join(f"{ratio:.2f}" for ratio in slope.ratios.values())
         verdict = Cell(slope.verdict, outcomes[slope.verdict])
-        rows.append([slope.name, times, ratios, verdict, slope.rounds, repeated])
-    page.table(["adversary", "bytes: ms", "ratios", "verdict", "rounds", "measured again"], rows)
+        rows.append([slope.name, times, ratios, verdict, slope.rounds, anew])
+    page.table(["adversary", "bytes: ms", "ratios", "verdict", "rounds", "measured anew"], rows)
+
+
+def list_times(times: Times) -> str:
+    return ", ".join(f"{size:,}: {seconds * 1000:.1f}" for size, seconds in sorted(times.items()))
 
 
 def add_peaks(page: Page, peaks: Sequence[Peak]) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 import zlib
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -15,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from ..environment import say_line
 from .dialogues import DIALOGUES
 from .findings import DOCUMENTED, IDENTITY, LAWFUL, REFERENCE, Finding, Violation
+from .processes import open_pool
 from .roundtrips import ROUND_TRIPS, RoundTrip
 from .strategies import build_examples
 from .targets import COVERED, TARGETS, check, describe_replay
@@ -44,8 +44,7 @@ def run_all(names: List[str], seed: int, examples: int, jobs: int) -> List[Outco
     """Run the properties, each in one process; the outcomes in the order of the names."""
     started = time.monotonic()
     outcomes: Dict[str, Outcome] = {}
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with open_pool(jobs) as pool:
         waiting = {pool.submit(run_property, name, seed, examples): name for name in names}
         for future in as_completed(waiting):
             outcome = future.result()
