@@ -76,6 +76,19 @@ class PollerTests(unittest.TestCase):
             self.assertEqual(self.poller.select(timeout), [])
         self.assertEqual(watched.events, [])
 
+    def test_poll_busily_asks_before_it_sleeps(self) -> None:
+        watched = Watched()
+        self.watch_ready(watched)
+        with mock.patch.object(poller_module, "BusyPoll", autospec=True) as busy_poll:
+            busy_poll.return_value.poll.return_value = []
+            self.poller.poll_busily(50e-6)
+            self.poller.select(0.5)
+            busy_poll.return_value.poll.assert_called_once_with(0.5, poller_module.MAX_EVENTS)
+            self.assertEqual((busy_poll.call_args.args[1], watched.events), (50e-6, []))
+            self.poller.poll_busily(0)
+            self.poller.select(0.5)
+        self.assertEqual(watched.events, [EPOLLIN])
+
     def test_what_was_registered_is_returned(self) -> None:
         ours, peer = self.connect()
         key = self.poller.register(ours, selectors.EVENT_READ, "data")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import unittest
 from typing import Any, Callable, Dict, List
 from unittest import mock
 
 from wsbridge.config import ServerConfig
 from wsbridge.server import service as service_module
+from wsbridge.server.event_loop import PollerEventLoop
 from wsbridge.server.service import Service, log_answer, logger
-from wsbridge.server.waking import Waker
 
 from .doubles import Clock, turn_loop
 
@@ -121,15 +122,35 @@ class MemberTests(ServiceCase):
         await self.service.shut_down(10)
         self.assertTrue(Service(app, ServerConfig(), within=self.service).is_stopping)
 
-    async def test_only_a_loop_written_in_python_needs_help_to_wake_applications(self) -> None:
-        self.assertIsInstance(self.service.waker, Waker)
+    async def test_service_within_another_wakes_applications_with_it(self) -> None:
         within = Service(app, ServerConfig(), within=self.service)
         self.assertIs(within.waker, self.service.waker)
-        loop = mock.create_autospec(asyncio.AbstractEventLoop, instance=True)
+
+
+class BusyPollingTests(unittest.IsolatedAsyncioTestCase):
+    """Who keeps the loop from sleeping between quick messages: its own `Poller`, or `BusyTurns`."""
+
+    def make_service(self, *, busy_poll: int = 40, cores: int = 2) -> Any:
+        with mock.patch.object(os, "cpu_count", return_value=cores):
+            return Service(app, ServerConfig(busy_poll=busy_poll))
+
+    async def test_loop_of_somebody_else_has_busy_turns(self) -> None:
+        turns = self.make_service().waker._busy_turns
+        self.assertAlmostEqual(turns._seconds, 40e-6)
+
+    async def test_busy_poll_of_0_switches_it_off(self) -> None:
+        self.assertIsNone(self.make_service(busy_poll=0).waker._busy_turns)
+
+    async def test_a_single_core_is_left_to_others(self) -> None:
+        self.assertIsNone(self.make_service(cores=1).waker._busy_turns)
+
+    async def test_poller_does_it_on_its_own(self) -> None:
+        poller = mock.Mock(spec=["poll_busily"])
+        loop = mock.Mock(spec=PollerEventLoop, poller=poller)
         with mock.patch.object(asyncio, "get_running_loop", return_value=loop):
-            service = Service(app, ServerConfig())
-        self.assertIsNone(service.waker)
-        service.discard(Member(service))
+            self.assertIsNone(self.make_service().waker._busy_turns)
+            self.make_service(busy_poll=0)
+        self.assertEqual(poller.poll_busily.call_args_list, [mock.call(40e-6), mock.call(0)])
 
 
 class TimerTests(ServiceCase):

@@ -9,6 +9,7 @@ from typing import Any, Callable, List
 from unittest import mock
 
 from tests.doubles import turn_loop
+from wsbridge.server.busy_polling import BusyTurns
 from wsbridge.server.waking import Waker, resume_task
 
 NAME = contextvars.ContextVar("NAME", default="nobody")
@@ -25,6 +26,9 @@ class Sleeper:
     def resume(self) -> None:
         self.resumed.append(self.name)
         self.then()
+
+    def resume_later(self) -> None:
+        self.resumed.append(f"{self.name} later")
 
 
 class WakerTests(unittest.IsolatedAsyncioTestCase):
@@ -66,6 +70,25 @@ class WakerTests(unittest.IsolatedAsyncioTestCase):
         await turn_loop()
         self.assertEqual(self.resumed, ["first", "second"])
 
+    async def test_a_loop_that_is_not_written_in_python_has_a_callback_for_each(self) -> None:
+        loop = mock.create_autospec(asyncio.AbstractEventLoop, instance=True)
+        waker = Waker(loop)
+        waker.wake(self.first)
+        waker.wake(self.second)
+        self.assertEqual(self.resumed, ["first later", "second later"])
+        waker.wake(self.second)
+        self.assertEqual(self.resumed, ["first later", "second later", "second"])
+        loop.call_soon.assert_not_called()
+
+    async def test_busy_turns_are_told_where_only_one_has_something(self) -> None:
+        turns = mock.create_autospec(BusyTurns, instance=True)
+        self.waker = Waker(self.loop, turns)
+        await self.wake(self.first)
+        await self.wake(self.second)
+        turns.note_read.assert_not_called()
+        await self.wake(self.second)
+        turns.note_read.assert_called_once_with()
+
     async def test_one_that_is_over_is_forgotten(self) -> None:
         await self.wake(self.first)
         self.waker.forget(self.second)
@@ -74,7 +97,7 @@ class WakerTests(unittest.IsolatedAsyncioTestCase):
         self.assertIsNone(self.waker._last)
 
     async def test_one_that_ends_the_process_keeps_nobody_from_its_turn(self) -> None:
-        loop = mock.create_autospec(asyncio.AbstractEventLoop, instance=True)
+        loop = mock.create_autospec(asyncio.BaseEventLoop, instance=True)
         waker = Waker(loop)
 
         def stop() -> None:

@@ -71,6 +71,12 @@ class ServerConfig:
     port: int = _option(8000, _whole_number(0, 65535), "port to listen on; 0 takes any free one")
     uds: Optional[str] = _option(None, _optional(_TEXT), "path of a unix socket to listen on instead")
     backlog: int = _option(2048, _whole_number(1), "connections the kernel may hold before they are accepted")
+    busy_poll: int = _option(
+        50,
+        _whole_number(0, 1000),
+        "microseconds in which a wait is expected to end and is spent polling, if the last ones did: a core "
+        "for shorter round trips; 0: never",
+    )
     ssl_certfile: Optional[str] = _option(None, _optional(_TEXT), "PEM certificates: serve wss and https")
     ssl_keyfile: Optional[str] = _option(None, _optional(_TEXT), "PEM key, if not in the certificates' file")
     ssl_keyfile_password: Optional[str] = _option(None, _optional(_TEXT), "password of the key", repr=False)

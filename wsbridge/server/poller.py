@@ -13,7 +13,9 @@ import contextlib
 import select
 import selectors
 from contextvars import Context
-from typing import Dict, List, Optional, Protocol, Tuple
+from typing import Callable, Dict, List, Optional, Protocol, Tuple
+
+from .busy_polling import BusyPoll
 
 __all__ = ["Poller", "Watched"]
 
@@ -44,6 +46,11 @@ class Poller(selectors.EpollSelector):
         self._others = self.fileno()
         self._epoll = select.epoll()
         self._epoll.register(self._others, select.EPOLLIN)
+        self._poll: Callable[[float, int], List[Tuple[int, int]]] = self._epoll.poll
+
+    def poll_busily(self, seconds: float) -> None:
+        """Before it sleeps, `select` asks again and again for so long, where that is worth it; 0: never."""
+        self._poll = BusyPoll(self._epoll.poll, seconds).poll if seconds else self._epoll.poll
 
     def watch(self, descriptor: int, events: int, watched: Watched) -> None:
         """Have ``watched`` handle these events from now on; without any, no longer."""
@@ -68,7 +75,7 @@ class Poller(selectors.EpollSelector):
         timeout = -1 if timeout is None else max(timeout, 0)
         watched_by = self._watched
         are_others_ready = False
-        for descriptor, events in self._epoll.poll(timeout, MAX_EVENTS):
+        for descriptor, events in self._poll(timeout, MAX_EVENTS):
             watched = watched_by.get(descriptor)
             if watched is not None:
                 try:

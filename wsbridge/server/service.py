@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from typing import Any, Callable, Dict, Optional, Protocol
 
 from ..asgi.types import Application, Scope
 from ..config import ServerConfig
 from .addresses import format_client
+from .busy_polling import BusyTurns
+from .event_loop import PollerEventLoop
 from .waking import Waker
 
 __all__ = ["Member", "Service", "log_answer", "logger", "set_up_logging"]
@@ -82,12 +85,7 @@ class Service:
         self.members: Dict[Member, None] = {}
         #: How many of them are refused or closing, and only wait for their peer.
         self.lingering = 0
-        #: None in a loop that is not written in Python: its own turns cost next to nothing.
-        self.waker: Optional[Waker] = None
-        if within is not None:
-            self.waker = within.waker
-        elif isinstance(self.loop, asyncio.BaseEventLoop):
-            self.waker = Waker(self.loop)
+        self.waker: Waker = self._make_waker() if within is None else within.waker
         self._within = within
         self.is_stopping: bool = within is not None and within.is_stopping
         self._timer: Optional[asyncio.TimerHandle] = None
@@ -95,6 +93,16 @@ class Service:
         self._has_waited = False
         self._is_empty = asyncio.Event()
         self._is_empty.set()
+
+    def _make_waker(self) -> Waker:
+        seconds = self.config.busy_poll / 1e6
+        if os.cpu_count() == 1:
+            # Who polls on the only core is in the way of who is waited for.
+            seconds = 0
+        if isinstance(self.loop, PollerEventLoop):
+            self.loop.poller.poll_busily(seconds)
+            return Waker(self.loop)
+        return Waker(self.loop, BusyTurns(self.loop, seconds) if seconds else None)
 
     def add(self, member: Member) -> None:
         """Sweep this member's deadlines from now on."""
@@ -108,8 +116,7 @@ class Service:
     def discard(self, member: Member) -> None:
         """This member is over; discarding it twice is no error."""
         self.members.pop(member, None)
-        if self.waker is not None:
-            self.waker.forget(member)
+        self.waker.forget(member)
         if self._within is not None:
             self._within.discard(member)
         if not self.members:

@@ -154,11 +154,7 @@ class WebSocketExchange(Exchange):
             self._enqueue(events)
             waiter = self._waiter
             if waiter is not None and not waiter.done():
-                waker = self._service.waker
-                if waker is None:
-                    waiter.set_result(None)
-                else:
-                    waker.wake(self)
+                self._service.waker.wake(self)
 
     def resume(self) -> None:
         """Let the application that waits go on now; what it writes leaves when it waits again."""
@@ -171,6 +167,11 @@ class WebSocketExchange(Exchange):
                 self._is_resuming = False
                 if self._gathered:
                     self._flush()
+
+    def resume_later(self) -> None:
+        """Let it go on in the loop's next turn."""
+        waiter: asyncio.Future[None] = self._waiter  # type: ignore[assignment]  # only who waits is woken
+        waiter.set_result(None)
 
     def _receive_slices(self, data: bytes) -> None:
         """Each is as good as a read of its own: it may wake the application, and fill the queue."""
