@@ -61,7 +61,7 @@ def _option(default: Any, rule: Rule, help: str, *, repr: bool = True) -> Any:
 class ServerConfig:
     """The server's configuration; raises `ConfigError` for a value that breaks its field's rule.
 
-    Sizes are bytes, times seconds. Where uvicorn has the flag, the name is the
+    Sizes are bytes, times seconds unless the help says so. Where uvicorn has the flag, the name is the
     same; a switch ``x`` is ``--x`` and ``--no-x``. ``python3 -m wsbridge
     --help`` prints every field with its reason.
     """
@@ -74,8 +74,8 @@ class ServerConfig:
     busy_poll: int = _option(
         50,
         _whole_number(0, 1000),
-        "microseconds in which a wait is expected to end and is spent polling, if the last ones did: a core "
-        "for shorter round trips; 0: never",
+        "microseconds: where the last waits were shorter, the next begins with polling; quicker round trips "
+        "for a core that is busy while messages come fast; 0: never",
     )
     ssl_certfile: Optional[str] = _option(None, _optional(_TEXT), "PEM certificates: serve wss and https")
     ssl_keyfile: Optional[str] = _option(None, _optional(_TEXT), "PEM key, if not in the certificates' file")

@@ -1,5 +1,7 @@
 """User instructions per message, counted by valgrind's callgrind where the machine has no counter to ask.
 
+A server is too slow there to poll busily: what it spends on waiting is not in the count.
+
 The count hardly depends on what else the machine does, and agrees within 3 % with
 `perf stat -e instructions:u` for uvicorn on either loop. It does not for granian: its threads wait for each
 other by spinning, and valgrind runs one thread at a time.

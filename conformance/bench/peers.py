@@ -105,6 +105,12 @@ _QUIET = ["--no-access-log", "--log-level", "warning"]
 # wsbridge's own command line is completed by `_complete_ours` from the flags that its --help lists.
 ALL = [
     Server("wsbridge", "wsbridge", "asyncio", ["{python}", "-m", "wsbridge", "echo_app:app"]),
+    Server(
+        "wsbridge-sleeping",
+        "wsbridge",
+        "asyncio",
+        ["{python}", "-m", "wsbridge", "echo_app:app", "--busy-poll", "0"],
+    ),
     Server("wsbridge+uvloop", "wsbridge", "uvloop", ["{python}", "-m", "wsbridge", "echo_app:app"]),
     Server("wsbridge@pypy", "wsbridge", "pypy", ["{python}", "-m", "wsbridge", "echo_app:app"], "pypy"),
     _uvicorn("uvicorn", "websockets-sansio", "asyncio"),
@@ -123,6 +129,7 @@ ALL = [
         "daphne",
         False,
     ),
+    _floor("floor-polling", "polling", "none", True),
     _floor("floor-bytes", "bytes", "asyncio", True),
     _floor("floor-asgi", "asgi", "asyncio", True),
     _floor("floor-bytes+uvloop", "bytes", "uvloop", True),

@@ -12,14 +12,14 @@ OURS, OURS_UVLOOP, OURS_PYPY = "wsbridge", "wsbridge+uvloop", "wsbridge@pypy"
 PEERS = [server.name for server in SERVERS if server.is_peer]
 UVICORNS = [server.name for server in SERVERS if server.family == "uvicorn"]
 GRANIAN = ["granian+uvloop"]
-FLOORS = ["floor-bytes", "floor-bytes+uvloop"]
+FLOORS = ["floor-polling", "floor-bytes", "floor-bytes+uvloop"]
 
 
 class Outcome(NamedTuple):
     """One target: `measured` is None when this run did not measure it.
 
-    `floor` is what servers reach that only send back what they read: a target above it nobody can meet
-    whose server is asyncio's, or uvloop's.
+    `floor` is what the best server reaches that only sends back what it reads, in Python or on uvloop, and
+    one of them never sleeps: a target above it nobody can meet.
     """
 
     what: str

@@ -2,9 +2,12 @@
 
 `python floor.py bytes|asgi PORT [uvloop]`: `bytes` writes what it reads; `asgi` hands each message to an
 application through a future, as an ASGI server must, and writes what the application sends.
+`python floor.py polling PORT`: as `bytes`, without an event loop, in a process that never sleeps.
 """
 
 import asyncio
+import select
+import socket
 import sys
 
 RESPONSE = (
@@ -74,7 +77,37 @@ async def serve(kind, port):
     await server.serve_forever()
 
 
+def poll(port):
+    listening = socket.create_server(("127.0.0.1", port), backlog=2048)
+    epoll = select.epoll()
+    epoll.register(listening.fileno(), select.EPOLLIN)
+    accepted, opened = {}, set()
+    while True:
+        for descriptor, _ in epoll.poll(0, 256):
+            if descriptor == listening.fileno():
+                connection, _ = listening.accept()
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                accepted[connection.fileno()] = connection
+                epoll.register(connection.fileno(), select.EPOLLIN)
+                continue
+            connection = accepted[descriptor]
+            try:
+                data = connection.recv(120 * 1024)
+            except ConnectionError:
+                data = b""
+            if not data:
+                opened.discard(descriptor)
+                accepted.pop(descriptor).close()
+            elif descriptor in opened:
+                connection.sendall(data)
+            else:
+                opened.add(descriptor)
+                connection.sendall(RESPONSE)
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "polling":
+        poll(int(sys.argv[2]))
     if sys.argv[3:] == ["uvloop"]:
         import uvloop
 
