@@ -67,6 +67,12 @@ class BusyPollTests(unittest.TestCase):
         self.kernel.learn(FEW)
         self.assertEqual(set(self.kernel.wait(SHORT)), {0})
 
+    def test_who_sleeps_has_to_be_woken_too(self) -> None:
+        for delay, is_short in ((2.1 * SECONDS, False), (1.9 * SECONDS, True)):
+            for _ in range(FEW):
+                self.assertEqual(self.kernel.wait(delay), [-1])
+            self.assertEqual(set(self.kernel.wait(SHORT)) == {0}, is_short)
+
     def test_where_nothing_comes_it_sleeps_after_all(self) -> None:
         self.kernel.learn(FEW)
         asked = self.kernel.wait(LONG, 3.0)

@@ -74,7 +74,7 @@ class ServerConfig:
     busy_poll: int = _option(
         50,
         _whole_number(0, 1000),
-        "microseconds: where the last waits were shorter, the next begins with polling; quicker round trips "
+        "microseconds of polling before a wait sleeps, where the last waits were short: quicker round trips "
         "for a core that is busy while messages come fast; 0: never",
     )
     ssl_certfile: Optional[str] = _option(None, _optional(_TEXT), "PEM certificates: serve wss and https")
