@@ -12,6 +12,7 @@ from unittest import mock
 from wsbridge.config import ServerConfig
 from wsbridge.server import service as service_module
 from wsbridge.server.event_loop import PollerEventLoop
+from wsbridge.server.server import Server
 from wsbridge.server.service import Service, log_answer, logger
 
 from .doubles import Clock, turn_loop
@@ -130,27 +131,37 @@ class MemberTests(ServiceCase):
 class BusyPollingTests(unittest.IsolatedAsyncioTestCase):
     """Who keeps the loop from sleeping between quick messages: its own `Poller`, or `BusyTurns`."""
 
-    def make_service(self, *, busy_poll: int = 40, cores: int = 2) -> Any:
+    def start(self, *, busy_poll: int = 40, cores: int = 2) -> Any:
+        service = Service(app, ServerConfig(busy_poll=busy_poll))
         with mock.patch.object(os, "cpu_count", return_value=cores):
-            return Service(app, ServerConfig(busy_poll=busy_poll))
+            service.poll_busily()
+        return service.waker._busy_turns
+
+    async def test_nobody_polls_unasked(self) -> None:
+        self.assertIsNone(Service(app, ServerConfig()).waker._busy_turns)
 
     async def test_loop_of_somebody_else_has_busy_turns(self) -> None:
-        turns = self.make_service().waker._busy_turns
-        self.assertAlmostEqual(turns._seconds, 40e-6)
+        self.assertAlmostEqual(self.start()._seconds, 40e-6)
 
-    async def test_busy_poll_of_0_switches_it_off(self) -> None:
-        self.assertIsNone(self.make_service(busy_poll=0).waker._busy_turns)
+    async def test_busy_poll_of_0_is_never(self) -> None:
+        self.assertIsNone(self.start(busy_poll=0))
 
     async def test_a_single_core_is_left_to_others(self) -> None:
-        self.assertIsNone(self.make_service(cores=1).waker._busy_turns)
+        self.assertIsNone(self.start(cores=1))
 
     async def test_poller_does_it_on_its_own(self) -> None:
-        poller = mock.Mock(spec=["poll_busily"])
+        poller = mock.Mock(spec=["set_busy_poll"])
         loop = mock.Mock(spec=PollerEventLoop, poller=poller)
         with mock.patch.object(asyncio, "get_running_loop", return_value=loop):
-            self.assertIsNone(self.make_service().waker._busy_turns)
-            self.make_service(busy_poll=0)
-        self.assertEqual(poller.poll_busily.call_args_list, [mock.call(40e-6), mock.call(0)])
+            self.assertIsNone(self.start())
+            self.assertIsNone(self.start(busy_poll=0))
+            self.assertIsNone(self.start(cores=1))
+        self.assertEqual(poller.set_busy_poll.call_args_list, [mock.call(40e-6), mock.call(0), mock.call(0)])
+
+    async def test_server_asks_for_it(self) -> None:
+        with mock.patch.object(Service, "poll_busily", autospec=True) as poll_busily:
+            async with Server(app, port=0, lifespan="off"):
+                poll_busily.assert_called_once()
 
 
 class TimerTests(ServiceCase):

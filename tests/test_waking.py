@@ -86,8 +86,10 @@ class WakerTests(unittest.IsolatedAsyncioTestCase):
         await self.wake(self.first)
         await self.wake(self.second)
         turns.note_read.assert_not_called()
+        # Before it goes on: what the application takes is no waiting.
+        turns.note_read.side_effect = lambda: self.resumed.append("noted")
         await self.wake(self.second)
-        turns.note_read.assert_called_once_with()
+        self.assertEqual(self.resumed, ["first", "second", "noted", "second"])
 
     async def test_one_that_is_over_is_forgotten(self) -> None:
         await self.wake(self.first)

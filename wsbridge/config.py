@@ -71,12 +71,6 @@ class ServerConfig:
     port: int = _option(8000, _whole_number(0, 65535), "port to listen on; 0 takes any free one")
     uds: Optional[str] = _option(None, _optional(_TEXT), "path of a unix socket to listen on instead")
     backlog: int = _option(2048, _whole_number(1), "connections the kernel may hold before they are accepted")
-    busy_poll: int = _option(
-        50,
-        _whole_number(0, 1000),
-        "microseconds of polling before a wait sleeps, where the last waits were short: quicker round trips "
-        "for a core that is busy while messages come fast; 0: never",
-    )
     ssl_certfile: Optional[str] = _option(None, _optional(_TEXT), "PEM certificates: serve wss and https")
     ssl_keyfile: Optional[str] = _option(None, _optional(_TEXT), "PEM key, if not in the certificates' file")
     ssl_keyfile_password: Optional[str] = _option(None, _optional(_TEXT), "password of the key", repr=False)
@@ -190,6 +184,14 @@ class ServerConfig:
         30.0,
         _SECONDS,
         "a stopping server's time for closing handshakes and applications; past it they are cut",
+    )
+
+    # Waiting.
+    busy_poll: int = _option(
+        50,
+        _whole_number(0, 1000),
+        "microseconds, as in Linux's net.core.busy_poll: how long a wait polls before it sleeps, if the last "
+        "ones were short; 0: never",
     )
 
     # Limits.

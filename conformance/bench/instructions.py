@@ -1,6 +1,6 @@
 """User instructions per message, counted by valgrind's callgrind where the machine has no counter to ask.
 
-A server is too slow there to poll busily: what it spends on waiting is not in the count.
+Ours is started without busy polling: how often it asks depends on the clock.
 
 The count hardly depends on what else the machine does, and agrees within 3 % with
 `perf stat -e instructions:u` for uvicorn on either loop. It does not for granian: its threads wait for each
@@ -34,7 +34,8 @@ def measure_instructions(servers: Sequence[Server]) -> Dict[str, Dict[str, float
         return {}
     results = {}
     for server in servers:
-        if server.environment == "pypy":  # valgrind would count the compiling of traces
+        # valgrind would count the compiling of traces, and turns of a loop that never sleeps.
+        if server.environment == "pypy" or server.never_sleeps:
             continue
         say_line(f"bench: instructions, {server.name}")
         try:
@@ -54,7 +55,8 @@ def _count_server(server: Server) -> Dict[str, float]:
             "--trace-children=yes",
             f"--callgrind-out-file={folder}/out.%p",
         ]
-        with run_server(server, wrapper) as running:
+        quiet = server._replace(command=[*server.command, "--busy-poll", "0"]) if server.is_ours else server
+        with run_server(quiet, wrapper) as running:
             return {
                 name: _count_mode(running, Path(folder), connections, in_flight)
                 for name, (connections, in_flight) in MODES.items()

@@ -63,6 +63,10 @@ class Server(NamedTuple):
         return not (self.is_floor or self.is_ours)
 
     @property
+    def never_sleeps(self) -> bool:
+        return self.loop == "none"
+
+    @property
     def is_threaded(self) -> bool:
         return self.family == "granian"
 
@@ -258,8 +262,21 @@ class Running:
         lines = self._log.read_text("utf-8", "replace").strip().splitlines()
         return lines[-1] if lines else "it said nothing"
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """While it is measured: a server that never sleeps would take the others' core."""
+        if not self.server.never_sleeps:
+            yield
+            return
+        self._process.send_signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGSTOP)
+
     def stop(self) -> None:
         everyone = self.pids
+        self._process.send_signal(signal.SIGCONT)
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(STOP_SECONDS)

@@ -115,7 +115,9 @@ def start_servers(
     for server in servers:
         say_line(f"bench: starting {server.name}")
         try:
-            started.append(stack.enter_context(run_server(server)))
+            running = stack.enter_context(run_server(server))
+            with running.alone():
+                started.append(running)
         except Unavailable as error:
             missing[server.name] = str(error)
             say_line(f"bench: {server.name} is left out: {error}", final=True)
@@ -140,7 +142,8 @@ def run_rounds(
                 for running in [*started[shift:], *started[:shift]]:
                     say_line(f"bench: round {number + 1} of {rounds}, {workload.name}, {running.server.name}")
                     job = dict(workload.job, seconds=seconds, warm_up=find_warm_up(running.server, number))
-                    result = load.do_undisturbed(running, job)
+                    with running.alone():
+                        result = load.do_undisturbed(running, job)
                     results[workload.name][running.server.name].append(result)
                     if "failed" in result:
                         say_line(

@@ -18,8 +18,8 @@ FLOORS = ["floor-polling", "floor-bytes", "floor-bytes+uvloop"]
 class Outcome(NamedTuple):
     """One target: `measured` is None when this run did not measure it.
 
-    `floor` is what the best server reaches that only sends back what it reads, in Python or on uvloop, and
-    one of them never sleeps: a target above it nobody can meet.
+    `floor` is the fastest of the servers that only send back what they read: asyncio's, uvloop's,
+    and one that never sleeps. Nothing in Python comes above it.
     """
 
     what: str

@@ -6,8 +6,10 @@ their time, and of the message's. With one connection that sends a message when 
 where others keep the cores from their own sleep 28 and not 39; the server needs 0.8 times the processor's
 time for it, polling included.
 
-Only short waits are worth it. They are foretold from the last ones: a server whose clients are slower than
-that, or are silent, does not poll but once in a while, and one that is busy never waits.
+Only waits that end within ``seconds`` are worth it. They are foretold from the last ones: a server whose
+clients are slower, or silent, does not poll but once in a while, and one that is busy never waits. For
+clients that take 40 us for themselves 100 us of polling instead of the default 50 bring 1.6 times as many
+messages, and cost 1.5 times the processor's time for each; 200 bring no more.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from typing import Any, Callable, List
 
 __all__ = ["BusyPoll", "BusyTurns"]
 
-# So many short waits in a row are expected to be followed by one more; twice as many each time that the
+# So many short waits in a row are expected to be followed by one more: a client that keeps to no pace can
+# cost one polling in vain for every 8 of its messages, 6 us each. Twice as many each time that the
 # expectation was wrong, until one comes true.
 FEW, MANY = 8, 1024
 
@@ -32,6 +35,16 @@ class _Expectation:
         self._seconds = seconds
         self._clock = clock
         self._in_a_row = 0
+        self._wanted = FEW
+
+    def _is_short(self) -> bool:
+        return self._in_a_row >= self._wanted
+
+    def _note_wait(self, seconds: float) -> None:
+        # As much again is for what polling would have saved.
+        self._in_a_row = self._in_a_row + 1 if seconds <= 2 * self._seconds else 0
+
+    def _was_right(self) -> None:
         self._wanted = FEW
 
     def _was_wrong(self) -> None:
@@ -58,22 +71,23 @@ class BusyPoll(_Expectation):
         if 0 <= timeout <= self._seconds:
             return self._poll(timeout, max_events)
         begun = self._clock()
-        if self._in_a_row < self._wanted:
+        if not self._is_short():
             ready = self._poll(timeout, max_events)
-            # Half of it is for being woken.
-            self._in_a_row = self._in_a_row + 1 if self._clock() - begun <= 2 * self._seconds else 0
+            if ready:
+                self._note_wait(self._clock() - begun)
             return ready
         while self._clock() - begun <= self._seconds:
             ready = self._poll(0, max_events)
             if ready:
-                self._wanted = FEW
+                self._was_right()
                 return ready
         self._was_wrong()
+        # All of it: epoll counts milliseconds.
         return self._poll(timeout, max_events)
 
 
 class BusyTurns(_Expectation):
-    """The same for a loop whose selector is not ours: while it has something to call it does not sleep."""
+    """For other loops, while one connection has all the messages: with a callback to run none sleeps."""
 
     __slots__ = ("_begun", "_has_read", "_is_turning", "_loop")
 
@@ -87,20 +101,19 @@ class BusyTurns(_Expectation):
         self._loop = loop
         self._is_turning = False
         self._has_read = False
-        # When the last read was, or ended the turn that had one.
+        # When the last read was; while turning, the turn after it.
         self._begun = 0.0
 
     def note_read(self) -> None:
-        """A message has come from the connection that had the last one too."""
+        """A read has woken an application."""
         self._has_read = True
         if self._is_turning:
-            self._wanted = FEW
+            self._was_right()
             return
         now = self._clock()
-        # From read to read: half of it is the server's and the client's own work.
-        self._in_a_row = self._in_a_row + 1 if now - self._begun <= 2 * self._seconds else 0
+        self._note_wait(now - self._begun)
         self._begun = now
-        if self._in_a_row >= self._wanted:
+        if self._is_short():
             self._is_turning = True
             self._loop.call_soon(self._turn)
 

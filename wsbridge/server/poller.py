@@ -48,8 +48,8 @@ class Poller(selectors.EpollSelector):
         self._epoll.register(self._others, select.EPOLLIN)
         self._poll: Callable[[float, int], List[Tuple[int, int]]] = self._epoll.poll
 
-    def poll_busily(self, seconds: float) -> None:
-        """Before it sleeps, `select` asks again and again for so long, where that is worth it; 0: never."""
+    def set_busy_poll(self, seconds: float) -> None:
+        """Have `select` ask again and again for so long before it sleeps, where it is worth it; 0: never."""
         self._poll = BusyPoll(self._epoll.poll, seconds).poll if seconds else self._epoll.poll
 
     def watch(self, descriptor: int, events: int, watched: Watched) -> None:

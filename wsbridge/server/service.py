@@ -85,7 +85,7 @@ class Service:
         self.members: Dict[Member, None] = {}
         #: How many of them are refused or closing, and only wait for their peer.
         self.lingering = 0
-        self.waker: Waker = self._make_waker() if within is None else within.waker
+        self.waker: Waker = Waker(self.loop) if within is None else within.waker
         self._within = within
         self.is_stopping: bool = within is not None and within.is_stopping
         self._timer: Optional[asyncio.TimerHandle] = None
@@ -94,15 +94,17 @@ class Service:
         self._is_empty = asyncio.Event()
         self._is_empty.set()
 
-    def _make_waker(self) -> Waker:
+    def poll_busily(self) -> None:
+        """From now on poll as ``busy_poll`` says; of services in one `PollerEventLoop` the last decides."""
         seconds = self.config.busy_poll / 1e6
+        # Who polls on the only core is in the way of who is waited for. Not what this process may use: a
+        # server that is bound to a core may have it for itself.
         if os.cpu_count() == 1:
-            # Who polls on the only core is in the way of who is waited for.
             seconds = 0
         if isinstance(self.loop, PollerEventLoop):
-            self.loop.poller.poll_busily(seconds)
-            return Waker(self.loop)
-        return Waker(self.loop, BusyTurns(self.loop, seconds) if seconds else None)
+            self.loop.poller.set_busy_poll(seconds)
+        elif seconds:
+            self.waker = Waker(self.loop, BusyTurns(self.loop, seconds))
 
     def add(self, member: Member) -> None:
         """Sweep this member's deadlines from now on."""

@@ -1,5 +1,7 @@
 """How applications that wait in ``receive`` go on: all in one callback, or one inside the read itself.
 
+In loops that are not written in Python it is a callback each, or inside the read.
+
 A future that is done resumes its task through a callback of its own in the
 loop's next turn, and before that turn the loop asks the system whether there
 is more to read (but for a `Poller`, which reads as it is asked). Of the
@@ -29,7 +31,7 @@ class Sleeper(Protocol):
 
 
 class Waker:
-    """One for all connections of a loop, which `BusyTurns` may keep from sleeping between their messages."""
+    """One for all connections of a service, whose loop `BusyTurns` may keep awake between messages."""
 
     __slots__ = ("_busy_turns", "_is_collecting", "_last", "_loop", "_woken")
 
@@ -42,7 +44,7 @@ class Waker:
         self._last: Optional[Sleeper] = None
 
     def wake(self, sleeper: Sleeper) -> None:
-        """Resume it, which waits, in the loop's next turn; at once where it was the last before as well.
+        """Resume ``sleeper``, whose application waits: in the loop's next turn, or now if it was the last.
 
         Others have been silent then: there is nothing to collect.
         """

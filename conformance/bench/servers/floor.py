@@ -1,8 +1,9 @@
-"""The floor under every asyncio server: bytes come back as they are, nothing is parsed.
+"""The floor under every server in Python: bytes come back as they are, nothing is parsed.
 
 `python floor.py bytes|asgi PORT [uvloop]`: `bytes` writes what it reads; `asgi` hands each message to an
 application through a future, as an ASGI server must, and writes what the application sends.
-`python floor.py polling PORT`: as `bytes`, without an event loop, in a process that never sleeps.
+`python floor.py polling PORT`: as `bytes`, without an event loop, in a process that never sleeps; one that
+does not read stops all.
 """
 
 import asyncio
@@ -77,7 +78,7 @@ async def serve(kind, port):
     await server.serve_forever()
 
 
-def poll(port):
+def serve_polling(port):
     listening = socket.create_server(("127.0.0.1", port), backlog=2048)
     epoll = select.epoll()
     epoll.register(listening.fileno(), select.EPOLLIN)
@@ -106,10 +107,11 @@ def poll(port):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "polling":
-        poll(int(sys.argv[2]))
     if sys.argv[3:] == ["uvloop"]:
         import uvloop
 
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    asyncio.run(serve(sys.argv[1], int(sys.argv[2])))
+    if sys.argv[1] == "polling":
+        serve_polling(int(sys.argv[2]))
+    else:
+        asyncio.run(serve(sys.argv[1], int(sys.argv[2])))
