@@ -132,10 +132,10 @@ class BusyPollingTests(unittest.IsolatedAsyncioTestCase):
     """Who keeps the loop from sleeping between quick messages: its own `Poller`, or `BusyTurns`."""
 
     def start(self, *, busy_poll: int = 40, cores: int = 2) -> Any:
-        service = Service(app, ServerConfig(busy_poll=busy_poll))
+        self.service = Service(app, ServerConfig(busy_poll=busy_poll))
         with mock.patch.object(os, "cpu_count", return_value=cores):
-            service.poll_busily()
-        return service.waker._busy_turns
+            self.service.poll_busily()
+        return self.service.waker._busy_turns
 
     async def test_nobody_polls_unasked(self) -> None:
         self.assertIsNone(Service(app, ServerConfig()).waker._busy_turns)
@@ -149,14 +149,19 @@ class BusyPollingTests(unittest.IsolatedAsyncioTestCase):
     async def test_a_single_core_is_left_to_others(self) -> None:
         self.assertIsNone(self.start(cores=1))
 
-    async def test_poller_does_it_on_its_own(self) -> None:
-        poller = mock.Mock(spec=["set_busy_poll"])
+    async def test_poller_does_it_on_its_own_until_the_service_stops(self) -> None:
+        poller = mock.Mock(spec=["add_busy_poll", "remove_busy_poll"])
         loop = mock.Mock(spec=PollerEventLoop, poller=poller)
         with mock.patch.object(asyncio, "get_running_loop", return_value=loop):
-            self.assertIsNone(self.start())
             self.assertIsNone(self.start(busy_poll=0))
             self.assertIsNone(self.start(cores=1))
-        self.assertEqual(poller.set_busy_poll.call_args_list, [mock.call(40e-6), mock.call(0), mock.call(0)])
+            poller.add_busy_poll.assert_not_called()
+            self.assertIsNone(self.start())
+        poller.add_busy_poll.assert_called_once_with(40e-6)
+        poller.remove_busy_poll.assert_not_called()
+        for _ in range(2):
+            await self.service.shut_down(1)
+        poller.remove_busy_poll.assert_called_once_with(40e-6)
 
     async def test_server_asks_for_it(self) -> None:
         with mock.patch.object(Service, "poll_busily", autospec=True) as poll_busily:

@@ -22,8 +22,15 @@ __all__ = ["BusyPoll", "BusyTurns"]
 
 # So many short waits in a row are expected to be followed by one more: a client that keeps to no pace can
 # cost one polling in vain for every 8 of its messages, 6 us each. Twice as many each time that the
-# expectation was wrong, until one comes true.
+# expectation was wrong, one less when it was right.
 FEW, MANY = 8, 1024
+
+# A turn with nothing to do takes 2 us. One that took so long was held up by others who want the core, or the
+# GIL, and would get it sooner if we slept.
+SLOW_TURN = 8e-6
+
+# In so many turns a read is still answered.
+TURNS_OF_A_READ = 4
 
 
 class _Expectation:
@@ -45,7 +52,7 @@ class _Expectation:
         self._in_a_row = self._in_a_row + 1 if seconds <= 2 * self._seconds else 0
 
     def _was_right(self) -> None:
-        self._wanted = FEW
+        self._wanted = max(FEW, self._wanted - 1)
 
     def _was_wrong(self) -> None:
         self._in_a_row = 0
@@ -89,7 +96,7 @@ class BusyPoll(_Expectation):
 class BusyTurns(_Expectation):
     """For other loops, while one connection has all the messages: with a callback to run none sleeps."""
 
-    __slots__ = ("_begun", "_has_read", "_is_turning", "_loop")
+    __slots__ = ("_begun", "_is_turning", "_loop", "_turned", "_turns")
 
     def __init__(
         self,
@@ -100,13 +107,15 @@ class BusyTurns(_Expectation):
         super().__init__(seconds, clock)
         self._loop = loop
         self._is_turning = False
-        self._has_read = False
-        # When the last read was; while turning, the turn after it.
+        # So many turns belong to the last read.
+        self._turns = 0
+        # When it was; while turning, when they were over.
         self._begun = 0.0
+        self._turned = 0.0
 
     def note_read(self) -> None:
         """A read has woken an application."""
-        self._has_read = True
+        self._turns = TURNS_OF_A_READ
         if self._is_turning:
             self._was_right()
             return
@@ -115,14 +124,16 @@ class BusyTurns(_Expectation):
         self._begun = now
         if self._is_short():
             self._is_turning = True
+            self._turned = now
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         now = self._clock()
-        if self._has_read:
-            self._has_read = False
+        took, self._turned = now - self._turned, now
+        if self._turns:
+            self._turns -= 1
             self._begun = now
-        elif now - self._begun > self._seconds:
+        elif took > SLOW_TURN or now - self._begun > self._seconds:
             self._is_turning = False
             self._was_wrong()
             return

@@ -47,10 +47,23 @@ class Poller(selectors.EpollSelector):
         self._epoll = select.epoll()
         self._epoll.register(self._others, select.EPOLLIN)
         self._poll: Callable[[float, int], List[Tuple[int, int]]] = self._epoll.poll
+        self._busy_polls: List[float] = []
 
-    def set_busy_poll(self, seconds: float) -> None:
-        """Have `select` ask again and again for so long before it sleeps, where it is worth it; 0: never."""
-        self._poll = BusyPoll(self._epoll.poll, seconds).poll if seconds else self._epoll.poll
+    def add_busy_poll(self, seconds: float) -> None:
+        """Have `select` ask again and again for so long before it sleeps, where it is worth it.
+
+        Of several the longest counts, until `remove_busy_poll` takes it back.
+        """
+        self._busy_polls.append(seconds)
+        self._set_poll()
+
+    def remove_busy_poll(self, seconds: float) -> None:
+        self._busy_polls.remove(seconds)
+        self._set_poll()
+
+    def _set_poll(self) -> None:
+        longest = max(self._busy_polls, default=0)
+        self._poll = BusyPoll(self._epoll.poll, longest).poll if longest else self._epoll.poll
 
     def watch(self, descriptor: int, events: int, watched: Watched) -> None:
         """Have ``watched`` handle these events from now on; without any, no longer."""
