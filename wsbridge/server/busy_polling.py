@@ -124,7 +124,6 @@ class BusyTurns(_Expectation):
         self._begun = now
         if self._is_short():
             self._is_turning = True
-            self._turned = now
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
