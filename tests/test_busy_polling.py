@@ -13,6 +13,7 @@ SECONDS = 50e-6
 FEW, MANY = 8, 1024
 SHORT, LONG = 20e-6, 1.0
 READY = [(7, 1)]
+MAX_EVENTS = 256
 
 
 class Kernel:
@@ -22,11 +23,13 @@ class Kernel:
         self.now = 1000.0
         self.comes_at = 0.0
         self.ready: List[Tuple[int, int]] = []
-        self.asked: List[Tuple[float, int]] = []
+        self.asked: List[float] = []
         self.busy = BusyPoll(self.poll, SECONDS, lambda: self.now)
 
     def poll(self, timeout: float, max_events: int) -> List[Tuple[int, int]]:
-        self.asked.append((timeout, max_events))
+        self.asked.append(timeout)
+        if max_events != MAX_EVENTS:
+            raise AssertionError(f"asked for {max_events} events")
         if timeout == 0:
             # What the question itself takes.
             self.now += 1e-6
@@ -41,14 +44,15 @@ class Kernel:
         """The timeouts with which the kernel was asked in one wait."""
         self.asked.clear()
         self.comes_at = self.now + delay
-        self.ready = self.busy.poll(timeout, 256)
-        assert all(max_events == 256 for _, max_events in self.asked)
-        return [timeout for timeout, _ in self.asked]
+        self.ready = self.busy.poll(timeout, MAX_EVENTS)
+        return self.asked[:]
 
     def learn(self, count: int) -> None:
         """See so many short waits, each of them asleep."""
         for _ in range(count):
-            assert self.wait(SHORT) == [-1]
+            asked = self.wait(SHORT)
+            if asked != [-1]:
+                raise AssertionError(f"polled too soon: {asked}")
 
 
 class BusyPollTests(unittest.TestCase):
