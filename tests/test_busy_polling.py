@@ -169,11 +169,11 @@ class BusyTurnsTests(unittest.TestCase):
 
     def test_slow_reads_cost_nothing(self) -> None:
         for _ in range(100):
-            self.read(after=2.1 * SECONDS)
+            self.read(after=4.1 * SECONDS)
         self.assertEqual(self.callbacks, [])
         for _ in range(FEW):
             self.assertEqual(self.callbacks, [])
-            self.read(after=1.9 * SECONDS)
+            self.read(after=3.9 * SECONDS)
         self.assertEqual(len(self.callbacks), 1)
 
     def test_two_reads_of_one_turn_are_one_callback(self) -> None:
@@ -199,10 +199,10 @@ class BusyTurnsTests(unittest.TestCase):
         self.begin()
         for _ in range(4):
             self.turn()
-        self.turn(after=7e-6)
-        self.turn(after=7e-6)
+        self.turn(after=19e-6)
+        self.turn(after=19e-6)
         self.assertEqual(len(self.callbacks), 1)
-        self.turn(after=9e-6)
+        self.turn(after=21e-6)
         self.assertEqual(self.callbacks, [])
         self.begin(2 * FEW)
 
