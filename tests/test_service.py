@@ -159,6 +159,9 @@ class BusyPollingTests(unittest.IsolatedAsyncioTestCase):
             self.assertIsNone(self.start())
         poller.add_busy_poll.assert_called_once_with(40e-6)
         poller.remove_busy_poll.assert_not_called()
+        self.service.poll_busily()
+        poller.remove_busy_poll.assert_called_once_with(40e-6)
+        poller.remove_busy_poll.reset_mock()
         for _ in range(2):
             await self.service.shut_down(1)
         poller.remove_busy_poll.assert_called_once_with(40e-6)

@@ -37,6 +37,9 @@ def measure_instructions(servers: Sequence[Server]) -> Dict[str, Dict[str, float
         # valgrind would count the compiling of traces, and turns of a loop that never sleeps.
         if server.environment == "pypy" or server.never_sleeps:
             continue
+        # All of ours are counted so.
+        if "--busy-poll" in server.command:
+            continue
         say_line(f"bench: instructions, {server.name}")
         try:
             results[server.name] = _count_server(server)

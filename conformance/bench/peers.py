@@ -106,7 +106,7 @@ def _floor(name: str, kind: str, loop: str, default: bool) -> Server:
 
 _QUIET = ["--no-access-log", "--log-level", "warning"]
 
-# wsbridge's own command line is completed by `_complete_ours` from the flags that its --help lists.
+# wsbridge's own command line is completed by `build_command` from the flags that its --help lists.
 ALL = [
     Server("wsbridge", "wsbridge", "asyncio", ["{python}", "-m", "wsbridge", "echo_app:app"]),
     Server(

@@ -116,6 +116,7 @@ def start_servers(
         say_line(f"bench: starting {server.name}")
         try:
             running = stack.enter_context(run_server(server))
+            # Leaves one that never sleeps stopped until its turn.
             with running.alone():
                 started.append(running)
         except Unavailable as error:

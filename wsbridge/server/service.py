@@ -97,7 +97,8 @@ class Service:
         self._is_empty.set()
 
     def poll_busily(self) -> None:
-        """From now on, and until `shut_down`, poll as ``busy_poll`` says."""
+        """From now on, and until `shut_down`, poll as ``busy_poll`` says; asked twice is no more than once."""
+        self._stop_polling()
         seconds = self.config.busy_poll / 1e6
         # Who polls on the only core is in the way of who is waited for. Not what this process may use: a
         # server that is bound to a core may have it for itself.
