@@ -159,7 +159,8 @@ class BusyPollingTests(unittest.IsolatedAsyncioTestCase):
             self.assertIsNone(self.start())
         poller.add_busy_poll.assert_called_once_with(40e-6)
         poller.remove_busy_poll.assert_not_called()
-        self.service.poll_busily()
+        with mock.patch.object(os, "cpu_count", return_value=2):
+            self.service.poll_busily()
         poller.remove_busy_poll.assert_called_once_with(40e-6)
         poller.remove_busy_poll.reset_mock()
         for _ in range(2):

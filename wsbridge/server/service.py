@@ -97,7 +97,7 @@ class Service:
         self._is_empty.set()
 
     def poll_busily(self) -> None:
-        """From now on, and until `shut_down`, poll as ``busy_poll`` says; asked twice is no more than once."""
+        """From now on, and until `shut_down`, poll as ``busy_poll`` says; to ask twice is to ask once."""
         self._stop_polling()
         seconds = self.config.busy_poll / 1e6
         # Who polls on the only core is in the way of who is waited for. Not what this process may use: a
