@@ -7,14 +7,15 @@ Whoever has a native routine replaces `apply_mask` and `unmask` here, before
 from __future__ import annotations
 
 import sys
-from array import array
+from struct import Struct
 from typing import Dict, Union
 
 __all__ = ["apply_mask", "unmask"]
 
-# One XOR of big integers wins below about 1 KiB, four strided translations above: at 512 bytes 1.2 against
-# 1.3 us, at 1 KiB 2.2 against 1.85, at 2 KiB 3.8 against 2.9 (CPython 3.11; 3.13 alike, 3.9 from 1.5 KiB on).
-TRANSLATE_FROM = 1024
+# One XOR of big integers wins below about 640 bytes, four strided translations above: at 512 bytes 1.26
+# against 1.21 us, at 1 KiB 2.13 against 1.69, at 2 KiB 3.7 against 2.7 (CPython 3.11; 3.13 alike, 3.9 from
+# 1 KiB on).
+TRANSLATE_FROM = 768
 
 # 0x...00000001_00000001 for every number of 32-bit words, the key's own among them: the masking key times
 # it is the key repeated.
@@ -34,6 +35,9 @@ class _XORTables(Dict[int, bytes]):
 
 _TABLES = _XORTables()
 
+# The bytes that one byte of the key is for.
+_FIRSTS, _SECONDS, _THIRDS, _FOURTHS = (slice(place, None, 4) for place in range(4))
+
 
 def apply_mask(data: bytes, key: bytes) -> Union[bytes, bytearray]:
     """XOR ``data`` with the four bytes of ``key`` repeated; masking and unmasking are the same.
@@ -44,12 +48,12 @@ def apply_mask(data: bytes, key: bytes) -> Union[bytes, bytearray]:
     if size < TRANSLATE_FROM:
         return unmask(key + data, 4, size + 4)
     buffer = bytearray(data)
-    # Not in a loop: 0.15 us less.
+    # Not in a loop, and with slices made before: 0.3 us less.
     first, second, third, fourth = key
-    buffer[::4] = buffer[::4].translate(_TABLES[first])
-    buffer[1::4] = buffer[1::4].translate(_TABLES[second])
-    buffer[2::4] = buffer[2::4].translate(_TABLES[third])
-    buffer[3::4] = buffer[3::4].translate(_TABLES[fourth])
+    buffer[_FIRSTS] = buffer[_FIRSTS].translate(_TABLES[first])
+    buffer[_SECONDS] = buffer[_SECONDS].translate(_TABLES[second])
+    buffer[_THIRDS] = buffer[_THIRDS].translate(_TABLES[third])
+    buffer[_FOURTHS] = buffer[_FOURTHS].translate(_TABLES[fourth])
     return buffer
 
 
@@ -68,17 +72,24 @@ def unmask(data: bytes, start: int, stop: int) -> Union[bytes, bytearray]:
 # ------------------------------------------------------------------------- where loops are compiled
 
 
-def apply_mask_by_word(data: bytes, key: bytes) -> bytes:
-    """As `apply_mask`: on PyPy 2 times as fast at 125 bytes, 8 times at 64 KiB and more."""
-    size = len(data)
-    words = array("I", data + bytes(-size % 4))
-    number = _from_bytes(key, sys.byteorder)
-    for index in range(len(words)):
-        words[index] ^= number
-    return words.tobytes()[:size]
+# Eight bytes at once, the most that one number of a machine holds; signed, as unsigned ones may not fit.
+_WORD = Struct("<q")
 
 
-def unmask_by_word(data: bytes, start: int, stop: int) -> bytes:
+def apply_mask_by_word(data: bytes, key: bytes) -> bytearray:
+    """As `apply_mask`: on PyPy 5 times as fast at 125 bytes, 30 times at 64 KiB and more."""
+    buffer = bytearray(data)
+    size = len(buffer)
+    whole = size & -8
+    (number,) = _WORD.unpack(key + key)
+    for position in range(0, whole, 8):
+        _WORD.pack_into(buffer, position, _WORD.unpack_from(buffer, position)[0] ^ number)
+    for position in range(whole, size):
+        buffer[position] ^= key[position & 3]
+    return buffer
+
+
+def unmask_by_word(data: bytes, start: int, stop: int) -> bytearray:
     """As `unmask`."""
     return apply_mask_by_word(data[start:stop], data[start - 4 : start])
 
