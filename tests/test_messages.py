@@ -10,6 +10,12 @@ from wsbridge.protocols.deflate import Inflater
 from wsbridge.protocols.frames import BINARY, TEXT
 from wsbridge.protocols.messages import DiscardedMessage, Message, compressed_limit, inflate_message
 
+try:
+    import tracemalloc
+except ImportError:
+    # Not on PyPy.
+    tracemalloc = None  # type: ignore[assignment]
+
 # RFC 7692 7.2.3.1: "Hello" in one compressed block.
 DEFLATED_HELLO = bytes.fromhex("f248cdc9c90700")
 
@@ -52,6 +58,43 @@ class JoiningTests(MessageTestCase):
         for piece in (b"\xe2", b"\x82", b"\xac"):
             message.append(bytearray(piece))
         self.assertEqual(message.finish(), "\u20ac")
+
+
+class GatheringTests(MessageTestCase):
+    """What arrives in pieces is gathered in places of 64 KiB and more."""
+
+    def test_pieces_of_every_size_keep_their_order(self) -> None:
+        for size in (1, 4097, 65_535, 65_536, 65_537, 300_000):
+            data = bytes(range(256)) * 1200
+            pieces = [data[start : start + size] for start in range(0, len(data), size)]
+            message = Message(BINARY, len(data), 1)
+            message.begin_frame(len(data))
+            for piece in pieces:
+                message.append(piece)
+            self.assertEqual(message.finish(), data)
+
+    @unittest.skipIf(tracemalloc is None, "this Python cannot trace its memory")
+    def test_single_bytes_take_no_more_space_than_one_piece(self) -> None:
+        message = Message(TEXT, 1 << 20, 1)
+        message.begin_frame(100_000)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for _ in range(100_000):
+            message.append(b"a")
+        self.assertLess(tracemalloc.get_traced_memory()[0], 130_000)
+        self.assertEqual(message.finish(), "a" * 100_000)
+
+    @unittest.skipIf(tracemalloc is None, "this Python cannot trace its memory")
+    def test_a_message_is_held_twice_and_not_three_times_while_it_is_made(self) -> None:
+        message = Message(TEXT, 4 << 20, 1)
+        message.begin_frame(4 << 20)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for _ in range(32):
+            message.append(bytearray(128 * 1024))
+        text = message.finish()
+        self.assertEqual(len(text), 4 << 20)
+        self.assertLess(tracemalloc.get_traced_memory()[1], 9 << 20)
 
 
 class SizeLimitTests(MessageTestCase):
