@@ -17,6 +17,7 @@ from ..protocols.errors import ConfigError, LifespanFailed
 from .connection import Connection
 from .event_loop import PollerEventLoop, new_event_loop
 from .loading import load_application
+from .memory import keep_freed_blocks
 from .service import CUT_TIMEOUT, Service, logger, set_up_logging
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Server:
         cannot be one, and `OSError` where the address cannot be had.
         """
         ssl = _build_ssl_context(self.config)
+        keep_freed_blocks()
         await self._start_lifespan()
         try:
             await self._listen(ssl)

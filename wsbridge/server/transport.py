@@ -138,7 +138,8 @@ class SocketTransport(asyncio.Transport):
                 return
             if sent == len(data):
                 return
-            self._buffer += memoryview(data)[sent:]
+            # Not from a memoryview, which PyPy copies byte by byte.
+            self._buffer += data[sent:]
             self._watch()
         self._pause_if_full()
 
