@@ -168,9 +168,16 @@ def find_python(server: Server) -> Path:
 
 
 def build_settings() -> Dict[str, str]:
-    """The environment variables of every server: its application and wsbridge on the path, nothing random."""
+    """The environment variables of every server: its application and wsbridge on the path, nothing random.
+
+    And what README recommends for PyPy.
+    """
     return dict(
-        os.environ, PYTHONPATH=f"{SERVERS}{os.pathsep}{ROOT}", PYTHONHASHSEED="0", PYTHONDONTWRITEBYTECODE=""
+        os.environ,
+        PYTHONPATH=f"{SERVERS}{os.pathsep}{ROOT}",
+        PYTHONHASHSEED="0",
+        PYTHONDONTWRITEBYTECODE="",
+        PYPY_GC_NURSERY="16M",
     )
 
 
