@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
 import unittest
 import zlib
+from importlib.util import module_from_spec
 from types import ModuleType
 from typing import Any, Iterator, List, Optional, Tuple, Type
 from unittest import mock
@@ -32,6 +34,13 @@ try:
 except ImportError:
     # PyPy has none: there the tests that measure memory look at the outcome alone.
     tracemalloc = None
+
+resource: Any
+try:
+    import resource
+except ImportError:
+    # Not on Windows.
+    resource = None
 
 # zlib's own: nothing is limited unless an offer asks for it.
 WIDEST = DeflateSettings(server_max_window_bits=15, client_max_window_bits=15)
@@ -387,6 +396,30 @@ class InflaterTests(InflaterTestCase):
         with self.assertRaisesRegex(errors.InvalidCompressedData, "too far back"):
             inflater.inflate(match, 1024)
 
+    def test_window_goes_on_through_messages_of_every_size(self) -> None:
+        # A match in the fixed code, 3 bytes (0000001) from 512 back (10001 for 385 to 512, and 127 in seven
+        # bits), the end of the block (0000000), and the header of the empty one.
+        match = int("01000000011000111111110000000000"[::-1], 2).to_bytes(4, "little")
+        for sizes in ((512,), (3, 509), (100, 1, 411), (509, 3), (700, 512), (512, 511, 1), (2, 600, 1)):
+            inflater = Inflater(9, False)
+            rest = b"y" * (sum(sizes) - 512) + b"abc" + b"x" * 509
+            for size in sizes:
+                message, rest = rest[:size], rest[size:]
+                header = b"\0" + size.to_bytes(2, "little") + (size ^ 0xFFFF).to_bytes(2, "little")
+                self.assertEqual(inflater.inflate(header + message + b"\0", 1024), message)
+                inflater.finish()
+            self.assertEqual(inflater.inflate(match, 1024), b"abc")
+            inflater.finish()
+
+    def test_between_messages_only_the_window_is_held(self) -> None:
+        compressor = zlib.compressobj(1, zlib.DEFLATED, -12)
+        wire = compressor.compress(bytes(range(256)) * 64) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        inflater = Inflater(12, False)
+        with measured_memory() as memory:
+            inflater.inflate(wire[:-4], 1 << 20)
+            inflater.finish()
+        self.assertLess(memory.kept, 4096 + 1024)
+
     def test_bytes_are_counted(self) -> None:
         inflater = Inflater(15, False)
         for wire in ("f248cdc9c90700", "f200110000"):
@@ -606,6 +639,45 @@ class DeflaterTests(unittest.TestCase):
         deflater = Deflater(15, False, 6, 8)
         sizes = [len(deflater.deflate(message)) for message in (b"Hello", b"Hello", b"")]
         self.assertEqual((deflater.bytes_in, deflater.bytes_out), (10, sum(sizes)))
+
+
+class CollectorTests(unittest.TestCase):
+    """Where memory is not counted, but collected: PyPy."""
+
+    def test_collector_is_told_of_every_object_of_zlib(self) -> None:
+        pypy: Any = ModuleType("__pypy__")
+        pypy.add_memory_pressure = mock.Mock()
+        spec: Any = deflate.__spec__
+        copy: Any = module_from_spec(spec)
+        with mock.patch.dict(sys.modules, {"__pypy__": pypy}):
+            spec.loader.exec_module(copy)
+        wire = copy.Deflater(12, False, 3, 5).deflate(b"Hello")
+        inflater = copy.Inflater(12, False)
+        for _ in range(2):
+            inflater.inflate(wire, 1024)
+            inflater.finish()
+        told = [call.args for call in pypy.add_memory_pressure.call_args_list]
+        self.assertEqual(told, [(32768,), (4096,), (4096,)])
+
+    @unittest.skipIf(resource is None, "this system does not tell how much memory a process has")
+    def test_messages_without_end_take_no_memory(self) -> None:
+        ours, theirs = Deflater(12, True, 3, 5), Deflater(12, False, 3, 5)
+        inflater = Inflater(12, False)
+
+        def exchange() -> int:
+            for number in range(5000):
+                ours.deflate(b"Hello")
+                inflater.inflate(theirs.deflate(b"Hello"), 1024)
+                inflater.finish()
+                if number % 500 == 0:
+                    gc.collect()
+            # KiB, and bytes on macOS.
+            peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            return peak // 1024 if sys.platform == "darwin" else peak
+
+        # A copy of zlib's state that is never freed would be 7 KiB for each of 5,000.
+        before = exchange()
+        self.assertLess(exchange() - before, 20 * 1024)
 
 
 class PerMessageDeflateTests(unittest.TestCase):
