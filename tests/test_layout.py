@@ -29,7 +29,7 @@ STANDARD_LIBRARY: Set[str] = set(getattr(sys, "stdlib_module_names", ())) or {
     *("urllib", "warnings", "weakref", "zlib"),
 }
 
-# What PyPy has built in besides, and nobody needs.
+# Built into PyPy, and imported only where it may be missing.
 PYPY_LIBRARY = {"__pypy__"}
 
 # What has no place where there are only bytes and events.

@@ -139,6 +139,11 @@ class ListeningTests(ServerCase):
         self.assertEqual(host, "127.0.0.1")
         self.assertEqual(server.urls, [f"http://127.0.0.1:{port}"])
 
+    async def test_allocator_is_asked_to_keep_large_blocks(self) -> None:
+        with mock.patch.object(server_module, "keep_freed_blocks") as keep:
+            await self.start()
+        keep.assert_called_once_with()
+
     async def test_websocket_and_page_are_served(self) -> None:
         server = await self.start()
         await self.assert_echo(await self.open_websocket(server))

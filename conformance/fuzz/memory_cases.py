@@ -38,9 +38,9 @@ COMPRESSED_PIECE = 16 * KIB
 
 # The limit counts UTF-8, and CPython's decoder takes room for as many characters as there are bytes: first of
 # one byte each, then, once a wider character comes, of 2 or 4 as well. With the source that is 4 or 6 times
-# the limit, and up to an eighth for how a bytearray grows, for a `str` that is given to the application with
-# up to 4. AT_ONCE: fed in one piece, which no server does, one copy of all of it more.
-WIDE, ASTRALS, AT_ONCE = 4.25, 6.25, 7.25
+# the limit, for a `str` that is given to the application with up to 4. AT_ONCE: fed in one piece, which no
+# server does, one copy of all of it more.
+WIDE, ASTRALS, AT_ONCE = 4.1, 6.1, 7.1
 
 
 class Case(NamedTuple):

@@ -33,6 +33,7 @@ from wsbridge.protocols.ws import WSProtocol
 
 from . import wire
 from .findings import IDENTITY, LAWFUL, REFERENCE, cut_into_pieces, require
+from .strategies import MASKING_SIZES
 
 Property = Callable[..., None]
 
@@ -45,7 +46,7 @@ class RoundTrip(NamedTuple):
 
 
 # Each size class of a frame (RFC 6455 5.2) with its edges, and the masks' threshold.
-SIZES = st.sampled_from([0, 1, 3, 4, 5, 124, 125, 126, 127, 2047, 2048, 2049, 65535, 65536, 65537, 70001])
+SIZES = st.sampled_from([0, 1, 3, 4, 5, 124, 125, 126, 127, *MASKING_SIZES, 65535, 65536, 65537, 70001])
 FRAME_SIZES = st.one_of(SIZES, st.integers(0, 300))
 TEXTS = st.text(max_size=60) | st.builds(
     lambda text, times: text * times, st.text(max_size=4), st.integers(0, 900)

@@ -10,6 +10,8 @@ from typing import Any, Callable, Dict, List, Tuple
 
 from hypothesis import strategies as st
 
+from wsbridge.protocols.masking import TRANSLATE_FROM
+
 from . import wire
 from .connections import Setup
 from .heads import KEY
@@ -23,9 +25,11 @@ KEYS = st.sampled_from([b"\0\0\0\0", b"\x37\xfa\x21\x3d", b"\xff\0\xff\x80"]) | 
     min_size=4, max_size=4
 )
 
+MASKING_SIZES = (TRANSLATE_FROM - 1, TRANSLATE_FROM, TRANSLATE_FROM + 1)
+
 # Sizes at which something changes: a length form, the controls' limit, the way of masking, a limit.
 SIZES = st.sampled_from(
-    [0, 1, 2, 4, 5, 6, 63, 64, 65, 124, 125, 126, 127, 300, 301, 2047, 2048, 2049, 65535, 65536]
+    [0, 1, 2, 4, 5, 6, 63, 64, 65, 124, 125, 126, 127, 300, 301, *MASKING_SIZES, 65535, 65536]
 )
 TEXTS = st.text(max_size=40) | st.sampled_from(["", "\0", "\u20ac" * 30, "\U0001f600" * 20, "a" * 300])
 BROKEN_TEXTS = st.sampled_from(

@@ -13,12 +13,12 @@ from .errors import HandshakeFailed, InvalidCompressedData, MessageTooBig
 
 try:
     # PyPy frees zlib's objects when it collects old garbage, and does not know their size: without a word it
-    # collects so late that a server with one client comes to gigabytes.
+    # collects so late that a server with one client comes to gigabytes (7.3.11).
     from __pypy__ import add_memory_pressure as note_allocated  # type: ignore[import-not-found]
 except ImportError:
 
     def note_allocated(size: int) -> None:
-        """An object has been made for which zlib has about ``size`` bytes: those who count are not told."""
+        """Tell a collector that zlib has allocated about ``size`` bytes; CPython counts references."""
 
 
 if TYPE_CHECKING:
@@ -35,11 +35,16 @@ TAIL = b"\x00\x00\xff\xff"
 
 # An empty stored block with BFINAL: read at a block's boundary, and only there, it ends the stream.
 FINAL_BLOCK = b"\x01\x00\x00\xff\xff"
+
+# Behind a whole message the stream ends with this, and nothing is left over.
 _ENDING = TAIL + FINAL_BLOCK
 
 # A DEFLATE stream that ends itself again and again (BFINAL) costs a copy of the rest each time: in
 # slices of this size the whole stays linear.
 SLICE = 16384
+
+# What zlib allocates for a stream that it inflates, besides the window.
+INFLATE_STATE_SIZE = 7168
 
 
 class DeflateSettings(NamedTuple):
@@ -214,7 +219,7 @@ class Inflater:
 
     Each has a zlib stream of its own, which begins with the window that the last one left: to end it is the
     only way to ask zlib whether a message is whole, and a copy that could be ended in its place is never
-    freed on PyPy (7 KiB a message). Between messages nothing is held but the window.
+    freed on PyPy (7.3.11: 7 KiB a message). Between messages nothing is held but the window.
     """
 
     __slots__ = ("_decompressor", "_no_context_takeover", "_window", "_window_bits", "bytes_in", "bytes_out")
@@ -224,7 +229,7 @@ class Inflater:
         self._no_context_takeover = no_context_takeover
         # None at the boundaries of messages and streams.
         self._decompressor: Optional[_Decompress] = None
-        self._window = b""
+        self._window = bytearray()
         self.bytes_in = 0
         self.bytes_out = 0
 
@@ -244,7 +249,7 @@ class Inflater:
                 while data:
                     if self._decompressor is None:
                         self._decompressor = zlib.decompressobj(-self._window_bits, zdict=self._window)
-                        note_allocated(1 << self._window_bits)
+                        note_allocated(INFLATE_STATE_SIZE + (1 << self._window_bits))
                     # One byte more than allowed tells "just fits" from "too big"; 0 would mean no limit.
                     output = self._decompressor.decompress(data, room + 1)
                     if len(output) > room:
@@ -256,10 +261,12 @@ class Inflater:
                     if self._decompressor.eof:
                         # RFC 7692 7.2.3.4: behind a block with BFINAL a new stream begins, and a new window.
                         self._decompressor = None
-                        self._window = b""
+                        self._window.clear()
                     elif not self._no_context_takeover:
-                        size = 1 << self._window_bits
-                        self._window = (self._window + output if len(output) < size else output)[-size:]
+                        self._window += output
+                        # Not after every piece: there are some of a single byte.
+                        if len(self._window) > 2 << self._window_bits:
+                            self._trim_window()
         except zlib.error as error:
             raise InvalidCompressedData(str(error)) from None
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -272,6 +279,10 @@ class Inflater:
         decompressor, self._decompressor = self._decompressor, None
         if decompressor is not None and not self._ends_at_block_boundary(decompressor):
             raise InvalidCompressedData("it ends inside a block")
+        self._trim_window()
+
+    def _trim_window(self) -> None:
+        del self._window[: -1 << self._window_bits]
 
     def _ends_at_block_boundary(self, decompressor: _Decompress) -> bool:
         # Without this a truncated message would be delivered as far as it goes, and the next one be garbage.
@@ -284,7 +295,7 @@ class Inflater:
             return False
         if decompressor.unused_data == FINAL_BLOCK:
             # RFC 7692 7.2.1: the empty block may itself have BFINAL; behind it a new stream begins.
-            self._window = b""
+            self._window.clear()
             return True
         return not decompressor.unused_data
 
@@ -324,7 +335,8 @@ class Deflater:
         compressor = self._compressor
         if compressor is None:
             compressor = zlib.compressobj(self._level, zlib.DEFLATED, -self._window_bits, self._mem_level)
-            note_allocated(8 << self._window_bits)
+            # As zlib.h says of deflateInit2.
+            note_allocated((4 << self._window_bits) + (512 << self._mem_level))
             if not self._no_context_takeover:
                 self._compressor = compressor
         compressed = (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
@@ -334,7 +346,7 @@ class Deflater:
 
 
 class PerMessageDeflate:
-    """The codec of one connection: an `Inflater` and a `Deflater` as agreed, zlib's objects on first use."""
+    """The codec of one connection: an `Inflater` and a `Deflater` as agreed, which import zlib when used."""
 
     __slots__ = ("deflater", "inflater", "threshold")
 

@@ -14,10 +14,10 @@ from ..asgi.lifespan import Lifespan
 from ..asgi.types import Application
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError, LifespanFailed
+from .allocator import keep_freed_blocks
 from .connection import Connection
 from .event_loop import PollerEventLoop, new_event_loop
 from .loading import load_application
-from .memory import keep_freed_blocks
 from .service import CUT_TIMEOUT, Service, logger, set_up_logging
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Server:
     # ------------------------------------------------------------------ start, stop
 
     async def start(self) -> None:
-        """Run the application's startup, then listen.
+        """Run the application's startup, then listen; malloc keeps large blocks from now on (`allocator`).
 
         Raises `LifespanFailed` where the application could not start,
         `ConfigError` for a certificate that cannot be read or an address that

@@ -138,8 +138,7 @@ class SocketTransport(asyncio.Transport):
                 return
             if sent == len(data):
                 return
-            # Not from a memoryview, which PyPy copies byte by byte.
-            self._buffer += data[sent:]
+            self._buffer += memoryview(data)[sent:]
             self._watch()
         self._pause_if_full()
 
