@@ -62,9 +62,9 @@ class KeepFreedBlocksTests(unittest.TestCase):
 
     def test_one_block_is_allocated_where_that_touches_no_page(self) -> None:
         for implementation, sizes in (("cpython", [4 * 1024 * 1024]), ("pypy", [])):
-            with mock.patch.object(sys.implementation, "name", implementation):
-                with mock.patch.object(allocator, "bytes", create=True) as allocate:
-                    allocator.keep_freed_blocks()
+            python = mock.patch.object(sys.implementation, "name", implementation)
+            with python, mock.patch.object(allocator, "bytes", create=True) as allocate:
+                allocator.keep_freed_blocks()
             self.assertEqual([call.args[0] for call in allocate.call_args_list], sizes)
 
 
