@@ -432,6 +432,16 @@ class InflaterTests(InflaterTestCase):
             inflater.finish()
         self.assertLess(memory.kept, 4096 + 1024)
 
+    def test_within_a_message_little_more_than_the_window_is_held(self) -> None:
+        compressor = zlib.compressobj(1, zlib.DEFLATED, -9)
+        wire = compressor.compress(bytes(1 << 20)) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        inflater = Inflater(9, False)
+        with measured_memory() as memory:
+            for start in range(0, len(wire), 32):
+                inflater.inflate(wire[start : start + 32], 1 << 20)
+        # zlib's state of 7 KiB is among it, and up to twice the window.
+        self.assertLess(memory.kept, 16 * 1024)
+
     def test_bytes_are_counted(self) -> None:
         inflater = Inflater(15, False)
         for wire in ("f248cdc9c90700", "f200110000"):
@@ -495,6 +505,9 @@ class CorruptMessageTests(InflaterTestCase):
     def test_tail_that_ends_the_stream(self) -> None:
         # RFC 1951 3.2.4: a stored block with BFINAL, of which nothing but its four bytes is missing.
         self.assert_fails("01 0400 fbff", "ends inside a block")
+        # 3.2.7: a code with BFINAL, of 256 (the end of the block, 0) and no distance; missing are ten zeros of
+        # the lengths of 30 distances and of that end.
+        self.assert_fails("05dd010500000000a0ffaf030000", "ends inside a block")
 
 
 class HostileSizeTests(unittest.TestCase):
