@@ -1113,6 +1113,14 @@ class MemoryTests(ProtocolTestCase):
             self.assertFalse(protocol.is_receiving)
             self.assert_kept_below(64 * KIB)
 
+    def test_message_in_progress_is_let_go_at_the_end_of_the_stream(self) -> None:
+        for unfinished in (bytes(MIB), bytes(MIB) + bytes.fromhex("89 fd 00000000") + b"p" * 124):
+            protocol = WSProtocol()
+            self.start_measuring()
+            protocol.receive_data(bytes.fromhex("02 ff 0000000000100000 00000000") + unfinished)
+            self.assertEqual(protocol.receive_eof(), [WebSocketDisconnected(1006, "")])
+            self.assert_kept_below(64 * KIB)
+
     def test_pings_of_a_peer_that_never_reads(self) -> None:
         # Reads of 64 KiB, of the largest PINGs and of the smallest, which stand for 1 GiB of them.
         protocol = WSProtocol()

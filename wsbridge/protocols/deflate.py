@@ -46,6 +46,9 @@ SLICE = 16384
 # What zlib allocates for a stream that it inflates, besides the window.
 INFLATE_STATE_SIZE = 7168
 
+# A window may grow by so much before it is cut to its size.
+WINDOW_SLACK = 4096
+
 
 class DeflateSettings(NamedTuple):
     """What we want of permessage-deflate; every field has a default.
@@ -248,8 +251,7 @@ class Inflater:
             for data in _slices(piece):
                 while data:
                     if self._decompressor is None:
-                        self._decompressor = zlib.decompressobj(-self._window_bits, zdict=self._window)
-                        note_allocated(INFLATE_STATE_SIZE + (1 << self._window_bits))
+                        self._decompressor = self._begin_stream()
                     # One byte more than allowed tells "just fits" from "too big"; 0 would mean no limit.
                     output = self._decompressor.decompress(data, room + 1)
                     if len(output) > room:
@@ -265,11 +267,19 @@ class Inflater:
                     elif not self._no_context_takeover:
                         self._window += output
                         # Not after every piece: there are some of a single byte.
-                        if len(self._window) > 2 << self._window_bits:
+                        if len(self._window) > WINDOW_SLACK + (1 << self._window_bits):
                             self._trim_window()
         except zlib.error as error:
             raise InvalidCompressedData(str(error)) from None
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _begin_stream(self) -> _Decompress:
+        import zlib
+
+        note_allocated(INFLATE_STATE_SIZE + len(self._window))
+        if self._window:
+            return zlib.decompressobj(-self._window_bits, zdict=self._window)
+        return zlib.decompressobj(-self._window_bits)
 
     def finish(self) -> None:
         """End the message: all of it has been inflated; raises where it was truncated."""
