@@ -366,7 +366,7 @@ class WSProtocol:
     def receive_eof(self) -> List[Event]:
         """The peer's stream has ended: `WebSocketDisconnected` with 1006, unless it came already."""
         state, self._state = self._state, CLOSED
-        # What has come of a message may be large, and an application may keep this connection for long.
+        # What has come of a message may be large, and this object may be here until cycles are collected.
         self._message, self._tail = None, b""
         # RFC 6455 7.1.5: without a CLOSE from the peer the code is 1006.
         return [] if state >= ENDING else [WebSocketDisconnected(ABNORMAL_CLOSURE, "")]
