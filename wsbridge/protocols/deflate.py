@@ -278,6 +278,7 @@ class Inflater:
 
         note_allocated(INFLATE_STATE_SIZE + len(self._window))
         if self._window:
+            # An empty one would take PyPy twice the time.
             return zlib.decompressobj(-self._window_bits, zdict=self._window)
         return zlib.decompressobj(-self._window_bits)
 
