@@ -24,6 +24,7 @@ from wsbridge.server import server as server_module
 from wsbridge.server.event_loop import PollerEventLoop
 from wsbridge.server.server import Server, run, serve
 from wsbridge.server.service import logger
+from wsbridge.server.websocket import WebSocketExchange
 
 from .doubles import turn_loop
 from .loopback import (
@@ -52,6 +53,10 @@ Event = Dict[str, Any]
 PAGE_REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 PAGE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi"
 MASKED_CLOSE_1012 = bytes.fromhex("88 82 00000000 03f4")
+
+
+def count_exchanges() -> int:
+    return sum(isinstance(thing, WebSocketExchange) for thing in gc.get_objects())
 
 
 class Application:
@@ -150,6 +155,20 @@ class ListeningTests(ServerCase):
         client = await self.connect_to(server)
         client.send(PAGE_REQUEST)
         await self.assert_end(client, PAGE)
+
+    @unittest.skipUnless(sys.implementation.name == "cpython", "this Python counts no references")
+    async def test_connection_that_ended_is_freed_without_the_collector_of_cycles(self) -> None:
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        server = await self.start()
+        before = count_exchanges()
+        client = await self.open_websocket(server)
+        self.assertEqual(count_exchanges(), before + 1)
+        await self.assert_echo(client)
+        await server.stop()
+        self.app.scopes.clear()
+        self.assertEqual(count_exchanges(), before)
 
     async def test_scope_tells_both_ends(self) -> None:
         server = await self.start()

@@ -366,8 +366,9 @@ class WebSocketExchange(Exchange):
     def _app_accepted(self) -> None:
         log_answer(self._scope, 101)
         self._phase = OPEN
-        # As in the bridge's sender.
-        del self._denial
+        # As in the bridge's sender. And the scope knows this object: while they know each other, only the
+        # collector of cycles would free what the connection leaves.
+        del self._denial, self._scope
         interval = self._service.config.ws_ping_interval
         self._heard, self._pinged_at = True, self._service.clock()
         self._deadline = None if interval is None else self._pinged_at + interval
