@@ -29,9 +29,6 @@ STANDARD_LIBRARY: Set[str] = set(getattr(sys, "stdlib_module_names", ())) or {
     *("urllib", "warnings", "weakref", "zlib"),
 }
 
-# Built into PyPy, and imported only where it may be missing.
-PYPY_LIBRARY = {"__pypy__"}
-
 # What has no place where there are only bytes and events.
 CLOCKS_AND_SOCKETS = {"asyncio", "logging", "selectors", "socket", "ssl", "threading", "time"}
 
@@ -143,7 +140,7 @@ class FloorTests(unittest.TestCase):
         self.assertNotIn(PACKAGE.split(".")[0], STANDARD_LIBRARY)
         for imported in self.imports_of(""):
             if not imported.is_ours:
-                self.assertIn(imported.name.split(".")[0], STANDARD_LIBRARY | PYPY_LIBRARY, imported)
+                self.assertIn(imported.name.split(".")[0], STANDARD_LIBRARY, imported)
 
     def test_zlib_and_ssl_are_imported_only_inside_functions(self) -> None:
         for imported in self.imports_of("", at_import=True):

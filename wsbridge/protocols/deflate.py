@@ -6,20 +6,12 @@ the offer is declined.
 
 from __future__ import annotations
 
+import sys
+from array import array
 from types import ModuleType
 from typing import TYPE_CHECKING, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 from .errors import HandshakeFailed, InvalidCompressedData, MessageTooBig
-
-try:
-    # PyPy frees zlib's objects when it collects old garbage, and does not know their size: without a word it
-    # collects so late that a server with one client comes to gigabytes (7.3.11).
-    from __pypy__ import add_memory_pressure as note_allocated  # type: ignore[import-not-found]
-except ImportError:
-
-    def note_allocated(size: int) -> None:
-        """Tell a collector that zlib has allocated about ``size`` bytes; CPython counts references."""
-
 
 if TYPE_CHECKING:
     from zlib import _Compress, _Decompress
@@ -48,6 +40,21 @@ INFLATE_STATE_SIZE = 7168
 
 # A window may grow by so much before it is cut to its size.
 WINDOW_SLACK = 4096
+
+
+_IS_PYPY = sys.implementation.name == "pypy"
+_BYTE = array("b", [0])
+
+
+def note_allocated(size: int) -> None:
+    """Tell PyPy's collector that zlib has allocated about ``size`` bytes; where references count, do nothing.
+
+    It frees zlib's objects with other old garbage, and does not know their
+    size: a server with one client comes to gigabytes (7.3.11). What an array
+    has it counts, and goes on counting when that is gone.
+    """
+    if _IS_PYPY:
+        _BYTE * size
 
 
 class DeflateSettings(NamedTuple):
