@@ -422,6 +422,13 @@ class InflaterTests(InflaterTestCase):
             with self.assertRaisesRegex(errors.InvalidCompressedData, "too far back"):
                 inflater.inflate(match, 1024)
 
+    def test_window_is_cut_where_it_has_grown_by_4_kib(self) -> None:
+        inflater = Inflater(9, False)
+        for size, held in ((4096, 4096), (512, 4608), (1, 512), (4096, 4608), (2, 512)):
+            header = b"\0" + size.to_bytes(2, "little") + (size ^ 0xFFFF).to_bytes(2, "little")
+            inflater.inflate(header + bytes(size), 1 << 20)
+            self.assertEqual(len(inflater._window), held)
+
     def test_between_messages_only_the_window_is_held(self) -> None:
         compressor = zlib.compressobj(1, zlib.DEFLATED, -12)
         wire = compressor.compress(bytes(range(256)) * 64) + compressor.flush(zlib.Z_SYNC_FLUSH)
