@@ -10,13 +10,13 @@ from __future__ import annotations
 import sys
 import unittest
 from types import ModuleType
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union
+from typing import Any, ClassVar, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 from unittest import mock
 
 from wsbridge.protocols import errors, ws
 from wsbridge.protocols.deflate import DeflateSettings
 from wsbridge.protocols.events import WebSocketDataReceived, WebSocketDisconnected
-from wsbridge.protocols.ws import Event, WSProtocol
+from wsbridge.protocols.ws import TRANSITIONS, Event, Input, Receiving, Sending, WSProtocol
 
 tracemalloc: Optional[ModuleType]
 try:
@@ -208,6 +208,93 @@ class ReceivingTests(ProtocolTestCase):
         self.assertEqual(WSProtocol().receive_data(b""), ([], b""))
 
 
+class TransitionTests(unittest.TestCase):
+    """`TRANSITIONS`, executed: each pair of halves that can be had, and each input."""
+
+    OPEN = (Receiving.OPEN, Sending.OPEN)
+    # How each pair comes about; our CLOSE is held, so that the halves end one by one.
+    PATHS: ClassVar[Dict[Tuple[Receiving, Sending], Tuple[Input, ...]]] = {
+        OPEN: (),
+        (Receiving.OPEN, Sending.CLOSED): (Input.OUR_CLOSE,),
+        (Receiving.CLOSED, Sending.OPEN): (Input.PEER_CLOSE,),
+        (Receiving.FAILED, Sending.OPEN): (Input.VIOLATION,),
+        (Receiving.CLOSED, Sending.CLOSED): (Input.PEER_CLOSE, Input.OUR_CLOSE),
+        (Receiving.FAILED, Sending.CLOSED): (Input.VIOLATION, Input.OUR_CLOSE),
+        (Receiving.LOST, Sending.CLOSED): (Input.STREAM_END,),
+    }
+
+    def put_in(self, protocol: WSProtocol, what: Input) -> Tuple[List[Event], bytes]:
+        if what is Input.OUR_CLOSE:
+            return [], protocol.close(1001)
+        if what is Input.STREAM_END:
+            return protocol.receive_eof(), b""
+        wire = "88 82 00000000 03e8" if what is Input.PEER_CLOSE else "83 80"
+        return protocol.receive_data(bytes.fromhex(wire))
+
+    def reach(self, halves: Tuple[Receiving, Sending], **options: Any) -> WSProtocol:
+        protocol = WSProtocol(**options)
+        for what in self.PATHS[halves]:
+            self.put_in(protocol, what)
+        self.assertEqual((protocol.receiving, protocol.sending), halves)
+        return protocol
+
+    def test_pairs_that_cannot_be_had_have_no_rows(self) -> None:
+        rows = {halves for table in TRANSITIONS.values() for halves in table}
+        self.assertLessEqual(rows, set(self.PATHS))
+
+    def test_each_input_leads_where_the_table_says(self) -> None:
+        for halves in self.PATHS:
+            for what, table in TRANSITIONS.items():
+                with self.subTest(halves=halves, input=what):
+                    protocol = self.reach(halves, hold_close=True)
+                    events, _ = self.put_in(protocol, what)
+                    after = table.get(halves, halves)
+                    self.assertEqual((protocol.receiving, protocol.sending), after)
+                    # The disconnect is told once: when the half that receives ends.
+                    has_ended = halves[0] is Receiving.OPEN and after[0] is not Receiving.OPEN
+                    self.assertEqual(len(events), has_ended)
+
+    def test_our_close_leaves_once_when_the_half_that_sends_ends(self) -> None:
+        for halves in self.PATHS:
+            with self.subTest(halves=halves):
+                _, outbound = self.put_in(self.reach(halves, hold_close=True), Input.OUR_CLOSE)
+                self.assertEqual(outbound[:1], b"\x88" if halves[1] is Sending.OPEN else b"")
+
+    def test_close_that_is_not_held_ends_both_halves_at_once(self) -> None:
+        for what, receiving in ((Input.PEER_CLOSE, Receiving.CLOSED), (Input.VIOLATION, Receiving.FAILED)):
+            protocol = WSProtocol()
+            _, outbound = self.put_in(protocol, what)
+            self.assertEqual((protocol.receiving, protocol.sending), (receiving, Sending.CLOSED))
+            self.assertEqual(outbound[:1], b"\x88")
+
+    def test_what_can_be_done_follows_from_the_halves(self) -> None:
+        for (receiving, sending), _ in self.PATHS.items():
+            protocol = self.reach((receiving, sending), hold_close=True)
+            self.assertIs(protocol.is_receiving, receiving is Receiving.OPEN)
+            self.assertIs(protocol.can_send, sending is Sending.OPEN)
+            self.assertIs(protocol.is_closed, not protocol.is_receiving and not protocol.can_send)
+            self.assertIs(protocol.close_received, receiving is Receiving.CLOSED)
+
+
+class MessageTests(ProtocolTestCase):
+    """``make_message``: how a message is told is for the caller to say."""
+
+    def test_messages_are_made_of_their_content(self) -> None:
+        protocol = WSProtocol(make_message=lambda content: ["message", content], **DEFLATE)
+        wire = (
+            "81 85 37fa213d 7f9f4d5158 82 82 00000000 00ff"
+            "01 81 00000000 61 80 81 00000000 62 c1 87 00000000 f248cdc9c90700"
+        )
+        events, _ = protocol.receive_data(bytes.fromhex(wire))
+        expected = [["message", content] for content in ("Hello", b"\x00\xff", "ab", "Hello")]
+        self.assertEqual(events, expected)
+
+    def test_disconnect_is_an_event_all_the_same(self) -> None:
+        protocol = WSProtocol(make_message=str)
+        events, _ = protocol.receive_data(bytes.fromhex("81 81 00000000 61 88 80 00000000"))
+        self.assertEqual(events, ["a", WebSocketDisconnected(1005, "")])
+
+
 class OpenTests(ProtocolTestCase):
     def test_state_of_a_new_connection(self) -> None:
         protocol = WSProtocol()
@@ -380,6 +467,31 @@ class ClosingTests(ProtocolTestCase):
         self.assertTrue(protocol.is_receiving)
 
 
+class ReceivingBehindOurCloseTests(ProtocolTestCase):
+    """``close(discard=False)``: a server that stops still delivers what its peers have sent."""
+
+    def build(self, before: str = "", **options: Any) -> WSProtocol:
+        protocol = super().build(before, **options)
+        self.assertEqual(protocol.close(1012, discard=False), bytes.fromhex("88 02 03f4"))
+        return protocol
+
+    def test_messages_are_delivered_until_the_peers_close(self) -> None:
+        self.assert_delivers("81 85 37fa213d 7f9f4d5158 82 80 00000000", "Hello", b"")
+        self.assert_delivers("c1 87 00000000 f248cdc9c90700", "Hello", **DEFLATE)
+        self.assert_ends("81 81 00000000 61 88 82 00000000 03f4", 1012, "", b"", "a", before="")
+
+    def test_message_in_progress_is_delivered(self) -> None:
+        self.assert_delivers("7f9f4d5158", "Hello", before="81 85 37fa213d")
+        self.assert_delivers("80 81 00000000 62", "ab", before="01 81 00000000 61")
+
+    def test_pings_are_answered(self) -> None:
+        self.assert_delivers("89 81 00000000 31", outbound="8a 01 31")
+
+    def test_nothing_can_be_sent(self) -> None:
+        with self.assertRaises(errors.StateError):
+            self.build().send_message("a")
+
+
 class EndingTests(ProtocolTestCase):
     """``hold_close``: the peer has closed, or broken a rule, and the answer waits for `close`."""
 
@@ -418,6 +530,14 @@ class EndingTests(ProtocolTestCase):
         protocol = WSProtocol(hold_close=True)
         protocol.receive_data(b"\x83\x80")
         self.assertEqual(protocol.close(4000, "mine"), closing(1002, "unknown opcode 3"))
+
+    def test_code_and_reason_that_cannot_be_sent_do_not_matter_where_they_are_not_sent(self) -> None:
+        values: List[Any] = [(1005, ""), (0, "x" * 124), ("no", ["list"])]
+        for code, reason in values:
+            protocol = WSProtocol(hold_close=True)
+            protocol.receive_data(b"\x83\x80")
+            self.assertEqual(protocol.close(code, reason), closing(1002, "unknown opcode 3"))
+            self.assertEqual(protocol.close(code, reason), b"")
 
     def test_no_ping_is_sent_behind_the_peers_close(self) -> None:
         protocol = WSProtocol(hold_close=True)

@@ -1,32 +1,37 @@
 """`WSProtocol`: one WebSocket connection after its opening handshake, bytes in, events and bytes out.
 
-=============== ======================= ======= ============== ===============================
-state           input                   next    outbound       event
-=============== ======================= ======= ============== ===============================
-OPEN            whole message           OPEN    -              DataReceived
-OPEN, CLOSING   PING                    same    PONG           -
-OPEN            CLOSE                   CLOSED  echo CLOSE     Disconnected(code or 1005)
-OPEN            violation               CLOSED  CLOSE          Disconnected(its code)
-OPEN, held      CLOSE, violation        ENDING  -              Disconnected(code)
-OPEN            close()                 CLOSING CLOSE          -
-ENDING          send_message()          ENDING  data frame     -
-ENDING          close()                 CLOSED  the CLOSE held -
-CLOSING         CLOSE                   CLOSED  -              Disconnected(code or 1005)
-CLOSING         violation               CLOSED  -              Disconnected(its code)
-CLOSING         data frame              CLOSING -              - (discarded, limits still hold)
-OPEN, CLOSING   end of stream           CLOSED  -              Disconnected(1006)
-ENDING          end of stream           CLOSED  -              -
-ENDING, CLOSED  anything from the peer  same    -              - (discarded)
-=============== ======================= ======= ============== ===============================
+The connection has two halves. `Receiving` is open until the peer's CLOSE, its
+violation, or the end of its stream; `Sending` until our CLOSE, or that end.
+What each input makes of a pair of halves stands in `TRANSITIONS`; what leaves
+and what is told depends on the pair it comes to:
+
+====================== ============== ============== ======================== =========================
+input                  receiving      sending        outbound                 event
+====================== ============== ============== ======================== =========================
+whole message          OPEN           OPEN           -                        DataReceived
+whole message          OPEN           CLOSED         -                        - (see `close`)
+PING                   OPEN           any            PONG                     -
+CLOSE                  OPEN           OPEN           CLOSE, now or held       Disconnected(code or 1005)
+CLOSE                  OPEN           CLOSED         -                        Disconnected(code or 1005)
+violation              OPEN           OPEN           CLOSE, now or held       Disconnected(its code)
+violation              OPEN           CLOSED         -                        Disconnected(its code)
+end of stream          OPEN           any            -                        Disconnected(1006)
+anything from the peer not OPEN       any            -                        - (discarded)
+`send_message`         any            OPEN           data frame               -
+`close`                OPEN           OPEN           CLOSE                    -
+`close`                CLOSED, FAILED OPEN           the CLOSE that was held  -
+====================== ============== ============== ======================== =========================
 
 "Held" is ``hold_close=True``: the answer to the peer's CLOSE waits until what
-came before it has been answered, see `WSProtocol`.
+came before it has been answered, see `WSProtocol`. Otherwise our CLOSE leaves
+in the same call, and both halves end there.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Callable, Iterable, List, Optional, Tuple, Union
+from enum import Enum
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Union
 
 from .deflate import DeflateSettings, agree_on_deflate
 from .errors import (
@@ -63,18 +68,67 @@ from .frames import (
 from .masking import apply_mask, unmask
 from .messages import DiscardedMessage, Message, compressed_limit, inflate_message
 
-__all__ = ["WSProtocol", "Event", "Trace"]
+__all__ = ["WSProtocol", "Event", "Receiving", "Sending", "Trace"]
 
 Event = Union[WebSocketDataReceived, WebSocketDisconnected]
 
 # Called for every frame: "in" or "out", opcode, FIN, RSV1, and the payload's length on the wire.
 Trace = Callable[[str, int, bool, bool, int], None]
 
-OPEN, CLOSING, ENDING, CLOSED = range(4)
+
+class Receiving(Enum):
+    """The half that reads: what has ended it, if anything has."""
+
+    OPEN = "open"
+    CLOSED = "closed by the peer's CLOSE"
+    FAILED = "failed by a violation of the peer's"
+    LOST = "lost with the peer's stream"
+
+
+class Sending(Enum):
+    """The half that writes."""
+
+    OPEN = "open"
+    CLOSED = "closed by our CLOSE, or with the stream"
+
+
+class Input(Enum):
+    """What ends a half."""
+
+    PEER_CLOSE = "a CLOSE frame has come"
+    VIOLATION = "the peer has broken a rule"
+    STREAM_END = "nothing more can come or leave"
+    OUR_CLOSE = "our CLOSE frame leaves"
+
+
+_READABLE, _WRITABLE = Receiving.OPEN, Sending.OPEN
+
+#: The pair of halves that each input leads to. A pair that is not listed stays as it is.
+TRANSITIONS: Dict[Input, Dict[Tuple[Receiving, Sending], Tuple[Receiving, Sending]]] = {
+    Input.PEER_CLOSE: {
+        (Receiving.OPEN, Sending.OPEN): (Receiving.CLOSED, Sending.OPEN),
+        (Receiving.OPEN, Sending.CLOSED): (Receiving.CLOSED, Sending.CLOSED),
+    },
+    Input.VIOLATION: {
+        (Receiving.OPEN, Sending.OPEN): (Receiving.FAILED, Sending.OPEN),
+        (Receiving.OPEN, Sending.CLOSED): (Receiving.FAILED, Sending.CLOSED),
+    },
+    Input.STREAM_END: {
+        (Receiving.OPEN, Sending.OPEN): (Receiving.LOST, Sending.CLOSED),
+        (Receiving.OPEN, Sending.CLOSED): (Receiving.LOST, Sending.CLOSED),
+        (Receiving.CLOSED, Sending.OPEN): (Receiving.CLOSED, Sending.CLOSED),
+        (Receiving.FAILED, Sending.OPEN): (Receiving.FAILED, Sending.CLOSED),
+    },
+    Input.OUR_CLOSE: {
+        (Receiving.OPEN, Sending.OPEN): (Receiving.OPEN, Sending.CLOSED),
+        (Receiving.CLOSED, Sending.OPEN): (Receiving.CLOSED, Sending.CLOSED),
+        (Receiving.FAILED, Sending.OPEN): (Receiving.FAILED, Sending.CLOSED),
+    },
+}
 
 WHOLE_TEXT = FIN | TEXT
 WHOLE_BINARY = FIN | BINARY
-WHOLE_MESSAGE = (WHOLE_TEXT, WHOLE_BINARY)
+WHOLE_MESSAGE: Tuple[int, ...] = (WHOLE_TEXT, WHOLE_BINARY)
 WHOLE_OR_COMPRESSED = (*WHOLE_MESSAGE, WHOLE_TEXT | RSV1, WHOLE_BINARY | RSV1)
 
 
@@ -94,6 +148,8 @@ class WSProtocol:
     default 1024, so that empty fragments cannot go on for ever. CLOSE 1008.
     ``hold_close``: keep the answer to a CLOSE or a violation until `close`
     is called, so that messages received before can be answered first.
+    ``make_message``: makes the event of a whole message from its `str` or
+    `bytes`; default `WebSocketDataReceived`.
     ``clock``: seconds, for `latency`; without it there is none.
 
     Raises `BadRequest` for a malformed offer, `HandshakeFailed` for a
@@ -106,7 +162,9 @@ class WSProtocol:
         "_first",
         "_held_close",
         "_hold_close",
+        "_is_discarding",
         "_key",
+        "_make_message",
         "_max_fragments",
         "_max_message_size",
         "_message",
@@ -115,14 +173,14 @@ class WSProtocol:
         "_ping_payload",
         "_ping_sent",
         "_remaining",
-        "_state",
         "_tail",
         "_wire_limit",
         "_writing_paused",
-        "close_received",
         "compression",
         "extensions_response",
         "latency",
+        "receiving",
+        "sending",
         "subprotocol",
         "trace",
     )
@@ -138,6 +196,7 @@ class WSProtocol:
         max_message_size: int = 16 * 1024 * 1024,
         max_fragments: int = 1024,
         hold_close: bool = False,
+        make_message: Callable[[Any], Any] = WebSocketDataReceived,
         clock: Optional[Callable[[], float]] = None,
     ) -> None:
         self.subprotocol = subprotocol
@@ -149,10 +208,12 @@ class WSProtocol:
         self._max_message_size = self._wire_limit = max_message_size
         self._max_fragments = max_fragments
         self._hold_close = hold_close
+        self._make_message = make_message
         self._clock = clock
-        #: Whether the peer's CLOSE has come: it sends nothing behind it.
-        self.close_received = False
-        self._state = OPEN
+        #: The two halves; only this class sets them.
+        self.receiving, self.sending = Receiving.OPEN, Sending.OPEN
+        # Whether messages that come behind our CLOSE are thrown away.
+        self._is_discarding = False
         self._tail = b""
         self._first = self._remaining = 0
         self._key: Optional[bytes] = None
@@ -174,22 +235,31 @@ class WSProtocol:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the closing handshake is over, as far as this side is concerned."""
-        return self._state == CLOSED
+        """Whether both halves have ended: this side neither reads nor sends any more."""
+        return self.receiving is not _READABLE and self.sending is not _WRITABLE
 
     @property
     def can_send(self) -> bool:
         """Whether `send_message` may be called."""
-        return self._state == OPEN or self._state == ENDING
+        return self.sending is _WRITABLE
 
     @property
     def is_receiving(self) -> bool:
         """Whether what the peer sends is still read: it has neither closed nor failed."""
-        return self._state < ENDING
+        return self.receiving is _READABLE
+
+    @property
+    def close_received(self) -> bool:
+        """Whether the peer's CLOSE has come: it sends nothing behind it."""
+        return self.receiving is Receiving.CLOSED
+
+    def _step(self, input: Input) -> None:
+        halves = self.receiving, self.sending
+        self.receiving, self.sending = TRANSITIONS[input].get(halves, halves)
 
     # ------------------------------------------------------------------- receiving
 
-    def receive_data(self, data: bytes) -> Tuple[List[Event], bytes]:
+    def receive_data(self, data: bytes) -> Tuple[List[Any], bytes]:
         """Take bytes from the peer: the events they complete, and what must be written now.
 
         Raises nothing for what a peer sends: a violation becomes an outbound
@@ -199,8 +269,8 @@ class WSProtocol:
         # text, CPython 3.11). Messages in one frame that is here as a whole are decoded in line (compressed
         # ones in half the time: a tenth less for their whole way through the server); everything else, and
         # everything wrong, by `_receive_frame`.
-        events: List[Event] = []
-        if self._state >= ENDING:
+        events: List[Any] = []
+        if self.receiving is not _READABLE:
             return events, b""
         if self._tail:
             data = self._tail + data
@@ -212,12 +282,14 @@ class WSProtocol:
         position, end = 0, len(data)
         compression = self.compression
         in_line = WHOLE_MESSAGE if compression is None else WHOLE_OR_COMPRESSED
+        if self._is_discarding:
+            in_line = ()
         try:
             if self._remaining:
                 position = self._receive_payload(data, 0, events)
             while end - position >= 2:
                 first = data[position]
-                if first in in_line and self._message is None and self._state == OPEN and self.trace is None:
+                if first in in_line and self._message is None and self.trace is None:
                     start = position + header_size
                     # A wrong mask bit leaves 128 or more.
                     length = data[position + 1] ^ mask_bit
@@ -233,13 +305,13 @@ class WSProtocol:
                             )
                         else:
                             content = payload.decode() if first == WHOLE_TEXT else bytes(payload)
-                        events.append(WebSocketDataReceived(content))
+                        events.append(self._make_message(content))
                         position = stop
                         continue
                 stop = self._receive_frame(data, position, events)
                 if stop < 0:
                     break
-                position = stop if self._state < ENDING else end
+                position = stop if self.receiving is _READABLE else end
         except ProtocolViolation as violation:
             self._fail(violation, events)
         except UnicodeDecodeError:
@@ -253,7 +325,7 @@ class WSProtocol:
         self._outbound.clear()
         return events, outbound
 
-    def _receive_frame(self, data: bytes, position: int, events: List[Event]) -> int:
+    def _receive_frame(self, data: bytes, position: int, events: List[Any]) -> int:
         """Take one frame, or the part of it that is here; where it ends, or -1 to wait for more."""
         try:
             header = parse_header(
@@ -291,7 +363,7 @@ class WSProtocol:
                 raise UnexpectedContinuation()
         elif message is not None:
             raise ExpectedContinuation(opcode)
-        elif self._state == CLOSING:
+        elif self._is_discarding:
             message = self._discard_message()
         else:
             inflater = self.compression.inflater if self.compression is not None and first & RSV1 else None
@@ -303,7 +375,7 @@ class WSProtocol:
         """What takes the place of the next message, or of the one in progress."""
         return DiscardedMessage(self._max_message_size, self._max_fragments, self._wire_limit, self._message)
 
-    def _receive_payload(self, data: bytes, start: int, events: List[Event]) -> int:
+    def _receive_payload(self, data: bytes, start: int, events: List[Any]) -> int:
         """Take what is here of a data frame's payload; where it ends."""
         piece: Union[bytes, bytearray] = data[start : start + self._remaining]
         size = len(piece)
@@ -320,18 +392,14 @@ class WSProtocol:
             content = message.finish()
             self._message = None
             if content is not None:
-                events.append(WebSocketDataReceived(content))
+                events.append(self._make_message(content))
         return start + size
 
-    def _receive_control(self, opcode: int, payload: bytes, events: List[Event]) -> None:
+    def _receive_control(self, opcode: int, payload: bytes, events: List[Any]) -> None:
         if opcode == CLOSE:
             code, reason = parse_close_payload(payload)
-            self.close_received = True
             # RFC 6455 5.5.1: an endpoint that has not sent a CLOSE answers with one.
-            if self._state == OPEN:
-                self._end(payload)
-            else:
-                self._state = CLOSED
+            self._end_receiving(Input.PEER_CLOSE, payload)
             events.append(WebSocketDisconnected(code, reason))
         elif opcode == PING:
             # RFC 6455 5.5.2 and 5.5.3: answered until a CLOSE was received, behind our own too; where the
@@ -345,31 +413,29 @@ class WSProtocol:
             if self._clock is not None:
                 self.latency = self._clock() - self._ping_sent
 
-    def _fail(self, violation: ProtocolViolation, events: List[Event]) -> None:
+    def _fail(self, violation: ProtocolViolation, events: List[Any]) -> None:
         # RFC 6455 7.1.7: send a CLOSE with the status that says why, and process nothing more.
         code, reason = violation.close_code, str(violation)
-        if self._state == OPEN:
-            self._end(build_close_payload(code, reason))
-        else:
-            self._state = CLOSED
+        self._end_receiving(Input.VIOLATION, build_close_payload(code, reason))
         events.append(WebSocketDisconnected(code, reason))
 
-    def _end(self, close_payload: bytes) -> None:
+    def _end_receiving(self, input: Input, close_payload: bytes) -> None:
+        """Nothing more is read; where no CLOSE of ours has left, one with ``close_payload`` is owed."""
+        self._step(input)
         self._message = None
-        if self._hold_close:
+        if self.sending is _WRITABLE:
             self._held_close = close_payload
-            self._state = ENDING
-        else:
-            self._outbound += self._build_frame(FIN | CLOSE, close_payload)
-            self._state = CLOSED
+            if not self._hold_close:
+                self._outbound += self.close()
 
-    def receive_eof(self) -> List[Event]:
+    def receive_eof(self) -> List[Any]:
         """The peer's stream has ended: `WebSocketDisconnected` with 1006, unless it came already."""
-        state, self._state = self._state, CLOSED
+        was_receiving = self.is_receiving
+        self._step(Input.STREAM_END)
         # What has come of a message may be large, and this object may be here until cycles are collected.
         self._message, self._tail = None, b""
         # RFC 6455 7.1.5: without a CLOSE from the peer the code is 1006.
-        return [] if state >= ENDING else [WebSocketDisconnected(ABNORMAL_CLOSURE, "")]
+        return [WebSocketDisconnected(ABNORMAL_CLOSURE, "")] if was_receiving else []
 
     # --------------------------------------------------------------------- sending
 
@@ -379,7 +445,7 @@ class WSProtocol:
         Raises `EventError` for another type or a lone surrogate, `StateError`
         after a CLOSE.
         """
-        if self._state != OPEN and self._state != ENDING:
+        if self.sending is not _WRITABLE:
             raise StateError("the connection is closing: nothing can be sent behind a CLOSE")
         if isinstance(data, str):
             first = WHOLE_TEXT
@@ -407,7 +473,7 @@ class WSProtocol:
         Without ``payload`` it has four random bytes, so that no answer can be
         sent in advance. Returns ``b""`` where a CLOSE was sent or received.
         """
-        if self._state != OPEN:
+        if not (self.is_receiving and self.can_send):
             return b""
         if payload is None:
             payload = os.urandom(4)
@@ -418,23 +484,27 @@ class WSProtocol:
             self._ping_sent = self._clock()
         return self._build_frame(FIN | PING, payload)
 
-    def close(self, code: int = 1000, reason: str = "") -> bytes:
-        """Begin the closing handshake; in ENDING, release the CLOSE that was held.
+    def close(self, code: int = 1000, reason: str = "", *, discard: bool = True) -> bytes:
+        """End the half that sends: begin the closing handshake, or answer the peer's CLOSE that was held.
 
-        Returns the CLOSE to write, or ``b""`` where one was sent already.
+        Returns the CLOSE to write, or ``b""`` where none can be sent any more;
+        ``code`` and ``reason`` are looked at only where this side closes first.
+        ``discard``: messages that still come are thrown away, though their
+        limits hold; with False they are delivered until the peer's CLOSE.
+
         Raises `EventError` for a code that cannot be sent or a reason of over
         123 bytes of UTF-8.
         """
-        payload = build_close_payload(code, reason)
-        if self._state == OPEN:
-            self._state = CLOSING
-            if self._message is not None:
-                self._message = self._discard_message()
-        elif self._state == ENDING:
-            self._state = CLOSED
-            payload = self._held_close
-        else:
+        if self.sending is not _WRITABLE:
             return b""
+        if self.receiving is _READABLE:
+            payload = build_close_payload(code, reason)
+            self._is_discarding = discard
+            if discard and self._message is not None:
+                self._message = self._discard_message()
+        else:
+            payload = self._held_close
+        self._step(Input.OUR_CLOSE)
         return self._build_frame(FIN | CLOSE, payload)
 
     def pause_writing(self) -> None:
@@ -445,7 +515,7 @@ class WSProtocol:
         """The peer reads again: the PONG that is owed, or ``b""``."""
         self._writing_paused = False
         payload, self._owed_pong = self._owed_pong, None
-        if payload is None or self._state >= ENDING:
+        if payload is None or self.receiving is not _READABLE:
             return b""
         return self._build_frame(FIN | PONG, payload)
 
