@@ -553,9 +553,24 @@ class ResponseHeadBuildingTests(unittest.TestCase):
             with self.assertRaises(errors.EventError):
                 build_response_head(status)  # type: ignore[arg-type]
 
+    def test_date_stands_before_the_headers(self) -> None:
+        # RFC 9110 5.6.7: the example of an IMF-fixdate.
+        head = build_response_head(200, [(b"a", b"1")], date=b"Sun, 06 Nov 1994 08:49:37 GMT")
+        self.assertEqual(head, b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\na: 1\r\n\r\n")
+
+    def test_date_of_the_headers_is_the_only_one(self) -> None:
+        for name in (b"Date", b"date", b"DATE"):
+            head = build_response_head(200, [(b"a", b"1"), (name, b"then"), (b"b", b"2")], date=b"now")
+            self.assertEqual(head, b"HTTP/1.1 200 OK\r\na: 1\r\n" + name + b": then\r\nb: 2\r\n\r\n")
+
     def test_what_could_end_a_line_is_refused(self) -> None:
         for bad in (b"a\r", b"a\n", b"a\r\nB: c", b"\x00"):
-            for arguments in ({"reason": bad}, {"headers": [(b"a", bad)]}, {"headers": [(bad, b"a")]}):
+            for arguments in (
+                {"reason": bad},
+                {"date": bad},
+                {"headers": [(b"a", bad)]},
+                {"headers": [(bad, b"a")]},
+            ):
                 with self.assertRaises(errors.EventError):
                     build_response_head(200, **arguments)  # type: ignore[arg-type]
 
@@ -567,6 +582,13 @@ class ResponseBuildingTests(unittest.TestCase):
             b"Content-Length: 3\r\nConnection: close\r\n\r\nno\n"
         )
         self.assertEqual(build_response(404, body=b"no\n"), expected)
+
+    def test_date_is_added_where_given(self) -> None:
+        expected = (
+            b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+            b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        self.assertEqual(build_response(200, date=b"Sun, 06 Nov 1994 08:49:37 GMT"), expected)
 
     def test_given_type_is_kept(self) -> None:
         expected = (
@@ -603,6 +625,14 @@ class RefusalBuildingTests(unittest.TestCase):
         whole = build_refusal(refusal)
         self.assertEqual(build_refusal(refusal, head=True) + b"no Host header\n", whole)
         self.assertIn(b"Content-Length: 15\r\n", whole)
+
+    def test_date_is_part_of_an_answer_to_head_too(self) -> None:
+        refusal = errors.BadRequest("no Host header")
+        date = b"\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+        for head in (False, True):
+            response = build_refusal(refusal, head=head, date=b"Sun, 06 Nov 1994 08:49:37 GMT")
+            self.assertEqual(response.replace(date, b"\r\n"), build_refusal(refusal, head=head))
+            self.assertEqual(response.count(date), 1)
 
     def test_every_refusal_can_be_built(self) -> None:
         for error in errors.RequestRefused.__subclasses__():

@@ -402,31 +402,46 @@ class ResponseParser(_HeadParser):
 # --------------------------------------------------------------------------- building
 
 
-def build_response_head(status: int, headers: HeaderList = (), *, reason: Optional[bytes] = None) -> bytes:
-    """The head of a final response (RFC 9112 4): status line, headers as given, empty line.
+def build_response_head(
+    status: int,
+    headers: HeaderList = (),
+    *,
+    reason: Optional[bytes] = None,
+    date: Optional[bytes] = None,
+) -> bytes:
+    """The head of a final response (RFC 9112 4): status line, Date, headers as given, empty line.
 
-    ``reason`` defaults to the registered phrase, or to none. Raises
-    `EventError` for a status outside 200-599 (101 has its own builder) and
-    for what `check_header` refuses.
+    ``reason`` defaults to the registered phrase, or to none. ``date`` is the
+    value of the Date header (RFC 9110 6.6.1); it is left out where
+    ``headers`` have one. Raises `EventError` for a status outside 200-599
+    (101 has its own builder) and for what `check_header` refuses.
     """
     if not isinstance(status, int) or not 200 <= status <= 599:
         raise EventError(f"status {status!r} is not an integer from 200 to 599")
     if reason is None:
         reason = _REASONS.get(status, b"")
     check_header(b"reason", reason)
-    lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason)]
+    lines = []
     for name, value in headers:
         check_header(name, value)
         lines.append(b"%b: %b\r\n" % (name, value))
-    lines.append(b"\r\n")
-    return b"".join(lines)
+        if date is not None and name.lower() == b"date":
+            date = None
+    start = b"HTTP/1.1 %d %b\r\n" % (status, reason)
+    if date is not None:
+        check_header(b"Date", date)
+        start += b"Date: %b\r\n" % date
+    return b"%b%b\r\n" % (start, b"".join(lines))
 
 
-def build_response(status: int, headers: HeaderList = (), body: bytes = b"") -> bytes:
+def build_response(
+    status: int, headers: HeaderList = (), body: bytes = b"", *, date: Optional[bytes] = None
+) -> bytes:
     """A whole small response, after which the connection is closed.
 
     Content-Length and Connection are added, and ``Content-Type: text/plain;
-    charset=utf-8`` where ``headers`` name none. Raises `EventError` as
+    charset=utf-8`` where ``headers`` name none; ``date`` as in
+    `build_response_head`. Raises `EventError` as
     `build_response_head` does, for a header that is added here, and for the
     statuses without content (204, 304).
     """
@@ -439,16 +454,17 @@ def build_response(status: int, headers: HeaderList = (), body: bytes = b"") -> 
     fields.append((b"Content-Length", b"%d" % len(body)))
     # RFC 9110 7.8: a sender of Upgrade must name it in Connection.
     fields.append((b"Connection", b"Upgrade, close" if b"upgrade" in names else b"close"))
-    return build_response_head(status, fields) + body
+    return build_response_head(status, fields, date=date) + body
 
 
-def build_refusal(error: RequestRefused, *, head: bool = False) -> bytes:
+def build_refusal(error: RequestRefused, *, head: bool = False, date: Optional[bytes] = None) -> bytes:
     """The response to a refused request: the error's status, its headers, its text as the body.
 
     ``head``: the request's method was HEAD, so the body is left out (RFC 9110
-    9.3.2). The text leaves as one line of at most 200 printable ASCII bytes.
+    9.3.2). ``date`` as in `build_response_head`. The text leaves as one line
+    of at most 200 printable ASCII bytes.
     """
     text = str(error).encode("ascii", "backslashreplace").translate(_CONTROL_TO_SPACE)
     body = text[:_MAX_REFUSAL_TEXT] + b"\n"
-    response = build_response(error.status, error.headers, body)
+    response = build_response(error.status, error.headers, body, date=date)
     return response[: -len(body)] if head else response
