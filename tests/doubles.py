@@ -10,7 +10,16 @@ from typing import Any, Awaitable, Dict, List, Optional, Tuple
 from wsbridge.config import ServerConfig
 from wsbridge.server.service import Service
 
-__all__ = ["Clock", "ManualApp", "MemoryTransport", "ServiceTestCase", "turn_loop"]
+__all__ = ["DATE", "Clock", "ManualApp", "MemoryTransport", "ServiceTestCase", "build_date", "turn_loop"]
+
+
+# RFC 9110 5.6.7: the example of a date.
+DATE = b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+
+
+def build_date() -> bytes:
+    """The value of `DATE`, for ever."""
+    return b"Sun, 06 Nov 1994 08:49:37 GMT"
 
 
 async def turn_loop(turns: int = 10) -> None:
@@ -260,7 +269,9 @@ class ServiceTestCase(unittest.IsolatedAsyncioTestCase):
             self.logged.append((record.levelname, record.getMessage()))
 
     def set_up(self, *, state: Any = None, half_close: bool = True, **config: Any) -> None:
-        self.service = Service(self.app, ServerConfig(**config), state=state, clock=self.clock)
+        self.service = Service(
+            self.app, ServerConfig(**config), state=state, clock=self.clock, date=build_date
+        )
         self.transport = MemoryTransport(half_close=half_close)
 
     async def asyncTearDown(self) -> None:

@@ -325,7 +325,9 @@ class ProgramTests(CommandCase):
         port = self.read_port(program)
         page = self.connect(port)
         page.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        self.assert_received(page, b"HTTP/1.1 200 OK\r\ncontent-type: text/html; charset=utf-8\r\n")
+        self.assert_received(page, b"HTTP/1.1 200 OK\r\nDate: ")
+        self.assertEqual(page.recv(29)[-4:], b" GMT")
+        self.assert_received(page, b"\r\ncontent-type: text/html; charset=utf-8\r\n")
         page.close()
         foreign = REQUEST.replace(b"/chat", b"/ws")[:-2] + b"Origin: http://elsewhere.example\r\n\r\n"
         for request, answer in (

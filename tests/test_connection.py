@@ -6,6 +6,7 @@ import asyncio
 import unittest
 from typing import Any, Dict, List
 
+from tests.doubles import DATE, build_date
 from wsbridge.config import ServerConfig
 from wsbridge.server.connection import Connection
 from wsbridge.server.linger import Linger
@@ -19,7 +20,7 @@ from .loopback import HELLO, MASKED_HELLO, REQUEST, SWITCHING
 Event = Dict[str, Any]
 
 PAGE_REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-PAGE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi"
+PAGE = b"HTTP/1.1 200 OK\r\n" + DATE + b"Connection: close\r\nContent-Length: 2\r\n\r\nhi"
 
 
 def refusal(status: bytes, text: bytes, headers: bytes = b"") -> bytes:
@@ -42,8 +43,13 @@ class ConnectionCase(unittest.IsolatedAsyncioTestCase):
         self.addCleanup(logger.setLevel, "NOTSET")
 
     def configure(self, **options: Any) -> None:
-        self.service = Service(self.app, ServerConfig(**options), clock=self.clock)
-        self.addCleanup(self.service.members.clear)
+        self.service = Service(self.app, ServerConfig(**options), clock=self.clock, date=build_date)
+        self.addAsyncCleanup(self.end)
+
+    async def end(self) -> None:
+        self.service.cut()
+        await turn_loop()
+        self.service.members.clear()
 
     async def app(self, scope: Event, receive: Any, send: Any) -> None:
         self.scopes.append(scope)

@@ -118,11 +118,33 @@ class ApplicationTests(ExchangeTestCase):
         await self.app.raise_(Group(ClientDisconnected("gone"), ValueError("no")))
         self.assert_logged(("ERROR", "application raised"))
 
-    async def test_cancellation_is_no_failure(self) -> None:
+    async def test_cancellation_that_nobody_asked_for_is_a_failure(self) -> None:
         await self.run_app()
         await self.app.raise_(asyncio.CancelledError())
-        self.assertEqual(self.exchange.ended, [False])
+        self.assertEqual(self.exchange.ended, [True])
+        self.assert_logged(("ERROR", "application raised"))
+
+    async def test_cancellation_of_ours_is_no_failure(self) -> None:
+        await self.run_app()
+        self.exchange.cut()
+        await turn_loop()
+        self.assertEqual((self.app.cancellations, self.exchange.ended), (1, [False]))
         self.assert_logged()
+
+    async def test_what_would_end_the_loop_is_a_failure_like_any_other(self) -> None:
+        for error in (SystemExit(3), SystemExit(), KeyboardInterrupt(), GeneratorExit(), BaseException("no")):
+            with self.subTest(error):
+                await self.run_app()
+                await self.app.raise_(error)
+                self.assertEqual(self.exchange.ended.pop(), True)
+                self.assertIs(self.records.pop().exc_info[1], error)  # type: ignore[index]
+                self.assert_logged(("ERROR", "application raised"))
+
+    async def test_what_would_end_the_loop_in_a_group_is_a_failure_as_well(self) -> None:
+        await self.run_app()
+        await self.app.raise_(Group(SystemExit(3)))
+        self.assertEqual(self.exchange.ended, [True])
+        self.assert_logged(("ERROR", "application raised"))
 
     async def test_application_may_return_any_awaitable(self) -> None:
         future = asyncio.get_running_loop().create_future()
@@ -140,25 +162,6 @@ class ApplicationTests(ExchangeTestCase):
             await self.run_app()
             self.assertEqual(self.exchange.ended.pop(), True)
             self.assert_logged(("ERROR", "application raised"))
-
-    async def test_task_runs_the_applications_own_coroutine(self) -> None:
-        async def app(*arguments: Any) -> None: ...
-
-        class Application:
-            async def method(self, *arguments: Any) -> None: ...
-
-            __call__ = method
-
-        class OfTheClass(Application):
-            __call__ = classmethod(Application.method)  # type: ignore[assignment]
-
-        kinds = (app, Application().method, Application(), OfTheClass())
-        for self.service.app in kinds:  # type: ignore[assignment]
-            self.exchange._run({"type": "test"}, None, None)  # type: ignore[arg-type]
-            assert self.exchange._task is not None
-            self.assertIn(self.exchange._task.get_coro().__name__, ("app", "method"))
-            await turn_loop()
-            self.assertEqual(self.exchange.ended.pop(), False)
 
     async def test_application_that_pretends_to_be_a_coroutine_function_runs_in_its_task(self) -> None:
         async def wrapped() -> None: ...

@@ -20,7 +20,7 @@ from .doubles import turn_loop
 from .loopback import MASKED_CLOSE, MASKED_HELLO, REQUEST, SWITCHING, Client
 from .test_connection import PAGE_REQUEST, ConnectionCase
 from .test_server import ServerCase
-from .test_websocket import ACCEPT, CONNECT, PEER_HELLO, RAISED, RECEIVED_HELLO, REFUSE, WebSocketTestCase
+from .test_websocket import ACCEPT, CONNECT, FORBIDDEN, PEER_HELLO, RAISED, RECEIVED_HELLO, REFUSE, WebSocketTestCase
 
 # Every header that is read by somebody, and one that is not.
 NAMES = (
@@ -90,10 +90,17 @@ class WrongAnswerTests(WebSocketTestCase):
         for name in (b"connection", b"Upgrade", b"sec-websocket-accept", b"Content-Length"):
             await self.assert_500({**ACCEPT, "headers": [(b"x-fine", b"1"), (name, b"0")]})
 
-    async def test_subprotocol_and_reason_with_cr_lf_or_nul(self) -> None:
+    async def test_subprotocol_with_cr_lf_or_nul(self) -> None:
         for text in ("a\r\nSet-Cookie: b", "a\0b"):
             await self.assert_500({**ACCEPT, "subprotocol": text})
-            await self.assert_500({**REFUSE, "reason": text})
+
+    async def test_reason_of_a_refusal_with_cr_lf_or_nul_is_not_told(self) -> None:
+        for text in ("a\r\nSet-Cookie: b", "a\0b"):
+            await self.connect()
+            await self.send({**REFUSE, "reason": text})
+            self.assert_written(FORBIDDEN)
+            self.transport.lose()
+            await self.app.return_()
 
 
 class BlockedWebSocketTests(WebSocketTestCase):

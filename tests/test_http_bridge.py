@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import unittest
-from typing import Any, Dict, Tuple, Type
+from typing import Any, Dict, List, Tuple, Type
 
+from tests.doubles import DATE, build_date
 from wsbridge.asgi.http_bridge import create_http_receive, create_http_send
-from wsbridge.asgi.response import ResponseBuilder
-from wsbridge.protocols.errors import ClientDisconnected, EventError, StateError
+from wsbridge.asgi.wire import Http11Wire
+from wsbridge.protocols.errors import EventError, StateError
 
 START: Dict[str, Any] = {"type": "http.response.start", "status": 200}
 BODY: Dict[str, Any] = {"type": "http.response.body", "body": b"a"}
 PART: Dict[str, Any] = {**BODY, "more_body": True}
-PAGE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\na"
+PAGE = b"HTTP/1.1 200 OK\r\n" + DATE + b"Connection: close\r\nContent-Length: 1\r\n\r\na"
 
 
 class Writer:
@@ -24,6 +25,10 @@ class Writer:
         self.room = asyncio.Event()
         self.room.set()
         self.is_lost = False
+        self.is_reset = False
+
+    def reset(self) -> None:
+        self.is_reset = True
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -37,10 +42,10 @@ class Writer:
 class PageCase(unittest.IsolatedAsyncioTestCase):
     async def asyncSetUp(self) -> None:
         self.writer = Writer()
-        self.response = ResponseBuilder()
+        self.wire = Http11Wire(self.writer, date=build_date)
         self.disconnected = asyncio.Event()
         self.receive = create_http_receive(self.disconnected)
-        self.send = create_http_send(self.writer, self.response, self.disconnected)
+        self.send = create_http_send(self.wire, self.writer.drain, self.disconnected)
 
     async def waiting(self, awaitable: Any) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.ensure_future(awaitable)
@@ -79,7 +84,7 @@ class SendTests(PageCase):
         self.assertEqual(self.writer.written, b"")
         await self.send(BODY)
         self.assertEqual(self.writer.written, PAGE)
-        self.assertTrue(self.response.is_complete)
+        self.assertTrue(self.wire.is_complete)
 
     async def test_parts_follow_as_chunks(self) -> None:
         await self.send(START)
@@ -107,22 +112,34 @@ class SendTests(PageCase):
         await self.send(BODY)
         self.assertTrue(self.writer.written.endswith(b"\r\n\r\n1\r\na\r\n1\r\na\r\n0\r\n\r\n"))
 
-    async def test_lost_connection_is_client_disconnected(self) -> None:
+    async def test_part_that_finds_the_connection_lost_is_no_error(self) -> None:
         await self.send(START)
         self.writer.is_lost = True
-        with self.assertRaises(ClientDisconnected) as caught:
-            await self.send(BODY)
-        self.assertIsInstance(caught.exception.__cause__, ConnectionResetError)
+        await self.send(BODY)
+        self.assertEqual(self.writer.written, PAGE)
 
-    async def test_peer_that_is_gone_is_client_disconnected(self) -> None:
+    async def assert_nothing_happens(self, *events: Any) -> None:
+        written = self.writer.written
+        for event in events:
+            await self.send(event)
+        self.assertEqual(self.writer.written, written)
+
+    async def test_nothing_happens_once_the_peer_is_gone_whatever_an_event_holds(self) -> None:
         self.disconnected.set()
-        await self.assert_raises(ClientDisconnected, START)
+        await self.assert_nothing_happens(START, BODY, START, {"type": "nonsense"}, {**START, "status": "no"})
 
-    async def test_peer_that_goes_during_the_response_is_client_disconnected(self) -> None:
+    async def test_nothing_happens_once_the_peer_has_gone_during_the_response(self) -> None:
         await self.send(START)
         await self.send(PART)
         self.disconnected.set()
-        await self.assert_raises(ClientDisconnected, BODY)
+        await self.assert_nothing_happens(PART, BODY, {**BODY, "body": 5})
+
+    async def test_application_that_only_sends_lets_others_have_their_turn(self) -> None:
+        self.disconnected.set()
+        turns: List[int] = []
+        asyncio.get_running_loop().call_soon(turns.append, 1)
+        await self.send(PART)
+        self.assertEqual(turns, [1])
 
 
 class InvalidEventTests(PageCase):

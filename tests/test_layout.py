@@ -122,8 +122,8 @@ class FloorTests(unittest.TestCase):
     def test_middle_floor_imports_the_ground_floor_and_the_configuration(self) -> None:
         self.assert_imports_only_of_ours("asgi/", "asgi", "protocols", "config")
 
-    def test_middle_floor_has_asyncio_for_its_primitives_and_nothing_else_of_the_outside(self) -> None:
-        self.assert_imports_none_of("asgi/", CLOCKS_AND_SOCKETS - {"asyncio"})
+    def test_middle_floor_has_asyncio_for_its_primitives_and_logging_for_a_warning(self) -> None:
+        self.assert_imports_none_of("asgi/", CLOCKS_AND_SOCKETS - {"asyncio", "logging"})
 
     def test_top_floor_does_not_import_the_demo(self) -> None:
         self.assert_imports_only_of_ours("server/", "server", "asgi", "protocols", "config", "__version__")

@@ -128,7 +128,7 @@ class LingerTests(ServiceTestCase):
         self.assertEqual(list(self.service.members), [])
 
     async def test_connection_that_never_gets_done_closing_is_cut(self) -> None:
-        self.set_up(timeout_close=10)
+        self.set_up(timeout_write=10)
         self.transport.is_peer_reading = False
         self.transport.write(b"last")
         self.transport.close()
@@ -153,10 +153,11 @@ class LingerTests(ServiceTestCase):
         self.transport.is_peer_reading = False
         self.transport.write(b"last")
         Linger(self.service, self.transport)
-        await self.advance(1)
         await self.advance(29.9)
-        self.assert_calls("resume_reading", "close")
+        self.assert_calls("resume_reading")
         await self.advance(0.1)
+        self.assert_calls("close")
+        await self.advance(30)
         self.assert_calls("abort")
 
     async def test_tls_transport_that_tells_nobody_of_its_loss_is_left_when_cut(self) -> None:
@@ -176,11 +177,47 @@ class LingerTests(ServiceTestCase):
         await self.advance(1)
         self.assert_calls("close")
 
-    async def test_tls_peer_gets_no_more_than_timeout_close(self) -> None:
-        self.set_up(half_close=False, timeout_close=0.5)
-        Linger(self.service, self.transport)
-        await self.advance(0.5)
-        self.assert_calls("resume_reading", "close")
+    async def test_peer_whose_close_was_answered_has_less_than_a_second(self) -> None:
+        for half_close in (True, False):
+            self.linger(half_close=half_close, closed=True)
+            self.transport.calls.clear()
+            await self.advance(0.65)
+            self.assertNotIn("abort", self.transport.calls)
+            await self.advance(0.05)
+            self.transport.lose()
+
+    async def test_peer_whose_close_was_answered_is_cut_where_it_keeps_its_side_open(self) -> None:
+        self.linger(closed=True)
+        await self.advance(0.7)
+        self.assert_calls("resume_reading", "write_eof", "abort")
+
+    async def test_its_time_begins_when_all_is_sent(self) -> None:
+        self.linger(closed=True, unsent=bytes(70_000))
+        for _ in range(6):
+            await self.advance(29)
+            self.transport.take(10_000)
+        self.assertNotIn("abort", self.transport.calls)
+        self.transport.take()
+        await turn_loop()
+        self.assertEqual(self.transport.calls[-1], "write_eof")
+        await self.advance(0.65)
+        self.assertEqual(self.transport.calls[-1], "write_eof")
+        await self.advance(0.05)
+        self.assertEqual(self.transport.calls[-1], "abort")
+
+    async def test_its_time_under_tls_begins_when_all_is_sent(self) -> None:
+        self.linger(closed=True, half_close=False, unsent=bytes(70_000))
+        for _ in range(3):
+            await self.advance(29)
+            self.transport.take(20_000)
+        self.assertEqual(self.transport.calls[-1], "close")
+
+    async def test_peer_that_takes_nothing_of_what_is_unsent_is_cut(self) -> None:
+        self.linger(closed=True, unsent=bytes(70_000))
+        await self.advance(29.9)
+        self.assertNotIn("abort", self.transport.calls)
+        await self.advance(0.1)
+        self.assertEqual(self.transport.calls[-1], "abort")
 
     async def test_server_that_stops_waits_for_it(self) -> None:
         self.linger()
@@ -255,7 +292,7 @@ class ResetTests(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(answer, SWITCHING + CLOSE)
 
     async def test_large_last_message_arrives_whole(self) -> None:
-        answer = await self.exchange(send_and_close, REQUEST + PEER_CLOSE + bytes(LARGE))
+        answer = await self.exchange(send_and_close, REQUEST + PEER_HELLO + PEER_CLOSE + bytes(LARGE))
         # RFC 6455 5.2: a 64-bit length.
         self.assertTrue(answer.endswith(CLOSE))
         self.assertEqual(answer[len(SWITCHING) :][:10], bytes.fromhex("82 7f 00 00 00 00 00 40 00 00"))

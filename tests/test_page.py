@@ -6,8 +6,8 @@ import asyncio
 import unittest
 from typing import Any, Dict, List
 
+from tests.doubles import DATE, build_date
 from wsbridge.config import ServerConfig
-from wsbridge.protocols.errors import ClientDisconnected
 from wsbridge.protocols.events import RequestReceived
 from wsbridge.server.linger import Linger
 from wsbridge.server.page import PageExchange
@@ -17,19 +17,16 @@ from .doubles import Clock, MemoryTransport, turn_loop
 
 Event = Dict[str, Any]
 
-PAGE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi"
-HALF_SENT = b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n"
+PAGE = b"HTTP/1.1 200 OK\r\n" + DATE + b"Connection: close\r\nContent-Length: 2\r\n\r\nhi"
+HALF_SENT = (
+    b"HTTP/1.1 200 OK\r\n" + DATE + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n"
+)
 RAISED = (
-    b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"HTTP/1.1 500 Internal Server Error\r\n" + DATE + b"Content-Type: text/plain; charset=utf-8\r\n"
     b"Content-Length: 56\r\nConnection: close\r\n\r\n"
     b"the application raised before its response was complete\n"
 )
 RETURNED = RAISED.replace(b"raised", b"returned").replace(b"Length: 56", b"Length: 58")
-LATE = (
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Type: text/plain; charset=utf-8\r\n"
-    b"Content-Length: 39\r\nConnection: close\r\n\r\nthe application did not answer in time\n"
-)
-
 START: Event = {"type": "http.response.start", "status": 200}
 BODY: Event = {"type": "http.response.body", "body": b"hi"}
 PART: Event = {**BODY, "more_body": True}
@@ -46,11 +43,16 @@ class PageCase(unittest.IsolatedAsyncioTestCase):
         logger.setLevel("CRITICAL")
 
     async def begin(self, app: Any, method: bytes = b"GET", state: Any = None, **options: Any) -> None:
-        self.service = Service(app, ServerConfig(**options), clock=self.clock, state=state)
-        self.addCleanup(self.service.members.clear)
+        self.service = Service(app, ServerConfig(**options), clock=self.clock, date=build_date, state=state)
+        self.addAsyncCleanup(self.end)
         request = RequestReceived(method, b"/a?b", ((b"host", b"c"),), "1.1")
         PageExchange(self.service, self.transport, request)
         await turn_loop()
+
+    async def end(self) -> None:
+        self.service.cut()
+        await turn_loop()
+        self.service.members.clear()
 
     async def begin_steps(self, *steps: Any, method: bytes = b"GET", **options: Any) -> None:
         """Begin with an application that does one step after the other, see `step`."""
@@ -228,76 +230,35 @@ class NoAnswerTests(PageCase):
         await self.assert_cut(b"")
 
 
-class DeadlineTests(PageCase):
-    async def test_application_that_does_not_answer_is_503_and_cancelled(self) -> None:
-        await self.begin_steps("wait", timeout_accept=5.0)
-        self.clock.advance(4.9)
-        self.service.sweep()
-        await self.assert_answer(b"")
-        self.clock.advance(0.1)
-        self.service.sweep()
-        await self.assert_answered(LATE)
+class PatienceTests(PageCase):
+    """`timeout_accept` is for WebSockets: a page may take its time."""
 
-    async def test_a_start_without_a_body_is_no_answer(self) -> None:
-        await self.begin_steps(START, "wait", timeout_accept=5.0)
-        self.clock.advance(5)
+    async def assert_waits(self, *steps: Any) -> None:
+        await self.begin_steps(*steps, timeout_accept=5.0)
+        self.clock.advance(1e6)
         self.service.sweep()
-        await self.assert_answered(LATE)
+        await turn_loop()
+        self.assertNotIn("abort", self.transport.calls)
+        self.gate.set()
+        await self.assert_answered(PAGE)
 
-    async def test_503_is_the_only_answer_that_is_logged(self) -> None:
-        await self.begin_steps("wait")
-        with self.assertLogs(logger, "INFO") as logs:
-            self.clock.advance(10)
-            self.service.sweep()
-            await turn_loop()
-        self.assertEqual(logs.output, ['INFO:wsbridge:127.0.0.1:50000 "http /a" 503'])
+    async def test_answer_may_come_late(self) -> None:
+        await self.assert_waits("wait", START, BODY)
+        self.gate.clear()
+        self.transport = MemoryTransport()
+        await self.assert_waits(START, "wait", BODY)
 
     async def test_response_that_is_on_its_way_may_take_longer(self) -> None:
         await self.begin_steps(START, PART, "wait", BODY)
-        self.clock.advance(100)
+        self.clock.advance(1e6)
         self.service.sweep()
         self.gate.set()
         await self.assert_answered(HALF_SENT + b"2\r\nhi\r\n0\r\n\r\n")
 
-    async def test_late_answer_raises_in_an_application_that_ignores_its_cancellation(self) -> None:
-        errors: List[Exception] = []
-
-        async def app(scope: Event, receive: Any, send: Any) -> None:
-            try:
-                await self.gate.wait()
-            except asyncio.CancelledError:
-                try:
-                    await send(START)
-                except ClientDisconnected as error:
-                    errors.append(error)
-
-        await self.begin(app)
-        self.clock.advance(10)
-        self.service.sweep()
-        await self.assert_answered(LATE)
-        self.assertEqual(len(errors), 1)
-
-    async def test_application_that_ignores_the_503_is_cancelled_again(self) -> None:
-        cancelled: List[int] = []
-
-        async def app(scope: Event, receive: Any, send: Any) -> None:
-            while len(cancelled) < 3:
-                try:
-                    await self.gate.wait()
-                except asyncio.CancelledError:
-                    cancelled.append(1)
-
-        await self.begin(app)
-        for count in range(1, 4):
-            self.clock.advance(10)
-            self.service.sweep()
-            await turn_loop()
-            self.assertEqual(len(cancelled), count)
-
-    async def test_deadline_that_passes_when_the_peer_is_gone_changes_nothing(self) -> None:
-        await self.begin_steps("wait", timeout_accept=5.0)
+    async def test_application_that_works_on_without_its_client_may_do_so(self) -> None:
+        await self.begin_steps("wait", START, BODY)
         self.transport.lose()
-        self.clock.advance(5)
+        self.clock.advance(1e6)
         self.service.sweep()
         await self.assert_answer(b"")
         self.gate.set()
@@ -317,14 +278,15 @@ class DisconnectTests(PageCase):
         self.assertEqual(self.heard, ["http.request", "http.disconnect"])
         await self.assert_answered(PAGE)
 
-    async def test_send_raises_once_the_client_is_gone_and_nothing_is_logged_above_debug(self) -> None:
-        await self.begin_steps("wait", START, BODY)
+    async def test_send_does_nothing_once_the_client_is_gone_and_nothing_is_logged(self) -> None:
+        await self.begin_steps("wait", START, PART, BODY, {"type": "nonsense"})
         self.transport.lose()
         with self.assertLogs(logger, "DEBUG") as logs:
             self.gate.set()
             await self.assert_over()
-        text = "application ended by the disconnect: the client went away before the response"
-        self.assertEqual(logs.output, [f"DEBUG:wsbridge:{text}"])
+            logger.debug("nothing before this")
+        self.assertEqual(logs.output, ["DEBUG:wsbridge:nothing before this"])
+        self.assertEqual(self.transport.written, b"")
 
     async def test_application_that_waits_for_room_is_woken(self) -> None:
         self.transport.is_peer_reading = False

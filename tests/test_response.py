@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import time
 import unittest
+from email.utils import parsedate_to_datetime
 from typing import Any, Dict
 
-from wsbridge.asgi.response import ResponseBuilder, check_header_pairs
+from tests import doubles
+from tests.doubles import DATE
+from wsbridge.asgi.response import (
+    ResponseBuilder,
+    build_date,
+    check_header_pairs,
+    check_response_body,
+    check_response_start,
+)
 from wsbridge.protocols.errors import EventError
 
 Event = Dict[str, Any]
+
+OK = b"HTTP/1.1 200 OK\r\n" + DATE
 
 
 class HeaderPairTests(unittest.TestCase):
@@ -40,14 +52,20 @@ class HeaderPairTests(unittest.TestCase):
 
 class ResponseCase(unittest.TestCase):
     def setUp(self) -> None:
-        self.response = ResponseBuilder()
+        self.response = ResponseBuilder(date=doubles.build_date)
 
-    def start(self, *headers: Any, status: int = 200, is_head: bool = False) -> None:
-        self.response = ResponseBuilder(is_head=is_head)
-        self.response.start({"type": "http.response.start", "status": status, "headers": headers})
+    def take_start(self, event: Event) -> None:
+        self.response.start(*check_response_start({"type": "http.response.start", **event}))
+
+    def start(self, *headers: Any, status: int = 200, **options: Any) -> None:
+        self.response = ResponseBuilder(date=doubles.build_date, **options)
+        self.take_start({"status": status, "headers": headers})
+
+    def take_body(self, event: Event) -> bytes:
+        return self.response.body(*check_response_body({"type": "http.response.body", **event}))
 
     def body(self, part: Any, more: bool = False) -> bytes:
-        return self.response.body({"type": "http.response.body", "body": part, "more_body": more})
+        return self.take_body({"body": part, "more_body": more})
 
     def assert_body(self, expected: bytes, part: Any, more: bool = False) -> None:
         self.assertEqual(self.body(part, more), expected)
@@ -58,7 +76,7 @@ class ResponseCase(unittest.TestCase):
 class StartTests(ResponseCase):
     def assert_refused(self, event: Event) -> None:
         with self.assertRaises(EventError, msg=repr(event)):
-            self.response.start({"type": "http.response.start", **event})
+            self.take_start(event)
         self.assertEqual(self.response.status, 0)
 
     def test_status_is_noted_and_nothing_is_on_the_wire(self) -> None:
@@ -68,9 +86,9 @@ class StartTests(ResponseCase):
 
     def test_headers_may_be_absent_or_none(self) -> None:
         for event in ({"status": 200}, {"status": 200, "headers": None}):
-            self.response = ResponseBuilder()
-            self.response.start(event)
-            self.assert_body(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\na", b"a")
+            self.setUp()
+            self.take_start(event)
+            self.assert_body(OK + b"Connection: close\r\nContent-Length: 1\r\n\r\na", b"a")
 
     def test_status_of_a_final_response_is_accepted_and_no_other(self) -> None:
         for status in (200, 599):
@@ -97,24 +115,24 @@ class WholeBodyTests(ResponseCase):
     def test_one_part_gets_a_content_length(self) -> None:
         self.start((b"content-type", b"text/plain"), status=404)
         expected = (
-            b"HTTP/1.1 404 Not Found\r\ncontent-type: text/plain\r\nConnection: close\r\n"
+            b"HTTP/1.1 404 Not Found\r\n" + DATE + b"content-type: text/plain\r\nConnection: close\r\n"
             b"Content-Length: 2\r\n\r\nno"
         )
         self.assert_body(expected, b"no")
 
     def test_empty_part_has_content_length_0(self) -> None:
         self.start()
-        self.assert_body(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", b"")
+        self.assert_body(OK + b"Connection: close\r\nContent-Length: 0\r\n\r\n", b"")
 
     def test_body_and_more_body_may_be_absent(self) -> None:
         self.start()
-        expected = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-        self.assertEqual(self.response.body({"type": "http.response.body"}), expected)
+        expected = OK + b"Connection: close\r\nContent-Length: 0\r\n\r\n"
+        self.assertEqual(self.take_body({}), expected)
         self.assertTrue(self.response.is_complete)
 
     def test_own_content_length_is_kept(self) -> None:
         self.start((b"Content-Length", b"2"))
-        self.assert_body(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nab", b"ab")
+        self.assert_body(OK + b"Content-Length: 2\r\nConnection: close\r\n\r\nab", b"ab")
 
     def test_anything_like_bytes_is_a_body(self) -> None:
         for part in (bytearray(b"ab"), memoryview(b"ab"), memoryview(b"axbx")[::2]):
@@ -137,16 +155,51 @@ class WholeBodyTests(ResponseCase):
             (b"Upgrade", b"h2c"),
             (b"x-kept", b"yes"),
         )
-        expected = b"HTTP/1.1 200 OK\r\nx-kept: yes\r\nConnection: close\r\nContent-Length: 1\r\n\r\na"
+        expected = OK + b"x-kept: yes\r\nConnection: close\r\nContent-Length: 1\r\n\r\na"
         self.assert_body(expected, b"a")
 
     def test_unregistered_status_has_no_phrase(self) -> None:
         self.start(status=599)
-        self.assert_body(b"HTTP/1.1 599 \r\nConnection: close\r\nContent-Length: 1\r\n\r\na", b"a")
+        self.assert_body(
+            b"HTTP/1.1 599 \r\n" + DATE + b"Connection: close\r\nContent-Length: 1\r\n\r\na", b"a"
+        )
+
+
+class DateTests(ResponseCase):
+    def test_date_is_that_of_now(self) -> None:
+        seconds = parsedate_to_datetime(build_date().decode()).timestamp()
+        self.assertLess(abs(seconds - time.time()), 60)
+        # RFC 9110 5.6.7: the one form that is to be sent.
+        self.assertRegex(build_date(), rb"^[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT$")
+
+    def test_date_of_the_application_is_kept(self) -> None:
+        for name in (b"date", b"Date", b"DATE"):
+            self.start((name, b"today"))
+            head = b"HTTP/1.1 200 OK\r\n%b: today\r\nConnection: close\r\n" % name
+            self.assert_body(head + b"Content-Length: 1\r\n\r\na", b"a")
+
+
+class HTTP10Tests(ResponseCase):
+    """RFC 9112 6.1: a client of HTTP/1.0 knows no chunks; the end of the connection ends the body."""
+
+    def test_parts_are_sent_as_they_are(self) -> None:
+        self.start(http_version="1.0")
+        self.assert_body(OK + b"Connection: close\r\n\r\na", b"a", more=True)
+        self.assert_body(b"bc", b"bc", more=True)
+        self.assert_body(b"", b"")
+
+    def test_one_part_has_its_length(self) -> None:
+        self.start(http_version="1.0")
+        self.assert_body(OK + b"Connection: close\r\nContent-Length: 1\r\n\r\na", b"a")
+
+    def test_declared_length_is_kept(self) -> None:
+        self.start((b"content-length", b"2"), http_version="1.0")
+        self.assert_body(OK + b"content-length: 2\r\nConnection: close\r\n\r\na", b"a", more=True)
+        self.assert_body(b"b", b"b")
 
 
 class PartsTests(ResponseCase):
-    CHUNKED = b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    CHUNKED = OK + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
 
     def test_parts_are_chunks_of_rfc_9112_7_1(self) -> None:
         self.start()
@@ -163,7 +216,7 @@ class PartsTests(ResponseCase):
 
     def test_parts_with_a_content_length_are_sent_as_they_are(self) -> None:
         self.start((b"content-length", b"3"))
-        head = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nConnection: close\r\n\r\n"
+        head = OK + b"content-length: 3\r\nConnection: close\r\n\r\n"
         self.assert_body(head + b"a", b"a", more=True)
         self.assert_body(b"bc", b"bc", more=True)
         self.assert_body(b"", b"")
@@ -189,16 +242,16 @@ class ContentlessTests(ResponseCase):
 
     def test_head_is_told_the_size_that_get_would_have(self) -> None:
         self.start(is_head=True)
-        self.assert_body(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n", b"ab")
+        self.assert_body(OK + b"Connection: close\r\nContent-Length: 2\r\n\r\n", b"ab")
 
     def test_head_is_told_nothing_where_the_application_leaves_out_the_body(self) -> None:
         self.start(is_head=True)
-        self.assert_body(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", b"")
+        self.assert_body(OK + b"Connection: close\r\n\r\n", b"")
 
     def test_head_keeps_a_content_length_whatever_the_body(self) -> None:
         for part in (b"", b"abc", b"abcd"):
             self.start((b"content-length", b"3"), is_head=True)
-            self.assert_body(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nConnection: close\r\n\r\n", part)
+            self.assert_body(OK + b"content-length: 3\r\nConnection: close\r\n\r\n", part)
 
     def test_head_of_a_response_in_parts_has_no_chunks(self) -> None:
         self.start(is_head=True)
@@ -210,13 +263,17 @@ class ContentlessTests(ResponseCase):
         for headers in ((), ((b"Content-Length", b"0"),), ((b"content-length", b"5"),)):
             for more in (False, True):
                 self.start(*headers, status=204)
-                self.assert_body(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n", b"ab", more)
+                self.assert_body(
+                    b"HTTP/1.1 204 No Content\r\n" + DATE + b"Connection: close\r\n\r\n", b"ab", more
+                )
 
     def test_304_has_no_chunks_and_only_its_own_length(self) -> None:
         self.start(status=304)
-        self.assert_body(b"HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n", b"ab", more=True)
+        self.assert_body(
+            b"HTTP/1.1 304 Not Modified\r\n" + DATE + b"Connection: close\r\n\r\n", b"ab", more=True
+        )
         self.start((b"content-length", b"5"), status=304)
-        expected = b"HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\nConnection: close\r\n\r\n"
+        expected = b"HTTP/1.1 304 Not Modified\r\n" + DATE + b"content-length: 5\r\nConnection: close\r\n\r\n"
         self.assert_body(expected, b"")
 
 

@@ -51,7 +51,7 @@ except ImportError:
 Event = Dict[str, Any]
 
 PAGE_REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-PAGE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi"
+PAGE = b"HTTP/1.1 200 OK\r\nDate: today\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi"
 MASKED_CLOSE_1012 = bytes.fromhex("88 82 00000000 03f4")
 
 
@@ -85,7 +85,7 @@ class Application:
     async def http(self, scope: Event, receive: Any, send: Any) -> None:
         self.asked.set()
         await self.may_answer.wait()
-        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"Date", b"today")]})
         await send({"type": "http.response.body", "body": b"hi"})
 
     async def websocket(self, scope: Event, receive: Any, send: Any) -> None:

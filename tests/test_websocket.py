@@ -8,7 +8,7 @@ import zlib
 from typing import Any, Dict, List, Tuple
 from unittest import mock
 
-from tests.doubles import ServiceTestCase, turn_loop
+from tests.doubles import DATE, ServiceTestCase, turn_loop
 from wsbridge.protocols.errors import BadRequest, ClientDisconnected, EventError
 from wsbridge.protocols.events import RequestReceived
 from wsbridge.server.waking import Waker
@@ -54,7 +54,7 @@ CONNECT: Event = {"type": "websocket.connect"}
 ACCEPT: Event = {"type": "websocket.accept"}
 REFUSE: Event = {"type": "websocket.close"}
 SEND_HELLO: Event = {"type": "websocket.send", "text": "Hello"}
-RECEIVED_HELLO: Event = {"type": "websocket.receive", "bytes": None, "text": "Hello"}
+RECEIVED_HELLO: Event = {"type": "websocket.receive", "text": "Hello"}
 DENY: Event = {"type": "websocket.http.response.start", "status": 404, "headers": []}
 DENY_PART: Event = {"type": "websocket.http.response.body", "body": b"no", "more_body": True}
 DENY_REST: Event = {"type": "websocket.http.response.body", "body": b"pe"}
@@ -76,7 +76,7 @@ def text_frame(text: bytes) -> bytes:
 
 
 def received(text: str) -> Event:
-    return {"type": "websocket.receive", "bytes": None, "text": text}
+    return {"type": "websocket.receive", "text": text}
 
 
 def disconnect(code: int, reason: str = "") -> Event:
@@ -85,8 +85,8 @@ def disconnect(code: int, reason: str = "") -> Event:
 
 def refusal(status_line: bytes, text: bytes, headers: bytes = b"") -> bytes:
     return (
-        b"HTTP/1.1 %b\r\n%bContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
-        b"Connection: close\r\n\r\n%b\n" % (status_line, headers, len(text) + 1, text)
+        b"HTTP/1.1 %b\r\n%b%bContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
+        b"Connection: close\r\n\r\n%b\n" % (status_line, DATE, headers, len(text) + 1, text)
     )
 
 
@@ -96,7 +96,11 @@ RAISED = refusal(b"500 Internal Server Error", b"the application raised before i
 RETURNED = refusal(b"500 Internal Server Error", b"the application returned before it accepted or refused")
 TOO_LATE = refusal(b"503 Service Unavailable", b"the application did not accept in time", RETRY)
 STOPPING = refusal(b"503 Service Unavailable", b"the server is stopping", RETRY)
-DENIED_PART = b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n"
+DENIED_PART = (
+    b"HTTP/1.1 404 Not Found\r\n"
+    + DATE
+    + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n"
+)
 
 
 class WebSocketTestCase(ServiceTestCase):
@@ -189,12 +193,6 @@ class ConnectingTests(WebSocketTestCase):
         self.assert_written(SWITCHING)
         await self.assert_receives(CONNECT)
 
-    async def test_nothing_is_kept_for_a_denial_once_it_is_accepted(self) -> None:
-        await self.connect()
-        await self.send(ACCEPT)
-        for holder in (self.exchange, self.app.send.__self__):
-            self.assertFalse(hasattr(holder, "_denial"), holder)
-
     async def test_scope_tells_both_ends(self) -> None:
         await self.connect(state={"pool": 1})
         scope = self.app.scope
@@ -254,7 +252,7 @@ class ConnectingTests(WebSocketTestCase):
     async def test_wrong_accept_writes_nothing_and_may_be_followed_by_a_right_one(self) -> None:
         await self.connect()
         with self.assertRaises(EventError):
-            await self.send({"type": "websocket.accept", "subprotocol": "soap"})
+            await self.send({"type": "websocket.accept", "subprotocol": "no token"})
         self.assert_written()
         await self.send(ACCEPT)
         self.assert_written(SWITCHING)
@@ -403,7 +401,9 @@ class DenialTests(WebSocketTestCase):
         await self.send(DENY)
         self.assert_written()
         await self.send({"type": "websocket.http.response.body", "body": b"nope"})
-        self.assert_written(b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 4\r\n\r\nnope")
+        self.assert_written(
+            b"HTTP/1.1 404 Not Found\r\n" + DATE + b"Connection: close\r\nContent-Length: 4\r\n\r\nnope"
+        )
         self.assert_half_closed()
         self.assert_logged(("INFO", '127.0.0.1:50000 "websocket /chat" 404'))
 
@@ -455,7 +455,7 @@ class DenialTests(WebSocketTestCase):
         await self.app.raise_(ValueError("no"))
         self.assert_written(DENIED_PART)
         self.assert_calls("abort")
-        self.assert_logged(("ERROR", "application raised"))
+        self.assert_logged(("ERROR", "application raised"), ("INFO", '127.0.0.1:50000 "websocket /chat" 404'))
 
     async def test_application_that_raises_before_the_head_is_500(self) -> None:
         await self.connect()
@@ -477,14 +477,12 @@ class OpenTests(WebSocketTestCase):
     async def test_text_and_binary_carry_both_keys(self) -> None:
         await self.open()
         self.transport.feed(PEER_HELLO + bytes.fromhex("82 82 00000000 00ff"))
-        await self.assert_receives(
-            RECEIVED_HELLO, {"type": "websocket.receive", "bytes": b"\x00\xff", "text": None}
-        )
+        await self.assert_receives(RECEIVED_HELLO, {"type": "websocket.receive", "bytes": b"\x00\xff"})
 
     async def test_empty_messages_are_messages(self) -> None:
         await self.open()
         self.transport.feed(bytes.fromhex("81 80 00000000 82 80 00000000"))
-        await self.assert_receives(received(""), {"type": "websocket.receive", "bytes": b"", "text": None})
+        await self.assert_receives(received(""), {"type": "websocket.receive", "bytes": b""})
 
     async def test_message_wakes_an_application_that_waits(self) -> None:
         await self.open()
@@ -513,20 +511,13 @@ class OpenTests(WebSocketTestCase):
         self.transport.feed(PEER_PING)
         self.assert_written(PONG)
 
-    async def test_list_does_not_grow_where_the_application_always_has_messages_before_it(self) -> None:
+    async def test_messages_stay_in_order_where_there_are_always_some_left(self) -> None:
         await self.open()
         self.transport.feed(PEER_HELLO * 2)
         for _ in range(100):
             self.transport.feed(PEER_HELLO)
             await self.assert_receives(RECEIVED_HELLO)
-        self.assertLess(len(self.exchange._queue), 5)
         await self.assert_receives(RECEIVED_HELLO, RECEIVED_HELLO)
-
-    async def test_message_that_was_taken_is_not_kept(self) -> None:
-        await self.open()
-        self.transport.feed(PEER_HELLO + peer_text(b"b"))
-        await self.assert_receives(RECEIVED_HELLO)
-        self.assertEqual(self.exchange._queue[0], None)
 
 
 class GatheringTests(WebSocketTestCase):
@@ -662,21 +653,24 @@ class ResumingTests(WebSocketTestCase):
         await self.start(answer_and_wait())
         self.assertEqual(await self.feed(PEER_HELLO * 2), [HELLO])
 
-    async def test_application_that_ends_the_process_leaves_its_answer(self) -> None:
+    async def test_child_task_that_ends_the_process_leaves_its_answer(self) -> None:
         await self.open()
         await self.start(self.app.receive())
         await self.feed(PEER_HELLO)
 
-        def stop(*_: Any) -> None:
-            self.exchange.write(HELLO)
+        async def answer_and_exit() -> None:
+            await self.app.receive()
+            await self.app.send(SEND_HELLO)
             raise SystemExit(3)
 
-        await self.start(self.app.receive())
-        with mock.patch("wsbridge.server.websocket.resume_task", stop), self.assertRaises(SystemExit):
-            self.exchange._enqueue([{"type": "stands in for a message"}])
-            self.exchange.resume()
-        self.assert_written(HELLO)
-        await self.send(SEND_HELLO)
+        def read() -> None:
+            with self.assertRaises(SystemExit):
+                self.transport.feed(PEER_HELLO)
+
+        child = await self.start(answer_and_exit())
+        asyncio.get_running_loop().call_soon(read)
+        await turn_loop()
+        self.assertIsInstance(child.exception(), SystemExit)
         self.assert_written(HELLO)
 
     async def test_application_that_was_cancelled_meanwhile_leaves_the_message(self) -> None:
@@ -802,14 +796,6 @@ class EndingTests(WebSocketTestCase):
         self.assert_written(CLOSE)
         self.assert_half_closed()
 
-    async def test_application_that_only_sends_is_told_after_the_grace(self) -> None:
-        await self.open(close_grace=1)
-        self.transport.feed(PEER_CLOSE)
-        await self.send(SEND_HELLO)
-        await self.advance(1)
-        self.assertEqual(self.transport.read(), HELLO + CLOSE)
-        await self.assert_disconnected()
-
     async def test_slow_application_still_gets_every_message_and_the_disconnect(self) -> None:
         await self.open(close_grace=1)
         self.transport.feed(peer_text(b"a") + peer_text(b"b") + PEER_CLOSE)
@@ -863,13 +849,158 @@ class EndingTests(WebSocketTestCase):
         await self.assert_disconnected()
         await self.assert_receives(disconnect(1000))
 
-    async def test_application_that_waits_for_room_is_told_after_the_grace(self) -> None:
+    async def test_application_that_waits_for_room_is_not_waited_for_longer(self) -> None:
         await self.open_ending(ws_write_limit=LIMIT, close_grace=1)
         self.transport.is_peer_reading = False
         sending = await self.assert_waits(self.app.send(SEND_LARGE))
-        await self.advance(1)
+        await self.advance(0.1)
         self.assertIsInstance(sending.exception(), ClientDisconnected)
         self.assert_written(LARGE, CLOSE)
+
+
+class OwedAnswerTests(WebSocketTestCase):
+    """Whether the peer's CLOSE is answered at once: not while the application owes an answer."""
+
+    async def assert_closes_at_once(self) -> None:
+        self.transport.read()
+        self.transport.feed(PEER_CLOSE)
+        await turn_loop()
+        self.assertEqual(self.transport.read(), CLOSE)
+        self.assert_half_closed()
+        await self.assert_disconnected()
+
+    async def assert_holds(self) -> None:
+        self.transport.read()
+        self.transport.feed(PEER_CLOSE)
+        await turn_loop()
+        self.assert_written()
+
+    async def test_application_that_never_took_a_message_owes_none(self) -> None:
+        await self.open()
+        await self.send(SEND_HELLO)
+        await self.assert_closes_at_once()
+
+    async def test_application_that_has_not_even_asked_for_connect_owes_none(self) -> None:
+        await self.connect()
+        await self.send(ACCEPT)
+        await self.assert_closes_at_once()
+
+    async def test_application_that_has_sent_since_it_took_a_message_owes_none(self) -> None:
+        await self.open()
+        self.transport.feed(PEER_HELLO)
+        await self.assert_receives(RECEIVED_HELLO)
+        await self.send(SEND_HELLO)
+        await self.assert_closes_at_once()
+
+    async def test_application_that_waits_for_the_next_message_owes_none(self) -> None:
+        await self.open()
+        self.transport.feed(PEER_HELLO)
+        await self.assert_receives(RECEIVED_HELLO)
+        await self.assert_waits(self.app.receive())
+        await self.assert_closes_at_once()
+
+    async def test_application_that_gave_up_waiting_owes_none(self) -> None:
+        await self.open()
+        self.transport.feed(PEER_HELLO)
+        await self.assert_receives(RECEIVED_HELLO)
+        (await self.assert_waits(self.app.receive())).cancel()
+        await turn_loop()
+        await self.assert_closes_at_once()
+
+    async def test_violation_is_answered_at_once_as_well(self) -> None:
+        await self.open()
+        await self.send(SEND_HELLO)
+        self.transport.read()
+        self.transport.feed(VIOLATION)
+        await turn_loop()
+        self.assertEqual(self.transport.read(), CLOSE_1002)
+
+    async def test_message_that_was_not_taken_is_owed_an_answer(self) -> None:
+        await self.open()
+        self.transport.feed(PEER_HELLO)
+        await self.assert_holds()
+
+    async def test_message_that_was_taken_is_owed_an_answer(self) -> None:
+        await self.open()
+        self.transport.feed(PEER_HELLO)
+        await self.assert_receives(RECEIVED_HELLO)
+        await self.assert_holds()
+
+    async def test_message_behind_one_that_was_answered_is_owed_an_answer(self) -> None:
+        await self.open()
+        self.transport.feed(PEER_HELLO * 2)
+        await self.assert_receives(RECEIVED_HELLO)
+        await self.send(SEND_HELLO)
+        await self.assert_holds()
+
+    async def test_five_sends_with_waits_between_them_all_leave(self) -> None:
+        await self.open_ending()
+        for _ in range(5):
+            await self.send(SEND_HELLO)
+            await self.advance(0.02)
+        self.assertEqual(self.transport.read(), HELLO * 5)
+        await self.advance(0.02)
+        self.assert_written(CLOSE)
+        await self.assert_disconnected()
+        await self.assert_receives(disconnect(1000))
+
+    async def test_application_that_pushes_for_ever_is_waited_for_a_tenth_of_a_second(self) -> None:
+        await self.open_ending()
+        await self.send(SEND_HELLO)
+        await self.advance(0.0625)
+        await self.send(SEND_HELLO)
+        await self.advance(0.0625)
+        self.assertEqual(self.transport.read(), HELLO * 2 + CLOSE)
+        await self.assert_disconnected()
+
+    async def test_application_that_takes_no_message_and_pushes_is_waited_for_as_long(self) -> None:
+        await self.open()
+        self.transport.feed(PEER_HELLO * 2)
+        await self.assert_holds()
+        await self.send(SEND_HELLO)
+        await self.advance(0.0625)
+        await self.send(SEND_HELLO)
+        await self.advance(0.0625)
+        self.assertEqual(self.transport.read(), HELLO * 2 + CLOSE)
+
+    async def test_each_message_that_is_taken_meanwhile_has_its_time(self) -> None:
+        await self.open()
+        self.transport.feed(PEER_HELLO * 5 + PEER_CLOSE)
+        for _ in range(5):
+            await self.assert_receives(RECEIVED_HELLO)
+            await self.advance(0.08)
+            await self.send(SEND_HELLO)
+        self.assertEqual(self.transport.read(), HELLO * 5)
+        await self.assert_receives(disconnect(1000))
+        self.assert_written(CLOSE)
+
+    async def test_all_of_it_is_within_the_grace(self) -> None:
+        await self.open(close_grace=0.5)
+        self.transport.feed(PEER_HELLO * 20 + PEER_CLOSE)
+        for _ in range(5):
+            await self.assert_receives(RECEIVED_HELLO)
+            await self.send(SEND_HELLO)
+            await self.advance(0.09)
+        await self.send(SEND_HELLO)
+        await self.advance(0.05)
+        self.assertEqual(self.transport.read(), HELLO * 6 + CLOSE)
+
+    async def test_grace_may_be_endless(self) -> None:
+        await self.open_ending(close_grace=None)
+        await self.advance(1e6)
+        self.assert_written()
+        await self.send(SEND_HELLO)
+        await self.advance(0.1)
+        self.assertEqual(self.transport.read(), HELLO + CLOSE)
+
+    async def test_timer_of_its_own_ends_it_between_two_sweeps(self) -> None:
+        loop = asyncio.get_running_loop()
+        with mock.patch.object(loop, "time", self.clock):
+            await self.open_ending()
+            await self.send(SEND_HELLO)
+            self.clock.advance(0.1)
+            await turn_loop()
+        self.assertEqual(self.transport.read(), HELLO + CLOSE)
 
 
 class ClosingTests(WebSocketTestCase):
@@ -1048,9 +1179,10 @@ class OverTests(WebSocketTestCase):
         # The first 16 KiB hold 1260 of these 13 bytes, and a part of one.
         self.transport.feed(PEER_COMPRESSED * 3000)
         self.transport.lose()
-        for _ in range(3000):
-            self.assertLessEqual(len(self.exchange._queue), 1261)
+        connection = self.app.scope["extensions"]["wsbridge"]["connection"]
+        for taken in range(1, 3001):
             self.assertEqual(await self.app.receive(), RECEIVED_HELLO)
+            self.assertLessEqual(connection.bytes_inflated, (taken + 1261) * len("Hello"))
         await self.assert_receives(LOST)
 
     async def test_send_raises_while_messages_are_held(self) -> None:
@@ -1094,7 +1226,7 @@ class OverTests(WebSocketTestCase):
         self.assert_written()
 
     async def test_peer_that_half_closes_and_reads_nothing_is_cut(self) -> None:
-        await self.open(ws_ping_interval=None, timeout_close=10)
+        await self.open(ws_ping_interval=None, timeout_write=10)
         self.transport.is_peer_reading = False
         await self.send(SEND_HELLO)
         self.transport.feed_eof()

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, List
 
 if TYPE_CHECKING:
-    from .asgi.ws_bridge import build_ws_scope, create_ws_receive, create_ws_send
+    from .asgi.ws_bridge import build_ws_event, build_ws_scope, create_ws_receive, create_ws_send
     from .config import ServerConfig
     from .protocols.errors import ClientDisconnected, ProtocolViolation, RequestRefused, WSBridgeError
     from .protocols.events import (
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "build_ws_event": ".asgi.ws_bridge",
     "build_ws_scope": ".asgi.ws_bridge",
     "create_ws_receive": ".asgi.ws_bridge",
     "create_ws_send": ".asgi.ws_bridge",
@@ -58,6 +59,7 @@ _HOMES = {
 
 __all__ = [
     "__version__",
+    "build_ws_event",
     "build_ws_scope",
     "create_ws_receive",
     "create_ws_send",

@@ -1,15 +1,18 @@
-"""The bridge for a page: a request without a body, one response, and the connection closes."""
+"""The bridge for a page: a request without a body, one response, and the connection closes.
+
+As ASGI's HTTP has it up to version 2.3, which its scopes name: behind the
+disconnect ``send`` does nothing.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import Awaitable, Callable, Optional
 
-from ..protocols.errors import ClientDisconnected, EventError, StateError
-from .response import ResponseBuilder
-from .types import ASGIEvent, Receive, Send, Writer
-
-if TYPE_CHECKING:
-    import asyncio
+from ..protocols.errors import EventError, StateError
+from .response import check_response_body, check_response_start
+from .types import ASGIEvent, Receive, Send
+from .wire import Http11Wire
 
 __all__ = ["create_http_receive", "create_http_send"]
 
@@ -29,35 +32,40 @@ def create_http_receive(disconnected: asyncio.Event) -> Receive:
     return receive
 
 
-def create_http_send(writer: Writer, response: ResponseBuilder, gone: asyncio.Event) -> Send:
-    """The application's ``send`` for one ``response``, whose state the caller may read afterwards.
+def create_http_send(
+    wire: Http11Wire, drain: Callable[[], Optional[Awaitable[None]]], gone: asyncio.Event
+) -> Send:
+    """The application's ``send`` for one response.
 
-    ``gone`` is set where nothing can be written any more.
+    ``drain`` is what to await while too much is written and not yet sent.
+    ``gone`` is set where nothing can be written any more: nothing happens
+    then, whatever an event holds.
 
-    Raises `EventError` for an event that breaks a rule, `StateError` for one
-    at the wrong time, and `ClientDisconnected` where the peer is gone.
+    Raises `EventError` for an event that breaks a rule, and `StateError` for
+    one at the wrong time.
     """
-    is_started = False
 
     async def send(event: ASGIEvent) -> None:
-        nonlocal is_started
+        if gone.is_set():
+            # An application that only sends would keep the loop for itself.
+            await asyncio.sleep(0)
+            return
         kind = event.get("type")
         if kind not in ("http.response.start", "http.response.body"):
             raise EventError(f"unknown event type {kind!r:.80}; known: http.response.start and .body")
-        if response.is_complete or is_started is (kind == "http.response.start"):
+        is_started = wire.status != 0
+        if wire.is_complete or is_started is (kind == "http.response.start"):
             raise StateError(f"{kind} is not possible here: a response is one start, then its body")
-        if gone.is_set():
-            raise ClientDisconnected("the client went away before the response")
         if kind == "http.response.start":
-            response.start(event)
-            is_started = True
+            wire.start(*check_response_start(event))
             return
-        writer.write(response.body(event))
+        wire.send_body(*check_response_body(event))
         try:
-            waiting = writer.drain()
+            waiting = drain()
             if waiting is not None:
                 await waiting
-        except OSError as error:
-            raise ClientDisconnected("the connection was lost") from error
+        except OSError:
+            # The client has left meanwhile, of which `receive` tells.
+            return
 
     return send

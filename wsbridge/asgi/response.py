@@ -1,26 +1,35 @@
-"""HTTP responses from an application: ``start`` and ``body`` events become bytes.
+"""HTTP/1.1 responses from an application: a start and the parts of a body become bytes.
 
 Used for a denied WebSocket and for a page alike. The head leaves with the
 first part of the body, so that a response in one part gets a Content-Length;
 one in several parts, without a Content-Length of its own, is chunked (RFC
 9112 7.1), so that the peer can tell a whole response from a truncated one.
+An HTTP/1.0 client knows no chunks: the end of the connection ends the body.
 """
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 from ..protocols.errors import EventError
 from ..protocols.http11 import build_response_head, check_header
 from .types import ASGIEvent
 
-__all__ = ["ResponseBuilder", "check_header_pairs"]
+__all__ = [
+    "ResponseBuilder",
+    "build_date",
+    "check_header_pairs",
+    "check_response_body",
+    "check_response_start",
+]
+
+HeaderPairs = List[Tuple[bytes, bytes]]
 
 # RFC 9110 7.6.1: these speak of the connection, which is the server's.
 HOP_BY_HOP = (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 
 
-def check_header_pairs(headers: Any) -> List[Tuple[bytes, bytes]]:
+def check_header_pairs(headers: Any) -> HeaderPairs:
     """The ``headers`` of an ASGI event, None for none; raises `EventError` unless all are pairs of bytes."""
     try:
         pairs = [] if headers is None else [(name, value) for name, value in headers]
@@ -32,13 +41,46 @@ def check_header_pairs(headers: Any) -> List[Tuple[bytes, bytes]]:
     return pairs
 
 
+def check_response_start(event: ASGIEvent) -> Tuple[int, HeaderPairs]:
+    """Status and headers of a ``start`` event; raises `EventError` for what cannot be sent."""
+    status = event.get("status")
+    if type(status) is not int or not 200 <= status <= 599:
+        raise EventError(f"response status {status!r}: it must be a whole number from 200 to 599")
+    headers = check_header_pairs(event.get("headers"))
+    for name, value in headers:
+        check_header(name, value)
+    return status, headers
+
+
+def check_response_body(event: ASGIEvent) -> Tuple[bytes, bool]:
+    """The bytes of a ``body`` event, and whether more follow; raises `EventError` for another type."""
+    part = event.get("body", b"")
+    if not isinstance(part, (bytes, bytearray, memoryview)):
+        raise EventError(f"body must be bytes, not {type(part).__name__}")
+    return bytes(part), bool(event.get("more_body", False))
+
+
+def build_date() -> bytes:
+    """The value of a Date header for now (RFC 9110 6.6.1)."""
+    # Loaded with the first response: importing wsbridge would take a fifth longer.
+    from email.utils import formatdate
+
+    return formatdate(usegmt=True).encode("ascii")
+
+
 class ResponseBuilder:
-    """One response; ``is_head``: the request was a HEAD, which is answered without a body."""
+    """The bytes of one response, after which the connection closes.
+
+    ``is_head``: the request was a HEAD, which is answered without a body.
+    ``http_version``: the request's. ``date``: what makes the value of its Date.
+    """
 
     __slots__ = (
-        "_chunked",
+        "_can_chunk",
+        "_date",
         "_declared",
         "_headers",
+        "_is_chunked",
         "_is_head",
         "_sent",
         "is_complete",
@@ -46,33 +88,37 @@ class ResponseBuilder:
         "status",
     )
 
-    def __init__(self, is_head: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        is_head: bool = False,
+        http_version: str = "1.1",
+        date: Callable[[], bytes] = build_date,
+    ) -> None:
         self._is_head = is_head
-        #: The status of the start event; 0 before.
+        # RFC 9112 6.1: no Transfer-Encoding for a client of HTTP/1.0.
+        self._can_chunk = http_version != "1.0"
+        self._date = date
+        #: The status of the response; 0 before its start.
         self.status = 0
-        # Not a list: a builder waits unused in every WebSocket until its accept.
         self._headers: Sequence[Tuple[bytes, bytes]] = ()
         self._declared: Optional[int] = None
-        self._chunked = False
+        self._is_chunked = False
         self._sent = 0
         #: Whether the head was built: the response can no longer be replaced by another.
         self.is_on_wire = False
         #: Whether the last part of the body was built.
         self.is_complete = False
 
-    def start(self, event: ASGIEvent) -> None:
-        """Take a ``start`` event; raises `EventError` for a status or a header that breaks a rule.
+    def start(self, status: int, headers: HeaderPairs) -> None:
+        """Take status and headers; raises `EventError` for a Content-Length that is no length.
 
         Headers that speak of the connection (RFC 9110 7.6.1) are left out, as
         ASGI has it for Transfer-Encoding: frameworks set them unasked.
         """
-        status = event.get("status")
-        if type(status) is not int or not 200 <= status <= 599:
-            raise EventError(f"response status {status!r}: it must be a whole number from 200 to 599")
-        headers = []
+        kept = []
         declared = None
-        for name, value in check_header_pairs(event.get("headers")):
-            check_header(name, value)
+        for name, value in headers:
             lower = name.lower()
             if lower == b"content-length":
                 if declared is not None or not value.isdigit():
@@ -82,16 +128,14 @@ class ResponseBuilder:
                 if status == 204:
                     continue
             if lower not in HOP_BY_HOP:
-                headers.append((name, value))
-        self.status, self._headers, self._declared = status, headers, declared
+                kept.append((name, value))
+        self.status, self._headers, self._declared = status, kept, declared
 
-    def body(self, event: ASGIEvent) -> bytes:
-        """The bytes for a ``body`` event; raises `EventError` where it contradicts the Content-Length."""
-        part = event.get("body", b"")
-        if not isinstance(part, (bytes, bytearray, memoryview)):
-            raise EventError(f"body must be bytes, not {type(part).__name__}")
-        part = bytes(part)
-        more = bool(event.get("more_body", False))
+    def body(self, part: bytes, more: bool) -> bytes:
+        """The bytes to write for a part of the body; raises `EventError` where the Content-Length is another.
+
+        ``more``: further parts follow.
+        """
         # RFC 9110 6.4.1: these have no content, whatever their Content-Length says.
         without_content = self._is_head or self.status in (204, 304)
         sent = self._sent + len(part)
@@ -106,19 +150,20 @@ class ResponseBuilder:
         self.is_complete = not more
         if without_content:
             return head
-        return head + self._build_chunk(part, more) if self._chunked else head + part
+        return head + self._build_chunk(part, more) if self._is_chunked else head + part
 
     def _build_head(self, size: int, more: bool) -> bytes:
         headers = [*self._headers, (b"Connection", b"close")]
         # RFC 9110 8.6: a 204 has no Content-Length, a 304 need not; RFC 9112 6.1: nor a Transfer-Encoding.
         if self._declared is None and self.status not in (204, 304):
             if more:
-                self._chunked = True
-                headers.append((b"Transfer-Encoding", b"chunked"))
+                if self._can_chunk:
+                    self._is_chunked = True
+                    headers.append((b"Transfer-Encoding", b"chunked"))
             # RFC 9110 8.6: the size that a GET would have, which an empty answer to a HEAD does not tell.
             elif size or not self._is_head:
                 headers.append((b"Content-Length", b"%d" % size))
-        return build_response_head(self.status, headers)
+        return build_response_head(self.status, headers, date=self._date())
 
     def _build_chunk(self, part: bytes, more: bool) -> bytes:
         chunk = b"%x\r\n%b\r\n" % (len(part), part) if part else b""

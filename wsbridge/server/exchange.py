@@ -6,33 +6,32 @@ The two kinds are `websocket.WebSocketExchange` and `page.PageExchange`.
 from __future__ import annotations
 
 import asyncio
-from inspect import CO_COROUTINE
-from types import FunctionType, MethodType
-from typing import Any, Awaitable, Callable, Coroutine, List, Optional
+import math
+from typing import Awaitable, List, Optional
 
-from ..asgi.types import Application, Receive, Scope, Send
+from ..asgi.types import Receive, Scope, Send
 from ..protocols.errors import ClientDisconnected
 from .linger import Linger
 from .service import Service, logger
 
-__all__ = ["Exchange", "Signal"]
-
+__all__ = ["Exchange"]
 
 # How often an application may send before the loop has a turn.
 MAX_SENDS_IN_A_ROW = 64
 
 
 class Exchange(asyncio.Protocol):
-    """The common part: an asyncio protocol that is also the ``writer`` of the bridge (`write`, `drain`)."""
+    """The common part: an asyncio protocol to which an application's answer is written."""
 
     __slots__ = (
         "_app_deadline",
         "_at_eof",
         "_drain_waiters",
+        "_is_cancelled",
         "_linger",
         "_sends_in_a_row",
         "_service",
-        "_stalled_since",
+        "_stall_deadline",
         "_stalled_size",
         "_task",
         "_transport",
@@ -43,8 +42,10 @@ class Exchange(asyncio.Protocol):
         self._service = service
         #: None once the connection is lost or handed to `Linger`.
         self._transport: Optional[asyncio.Transport] = transport
-        self._task: Optional[asyncio.Task[None]] = None
-        self._app_deadline: Optional[float] = None
+        self._task: Optional[asyncio.Task[Optional[BaseException]]] = None
+        self._app_deadline = math.inf
+        # Whether the cancellation of the task is ours.
+        self._is_cancelled = False
         #: The peer has half closed, and our side was kept open to finish.
         self._at_eof = False
         self._linger: Optional[Linger] = None
@@ -52,7 +53,7 @@ class Exchange(asyncio.Protocol):
         self._writing_paused = False
         # A list where anybody waits: empty ones would be 56 bytes for every idle connection.
         self._drain_waiters: Optional[List[asyncio.Future[None]]] = None
-        self._stalled_since: Optional[float] = None
+        self._stall_deadline = math.inf
         self._stalled_size = 0
         transport.set_protocol(self)
         transport.set_write_buffer_limits(high=service.config.ws_write_limit)
@@ -61,14 +62,24 @@ class Exchange(asyncio.Protocol):
     # ------------------------------------------------------------- the application
 
     def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._task = self._service.loop.create_task(_start(self._service.app, scope, receive, send))
+        self._task = self._service.loop.create_task(self._run_app(scope, receive, send))
         # An eager task (Python 3.12) may have refused, and been forgotten, before it was known here.
         self._service.add(self)
         self._task.add_done_callback(self._app_done)
 
-    def _app_done(self, task: asyncio.Task[None]) -> None:
+    async def _run_app(self, scope: Scope, receive: Receive, send: Send) -> Optional[BaseException]:
+        """What the application raises; out of a task SystemExit and KeyboardInterrupt would end the loop."""
+        try:
+            await self._service.app(scope, receive, send)
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and self._is_cancelled:
+                raise
+            return error
+        return None
+
+    def _app_done(self, task: asyncio.Task[Optional[BaseException]]) -> None:
         self._task = None
-        error = None if task.cancelled() else task.exception()
+        error = None if task.cancelled() else task.result()
         # One that another connection raised, in a broadcast perhaps, is an error like any other.
         if error is not None and _is_disconnect(error) and self._expects_disconnect():
             logger.debug("application ended by the disconnect: %s", error)
@@ -139,7 +150,7 @@ class Exchange(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writing_paused = True
-        self._stalled_since = None
+        self._stall_deadline = math.inf
 
     def resume_writing(self) -> None:
         self._writing_paused = False
@@ -163,23 +174,22 @@ class Exchange(asyncio.Protocol):
 
     def _start_app_deadline(self) -> None:
         self._wake_writers()
-        if self._app_deadline is None:
-            self._app_deadline = self._service.clock() + self._service.config.timeout_app
+        self._app_deadline = min(self._app_deadline, self._service.deadline(self._service.config.timeout_app))
         self._leave_if_over()
 
     def check_deadlines(self, now: float) -> None:
-        if self._app_deadline is not None and now >= self._app_deadline and self._task is not None:
+        if now >= self._app_deadline and self._task is not None:
             logger.warning("application did not return within timeout_app of the disconnect: cancelled")
-            self._app_deadline = now + self._service.config.timeout_app
-            self._task.cancel()
+            self._app_deadline = self._service.deadline(self._service.config.timeout_app)
+            self._cancel_app()
         if self._writing_paused and self._transport is not None:
             self._check_stall(self._transport, now)
 
     def _check_stall(self, transport: asyncio.Transport, now: float) -> None:
         size = transport.get_write_buffer_size()
-        if self._stalled_since is None or size < self._stalled_size:
-            self._stalled_since = now
-        elif now - self._stalled_since >= self._service.config.timeout_write:
+        if self._stall_deadline == math.inf or size < self._stalled_size:
+            self._stall_deadline = self._service.deadline(self._service.config.timeout_write)
+        elif now >= self._stall_deadline:
             logger.info("peer took nothing for timeout_write: connection cut")
             transport.abort()
         # It may also have grown, where the application sends in several tasks: that is no sign of life.
@@ -194,23 +204,14 @@ class Exchange(asyncio.Protocol):
             self._transport.abort()
         self._cancel_app()
 
+    def reset(self) -> None:
+        """Give up a response that cannot be completed."""
+        self.cut()
+
     def _cancel_app(self) -> None:
         if self._task is not None:
+            self._is_cancelled = True
             self._task.cancel()
-
-
-class Signal:
-    """Stands in for an `asyncio.Event` that nobody waits for: `set` calls ``method`` with ``owner``."""
-
-    __slots__ = ("_method", "_owner")
-
-    # Not a bound method: 48 bytes and not 104 (CPython 3.11), and a connection has two.
-    def __init__(self, method: Callable[[Any], None], owner: Any) -> None:
-        self._method = method
-        self._owner = owner
-
-    def set(self) -> None:
-        self._method(self._owner)
 
 
 def _is_disconnect(error: BaseException) -> bool:
@@ -219,23 +220,3 @@ def _is_disconnect(error: BaseException) -> bool:
     if isinstance(group, (tuple, list)) and group:
         return all(map(_is_disconnect, group))
     return isinstance(error, ClientDisconnected)
-
-
-def _start(app: Application, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
-    """The coroutine of an application's task: its own where it makes one, 240 bytes less for a connection."""
-    # Not inspect.iscoroutinefunction: it believes marks, and what a proxy runs when it is called belongs
-    # in the task.
-    call = app if type(app) in (FunctionType, MethodType) else type(app).__call__
-    function = call.__func__ if type(call) is MethodType else call
-    if type(function) is FunctionType and function.__code__.co_flags & CO_COROUTINE:
-        try:
-            return app(scope, receive, send)  # type: ignore[return-value]
-        except TypeError:
-            # It does not take these arguments, which is told where the task ends.
-            return _call(app, scope, receive, send)
-    return _call(app, scope, receive, send)
-
-
-async def _call(app: Application, scope: Scope, receive: Receive, send: Send) -> None:
-    # An application may return any awaitable; a task needs a coroutine.
-    await app(scope, receive, send)

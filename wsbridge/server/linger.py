@@ -10,32 +10,46 @@ from __future__ import annotations
 import asyncio
 from typing import Optional
 
-from .reading import resume_reading
+from .reading import get_unsent_size, resume_reading
 from .service import Service
 
 __all__ = ["Linger"]
 
-# A TLS connection cannot be half closed: the peer gets this long to read our CLOSE and to end, and then
-# `timeout_write` to take what is still written.
+# Seconds that a peer whose CLOSE was answered, and has been sent, may keep its side open; with the sweep that
+# notices it less than one.
+CLOSED_LINGER = 0.7
+
+# A TLS connection cannot be half closed: the peer gets this long to read our answer and to end.
 TLS_LINGER = 1.0
 
 
 class Linger(asyncio.Protocol):
-    """Takes a transport over, half closes it, and discards until the peer closes or the deadline."""
+    """Takes a transport over, half closes it, and discards until the peer closes or its time is over.
 
-    __slots__ = ("_deadline", "_is_over", "_may_wait", "_service", "_transport")
+    Nothing that is unsent is cut while the peer takes some of it within
+    ``timeout_write``; its time begins when all is sent.
+    """
+
+    __slots__ = ("_deadline", "_is_over", "_may_close", "_patience", "_service", "_transport", "_unsent")
 
     def __init__(
         self, service: Service, transport: asyncio.Transport, *, closed: bool = False, at_eof: bool = False
     ) -> None:
         """``closed``: the peer's CLOSE was read; ``at_eof``: the end of its stream was."""
+        config = service.config
         self._service = service
         self._transport = transport
         self._is_over = False
         half_close = transport.can_write_eof()
-        #: Whether the deadline is only the end of our patience: the transport can still close by itself.
-        self._may_wait = not (half_close or at_eof or closed)
-        self._deadline = service.clock() + self._get_timeout(half_close)
+        # The end of the peer's time is not yet that of the connection: the transport can close by itself.
+        self._may_close = not (half_close or at_eof or closed)
+        self._patience: Optional[float] = config.timeout_close
+        if closed or at_eof:
+            self._patience = CLOSED_LINGER
+        elif not half_close:
+            self._patience = TLS_LINGER
+        self._unsent = get_unsent_size(transport)
+        self._deadline = self._get_deadline()
         transport.set_protocol(self)
         service.add(self)
         service.lingering += 1
@@ -45,20 +59,20 @@ class Linger(asyncio.Protocol):
             transport.close()
             return
         resume_reading(transport)
-        if half_close and transport.get_write_buffer_size():
+        if half_close and self._unsent:
             # `write_eof` would half close later, where asyncio catches nothing of what a reset makes of it.
             transport.set_write_buffer_limits(0)
         else:
             self._half_close()
 
-    def _get_timeout(self, half_close: bool) -> float:
+    def _get_deadline(self) -> float:
         config = self._service.config
-        if half_close:
-            return config.timeout_close
-        return min(config.timeout_close, TLS_LINGER) if self._may_wait else config.timeout_write
+        return self._service.deadline(config.timeout_write if self._unsent else self._patience)
 
     def resume_writing(self) -> None:
         """The last byte has left; the transport is still in the middle of saying so."""
+        self._unsent = 0
+        self._deadline = self._get_deadline()
         self._service.loop.call_soon(self._half_close)
 
     def _half_close(self) -> None:
@@ -84,12 +98,16 @@ class Linger(asyncio.Protocol):
             self._service.lingering -= 1
 
     def check_deadlines(self, now: float) -> None:
-        if now < self._deadline:
+        unsent = get_unsent_size(self._transport)
+        if unsent < self._unsent:
+            self._unsent = unsent
+            self._deadline = self._get_deadline()
+        elif now < self._deadline:
             return
-        if self._may_wait:
+        elif self._may_close:
             # RFC 8446 6.1: the end of a TLS connection is announced, behind all that was written.
-            self._may_wait = False
-            self._deadline = now + self._get_timeout(False)
+            self._may_close = False
+            self._deadline = self._service.deadline(self._service.config.timeout_write)
             self._transport.close()
         else:
             self.cut()

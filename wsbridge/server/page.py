@@ -1,4 +1,4 @@
-"""`PageExchange`: a GET or HEAD without a body, answered by the application; then the connection closes."""
+"""`PageExchange`: a request without a body, answered by the application; then the connection closes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import asyncio
 from typing import Optional
 
 from ..asgi.http_bridge import create_http_receive, create_http_send
-from ..asgi.response import ResponseBuilder
 from ..asgi.scope import build_http_scope
-from ..protocols.errors import InternalServerError, RequestRefused, ServiceUnavailable
+from ..asgi.wire import Http11Wire
+from ..protocols.errors import InternalServerError
 from ..protocols.events import RequestReceived
-from ..protocols.http11 import build_refusal
 from .addresses import get_client, get_server, is_secure
 from .exchange import Exchange
 from .service import Service, log_answer
@@ -21,7 +20,7 @@ __all__ = ["PageExchange"]
 class PageExchange(Exchange):
     """An asyncio protocol that takes ``transport`` over once ``request`` was parsed."""
 
-    __slots__ = ("_deadline", "_disconnected", "_is_gone", "_response", "_scope")
+    __slots__ = ("_disconnected", "_is_gone", "_scope", "_wire")
 
     def __init__(self, service: Service, transport: asyncio.Transport, request: RequestReceived) -> None:
         super().__init__(service, transport)
@@ -33,12 +32,16 @@ class PageExchange(Exchange):
             scheme="https" if is_secure(transport) else "http",
             state=service.state,
         )
-        # What receive waits for, and what makes send fail: a client may half close and still read.
+        # What receive waits for, and what makes send do nothing: a client may half close and still read.
         self._disconnected = asyncio.Event()
         self._is_gone = asyncio.Event()
-        self._response = ResponseBuilder(is_head=request.method == b"HEAD")
-        self._deadline = service.clock() + service.config.timeout_accept
-        send = create_http_send(self, self._response, self._is_gone)
+        self._wire = Http11Wire(
+            self,
+            is_head=request.method == b"HEAD",
+            http_version=request.http_version,
+            date=service.date,
+        )
+        send = create_http_send(self._wire, self.drain, self._is_gone)
         self._run(self._scope, create_http_receive(self._disconnected), send)
 
     def data_received(self, data: bytes) -> None:
@@ -46,7 +49,7 @@ class PageExchange(Exchange):
 
     def write(self, data: bytes) -> None:
         super().write(data)
-        if self._response.is_complete or self._at_eof:
+        if self._wire.is_complete or self._at_eof:
             # ASGI: http.disconnect also answers a receive() after the response was sent.
             self._disconnected.set()
 
@@ -54,7 +57,7 @@ class PageExchange(Exchange):
         # RFC 9112 9.6: a client that has sent its request may half close, and still wants the answer.
         # Most have left, though: an application that waits for that, behind the head of an endless
         # response, is told so.
-        if self._response.is_on_wire:
+        if self._wire.is_on_wire:
             self._disconnected.set()
         return self._stay_open_at_eof()
 
@@ -64,29 +67,22 @@ class PageExchange(Exchange):
         super().connection_lost(exc)
 
     def _end_after_app(self, has_failed: bool) -> None:
-        if self._response.is_complete:
-            log_answer(self._scope, self._response.status)
+        if self._wire.is_complete:
+            log_answer(self._scope, self._wire.status)
             self._hand_over()
         elif self._transport is not None:
-            what = "raised" if has_failed else "returned"
-            self._refuse(InternalServerError(f"the application {what} before its response was complete"))
+            self._fail("raised" if has_failed else "returned")
 
-    def _refuse(self, refusal: RequestRefused) -> None:
+    def _fail(self, what: str) -> None:
+        refusal = InternalServerError(f"the application {what} before its response was complete")
         log_answer(self._scope, refusal.status)
-        if self._response.is_on_wire:
-            self.cut()
+        if self._wire.is_on_wire:
+            self._wire.reset()
             return
-        self.write(build_refusal(refusal, head=self._scope["method"] == "HEAD"))
+        self._wire.refuse(refusal)
         self._disconnected.set()
         self._is_gone.set()
         self._hand_over()
-
-    def check_deadlines(self, now: float) -> None:
-        super().check_deadlines(now)
-        is_waiting = self._transport is not None and not self._response.is_on_wire
-        if is_waiting and now >= self._deadline and self._task is not None:
-            self._refuse(ServiceUnavailable("the application did not answer in time"))
-            self._cancel_app()
 
     def shut_down(self) -> None:
         """A response may end, but one that waits for its client to leave is told to."""

@@ -1,11 +1,11 @@
-"""What transports need to be asked for with care: how much to read at once, to pause, to go on."""
+"""What transports need to be asked for with care: how much to read at once, to pause, what is unsent."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 
-__all__ = ["READ_SIZE", "limit_reads", "pause_reading", "resume_reading"]
+__all__ = ["READ_SIZE", "get_unsent_size", "limit_reads", "pause_reading", "resume_reading"]
 
 # A socket allocates what may be read at once, and gives back what was not filled; from 128 KiB on malloc
 # asks the system for it each time, unless `keep_freed_blocks` is heard, and asyncio reads 256. With less a
@@ -21,7 +21,7 @@ def limit_reads(transport: asyncio.BaseTransport) -> None:
         transport.max_size = READ_SIZE  # type: ignore[attr-defined]
 
 
-# Both raise AttributeError in a TLS transport that was closed or lost, before CPython 3.11.
+# These raise AttributeError in a TLS transport that was closed or lost, before CPython 3.11.
 
 
 def pause_reading(transport: asyncio.Transport) -> None:
@@ -34,3 +34,10 @@ def resume_reading(transport: asyncio.Transport) -> None:
     """Let a transport read on, where it still can."""
     with contextlib.suppress(AttributeError):
         transport.resume_reading()
+
+
+def get_unsent_size(transport: asyncio.Transport) -> int:
+    """How many bytes were written and not yet sent."""
+    with contextlib.suppress(AttributeError):
+        return transport.get_write_buffer_size()
+    return 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from typing import Any, Callable, Dict, Optional, Protocol
 
+from ..asgi.response import build_date
 from ..asgi.types import Application, Scope
 from ..config import ServerConfig
 from .addresses import format_client
@@ -61,7 +63,8 @@ class Service:
     """One server's connections, under one timer that sweeps their deadlines.
 
     ``clock`` is a monotonic time in seconds; default the loop's, or that of
-    ``within``. ``state`` is the lifespan's. Make it inside a running loop.
+    ``within``. ``date`` makes the value of an answer's Date.
+    ``state`` is the lifespan's. Make it inside a running loop.
 
     ``within`` is another service whose timer sweeps these members too, and
     whose end is theirs: one connection of many, that is waited for alone.
@@ -74,6 +77,7 @@ class Service:
         *,
         state: Optional[Dict[str, Any]] = None,
         clock: Optional[Callable[[], float]] = None,
+        date: Callable[[], bytes] = build_date,
         within: Optional[Service] = None,
     ) -> None:
         self.app = app
@@ -81,6 +85,7 @@ class Service:
         self.state = state
         self.loop = asyncio.get_running_loop()
         self.clock: Callable[[], float] = clock or (self.loop.time if within is None else within.clock)
+        self.date = date
         #: In the order in which they came, so that all are told in the same order every time.
         self.members: Dict[Member, None] = {}
         #: How many of them are refused or closing, and only wait for their peer.
@@ -114,6 +119,10 @@ class Service:
         seconds, self._busy_poll = self._busy_poll, 0.0
         if seconds and isinstance(self.loop, PollerEventLoop):
             self.loop.poller.remove_busy_poll(seconds)
+
+    def deadline(self, seconds: Optional[float]) -> float:
+        """The clock's time in so many seconds; for None one that never comes."""
+        return math.inf if seconds is None else self.clock() + seconds
 
     def add(self, member: Member) -> None:
         """Sweep this member's deadlines from now on."""

@@ -1,44 +1,45 @@
 """`WebSocketExchange`: one WebSocket connection on the server, from its checked request to its end.
 
-========== ============================================== =============================================
-phase      ends with                                      deadline
-========== ============================================== =============================================
-CONNECTING accept, refusal, or the application's end      ``timeout_accept``: 503
-OPEN       a CLOSE from either side, a violation          keepalive: CLOSE 1011
-ENDING     the application asks for more                  ``close_grace``: the CLOSE held leaves
-CLOSING    the peer's CLOSE                               ``timeout_close``: abort
-OVER       the application returns                        ``timeout_app``: it is cancelled
-========== ============================================== =============================================
+It carries a `Session`'s bytes, and gives time to each of its phases:
+
+====================== ============================================ ==========================================
+phase                  ends with                                    deadline
+====================== ============================================ ==========================================
+CONNECTING, DENYING    accept, refusal, or the application's end    ``timeout_accept``: 503
+OPEN                   a CLOSE from either side, a violation        keepalive: CLOSE 1011
+ENDING                 nothing is owed any more                     `ANSWER_TIME` behind an answer, and
+                                                                    ``close_grace``: the CLOSE held leaves
+CLOSING                the peer's CLOSE                             ``timeout_close``: the connection is cut
+OVER                   the application returns                      ``timeout_app``: it is cancelled
+====================== ============================================ ==========================================
 
 ENDING keeps the order to the end: the peer has closed, or broken a rule,
-while the application still has messages to take or to answer.
+while the application owes an answer to a message that came before.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any, List, Optional
 
-from ..asgi.response import ResponseBuilder
 from ..asgi.scope import build_ws_scope
-from ..asgi.types import ASGIEvent
-from ..asgi.ws_bridge import create_ws_send
-from ..protocols.errors import ClientDisconnected, InternalServerError, RequestRefused, ServiceUnavailable
-from ..protocols.events import RequestReceived, WebSocketDataReceived, WebSocketDisconnected
+from ..asgi.session import Phase, Session, SessionOwner, build_receive_event
+from ..asgi.types import Scope
+from ..asgi.wire import Http11Wire
+from ..protocols.errors import ServiceUnavailable
+from ..protocols.events import RequestReceived
 from ..protocols.fields import get_header_values
-from ..protocols.frames import INTERNAL_ERROR, NORMAL_CLOSURE, SERVICE_RESTART
-from ..protocols.http11 import build_refusal
+from ..protocols.frames import INTERNAL_ERROR, SERVICE_RESTART
 from ..protocols.ws import WSProtocol
 from .addresses import get_client, get_server, is_secure
 from .connection_info import ConnectionInfo
-from .exchange import Exchange, Signal
+from .exchange import Exchange
 from .reading import pause_reading, resume_reading
 from .service import Service, log_answer
 from .waking import resume_task
 
 __all__ = ["WebSocketExchange"]
-
-CONNECTING, OPEN, ENDING, CLOSING, OVER = range(5)
 
 # Frames that came right behind the request are held until the application accepts, as is what a transport
 # delivers while it is paused; past this reading pauses.
@@ -48,8 +49,15 @@ HELD_DATA_LIMIT = 64 * 1024
 # full waits as it came, or one read of 120 KiB (over TLS 256) could become as many MiB of messages.
 COMPRESSED_SLICE = 16 * 1024
 
+# Seconds that an application has for further messages behind the first answer, once the peer has closed: five
+# sends with short waits between them get through, and one that pushes for ever is not waited for.
+ANSWER_TIME = 0.1
 
-class WebSocketExchange(Exchange):
+# What is left of a scope once its answer is logged.
+_LOGGED: Scope = {}
+
+
+class WebSocketExchange(Exchange, SessionOwner):
     """An asyncio protocol that takes ``transport`` over once ``request`` was checked.
 
     ``ws_key`` is its Sec-WebSocket-Key, ``early_data`` what came behind its
@@ -58,21 +66,18 @@ class WebSocketExchange(Exchange):
     """
 
     __slots__ = (
-        "_at",
+        "_answer_timer",
         "_deadline",
-        "_denial",
         "_gathered",
         "_gathered_size",
-        "_heard",
+        "_grace_deadline",
+        "_heard_since_ping",
         "_held_data",
         "_is_resuming",
-        "_is_told",
-        "_phase",
         "_pinged_at",
-        "_queue",
         "_reading_paused",
         "_scope",
-        "_waiter",
+        "_session",
         "_ws",
     )
 
@@ -92,6 +97,7 @@ class WebSocketExchange(Exchange):
             max_message_size=config.ws_max_size,
             max_fragments=config.ws_max_fragments,
             hold_close=True,
+            make_message=build_receive_event,
             clock=service.clock,
         )
         scope = build_ws_scope(
@@ -105,12 +111,11 @@ class WebSocketExchange(Exchange):
         )
         super().__init__(service, transport)
         self._scope = scope
-        self._phase = CONNECTING
-        self._deadline: Optional[float] = service.clock() + config.timeout_accept
-        # Received and not yet taken: what the list holds from _at on. A deque costs 700 bytes when idle.
-        self._queue: List[Any] = [{"type": "websocket.connect"}]
-        self._at = 0
-        self._waiter: Optional[asyncio.Future[None]] = None
+        wire = Http11Wire(self, ws_key=ws_key, date=service.date)
+        self._session = Session(self, self._ws, wire, scope["subprotocols"])
+        self._deadline = service.deadline(config.timeout_accept)
+        self._grace_deadline = math.inf
+        self._answer_timer: Optional[asyncio.TimerHandle] = None
         # Received and not yet parsed: what came before the accept, or beyond a full queue.
         self._held_data = b""
         self._reading_paused = False
@@ -118,29 +123,18 @@ class WebSocketExchange(Exchange):
         self._gathered_size = 0
         # Whether the application runs inside `resume`.
         self._is_resuming = False
-        self._heard = False
+        self._heard_since_ping = False
         self._pinged_at = 0.0
-        # Whether the application has taken its websocket.disconnect.
-        self._is_told = False
-        self._denial = ResponseBuilder()
         if early_data:
             self._hold(early_data)
-        send = create_ws_send(
-            self,
-            self._ws,
-            ws_key,
-            accept_event=Signal(WebSocketExchange._app_accepted, self),
-            close_event=Signal(WebSocketExchange._app_closed, self),
-            offered_subprotocols=scope["subprotocols"],
-            denial=self._denial,
-        )
-        self._run(scope, self.receive, send)
+        self._run(scope, self._session.receive, self._session.send)
 
     # ------------------------------------------------------------------- receiving
 
     def data_received(self, data: bytes) -> None:
-        self._heard = True
-        if self._phase == CONNECTING or self._reading_paused:
+        self._heard_since_ping = True
+        session = self._session
+        if self._reading_paused or not session.is_accepted:
             # Paused, and called all the same: TLS on Python 3.9 and 3.10 hands over all it has decrypted.
             self._hold(data)
             return
@@ -151,15 +145,16 @@ class WebSocketExchange(Exchange):
         if outbound:
             self._write_through(outbound)
         if events:
-            self._enqueue(events)
-            waiter = self._waiter
+            self._put(events)
+            waiter = session.waiter
             if waiter is not None and not waiter.done():
                 self._service.waker.wake(self)
 
     def resume(self) -> None:
         """Let the application that waits go on now; what it writes leaves when it waits again."""
-        waiter = self._waiter
-        if waiter is not None and not waiter.done() and self._at < len(self._queue):
+        session = self._session
+        waiter = session.waiter
+        if waiter is not None and not waiter.done() and len(session):
             self._is_resuming = True
             try:
                 resume_task(waiter)
@@ -170,8 +165,7 @@ class WebSocketExchange(Exchange):
 
     def resume_later(self) -> None:
         """Let it go on in the loop's next turn."""
-        waiter: asyncio.Future[None] = self._waiter  # type: ignore[assignment]  # only who waits is woken
-        waiter.set_result(None)
+        self._session.wake()
 
     def _receive_slices(self, data: bytes) -> None:
         """Each is as good as a read of its own: it may wake the application, and fill the queue."""
@@ -183,30 +177,17 @@ class WebSocketExchange(Exchange):
         if len(self._held_data) >= HELD_DATA_LIMIT:
             self._pause_reading()
 
-    def _enqueue(self, events: List[Any]) -> None:
-        """Append to the queue; where it is full, pause reading."""
-        if self._at == len(self._queue):
-            self._queue = events
-            self._at = 0
-            if self._waiter is None:
-                self._check_queue_limits()
-        else:
-            # Where the application always has some before it, the list would never be empty and only grow.
-            del self._queue[: self._at]
-            self._at = 0
-            self._queue += events
-            self._check_queue_limits()
-        if type(events[-1]) is WebSocketDisconnected:
+    def _put(self, events: List[Any]) -> None:
+        """Give the session what was received; where it has too much, pause reading."""
+        session = self._session
+        is_waited_for = session.waiter is not None and not len(session)
+        session.put(events)
+        if not is_waited_for:
+            config = self._service.config
+            if len(session) >= config.ws_max_queue or session.size >= config.ws_max_queue_bytes:
+                self._pause_reading()
+        if not self._ws.is_receiving:
             self._peer_ended()
-
-    def _check_queue_limits(self) -> None:
-        config = self._service.config
-        waiting = self._queue[self._at :]
-        if len(waiting) >= config.ws_max_queue or (
-            sum(len(event.data) for event in waiting if type(event) is WebSocketDataReceived)
-            >= config.ws_max_queue_bytes
-        ):
-            self._pause_reading()
 
     def _pause_reading(self) -> None:
         if not self._reading_paused:
@@ -218,45 +199,69 @@ class WebSocketExchange(Exchange):
         """Take what was held; if that does not fill the queue again, let the transport go on."""
         was_paused, self._reading_paused = self._reading_paused, False
         # Silence while we did not listen is no sign of death.
-        self._heard = self._heard or was_paused
+        self._heard_since_ping = self._heard_since_ping or was_paused
         held_data, self._held_data = self._held_data, b""
         if held_data:
             self.data_received(held_data)
         if self._reading_paused:
             return
-        if self._phase == OVER:
-            self._receive_eof()
-        elif was_paused and self._transport is not None:
+        if self._transport is None:
+            self._session.end_stream()
+        elif was_paused:
             resume_reading(self._transport)
 
-    def _peer_ended(self) -> None:
-        """The peer has closed or broken a rule: its `WebSocketDisconnected` is the last of the queue."""
-        if self._phase == OPEN:
-            self._phase = ENDING
-            self._deadline = self._service.clock() + self._service.config.close_grace
-            if self._waiter is not None and len(self._queue) - self._at == 1:
-                self._release_close()
-        elif self._phase == CLOSING:
-            self._finish()
+    def session_waits(self) -> None:
+        if self._gathered:
+            self._flush()
+        if self._reading_paused and self._session.is_accepted:
+            self._resume_reading()
 
-    def _release_close(self) -> None:
-        """Everything that came before has been answered, or could have been: the CLOSE held may leave."""
-        self.write(self._ws.close())
-        self._finish()
+    # ------------------------------------------------------------------- the peer's end
+
+    def _peer_ended(self) -> None:
+        """The peer has closed or broken a rule."""
+        phase = self._session.phase
+        if phase is Phase.OVER:
+            self._finish()
+        elif phase is Phase.ENDING and self._session.owes_answer:
+            self._deadline = self._grace_deadline = self._service.deadline(self._service.config.close_grace)
+        elif phase is Phase.ENDING:
+            self._session.close()
+
+    def session_answered(self, is_first: bool) -> None:
+        """In ENDING: the CLOSE leaves soon, and still later where another message was answered."""
+        if is_first or self._deadline == self._grace_deadline:
+            self._deadline = min(self._service.deadline(ANSWER_TIME), self._grace_deadline)
+            # The sweep is too coarse for it.
+            self._cancel_answer_timer()
+            self._answer_timer = self._service.loop.call_later(
+                ANSWER_TIME, self.check_deadlines, self._deadline
+            )
+
+    def _cancel_answer_timer(self) -> None:
+        if self._answer_timer is not None:
+            self._answer_timer.cancel()
+            self._answer_timer = None
+
+    def session_disconnected(self) -> None:
+        if self._session.phase is Phase.ENDING:
+            self._session.close()
 
     def eof_received(self) -> bool:
         """The peer sends no more; while its CLOSE is still to be answered our side stays open."""
-        if self._phase == ENDING and self._stay_open_at_eof():
+        is_ending = self._session.phase is Phase.ENDING
+        if is_ending and self._stay_open_at_eof():
             return True
         self._at_eof = True
-        if self._phase == ENDING:
+        if is_ending:
             # Over TLS this is the last moment: what the application has answered still leaves.
-            self._release_close()
+            self._session.close()
         else:
             self._finish()
         return False
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
+        self._transport = None
         self._end_stream()
         super().connection_lost(exc)
         # What was gathered goes with it.
@@ -264,54 +269,13 @@ class WebSocketExchange(Exchange):
 
     def _end_stream(self) -> None:
         """Nothing more will come; what did, and is held, `receive` takes first."""
-        if self._phase == CONNECTING:
+        self._cancel_answer_timer()
+        session = self._session
+        if not session.is_accepted:
             self._held_data = b""
-        self._phase = OVER
         if not self._held_data:
-            self._receive_eof()
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def _receive_eof(self) -> None:
-        events = self._ws.receive_eof()
-        if events:
-            self._enqueue(events)
-
-    async def receive(self) -> ASGIEvent:
-        """The application's ``receive``: what `create_ws_receive` does with a queue, without a queue."""
-        while self._at == len(self._queue):
-            if self._is_told:
-                raise ClientDisconnected("receive() after websocket.disconnect: nothing can come any more")
-            if self._gathered:
-                self._flush()
-            if self._reading_paused and self._phase != CONNECTING:
-                self._resume_reading()
-                continue
-            if self._waiter is None:
-                self._waiter = self._service.loop.create_future()
-                try:
-                    await self._waiter
-                finally:
-                    self._waiter = None
-            else:
-                # Another task of the application waits already. Cancelling this one must not cancel that.
-                await asyncio.wait([self._waiter])
-        event = self._queue[self._at]
-        # The list keeps its place until it is empty, but not the message.
-        self._queue[self._at] = None
-        self._at += 1
-        if type(event) is WebSocketDataReceived:
-            data = event.data
-            if type(data) is str:
-                return {"type": "websocket.receive", "bytes": None, "text": data}
-            return {"type": "websocket.receive", "bytes": data, "text": None}
-        if type(event) is WebSocketDisconnected:
-            self._is_told = True
-            if self._phase == ENDING:
-                self._release_close()
-            return {"type": "websocket.disconnect", "code": event.code, "reason": event.reason}
-        connect: ASGIEvent = event
-        return connect
+            session.end_stream()
+        session.wake()
 
     # --------------------------------------------------------------------- writing
 
@@ -320,7 +284,7 @@ class WebSocketExchange(Exchange):
 
         The answers to one read leave in one system call.
         """
-        if self._at == len(self._queue):
+        if not len(self._session):
             transport = self._transport
             if transport is not None and not self._gathered and not transport.is_closing():
                 transport.write(data)
@@ -358,80 +322,78 @@ class WebSocketExchange(Exchange):
     def resume_writing(self) -> None:
         super().resume_writing()
         # A peer that reads is alive, though its answer to a ping may be far behind what it has to read.
-        self._heard = True
+        self._heard_since_ping = True
         self._write_through(self._ws.resume_writing())
 
     # ------------------------------------------------------------- the application
 
-    def _app_accepted(self) -> None:
-        log_answer(self._scope, 101)
-        self._phase = OPEN
-        # As in the bridge's sender. And the scope knows this object: while they know each other, only the
-        # collector of cycles would free what the connection leaves.
-        del self._denial, self._scope
+    def session_accepted(self) -> None:
+        self._log_answer(101)
         interval = self._service.config.ws_ping_interval
-        self._heard, self._pinged_at = True, self._service.clock()
-        self._deadline = None if interval is None else self._pinged_at + interval
+        self._heard_since_ping, self._pinged_at = True, self._service.clock()
+        self._deadline = self._service.deadline(interval)
         self._resume_reading()
 
-    def _app_closed(self) -> None:
-        """The application refused, denied or closed; what it wrote is gathered or written."""
-        self._flush()
-        if self._phase == OPEN:
-            self._phase = CLOSING
-            self._deadline = self._service.clock() + self._service.config.timeout_close
-            # Whatever still comes is discarded, but the peer's CLOSE must be read.
-            if self._reading_paused:
-                self._resume_reading()
-        elif self._phase in (CONNECTING, ENDING):
-            if self._phase == CONNECTING:
-                log_answer(self._scope, self._denial.status or 403)
+    def session_refused(self, status: int) -> None:
+        self._log_answer(status)
+        self._finish()
+
+    def session_closed(self) -> None:
+        if self._session.phase is Phase.OVER:
             self._finish()
+            return
+        self._flush()
+        self._deadline = self._service.deadline(self._service.config.timeout_close)
+        # The peer's CLOSE must be read, whatever comes before it.
+        if self._reading_paused:
+            self._resume_reading()
+
+    def _log_answer(self, status: int) -> None:
+        log_answer(self._scope, status)
+        # The scope knows this object: while they know each other, only the collector of cycles would free
+        # what the connection leaves.
+        self._scope = _LOGGED
 
     def _expects_disconnect(self) -> bool:
-        return self._phase not in (CONNECTING, OPEN)
+        return self._session.phase in (Phase.ENDING, Phase.CLOSING, Phase.OVER)
 
     def _end_after_app(self, has_failed: bool) -> None:
-        if self._phase == CONNECTING:
-            what = "raised" if has_failed else "returned"
-            self._refuse(InternalServerError(f"the application {what} before it accepted or refused"))
-        elif self._phase in (OPEN, ENDING):
-            self.write(self._ws.close(INTERNAL_ERROR if has_failed else NORMAL_CLOSURE))
-            self._app_closed()
-
-    def _refuse(self, refusal: RequestRefused) -> None:
-        if self._denial.is_on_wire:
-            # The response cannot be taken back: cut off, it is seen to be incomplete.
-            self.cut()
-            return
-        log_answer(self._scope, refusal.status)
-        self._write_through(build_refusal(refusal))
-        self._finish()
+        self._session.end_application(has_failed)
 
     def _finish(self) -> None:
         """Our last byte is written."""
         self._flush()
+        closed = self._ws.close_received
         self._end_stream()
-        self._hand_over(closed=self._ws.close_received)
+        self._hand_over(closed=closed)
+
+    def _leave_if_over(self) -> None:
+        super()._leave_if_over()
+        if self._task is None and self._transport is None:
+            self._session.detach()
 
     # -------------------------------------------------------------------- deadlines
 
     def check_deadlines(self, now: float) -> None:
         super().check_deadlines(now)
-        if self._deadline is None or now < self._deadline or self._transport is None:
+        if now < self._deadline or self._transport is None:
             return
-        if self._phase == CONNECTING:
-            if self._denial.is_on_wire:
-                self._deadline = None
-                return
-            self._refuse(ServiceUnavailable("the application did not accept in time"))
-            self._cancel_app()
-        elif self._phase == OPEN:
+        phase = self._session.phase
+        if phase is Phase.CONNECTING or phase is Phase.DENYING:
+            self._refuse_late()
+        elif phase is Phase.OPEN:
             self._keep_alive(now)
-        elif self._phase == ENDING:
-            self._release_close()
+        elif phase is Phase.ENDING:
+            self._session.close()
         else:
             self._transport.abort()
+
+    def _refuse_late(self) -> None:
+        if self._session.is_response_on_wire:
+            self._deadline = math.inf
+            return
+        self._session.refuse(ServiceUnavailable("the application did not accept in time"))
+        self._cancel_app()
 
     def _keep_alive(self, now: float) -> None:
         """A ping is due, or its answer is."""
@@ -443,27 +405,28 @@ class WebSocketExchange(Exchange):
             self._pinged_at = now
         if self._reading_paused or self._writing_paused:
             # Nor is an answer that we do not read; but a connection that is gone fails the next ping.
-            self._heard = True
+            self._heard_since_ping = True
         next_ping = self._pinged_at + interval
-        dead_at = None if self._heard or timeout is None else self._pinged_at + timeout
+        dead_at = None if self._heard_since_ping or timeout is None else self._pinged_at + timeout
         if dead_at is not None and now >= dead_at:
             self._write_through(self._ws.close(INTERNAL_ERROR, "keepalive ping timeout"))
             self._finish()
         elif dead_at is None and now >= next_ping:
             self._write_through(self._ws.ping())
-            self._heard, self._pinged_at = False, now
+            self._heard_since_ping, self._pinged_at = False, now
             self._deadline = now + (interval if timeout is None else min(interval, timeout))
         else:
             self._deadline = next_ping if dead_at is None else min(dead_at, now + interval)
 
     def ping(self) -> None:
         """Send a ping now; its answer sets the latency."""
-        if self._phase == OPEN and not self._writing_paused:
+        if self._session.phase is Phase.OPEN and not self._writing_paused:
             self._write_through(self._ws.ping())
 
     def shut_down(self) -> None:
-        if self._phase == CONNECTING:
-            self._refuse(ServiceUnavailable("the server is stopping"))
-        elif self._phase in (OPEN, ENDING):
-            self.write(self._ws.close(SERVICE_RESTART))
-            self._app_closed()
+        phase = self._session.phase
+        if phase is Phase.CONNECTING or phase is Phase.DENYING:
+            self._session.refuse(ServiceUnavailable("the server is stopping"))
+        elif phase is Phase.OPEN or phase is Phase.ENDING:
+            # What the peer has sent before it hears of it is still delivered.
+            self._session.close(SERVICE_RESTART, discard=False)

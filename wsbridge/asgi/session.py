@@ -1,0 +1,476 @@
+"""One WebSocket session between a protocol and an ASGI application: ``receive``, ``send``, what is owed.
+
+What an application may send, by the `Phase` of its session::
+
+    phase        event                           next       written
+    CONNECTING   websocket.accept                OPEN       101
+    CONNECTING   websocket.close                 OVER       403
+    CONNECTING   websocket.http.response.start   DENYING    -
+    DENYING      websocket.http.response.body    DENYING    response, part by part
+    DENYING      the last body                   OVER       the rest of it
+    OPEN         websocket.send                  OPEN       message
+    OPEN         websocket.close                 CLOSING    CLOSE
+    ENDING       websocket.send                  ENDING     message
+    ENDING       websocket.close                 OVER       the CLOSE that was held
+    CLOSING      websocket.close                 CLOSING    -
+    OVER         websocket.close                 OVER       -
+    CLOSING,     any other                       same       - (raises ClientDisconnected)
+    OVER
+
+The phase is looked at before the event's content: what an event holds does
+not matter where it does nothing. An event that breaks a rule raises
+`EventError`, one that is not in the table's row `StateError`, both before a
+byte is written.
+
+A session stores what its protocol cannot know: how the request was answered,
+what the application has not taken, and whether it still owes an answer. The
+phase follows from that and from the protocol's two halves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from enum import IntEnum
+from typing import Any, Awaitable, Callable, Dict, List, Optional, Sequence, Union
+
+from ..protocols.errors import (
+    ClientDisconnected,
+    EventError,
+    Forbidden,
+    InternalServerError,
+    RequestRefused,
+    StateError,
+)
+from ..protocols.events import WebSocketDisconnected
+from ..protocols.fields import is_token
+from ..protocols.frames import INTERNAL_ERROR, MAX_CLOSE_REASON, NORMAL_CLOSURE
+from ..protocols.ws import Receiving, Sending, WSProtocol
+from .response import check_header_pairs, check_response_body, check_response_start
+from .types import ASGIEvent
+from .wire import Wire
+
+__all__ = ["Phase", "Receiver", "Session", "SessionOwner", "build_disconnect_event", "build_receive_event"]
+
+logger = logging.getLogger("wsbridge")
+
+
+class Phase(IntEnum):
+    """Where a session stands; derived, never stored."""
+
+    CONNECTING = 0  # the application has not answered the request
+    DENYING = 1  # it has begun a response instead of the accept
+    OPEN = 2  # both halves are open
+    ENDING = 3  # the peer has closed or failed, and our CLOSE is held
+    CLOSING = 4  # our CLOSE has left, and the peer's is awaited
+    OVER = 5  # nothing comes and nothing leaves any more
+
+
+class Answer(IntEnum):
+    """How the application has answered the request."""
+
+    NONE = 0
+    ACCEPTED = 1
+    BEGUN = 2  # a response, which is not complete
+    REFUSED = 3  # a complete response, or one that was given up
+
+
+def build_receive_event(message: Union[str, bytes]) -> ASGIEvent:
+    """The ``websocket.receive`` of a whole message: exactly one of ``text`` and ``bytes``.
+
+    ASGI allows a key that is None beside it; Sanic, Channels and applications
+    that ask ``"text" in event`` do not.
+    """
+    return {"type": "websocket.receive", "text" if type(message) is str else "bytes": message}
+
+
+def build_disconnect_event(event: WebSocketDisconnected) -> ASGIEvent:
+    """The ``websocket.disconnect`` of the protocol's last event."""
+    return {"type": "websocket.disconnect", "code": event.code, "reason": event.reason}
+
+
+class SessionOwner:
+    """Who carries a session's bytes, and is told of its turns; this one, a session's last, does nothing."""
+
+    __slots__ = ()
+
+    def write(self, data: bytes) -> None:
+        """Write ``data``, now or soon, in order."""
+
+    def drain(self) -> Optional[Awaitable[None]]:
+        """What to await while too much is written and not yet sent, or None.
+
+        Awaiting raises `OSError` when the connection is lost.
+        """
+
+    def reset(self) -> None:
+        """Drop the connection: a response cannot be completed."""
+
+    def session_waits(self) -> None:
+        """The application is about to wait for an event; the owner may put some."""
+
+    def session_accepted(self) -> None:
+        """The 101 is written."""
+
+    def session_refused(self, status: int) -> None:
+        """A response that is not 101 is written, or given up."""
+
+    def session_closed(self) -> None:
+        """The application has closed: our CLOSE is written, or could not be."""
+
+    def session_answered(self, is_first: bool) -> None:
+        """A message was written while our CLOSE is held; ``is_first``: the first since one was taken."""
+
+    def session_disconnected(self) -> None:
+        """The application has taken its ``websocket.disconnect``."""
+
+
+_NOBODY = SessionOwner()
+
+
+class Receiver:
+    """The application's ``receive``, over any source of events: `_get` waits for the next one."""
+
+    __slots__ = ("_is_disconnect_taken", "_is_working")
+
+    _get: Callable[[], Awaitable[ASGIEvent]]
+
+    def __init__(self) -> None:
+        self._is_disconnect_taken = False
+        # Since it took a message the application has neither sent nor asked for another.
+        self._is_working = False
+
+    async def receive(self) -> ASGIEvent:
+        """The next event. Behind ``websocket.disconnect`` raises `ClientDisconnected`: nothing can come."""
+        self._is_working = False
+        if self._is_disconnect_taken:
+            raise _nothing_more()
+        event = await self._get()
+        kind = event["type"]
+        if kind == "websocket.receive":
+            self._is_working = True
+        elif kind == "websocket.disconnect":
+            self._is_disconnect_taken = True
+            self._note_disconnect()
+        return event
+
+    def _note_disconnect(self) -> None:
+        """The application has been told that the connection is over."""
+
+
+class Session(Receiver):
+    """One session: what was received and not taken, `receive`, `send`, and the answer to the request.
+
+    ``protocol`` begins behind the 101 that ``wire`` writes.
+    ``offered_subprotocols`` are the scope's: another one is left out of the
+    101, with a warning; None leaves that unchecked.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_events",
+        "_offered",
+        "_owner",
+        "_position",
+        "_protocol",
+        "_wire",
+        "size",
+        "waiter",
+    )
+
+    def __init__(
+        self,
+        owner: SessionOwner,
+        protocol: WSProtocol,
+        wire: Wire,
+        offered_subprotocols: Optional[Sequence[str]] = None,
+    ) -> None:
+        super().__init__()
+        self._owner = owner
+        self._protocol = protocol
+        # None once it has answered: 250 bytes less for an idle connection.
+        self._wire: Optional[Wire] = wire
+        self._offered = offered_subprotocols
+        self._answer = Answer.NONE
+        # What was received and not yet taken: what the list holds from _position on. An idle deque takes
+        # 700 bytes.
+        self._events: List[Any] = [{"type": "websocket.connect"}]
+        self._position = 0
+        #: Bytes (characters of text) of the messages that were received and not yet taken.
+        self.size = 0
+        #: What the application waits for in `receive`, if it does.
+        self.waiter: Optional[asyncio.Future[None]] = None
+
+    @property
+    def phase(self) -> Phase:
+        """Where the session stands, by the answer to the request and the protocol's two halves."""
+        answer = self._answer
+        is_receiving = self._protocol.receiving is Receiving.OPEN
+        if answer is Answer.ACCEPTED:
+            if self._protocol.sending is Sending.OPEN:
+                return Phase.OPEN if is_receiving else Phase.ENDING
+            return Phase.CLOSING if is_receiving else Phase.OVER
+        if answer is Answer.REFUSED or not is_receiving:
+            return Phase.OVER
+        return Phase.CONNECTING if answer is Answer.NONE else Phase.DENYING
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the 101 is written."""
+        return self._answer is Answer.ACCEPTED
+
+    @property
+    def is_response_on_wire(self) -> bool:
+        """Whether a response instead of the accept has begun to leave."""
+        return self._wire is not None and self._wire.is_on_wire
+
+    @property
+    def owes_answer(self) -> bool:
+        """Whether the application has a message to answer.
+
+        One that it has not taken, or the last one it took where it has neither
+        sent since nor asked for the next.
+        """
+        return self._is_working or any(
+            event["type"] == "websocket.receive" for event in self._events[self._position :]
+        )
+
+    # ------------------------------------------------------------------- receiving
+
+    def put(self, events: List[Any]) -> None:
+        """Add what the protocol has received, its messages made by `build_receive_event`.
+
+        The list is the session's from now on.
+        """
+        last = events[-1]
+        if type(last) is WebSocketDisconnected:
+            events[-1] = build_disconnect_event(last)
+        self.size += sum(map(_measure, events))
+        if self._position == len(self._events):
+            self._events = events
+        else:
+            # Where there is always something left, the list would never be empty and only grow.
+            del self._events[: self._position]
+            self._events += events
+        self._position = 0
+
+    def __len__(self) -> int:
+        """How many events were received and not yet taken."""
+        return len(self._events) - self._position
+
+    async def _get(self) -> ASGIEvent:
+        while self._position == len(self._events):
+            if self._is_disconnect_taken:
+                # Another task of the application has taken it meanwhile.
+                raise _nothing_more()
+            self._owner.session_waits()
+            if self._position < len(self._events):
+                break
+            if self.waiter is None:
+                self.waiter = asyncio.get_running_loop().create_future()
+                try:
+                    await self.waiter
+                finally:
+                    self.waiter = None
+            else:
+                # Another task of the application waits already. Cancelling this one must not cancel that.
+                await asyncio.wait([self.waiter])
+        event: ASGIEvent = self._events[self._position]
+        # The list keeps its place until it is empty, but not the message.
+        self._events[self._position] = None
+        self._position += 1
+        self.size -= _measure(event)
+        return event
+
+    def _note_disconnect(self) -> None:
+        self._owner.session_disconnected()
+
+    # --------------------------------------------------------------------- sending
+
+    async def send(self, event: ASGIEvent) -> None:
+        """The application's ``send``; see the module's table."""
+        phase = self.phase
+        try:
+            action = _ACTIONS[phase].get(event["type"])
+        except (TypeError, KeyError):
+            raise EventError(f"an event must be a dict with a 'type', not {event!r:.80}") from None
+        if action is None:
+            raise _unexpected(event["type"], phase)
+        # All of an event happens between two awaits: a cancelled send has either written a whole
+        # frame, or nothing and left the compressor alone.
+        action(self, event)
+        if self._answer is Answer.REFUSED or self._protocol.sending is not Sending.OPEN:
+            return
+        try:
+            waiting = self._owner.drain()
+            if waiting is not None:
+                await waiting
+        except OSError as error:
+            raise ClientDisconnected("the connection was lost") from error
+
+    def _accept(self, event: ASGIEvent) -> None:
+        protocol = self._protocol
+        subprotocol = self._choose_subprotocol(event.get("subprotocol"))
+        headers = check_header_pairs(event.get("headers"))
+        self._get_wire().accept(subprotocol, protocol.extensions_response, headers)
+        protocol.subprotocol = subprotocol
+        self._answer = Answer.ACCEPTED
+        self._wire = None
+        self._owner.session_accepted()
+
+    def _choose_subprotocol(self, subprotocol: Any) -> Optional[str]:
+        if subprotocol is None or subprotocol == "":
+            return self._protocol.subprotocol
+        if not isinstance(subprotocol, str):
+            raise EventError(f"subprotocol must be str or None, not {type(subprotocol).__name__}")
+        if not subprotocol.isascii() or not is_token(subprotocol.encode("ascii")):
+            raise EventError(f"subprotocol {subprotocol!r:.80} is not a token")
+        if self._offered is None or subprotocol in self._offered:
+            return subprotocol
+        # RFC 6455 4.2.2: one that was not offered must not be named; a browser would fail the connection.
+        offered = ", ".join(self._offered) or "none"
+        logger.warning("accepted without subprotocol %r: what was offered is: %s", subprotocol, offered)
+        return None
+
+    def _refuse(self, event: ASGIEvent) -> None:
+        # ASGI: 403, whatever the event holds.
+        self.refuse(Forbidden("the application did not accept the connection"))
+
+    def _start_denial(self, event: ASGIEvent) -> None:
+        self._get_wire().start(*check_response_start(event))
+        self._answer = Answer.BEGUN
+
+    def _continue_denial(self, event: ASGIEvent) -> None:
+        wire = self._get_wire()
+        part, more = check_response_body(event)
+        wire.send_body(part, more)
+        if not more:
+            self._end_refused(wire.status)
+
+    def _send_message(self, event: ASGIEvent) -> None:
+        text = event.get("text")
+        data = event.get("bytes")
+        if data is None and isinstance(text, str):
+            message: Any = text
+        elif text is None and isinstance(data, (bytes, bytearray, memoryview)):
+            message = data
+        else:
+            raise EventError("websocket.send needs exactly one of 'text' (str) and 'bytes' (bytes)")
+        frame = self._protocol.send_message(message)
+        self._is_working = False
+        self._owner.write(frame)
+
+    def _send_last_message(self, event: ASGIEvent) -> None:
+        was_working = self._is_working
+        self._send_message(event)
+        self._owner.session_answered(was_working)
+
+    def _close(self, event: ASGIEvent) -> None:
+        code = event.get("code")
+        reason = event.get("reason")
+        self.close(NORMAL_CLOSURE if code is None else code, "" if reason is None else _cut(reason))
+
+    def _fail(self, event: ASGIEvent) -> None:
+        raise ClientDisconnected(f"{event['type']} after the connection was closed")
+
+    def _close_again(self, event: ASGIEvent) -> None:
+        """Nothing happens, whatever the event holds; the owner may not have been told yet."""
+        self._owner.session_closed()
+
+    def _get_wire(self) -> Wire:
+        wire: Wire = self._wire  # type: ignore[assignment]  # it is there until the request is answered
+        return wire
+
+    # ---------------------------------------------------------------------- ending
+
+    def refuse(self, refusal: RequestRefused) -> None:
+        """Answer the request in place of the application, in CONNECTING or DENYING."""
+        wire = self._get_wire()
+        if wire.is_on_wire:
+            # The response cannot be taken back: cut off, it is seen to be incomplete.
+            wire.reset()
+            self._end_refused(wire.status)
+        else:
+            wire.refuse(refusal)
+            self._end_refused(refusal.status)
+
+    def _end_refused(self, status: int) -> None:
+        self._answer = Answer.REFUSED
+        self._wire = None
+        self._owner.session_refused(status)
+
+    def close(self, code: int = NORMAL_CLOSURE, reason: str = "", *, discard: bool = True) -> None:
+        """Close in OPEN, or release the CLOSE that is held in ENDING; as `WSProtocol.close` does."""
+        close = self._protocol.close(code, reason, discard=discard)
+        self._owner.write(close)
+        self._owner.session_closed()
+
+    def end_application(self, has_failed: bool) -> None:
+        """The application has returned, or failed: answer the peer in its place where it did not."""
+        phase = self.phase
+        if phase is Phase.CONNECTING or phase is Phase.DENYING:
+            what = "raised" if has_failed else "returned"
+            self.refuse(InternalServerError(f"the application {what} before it accepted or refused"))
+        elif phase is Phase.OPEN or phase is Phase.ENDING:
+            self.close(INTERNAL_ERROR if has_failed else NORMAL_CLOSURE)
+
+    def end_stream(self) -> None:
+        """Nothing more will come and nothing can leave: the rest is for the application to take."""
+        events = self._protocol.receive_eof()
+        if events:
+            self.put(events)
+
+    def wake(self) -> None:
+        """Let the application that waits go on in the loop's next turn."""
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    def detach(self) -> None:
+        """Forget the owner, who has ended: the two would only be freed by the collector of cycles."""
+        self._owner = _NOBODY
+        self._wire = None
+
+
+_Action = Callable[[Session, ASGIEvent], None]
+
+_ENDED: Dict[str, _Action] = {
+    "websocket.accept": Session._fail,
+    "websocket.close": Session._close_again,
+    "websocket.http.response.start": Session._fail,
+    "websocket.http.response.body": Session._fail,
+    "websocket.send": Session._fail,
+}
+
+_ACTIONS: Dict[Phase, Dict[str, _Action]] = {
+    Phase.CONNECTING: {
+        "websocket.accept": Session._accept,
+        "websocket.close": Session._refuse,
+        "websocket.http.response.start": Session._start_denial,
+    },
+    Phase.DENYING: {"websocket.http.response.body": Session._continue_denial},
+    Phase.OPEN: {"websocket.send": Session._send_message, "websocket.close": Session._close},
+    Phase.ENDING: {"websocket.send": Session._send_last_message, "websocket.close": Session._close},
+    Phase.CLOSING: _ENDED,
+    Phase.OVER: _ENDED,
+}
+
+
+def _unexpected(kind: object, phase: Phase) -> Exception:
+    if kind in _ENDED:
+        return StateError(f"{kind} is not possible here; what is: {', '.join(_ACTIONS[phase])}")
+    return EventError(f"unknown event type {kind!r:.80}; known: {', '.join(_ENDED)}")
+
+
+def _nothing_more() -> ClientDisconnected:
+    return ClientDisconnected("receive() after websocket.disconnect: nothing can come any more")
+
+
+def _measure(event: ASGIEvent) -> int:
+    return len(event.get("text") or event.get("bytes") or "")
+
+
+def _cut(reason: Any) -> Any:
+    """A close reason cut at a character, to fit a CLOSE (RFC 6455 5.5); what is no text stays as it is."""
+    if not isinstance(reason, str):
+        return reason
+    return reason.encode("utf-8", "replace")[:MAX_CLOSE_REASON].decode("utf-8", "ignore")

@@ -1,0 +1,111 @@
+"""`Wire`: how a request is answered, by an accept or by a response; `Http11Wire` is HTTP/1.1's way.
+
+Keys, Upgrade, Connection and chunks are the wire's business: a session knows
+statuses, headers and parts of a body.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, List, Optional, Protocol, Tuple
+
+from ..protocols.errors import RequestRefused
+from ..protocols.handshake import build_101_response
+from ..protocols.http11 import build_refusal
+from .response import ResponseBuilder, build_date
+
+__all__ = ["Http11Wire", "Output", "Wire"]
+
+HeaderPairs = List[Tuple[bytes, bytes]]
+
+
+class Output(Protocol):
+    """Where a wire's bytes go."""
+
+    def write(self, data: bytes) -> None:
+        """Write ``data``, now or soon, in order."""
+
+    def reset(self) -> None:
+        """Drop the connection: what was begun cannot be completed."""
+
+
+class Wire(Protocol):
+    """One answer to one request: an accept, a refusal, or a start and the parts of a body."""
+
+    def accept(self, subprotocol: Optional[str], extensions: Optional[str], headers: HeaderPairs) -> None:
+        """Open the WebSocket. Raises `EventError`, before anything is written, for what cannot be sent."""
+
+    def refuse(self, refusal: RequestRefused) -> None:
+        """Answer with the refusal's status and text."""
+
+    def start(self, status: int, headers: HeaderPairs) -> None:
+        """Begin a response; it may leave with the first part of its body."""
+
+    def send_body(self, part: bytes, more: bool) -> None:
+        """The next part of the body; ``more`` is False for the last one."""
+
+    def reset(self) -> None:
+        """Give up a response that has begun to leave: its receiver must see that it is incomplete."""
+
+    @property
+    def is_on_wire(self) -> bool:
+        """Whether a response has begun to leave."""
+
+    @property
+    def status(self) -> int:
+        """The response's status; 0 before its start."""
+
+
+class Http11Wire:
+    """A `Wire` of HTTP/1.1 (RFC 9112), or 1.0 for pages.
+
+    ``ws_key`` is the Sec-WebSocket-Key of an upgrade request. ``is_head``,
+    ``http_version`` and ``date`` as in `ResponseBuilder`.
+    """
+
+    __slots__ = ("_date", "_is_head", "_output", "_response", "_ws_key")
+
+    def __init__(
+        self,
+        output: Output,
+        *,
+        ws_key: bytes = b"",
+        is_head: bool = False,
+        http_version: str = "1.1",
+        date: Callable[[], bytes] = build_date,
+    ) -> None:
+        self._output = output
+        self._ws_key = ws_key
+        self._is_head = is_head
+        self._date = date
+        self._response = ResponseBuilder(is_head=is_head, http_version=http_version, date=date)
+
+    def accept(self, subprotocol: Optional[str], extensions: Optional[str], headers: HeaderPairs) -> None:
+        response = build_101_response(
+            self._ws_key, subprotocol=subprotocol, extensions=extensions, headers=headers
+        )
+        self._output.write(response)
+
+    def refuse(self, refusal: RequestRefused) -> None:
+        self._output.write(build_refusal(refusal, head=self._is_head, date=self._date()))
+
+    def start(self, status: int, headers: HeaderPairs) -> None:
+        self._response.start(status, headers)
+
+    def send_body(self, part: bytes, more: bool) -> None:
+        self._output.write(self._response.body(part, more))
+
+    def reset(self) -> None:
+        self._output.reset()
+
+    @property
+    def is_on_wire(self) -> bool:
+        return self._response.is_on_wire
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the last part of a response was written."""
+        return self._response.is_complete
+
+    @property
+    def status(self) -> int:
+        return self._response.status
