@@ -34,7 +34,6 @@ FLOORS = ("system calls", "asyncio", "server", "asgi", "protocols", "application
 # The functions that are little more than a system call.
 SYSTEM_CALLS = {
     ("poller.py", "select"): "epoll_wait",
-    ("busy_polling.py", "poll"): "epoll_wait, and asking again",
     ("transport.py", "handle_events"): "recv",
     ("transport.py", "write"): "send",
     ("transport.py", "_send_buffer"): "send, of what was left",

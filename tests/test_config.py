@@ -39,7 +39,6 @@ LIMITS = {
 RANGES = {
     "port": (0, 65535),
     "backlog": (1, None),
-    "busy_poll": (0, 1000),
     "ws_max_size": (1, None),
     "ws_max_fragments": (1, None),
     "ws_max_queue": (1, None),

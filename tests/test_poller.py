@@ -76,25 +76,6 @@ class PollerTests(unittest.TestCase):
             self.assertEqual(self.poller.select(timeout), [])
         self.assertEqual(watched.events, [])
 
-    def test_of_several_busy_polls_the_longest_counts_while_it_is_there(self) -> None:
-        watched = Watched()
-        self.watch_ready(watched)
-        with mock.patch.object(poller_module, "BusyPoll", wraps=poller_module.BusyPoll) as busy_poll:
-            for change, seconds, longest in (
-                (self.poller.add_busy_poll, 50e-6, 50e-6),
-                (self.poller.add_busy_poll, 70e-6, 70e-6),
-                (self.poller.add_busy_poll, 50e-6, 70e-6),
-                (self.poller.remove_busy_poll, 70e-6, 50e-6),
-                (self.poller.remove_busy_poll, 50e-6, 50e-6),
-            ):
-                change(seconds)
-                self.poller.select(0.5)
-                self.assertEqual(busy_poll.call_args, mock.call(self.poller._epoll.poll, longest))
-            self.poller.remove_busy_poll(50e-6)
-            self.poller.select(0.5)
-        self.assertEqual(busy_poll.call_count, 5)
-        self.assertEqual(watched.events, [EPOLLIN] * 6)
-
     def test_what_was_registered_is_returned(self) -> None:
         ours, peer = self.connect()
         key = self.poller.register(ours, selectors.EVENT_READ, "data")

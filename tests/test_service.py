@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 import unittest
 from typing import Any, Callable, Dict, List
 from unittest import mock
 
 from wsbridge.config import ServerConfig
 from wsbridge.server import service as service_module
-from wsbridge.server.event_loop import PollerEventLoop
-from wsbridge.server.server import Server
 from wsbridge.server.service import Service, log_answer, logger
 
 from .doubles import Clock, turn_loop
@@ -126,51 +123,6 @@ class MemberTests(ServiceCase):
     async def test_service_within_another_wakes_applications_with_it(self) -> None:
         within = Service(app, ServerConfig(), within=self.service)
         self.assertIs(within.waker, self.service.waker)
-
-
-class BusyPollingTests(unittest.IsolatedAsyncioTestCase):
-    """Who keeps the loop from sleeping between quick messages: its own `Poller`, or `BusyTurns`."""
-
-    def start(self, *, busy_poll: int = 40, cores: int = 2) -> Any:
-        self.service = Service(app, ServerConfig(busy_poll=busy_poll))
-        with mock.patch.object(os, "cpu_count", return_value=cores):
-            self.service.poll_busily()
-        return self.service.waker._busy_turns
-
-    async def test_nobody_polls_unasked(self) -> None:
-        self.assertIsNone(Service(app, ServerConfig()).waker._busy_turns)
-
-    async def test_loop_of_somebody_else_has_busy_turns(self) -> None:
-        self.assertAlmostEqual(self.start()._seconds, 40e-6)
-
-    async def test_busy_poll_of_0_is_never(self) -> None:
-        self.assertIsNone(self.start(busy_poll=0))
-
-    async def test_a_single_core_is_left_to_others(self) -> None:
-        self.assertIsNone(self.start(cores=1))
-
-    async def test_poller_does_it_on_its_own_until_the_service_stops(self) -> None:
-        poller = mock.Mock(spec=["add_busy_poll", "remove_busy_poll"])
-        loop = mock.Mock(spec=PollerEventLoop, poller=poller)
-        with mock.patch.object(asyncio, "get_running_loop", return_value=loop):
-            self.assertIsNone(self.start(busy_poll=0))
-            self.assertIsNone(self.start(cores=1))
-            poller.add_busy_poll.assert_not_called()
-            self.assertIsNone(self.start())
-        poller.add_busy_poll.assert_called_once_with(40e-6)
-        poller.remove_busy_poll.assert_not_called()
-        with mock.patch.object(os, "cpu_count", return_value=2):
-            self.service.poll_busily()
-        poller.remove_busy_poll.assert_called_once_with(40e-6)
-        poller.remove_busy_poll.reset_mock()
-        for _ in range(2):
-            await self.service.shut_down(1)
-        poller.remove_busy_poll.assert_called_once_with(40e-6)
-
-    async def test_server_asks_for_it(self) -> None:
-        with mock.patch.object(Service, "poll_busily", autospec=True) as poll_busily:
-            async with Server(app, port=0, lifespan="off"):
-                poll_busily.assert_called_once()
 
 
 class TimerTests(ServiceCase):

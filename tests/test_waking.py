@@ -9,7 +9,6 @@ from typing import Any, Callable, List
 from unittest import mock
 
 from tests.doubles import turn_loop
-from wsbridge.server.busy_polling import BusyTurns
 from wsbridge.server.waking import Waker, resume_task
 
 NAME = contextvars.ContextVar("NAME", default="nobody")
@@ -80,17 +79,6 @@ class WakerTests(unittest.IsolatedAsyncioTestCase):
         waker.wake(self.second)
         self.assertEqual(self.resumed, ["first later", "second later", "second later"])
         loop.call_soon.assert_not_called()
-
-    async def test_busy_turns_are_told_where_only_one_has_something(self) -> None:
-        turns = mock.create_autospec(BusyTurns, instance=True)
-        self.waker = Waker(self.loop, turns)
-        await self.wake(self.first)
-        await self.wake(self.second)
-        turns.note_read.assert_not_called()
-        # Before it goes on: what the application takes is no waiting.
-        turns.note_read.side_effect = lambda: self.resumed.append("noted")
-        await self.wake(self.second)
-        self.assertEqual(self.resumed, ["first", "second", "noted", "second"])
 
     async def test_one_that_is_over_is_forgotten(self) -> None:
         await self.wake(self.first)

@@ -186,14 +186,6 @@ class ServerConfig:
         "a stopping server's time for closing handshakes and applications; past it they are cut",
     )
 
-    # Waiting.
-    busy_poll: int = _option(
-        50,
-        _whole_number(0, 1000),
-        "microseconds, as in Linux's net.core.busy_poll: how long a wait polls before it sleeps, if the last "
-        "ones were short; 0: never",
-    )
-
     # Limits.
     limit_concurrency: Optional[int] = _option(
         None, _optional(_whole_number(1)), "connections at a time, not counting refused ones; past it 503"

@@ -1,7 +1,5 @@
 """User instructions per message, counted by valgrind's callgrind where the machine has no counter to ask.
 
-Ours is started without busy polling: how often it asks depends on the clock.
-
 The count hardly depends on what else the machine does, and agrees within 3 % with
 `perf stat -e instructions:u` for uvicorn on either loop. It does not for granian: its threads wait for each
 other by spinning, and valgrind runs one thread at a time.
@@ -37,9 +35,6 @@ def measure_instructions(servers: Sequence[Server]) -> Dict[str, Dict[str, float
         # valgrind would count the compiling of traces, and turns of a loop that never sleeps.
         if server.environment == "pypy" or server.never_sleeps:
             continue
-        # All of ours are counted so.
-        if "--busy-poll" in server.command:
-            continue
         say_line(f"bench: instructions, {server.name}")
         try:
             results[server.name] = _count_server(server)
@@ -58,8 +53,7 @@ def _count_server(server: Server) -> Dict[str, float]:
             "--trace-children=yes",
             f"--callgrind-out-file={folder}/out.%p",
         ]
-        quiet = server._replace(command=[*server.command, "--busy-poll", "0"]) if server.is_ours else server
-        with run_server(quiet, wrapper) as running:
+        with run_server(server, wrapper) as running:
             return {
                 name: _count_mode(running, Path(folder), connections, in_flight)
                 for name, (connections, in_flight) in MODES.items()

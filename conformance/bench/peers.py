@@ -109,12 +109,6 @@ _QUIET = ["--no-access-log", "--log-level", "warning"]
 # wsbridge's own command line is completed by `build_command` from the flags that its --help lists.
 ALL = [
     Server("wsbridge", "wsbridge", "asyncio", ["{python}", "-m", "wsbridge", "echo_app:app"]),
-    Server(
-        "wsbridge-sleeping",
-        "wsbridge",
-        "asyncio",
-        ["{python}", "-m", "wsbridge", "echo_app:app", "--busy-poll", "0"],
-    ),
     Server("wsbridge+uvloop", "wsbridge", "uvloop", ["{python}", "-m", "wsbridge", "echo_app:app"]),
     Server("wsbridge@pypy", "wsbridge", "pypy", ["{python}", "-m", "wsbridge", "echo_app:app"], "pypy"),
     _uvicorn("uvicorn", "websockets-sansio", "asyncio"),

@@ -13,9 +13,7 @@ import contextlib
 import select
 import selectors
 from contextvars import Context
-from typing import Callable, Dict, List, Optional, Protocol, Tuple
-
-from .busy_polling import BusyPoll
+from typing import Dict, List, Optional, Protocol, Tuple
 
 __all__ = ["Poller", "Watched"]
 
@@ -46,24 +44,6 @@ class Poller(selectors.EpollSelector):
         self._others = self.fileno()
         self._epoll = select.epoll()
         self._epoll.register(self._others, select.EPOLLIN)
-        self._poll: Callable[[float, int], List[Tuple[int, int]]] = self._epoll.poll
-        self._busy_polls: List[float] = []
-
-    def add_busy_poll(self, seconds: float) -> None:
-        """Have `select` ask again and again for so long before it sleeps, where it is worth it.
-
-        Of several the longest counts, until `remove_busy_poll` takes it back.
-        """
-        self._busy_polls.append(seconds)
-        self._set_poll()
-
-    def remove_busy_poll(self, seconds: float) -> None:
-        self._busy_polls.remove(seconds)
-        self._set_poll()
-
-    def _set_poll(self) -> None:
-        longest = max(self._busy_polls, default=0)
-        self._poll = BusyPoll(self._epoll.poll, longest).poll if longest else self._epoll.poll
 
     def watch(self, descriptor: int, events: int, watched: Watched) -> None:
         """Have ``watched`` handle these events from now on; without any, no longer."""
@@ -88,7 +68,7 @@ class Poller(selectors.EpollSelector):
         timeout = -1 if timeout is None else max(timeout, 0)
         watched_by = self._watched
         are_others_ready = False
-        for descriptor, events in self._poll(timeout, MAX_EVENTS):
+        for descriptor, events in self._epoll.poll(timeout, MAX_EVENTS):
             watched = watched_by.get(descriptor)
             if watched is not None:
                 try:

@@ -84,7 +84,6 @@ class Server:
             if lifespan.unsupported is not None:
                 logger.debug("application has no lifespan: %r", lifespan.unsupported)
         self._service = Service(self._app, self.config, state=state)
-        self._service.poll_busily()
 
     async def _stop_lifespan(self, timeout: float) -> None:
         if self._lifespan is not None and self._lifespan_task is not None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 from typing import Any, Callable, Dict, Optional, Protocol
 
 from ..asgi.response import build_date
 from ..asgi.types import Application, Scope
 from ..config import ServerConfig
 from .addresses import format_client
-from .busy_polling import BusyTurns
-from .event_loop import PollerEventLoop
 from .waking import Waker
 
 __all__ = ["Member", "Service", "log_answer", "logger", "set_up_logging"]
@@ -91,8 +88,6 @@ class Service:
         #: How many of them are refused or closing, and only wait for their peer.
         self.lingering = 0
         self.waker: Waker = Waker(self.loop) if within is None else within.waker
-        # What the loop's `Poller` was asked for.
-        self._busy_poll = 0.0
         self._within = within
         self.is_stopping: bool = within is not None and within.is_stopping
         self._timer: Optional[asyncio.TimerHandle] = None
@@ -100,25 +95,6 @@ class Service:
         self._has_waited = False
         self._is_empty = asyncio.Event()
         self._is_empty.set()
-
-    def poll_busily(self) -> None:
-        """From now on, and until `shut_down`, poll as ``busy_poll`` says; to ask twice is to ask once."""
-        self._stop_polling()
-        seconds = self.config.busy_poll / 1e6
-        # Who polls on the only core is in the way of who is waited for. Not what this process may use: a
-        # server that is bound to a core may have it for itself.
-        if not seconds or os.cpu_count() == 1:
-            return
-        if isinstance(self.loop, PollerEventLoop):
-            self.loop.poller.add_busy_poll(seconds)
-            self._busy_poll = seconds
-        else:
-            self.waker = Waker(self.loop, BusyTurns(self.loop, seconds))
-
-    def _stop_polling(self) -> None:
-        seconds, self._busy_poll = self._busy_poll, 0.0
-        if seconds and isinstance(self.loop, PollerEventLoop):
-            self.loop.poller.remove_busy_poll(seconds)
 
     def deadline(self, seconds: Optional[float]) -> float:
         """The clock's time in so many seconds; for None one that never comes."""
@@ -171,7 +147,6 @@ class Service:
     async def shut_down(self, timeout: float) -> None:
         """Close every connection in an orderly way; after ``timeout`` seconds, cut what is left."""
         self.is_stopping = True
-        self._stop_polling()
         self._tell_all(lambda member: member.shut_down())
         if not await self._is_empty_within(timeout):
             logger.warning("%d connections did not close in time and are cut", len(self.members))

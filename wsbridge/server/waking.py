@@ -16,8 +16,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any, List, Optional, Protocol
 
-from .busy_polling import BusyTurns
-
 __all__ = ["Waker", "resume_task"]
 
 
@@ -32,13 +30,12 @@ class Sleeper(Protocol):
 
 
 class Waker:
-    """One for all connections of a service, whose loop `BusyTurns` may keep awake between messages."""
+    """One for all connections of a service."""
 
-    __slots__ = ("_busy_turns", "_is_python", "_last", "_loop", "_woken")
+    __slots__ = ("_is_python", "_last", "_loop", "_woken")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, busy_turns: Optional[BusyTurns] = None) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._busy_turns = busy_turns
         self._is_python = isinstance(loop, asyncio.BaseEventLoop)
         self._woken: List[Sleeper] = []
         self._last: Optional[Sleeper] = None
@@ -48,10 +45,7 @@ class Waker:
 
         Others have been silent then: there is nothing to collect.
         """
-        is_last = self._last is sleeper
-        if is_last and self._busy_turns is not None:
-            self._busy_turns.note_read()
-        self._last = sleeper
+        is_last, self._last = self._last is sleeper, sleeper
         if not self._is_python:
             sleeper.resume_later()
             return
