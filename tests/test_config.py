@@ -32,7 +32,10 @@ LIMITS = {
     "timeout_close": 10,
     "close_grace": 1,
     "limit_concurrency": None,
-    "timeout_graceful_shutdown": 30,
+    "timeout_app": None,
+    "timeout_graceful_shutdown": 20,
+    "timeout_lifespan_shutdown": 5,
+    "ws_deflate_threshold": 0,
 }
 
 # Whole numbers: the least and the greatest that is allowed.
@@ -68,9 +71,8 @@ MAY_BE_NONE = {
     "ssl_keyfile",
     "ssl_keyfile_password",
     "allowed_origins",
-    "ws_ping_interval",
-    "ws_ping_timeout",
     "limit_concurrency",
+    *SECONDS,
 }
 
 
@@ -87,7 +89,7 @@ class FieldTests(unittest.TestCase):
 
     def test_what_the_design_leaves_open_has_a_default_too(self) -> None:
         config = ServerConfig()
-        self.assertEqual((config.backlog, config.timeout_app, config.lifespan), (2048, 10, "auto"))
+        self.assertEqual((config.backlog, config.lifespan), (2048, "auto"))
         self.assertTrue(config.ws_per_message_deflate)
 
     def test_every_field_says_what_it_is(self) -> None:
@@ -170,7 +172,7 @@ class RuleTests(unittest.TestCase):
         self.assertEqual(words["port"], "a whole number from 0 to 65535")
         self.assertEqual(words["limit_concurrency"], "a whole number from 1, or None")
         self.assertEqual(words["lifespan"], "one of auto, on, off")
-        self.assertEqual(words["close_grace"], "a number of seconds above 0")
+        self.assertEqual(words["close_grace"], "a number of seconds above 0, or None")
 
 
 class CertificateTests(unittest.TestCase):
@@ -206,7 +208,7 @@ class DeflateTests(unittest.TestCase):
         self.assertEqual(ServerConfig().deflate, DeflateSettings())
 
     def test_every_setting_is_taken_over(self) -> None:
-        settings = DeflateSettings(True, True, 15, 9, 1, 9, 0)
+        settings = DeflateSettings(True, True, 15, 9, 1, 9, 1)
         flags = {f"ws_deflate_{name}": value for name, value in settings._asdict().items()}
         config = ServerConfig(**flags)
         self.assertEqual(config.deflate, settings)

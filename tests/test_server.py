@@ -444,7 +444,7 @@ class LifespanTests(ServerCase):
             await send({"type": "lifespan.startup.complete"})
             await asyncio.Event().wait()
 
-        server = Server(app, port=0, timeout_graceful_shutdown=0.001)
+        server = Server(app, port=0, timeout_lifespan_shutdown=0.001)
         await server.start()
         with mock.patch.object(server_module, "CUT_TIMEOUT", 0.001):
             text = "^application shutdown failed: it did not end in time$"

@@ -13,6 +13,7 @@ from wsbridge.server import service as service_module
 from wsbridge.server.service import Service, log_answer, logger
 
 from .doubles import Clock, turn_loop
+from .skipping import run_skipping
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -114,6 +115,10 @@ class MemberTests(ServiceCase):
         self.assertIs(Service(app, ServerConfig(), within=self.service).clock, self.clock)
         clock = Clock()
         self.assertIs(Service(app, ServerConfig(), within=self.service, clock=clock).clock, clock)
+
+    async def test_deadline_is_so_many_seconds_from_now_and_none_is_never(self) -> None:
+        self.assertEqual(self.service.get_deadline(2.5), 1002.5)
+        self.assertEqual(self.service.get_deadline(None), float("inf"))
 
     async def test_service_within_one_that_is_stopping_is_stopping(self) -> None:
         self.assertFalse(Service(app, ServerConfig(), within=self.service).is_stopping)
@@ -231,6 +236,37 @@ class ShutDownTests(ServiceCase):
             await self.shut_down(0.001)
         self.assertEqual(logs.output, ["ERROR:wsbridge:1 applications ignore their cancellation"])
         self.service.discard(member)
+
+
+class ShutDownTimeTests(unittest.TestCase):
+    """The time of `Service.shut_down`, in a loop that does not wait."""
+
+    def shut_down(self, timeout: Any, **then: Callable[[Service, Any], None]) -> float:
+        """Seconds that it takes with one member, that does ``then``."""
+
+        async def stop() -> None:
+            service = Service(app, ServerConfig())
+            member = Member(service)
+            member.then = {name: functools.partial(do, service, member) for name, do in then.items()}
+            with self.assertLogs(logger, "WARNING"):
+                await service.shut_down(timeout)
+
+        return run_skipping(stop())[1]
+
+    def test_cancellation_is_included(self) -> None:
+        for timeout, taken in ((20, 20), (5.0, 5.0), (2, 2), (1, 1.5), (0.5, 1.25)):
+            self.assertAlmostEqual(self.shut_down(timeout), taken)
+
+    def test_the_last_second_is_for_applications_that_are_cancelled(self) -> None:
+        for timeout, taken in ((20, 19), (2, 1), (1, 0.5), (0.001, 0.0005)):
+            self.assertAlmostEqual(self.shut_down(timeout, cut=Service.discard), taken)
+
+    def test_no_limit_waits_as_long_as_it_takes(self) -> None:
+        def leave_later(service: Service, member: Any) -> None:
+            service.loop.call_later(600, service.discard, member)
+            logger.warning("leaves later")
+
+        self.assertAlmostEqual(self.shut_down(None, shut_down=leave_later), 600)
 
 
 class LogAnswerTests(unittest.TestCase):

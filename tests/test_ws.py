@@ -1079,7 +1079,7 @@ class CompressionTests(ProtocolTestCase):
         self.assert_fails(1009, "message over 16 bytes", "82 ff 7fffffffffffffff", **limit)
 
     def test_messages_from_the_threshold_on_are_compressed(self) -> None:
-        protocol = WSProtocol(**DEFLATE)
+        protocol = WSProtocol(**DEFLATE, deflate=DeflateSettings(threshold=64))
         self.assertEqual(protocol.send_message("a" * 63), b"\x81\x3f" + b"a" * 63)
         frame = protocol.send_message("a" * 64)
         self.assertEqual((frame[0], frame[1]), (0xC1, len(frame) - 2))

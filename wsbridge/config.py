@@ -136,7 +136,9 @@ class ServerConfig:
         True, _SWITCH, "agree to permessage-deflate where the client offers it"
     )
     ws_deflate_threshold: int = _option(
-        64, _whole_number(0), "messages of fewer bytes are sent uncompressed: they gain little and cost time"
+        0,
+        _whole_number(0),
+        "messages of fewer bytes are sent uncompressed; 0 for clients that take no uncompressed ones",
     )
     ws_deflate_level: int = _option(
         3, _whole_number(0, 9), "zlib's level: more makes messages smaller, and takes longer"
@@ -157,33 +159,44 @@ class ServerConfig:
     )
     ws_deflate_client_no_context_takeover: bool = _option(False, _SWITCH, "ask the client to do so")
 
-    # Deadlines.
-    timeout_handshake: float = _option(
-        10.0, _SECONDS, "from the connection to the end of its request's head, TLS included; past it 408"
-    )
-    timeout_accept: float = _option(
+    # Deadlines; None: none.
+    timeout_handshake: Optional[float] = _option(
         10.0,
-        _SECONDS,
-        "until the application accepts, refuses, or begins a page; past it 503, and it is cancelled",
+        _optional(_SECONDS),
+        "from the connection to the end of its request's head, TLS included; past it 408",
     )
-    timeout_write: float = _option(
-        30.0, _SECONDS, "a peer that takes nothing of what waits for it is cut off after"
+    timeout_accept: Optional[float] = _option(
+        10.0,
+        _optional(_SECONDS),
+        "until the application accepts or refuses a WebSocket; past it 503, and it is cancelled",
     )
-    timeout_close: float = _option(
-        10.0, _SECONDS, "closing handshake, draining included; past it the connection is cut"
+    timeout_write: Optional[float] = _option(
+        30.0, _optional(_SECONDS), "a peer that takes nothing of what waits for it is cut off after"
     )
-    close_grace: float = _option(
+    timeout_close: Optional[float] = _option(
+        10.0, _optional(_SECONDS), "closing handshake, draining included; past it the connection is cut"
+    )
+    close_grace: Optional[float] = _option(
         1.0,
-        _SECONDS,
+        _optional(_SECONDS),
         "the application's time to answer what came before the peer's CLOSE, until ours is sent",
     )
-    timeout_app: float = _option(
-        10.0, _SECONDS, "the application's time to return after the disconnect; past it it is cancelled"
+    timeout_app: Optional[float] = _option(
+        None,
+        _optional(_SECONDS),
+        "the application's time to return after the disconnect; past it it is cancelled; by default it may "
+        "work on",
     )
-    timeout_graceful_shutdown: float = _option(
-        30.0,
-        _SECONDS,
-        "a stopping server's time for closing handshakes and applications; past it they are cut",
+    timeout_graceful_shutdown: Optional[float] = _option(
+        20.0,
+        _optional(_SECONDS),
+        "a stopping server's time for closing handshakes and applications, of which the last second is for "
+        "those that are cancelled; past it they are left",
+    )
+    timeout_lifespan_shutdown: Optional[float] = _option(
+        5.0,
+        _optional(_SECONDS),
+        "the application's time for its shutdown event after that; past it it is cancelled",
     )
 
     # Limits.

@@ -74,7 +74,7 @@ class DeflateSettings(NamedTuple):
     client_max_window_bits: int = 12
     level: int = 3
     mem_level: int = 5
-    threshold: int = 64
+    threshold: int = 0
 
 
 class Agreement(NamedTuple):

@@ -35,7 +35,7 @@ class Connection(asyncio.Protocol):
         self._service = service
         self._transport: Optional[asyncio.Transport] = None
         self._linger: Optional[Linger] = None
-        self._deadline = service.clock() + config.timeout_handshake
+        self._deadline = service.get_deadline(config.timeout_handshake)
         self._parser = RequestParser(
             max_request_line=config.limit_request_line,
             max_head=config.limit_request_head,

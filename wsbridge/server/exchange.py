@@ -174,13 +174,13 @@ class Exchange(asyncio.Protocol):
 
     def _start_app_deadline(self) -> None:
         self._wake_writers()
-        self._app_deadline = min(self._app_deadline, self._service.deadline(self._service.config.timeout_app))
+        self._app_deadline = min(self._app_deadline, self._service.get_deadline(self._service.config.timeout_app))
         self._leave_if_over()
 
     def check_deadlines(self, now: float) -> None:
         if now >= self._app_deadline and self._task is not None:
             logger.warning("application did not return within timeout_app of the disconnect: cancelled")
-            self._app_deadline = self._service.deadline(self._service.config.timeout_app)
+            self._app_deadline = self._service.get_deadline(self._service.config.timeout_app)
             self._cancel_app()
         if self._writing_paused and self._transport is not None:
             self._check_stall(self._transport, now)
@@ -188,7 +188,7 @@ class Exchange(asyncio.Protocol):
     def _check_stall(self, transport: asyncio.Transport, now: float) -> None:
         size = transport.get_write_buffer_size()
         if self._stall_deadline == math.inf or size < self._stalled_size:
-            self._stall_deadline = self._service.deadline(self._service.config.timeout_write)
+            self._stall_deadline = self._service.get_deadline(self._service.config.timeout_write)
         elif now >= self._stall_deadline:
             logger.info("peer took nothing for timeout_write: connection cut")
             transport.abort()

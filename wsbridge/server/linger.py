@@ -67,7 +67,7 @@ class Linger(asyncio.Protocol):
 
     def _get_deadline(self) -> float:
         config = self._service.config
-        return self._service.deadline(config.timeout_write if self._unsent else self._patience)
+        return self._service.get_deadline(config.timeout_write if self._unsent else self._patience)
 
     def resume_writing(self) -> None:
         """The last byte has left; the transport is still in the middle of saying so."""
@@ -107,7 +107,7 @@ class Linger(asyncio.Protocol):
         elif self._may_close:
             # RFC 8446 6.1: the end of a TLS connection is announced, behind all that was written.
             self._may_close = False
-            self._deadline = self._service.deadline(self._service.config.timeout_write)
+            self._deadline = self._service.get_deadline(self._service.config.timeout_write)
             self._transport.close()
         else:
             self.cut()

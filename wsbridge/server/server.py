@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Server", "run", "serve"]
 
+# Seconds: 30 years.
+NO_LIMIT = 1e9
+
 
 class Server:
     """One application on its listening sockets.
@@ -85,7 +88,7 @@ class Server:
                 logger.debug("application has no lifespan: %r", lifespan.unsupported)
         self._service = Service(self._app, self.config, state=state)
 
-    async def _stop_lifespan(self, timeout: float) -> None:
+    async def _stop_lifespan(self, timeout: Optional[float]) -> None:
         if self._lifespan is not None and self._lifespan_task is not None:
             try:
                 await asyncio.wait_for(self._lifespan.shutdown(), timeout)
@@ -108,7 +111,8 @@ class Server:
         # A TLS handshake comes before the first byte of the request, and has the same time.
         options: Dict[str, Any] = {"ssl": ssl, "backlog": 1, "start_serving": poller is None}
         if ssl is not None:
-            options["ssl_handshake_timeout"] = config.timeout_handshake
+            # None would be asyncio's own limit.
+            options["ssl_handshake_timeout"] = config.timeout_handshake or NO_LIMIT
 
         def build_connection() -> Connection:
             return Connection(service)
@@ -136,12 +140,10 @@ class Server:
     async def stop(self) -> None:
         """Listen no more, close every connection with 1012, run the application's shutdown.
 
-        All of it within ``timeout_graceful_shutdown``, but the application's
-        shutdown has a second at least. Raises `LifespanFailed` where it fails.
+        The connections have ``timeout_graceful_shutdown``, the application's
+        shutdown ``timeout_lifespan_shutdown`` after that. Raises
+        `LifespanFailed` where it fails.
         """
-        loop = asyncio.get_running_loop()
-        timeout = self.config.timeout_graceful_shutdown
-        deadline = loop.time() + timeout
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
@@ -151,8 +153,8 @@ class Server:
             if self.config.uds is not None:
                 _unlink_if(self.config.uds, self._uds_identity)
         if self._service is not None:
-            await self._service.shut_down(timeout)
-        await self._stop_lifespan(max(deadline - loop.time(), CUT_TIMEOUT))
+            await self._service.shut_down(self.config.timeout_graceful_shutdown)
+        await self._stop_lifespan(self.config.timeout_lifespan_shutdown)
 
     async def __aenter__(self) -> Server:
         await self.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
+from math import inf
 from typing import Any, Callable, Dict, Optional, Protocol
 
 from ..asgi.response import build_date
@@ -96,9 +96,9 @@ class Service:
         self._is_empty = asyncio.Event()
         self._is_empty.set()
 
-    def deadline(self, seconds: Optional[float]) -> float:
-        """The clock's time in so many seconds; for None one that never comes."""
-        return math.inf if seconds is None else self.clock() + seconds
+    def get_deadline(self, timeout: Optional[float]) -> float:
+        """``timeout`` seconds from now, by the service's clock; never, where it is None."""
+        return inf if timeout is None else self.clock() + timeout
 
     def add(self, member: Member) -> None:
         """Sweep this member's deadlines from now on."""
@@ -144,11 +144,15 @@ class Service:
                 logger.exception("connection failed and is cut")
                 member.cut()
 
-    async def shut_down(self, timeout: float) -> None:
-        """Close every connection in an orderly way; after ``timeout`` seconds, cut what is left."""
+    async def shut_down(self, timeout: Optional[float]) -> None:
+        """Close every connection in an orderly way, and cut what is left near the end of ``timeout``.
+
+        The last second of it, or its second half where it is shorter, is for
+        applications that are cancelled. None waits for ever.
+        """
         self.is_stopping = True
         self._tell_all(lambda member: member.shut_down())
-        if not await self._is_empty_within(timeout):
+        if not await self._is_empty_within(timeout and max(timeout - CUT_TIMEOUT, timeout / 2)):
             logger.warning("%d connections did not close in time and are cut", len(self.members))
             self.cut()
             await self.wait_until_empty()
@@ -159,7 +163,7 @@ class Service:
         """Wait until every connection, and every application, has come to its end."""
         await self._is_empty.wait()
 
-    async def _is_empty_within(self, timeout: float) -> bool:
+    async def _is_empty_within(self, timeout: Optional[float]) -> bool:
         try:
             await asyncio.wait_for(self.wait_until_empty(), timeout)
         except asyncio.TimeoutError:

@@ -113,7 +113,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._scope = scope
         wire = Http11Wire(self, ws_key=ws_key, date=service.date)
         self._session = Session(self, self._ws, wire, scope["subprotocols"])
-        self._deadline = service.deadline(config.timeout_accept)
+        self._deadline = service.get_deadline(config.timeout_accept)
         self._grace_deadline = math.inf
         self._answer_timer: Optional[asyncio.TimerHandle] = None
         # Received and not yet parsed: what came before the accept, or beyond a full queue.
@@ -224,14 +224,14 @@ class WebSocketExchange(Exchange, SessionOwner):
         if phase is Phase.OVER:
             self._finish()
         elif phase is Phase.ENDING and self._session.owes_answer:
-            self._deadline = self._grace_deadline = self._service.deadline(self._service.config.close_grace)
+            self._deadline = self._grace_deadline = self._service.get_deadline(self._service.config.close_grace)
         elif phase is Phase.ENDING:
             self._session.close()
 
     def session_answered(self, is_first: bool) -> None:
         """In ENDING: the CLOSE leaves soon, and still later where another message was answered."""
         if is_first or self._deadline == self._grace_deadline:
-            self._deadline = min(self._service.deadline(ANSWER_TIME), self._grace_deadline)
+            self._deadline = min(self._service.get_deadline(ANSWER_TIME), self._grace_deadline)
             # The sweep is too coarse for it.
             self._cancel_answer_timer()
             self._answer_timer = self._service.loop.call_later(
@@ -331,7 +331,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._log_answer(101)
         interval = self._service.config.ws_ping_interval
         self._heard_since_ping, self._pinged_at = True, self._service.clock()
-        self._deadline = self._service.deadline(interval)
+        self._deadline = self._service.get_deadline(interval)
         self._resume_reading()
 
     def session_refused(self, status: int) -> None:
@@ -343,7 +343,7 @@ class WebSocketExchange(Exchange, SessionOwner):
             self._finish()
             return
         self._flush()
-        self._deadline = self._service.deadline(self._service.config.timeout_close)
+        self._deadline = self._service.get_deadline(self._service.config.timeout_close)
         # The peer's CLOSE must be read, whatever comes before it.
         if self._reading_paused:
             self._resume_reading()
