@@ -20,7 +20,16 @@ from .doubles import turn_loop
 from .loopback import MASKED_CLOSE, MASKED_HELLO, REQUEST, SWITCHING, Client
 from .test_connection import PAGE_REQUEST, ConnectionCase
 from .test_server import ServerCase
-from .test_websocket import ACCEPT, CONNECT, FORBIDDEN, PEER_HELLO, RAISED, RECEIVED_HELLO, REFUSE, WebSocketTestCase
+from .test_websocket import (
+    ACCEPT,
+    CONNECT,
+    FORBIDDEN,
+    PEER_HELLO,
+    RAISED,
+    RECEIVED_HELLO,
+    REFUSE,
+    WebSocketTestCase,
+)
 
 # Every header that is read by somebody, and one that is not.
 NAMES = (

@@ -174,7 +174,9 @@ class Exchange(asyncio.Protocol):
 
     def _start_app_deadline(self) -> None:
         self._wake_writers()
-        self._app_deadline = min(self._app_deadline, self._service.get_deadline(self._service.config.timeout_app))
+        self._app_deadline = min(
+            self._app_deadline, self._service.get_deadline(self._service.config.timeout_app)
+        )
         self._leave_if_over()
 
     def check_deadlines(self, now: float) -> None:

@@ -224,7 +224,9 @@ class WebSocketExchange(Exchange, SessionOwner):
         if phase is Phase.OVER:
             self._finish()
         elif phase is Phase.ENDING and self._session.owes_answer:
-            self._deadline = self._grace_deadline = self._service.get_deadline(self._service.config.close_grace)
+            self._deadline = self._grace_deadline = self._service.get_deadline(
+                self._service.config.close_grace
+            )
         elif phase is Phase.ENDING:
             self._session.close()
 
