@@ -6,6 +6,7 @@ import unittest
 from typing import Dict, List, Tuple
 
 from wsbridge.protocols import events
+from wsbridge.protocols.errors import WSBridgeError
 from wsbridge.protocols.events import (
     RequestReceived,
     WebSocketConnected,
@@ -66,6 +67,53 @@ class EventTests(unittest.TestCase):
             repr(RequestReceived(b"GET", b"/", (), "1.1")),
             "RequestReceived(method=b'GET', target=b'/', headers=(), http_version='1.1')",
         )
+
+    def test_names_of_headers_are_made_lower_case_and_values_kept(self) -> None:
+        request = RequestReceived(b"GET", b"/", [(b"Host", b"A"), [b"X-MIXED", b"\xff"], (b"a", b"")], "1.1")
+        self.assertEqual(request.headers, ((b"host", b"A"), (b"x-mixed", b"\xff"), (b"a", b"")))
+
+    def test_request_of_a_parser_is_equal_to_one_of_the_same_values(self) -> None:
+        request = RequestReceived.from_parser(b"GET", b"/chat?a=1", HEADERS, "1.1")
+        self.assertEqual(request, each()[0])
+        self.assertIs(request.headers, HEADERS)
+
+    def test_versions_and_targets_of_every_form_are_taken(self) -> None:
+        for version in ("1.1", "1.0", "2", "3"):
+            self.assertEqual(RequestReceived(b"GET", b"/", (), version).http_version, version)
+        for target in (b"/", b"*", b"http://a", b"ws://a/b?c"):
+            self.assertEqual(RequestReceived(b"GET", target, (), "1.1").target, target)
+
+    def test_value_of_the_wrong_type_is_the_callers_type_error(self) -> None:
+        for arguments in (
+            ("GET", b"/", (), "1.1"),
+            (b"GET", "/", (), "1.1"),
+            (None, b"/", (), "1.1"),
+            (b"GET", b"/", (), b"1.1"),
+            (b"GET", b"/", (), 1.1),
+            (b"GET", b"/", None, "1.1"),
+            (b"GET", b"/", {b"host": b"a"}, "1.1"),
+            (b"GET", b"/", {b"ab": b"a"}, "1.1"),
+            (b"GET", b"/", [("host", b"a")], "1.1"),
+            (b"GET", b"/", [(b"host", "a")], "1.1"),
+            (b"GET", b"/", [(b"host", b"a", b"b")], "1.1"),
+            (b"GET", b"/", [(b"host", b"a"), b"ab"], "1.1"),
+        ):
+            with self.assertRaises(TypeError, msg=arguments):
+                RequestReceived(*arguments)  # type: ignore[arg-type]
+
+    def test_value_outside_its_rule_is_the_callers_value_error(self) -> None:
+        for target, version in (
+            (b"/", "HTTP/1.1"),
+            (b"/", "1.2"),
+            (b"/", ""),
+            (b"", "1.1"),
+            (b"chat", "1.1"),
+            (b"?a=b", "1.1"),
+            (b"example.com:443", "1.1"),
+        ):
+            with self.assertRaises(ValueError, msg=(target, version)) as caught:
+                RequestReceived(b"GET", target, (), version)
+            self.assertNotIsInstance(caught.exception, WSBridgeError)
 
     def test_fields_can_be_matched_by_position(self) -> None:
         fields: Dict[str, Tuple[str, ...]] = {

@@ -275,7 +275,7 @@ class RequestParser(_HeadParser):
             return None
         if self._host is None:
             raise BadRequest("no Host header")  # RFC 9112 3.2
-        return RequestReceived(self.method, self._target, tuple(self._headers), "1.1")
+        return RequestReceived.from_parser(self.method, self._target, tuple(self._headers), "1.1")
 
     def _receive_ordinary_head(self, data: bytes) -> Optional[RequestReceived]:
         """A faultless head that came in one piece; None leaves it to be read part by part."""
@@ -295,7 +295,7 @@ class RequestParser(_HeadParser):
         self._part = _DONE
         self.method = method
         self.trailing = data[head.end() :]
-        return RequestReceived(method, target, headers, "1.1")
+        return RequestReceived.from_parser(method, target, headers, "1.1")
 
     def _end_method(self, value: bytes, byte: int) -> _Part:
         if byte == _CR and not value and not self._empty_line_seen:
