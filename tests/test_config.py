@@ -18,9 +18,9 @@ MIB = 1024 * 1024
 LIMITS = {
     "ws_max_size": 16 * MIB,
     "ws_max_fragments": 1024,
-    "limit_request_line": 8 * 1024,
-    "limit_request_head": 16 * 1024,
-    "limit_request_fields": 100,
+    "limit_request_line": 32 * 1024,
+    "limit_request_head": 64 * 1024,
+    "limit_request_fields": 256,
     "timeout_handshake": 10,
     "timeout_accept": 10,
     "ws_ping_interval": 20,

@@ -134,6 +134,40 @@ class HeadTests(ConnectionCase):
             transport.feed(REQUEST.replace(before, after))
             await self.assert_answer(transport, PAGE)
 
+    async def test_request_of_any_method_without_a_body_is_answered_by_a_page(self) -> None:
+        for method in (b"OPTIONS", b"DELETE", b"POST", b"PRI", b"get", b"M-SEARCH"):
+            for line in (b"", b"Content-Length: 0\r\n", b"Expect: 100-continue\r\n", b"Expect: a\r\n"):
+                transport = self.connect()
+                transport.feed(method + b" / HTTP/1.1\r\nHost: a\r\n" + line + b"\r\n")
+                await self.assert_answer(transport, PAGE)
+                self.assertEqual(self.scopes[-1]["method"], method.decode())
+
+    async def test_options_of_the_server_itself_is_answered_by_a_page(self) -> None:
+        # RFC 9112 3.2.4.
+        transport = self.connect()
+        transport.feed(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")
+        await self.assert_answer(transport, PAGE)
+        self.assertEqual((self.scopes[0]["method"], self.scopes[0]["path"]), ("OPTIONS", "*"))
+
+    async def test_request_in_http_1_0_is_answered_by_a_page_with_or_without_host(self) -> None:
+        # HAProxy's `option httpchk GET /`, nginx's default `proxy_pass`, and one that must be ignored.
+        for lines in (b"", b"Host: a\r\n", b"Host: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"):
+            transport = self.connect()
+            transport.feed(b"GET / HTTP/1.0\r\n" + lines + b"\r\n")
+            await turn_loop()
+            self.assertRegex(transport.read(), b"(?s)^HTTP/1.1 200 OK\r\n.*Connection: close\r\n.*hi$")
+            self.assertEqual(self.scopes[-1]["http_version"], "1.0")
+
+    async def test_head_of_20_kib_and_a_url_of_9_kb_are_served(self) -> None:
+        cookie = b"\r\nCookie: " + b"a" * 20480
+        for request in (
+            REQUEST.replace(b"\r\n\r\n", cookie + b"\r\n\r\n"),
+            REQUEST.replace(b"/chat", b"/" + b"a" * 9000),
+        ):
+            transport = self.connect()
+            transport.feed(request)
+            await self.assert_answer(transport, SWITCHING)
+
     async def test_bytes_behind_a_page_request_are_never_parsed(self) -> None:
         transport = self.connect()
         transport.feed(PAGE_REQUEST + PAGE_REQUEST)
@@ -172,22 +206,56 @@ class RefusalTests(ConnectionCase):
         transport.feed(b"\r\n\r\n" + PAGE_REQUEST)
         await self.assert_refused(transport, MALFORMED)
 
-    async def test_body_is_refused_and_never_parsed_as_a_request(self) -> None:
-        for line in (b"Content-Length: 26", b"Transfer-Encoding: chunked", b"Expect: 100-continue"):
+    BODY = refusal(b"501 Not Implemented", b"requests with a body are not supported yet")
+
+    async def test_request_with_a_body_is_501_and_its_body_never_parsed_as_a_request(self) -> None:
+        for method, line in (
+            (b"POST", b"Content-Length: 28"),
+            (b"GET", b"content-length:28"),
+            (b"PUT", b"Transfer-Encoding: chunked"),
+            (b"PATCH", b"Content-Length: 28\r\nExpect: 100-continue"),
+        ):
             transport = self.connect()
-            transport.feed(b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n" % line + PAGE_REQUEST)
+            transport.feed(method + b" / HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n" % line + PAGE_REQUEST)
+            await self.assert_refused(transport, self.BODY)
+
+    async def test_request_with_a_body_is_one_line_of_the_log(self) -> None:
+        with self.assertLogs(logger, "INFO") as logs:
+            self.connect().feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
+        line = "INFO:wsbridge:127.0.0.1:50000 refused: 501 requests with a body are not supported yet"
+        self.assertEqual(logs.output, [line])
+
+    async def test_body_of_two_lengths_and_body_of_an_upgrade_are_400(self) -> None:
+        for head in (
+            PAGE_REQUEST.replace(
+                b"\r\n\r\n", b"\r\nContent-Length: 28\r\nTransfer-Encoding: chunked\r\n\r\n"
+            ),
+            PAGE_REQUEST.replace(b"\r\n\r\n", b"\r\nContent-Length: 0\r\nContent-Length: 28\r\n\r\n"),
+            REQUEST.replace(b"\r\n\r\n", b"\r\nContent-Length: 28\r\n\r\n"),
+        ):
+            transport = self.connect()
+            transport.feed(head + PAGE_REQUEST)
             await turn_loop()
             self.assertRegex(transport.written, b"^HTTP/1.1 400 Bad Request\r\n")
             self.assertEqual(transport.written.count(b"HTTP/1.1"), 1)
         self.assertEqual(self.scopes, [])
 
-    async def test_method_that_is_not_get_or_head_is_405(self) -> None:
+    async def test_connect_is_405(self) -> None:
         transport = self.connect()
-        transport.feed(b"POST / HTTP/1.1\r\n")
-        text = b"only GET and HEAD are allowed"
+        transport.feed(b"CONNECT a:443 HTTP/1.1\r\n")
         await self.assert_refused(
-            transport, refusal(b"405 Method Not Allowed", text, b"Allow: GET, HEAD\r\n")
+            transport, refusal(b"405 Method Not Allowed", b"CONNECT is for proxies", b"Allow: GET, HEAD\r\n")
         )
+
+    async def test_upgrade_over_http_1_0_is_426_and_one_line_of_the_log_says_why(self) -> None:
+        text = b"the opening handshake must be HTTP/1.1, and came in HTTP/1.0 (nginx: proxy_http_version 1.1)"
+        transport = self.connect()
+        with self.assertLogs(logger, "INFO") as logs:
+            transport.feed(REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        expected = refusal(b"426 Upgrade Required", text, b"Upgrade: websocket\r\n")
+        expected = expected.replace(b"Connection: close", b"Connection: Upgrade, close")
+        await self.assert_refused(transport, expected)
+        self.assertEqual(logs.output, [f"INFO:wsbridge:127.0.0.1:50000 refused: 426 {text.decode()}"])
 
     async def test_wrong_websocket_version_is_426_and_names_what_is_required(self) -> None:
         transport = self.connect()

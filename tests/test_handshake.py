@@ -111,8 +111,21 @@ class OpeningHandshakeTests(unittest.TestCase):
             self.assertEqual(refusal.headers, ((b"Allow", b"GET"),))
         self.assertEqual(errors.MethodNotAllowed.headers, ((b"Allow", b"GET, HEAD"),))
 
-    def test_http_version_other_than_1_1_is_505(self) -> None:
-        for version in ("1.0", "2"):
+    def test_http_1_0_is_426_with_the_hint_for_the_proxy_in_front(self) -> None:
+        received = request(*SAMPLE, http_version="1.0")
+        refusal = self.assert_refused(errors.UpgradeRequired, received, "proxy_http_version 1.1")
+        # RFC 6455 4.4: a Sec-WebSocket-Version would say that the client's own is the reason.
+        self.assertEqual(refusal.headers, ((b"Upgrade", b"websocket"),))
+        self.assertEqual(len(errors.UpgradeRequired.headers), 2)
+
+    def test_http_1_0_is_the_reason_whatever_else_is_wrong_but_the_method(self) -> None:
+        received = request(UPGRADE, CONNECTION, (b"sec-websocket-version", b"8"), http_version="1.0")
+        self.assert_refused(errors.UpgradeRequired, received, "HTTP/1.0")
+        received = request(*SAMPLE, method=b"POST", http_version="1.0")
+        self.assert_refused(errors.MethodNotAllowed, received)
+
+    def test_other_http_versions_are_505(self) -> None:
+        for version in ("2", "3"):
             self.assert_refused(errors.HTTPVersionNotSupported, request(*SAMPLE, http_version=version))
 
     def test_request_that_is_no_upgrade_is_400(self) -> None:

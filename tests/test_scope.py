@@ -174,6 +174,11 @@ class TargetTests(unittest.TestCase):
         self.assert_target(b"http:///a", "/a", b"/a")
         self.assert_target(b"http://example.com?a=/b", "/", b"/", b"a=/b")
 
+    def test_asterisk_is_the_server_itself_and_has_no_prefix(self) -> None:
+        self.assert_target(b"*", "*", b"*")
+        scope = ws_scope(b"*", config=ServerConfig(root_path="/app"))
+        self.assertEqual((scope["path"], scope["raw_path"], scope["root_path"]), ("*", b"*", "/app"))
+
     def test_path_of_two_slashes_has_no_authority(self) -> None:
         self.assert_target(b"//example.com/a", "//example.com/a", b"//example.com/a")
 

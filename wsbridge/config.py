@@ -203,9 +203,13 @@ class ServerConfig:
     limit_concurrency: Optional[int] = _option(
         None, _optional(_whole_number(1)), "connections at a time, not counting refused ones; past it 503"
     )
-    limit_request_line: int = _option(8 * 1024, _whole_number(16), "request line; past it 414")
-    limit_request_head: int = _option(16 * 1024, _whole_number(64), "request head; past it 431")
-    limit_request_fields: int = _option(100, _whole_number(1), "header lines; past it 431")
+    limit_request_line: int = _option(
+        32 * 1024, _whole_number(16), "request line, for URLs with tokens in them; past it 414"
+    )
+    limit_request_head: int = _option(
+        64 * 1024, _whole_number(64), "request head, for large cookies; past it 431"
+    )
+    limit_request_fields: int = _option(256, _whole_number(1), "header lines of a request; past it 431")
 
     # Logging.
     log_level: str = _option(

@@ -83,7 +83,7 @@ def _build_scope(
             headers, server = _apply_host(headers, server, scheme, forwarded.host, forwarded.port)
     raw_path, query_string = _split_target(request.target)
     path = unquote_to_bytes(raw_path).decode("utf-8", "replace")
-    if config.root_path:
+    if config.root_path and raw_path != b"*":
         path = config.root_path + path
         raw_path = quote(config.root_path).encode("ascii") + raw_path
     scope: Scope = {
@@ -108,8 +108,11 @@ _SCHEMES = {"websocket": ("ws", "wss"), "http": ("http", "https")}
 
 
 def _split_target(target: bytes) -> Tuple[bytes, bytes]:
-    """Path and query of a request target (RFC 9112 3.2); the authority of an absolute one is left out."""
-    if not target.startswith(b"/"):
+    """Path and query of a request target (RFC 9112 3.2); the authority of an absolute one is left out.
+
+    The path of asterisk-form is ``*``, as uvicorn has it: it names the server, and no resource of it.
+    """
+    if not target.startswith((b"/", b"*")):
         _, _, rest = target.partition(b"://")
         authority_end = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
         target = rest[authority_end:]

@@ -44,6 +44,7 @@ __all__ = [
     "UpgradeRequired",
     "HeadTooLarge",
     "InternalServerError",
+    "BodyNotImplemented",
     "ServiceUnavailable",
     "HTTPVersionNotSupported",
     "HandshakeFailed",
@@ -212,7 +213,7 @@ class Forbidden(RequestRefused):
 
 
 class MethodNotAllowed(RequestRefused):
-    """405: anything but GET and HEAD."""
+    """405: CONNECT, or an opening handshake with another method than GET."""
 
     status = 405
     headers = ((b"Allow", b"GET, HEAD"),)
@@ -231,11 +232,11 @@ class URITooLong(RequestRefused):
 
 
 class UpgradeRequired(RequestRefused):
-    """426: a Sec-WebSocket-Version other than 13 (RFC 6455 4.4)."""
+    """426: a Sec-WebSocket-Version other than 13 (RFC 6455 4.4), or an opening handshake in HTTP/1.0."""
 
     status = 426
     # RFC 9110 15.5.22: a 426 names the protocol it asks for.
-    headers = ((b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13"))
+    headers: Headers = ((b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13"))
 
 
 class HeadTooLarge(RequestRefused):
@@ -250,6 +251,12 @@ class InternalServerError(RequestRefused):
     status = 500
 
 
+class BodyNotImplemented(RequestRefused):
+    """501: a request with a body."""
+
+    status = 501
+
+
 class ServiceUnavailable(RequestRefused):
     """503: too many connections, a server that is stopping, or an application that never accepts."""
 
@@ -258,7 +265,7 @@ class ServiceUnavailable(RequestRefused):
 
 
 class HTTPVersionNotSupported(RequestRefused):
-    """505: any version but HTTP/1.1."""
+    """505: any version but HTTP/1.1 and HTTP/1.0."""
 
     status = 505
 

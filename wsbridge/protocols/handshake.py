@@ -93,9 +93,18 @@ def check_upgrade_request(
     `UpgradeRequired` or `Forbidden`.
     """
     if request.method != b"GET":
-        refusal = MethodNotAllowed("the opening handshake must be a GET request")
-        refusal.headers = ((b"Allow", b"GET"),)
-        raise refusal
+        wrong_method = MethodNotAllowed("the opening handshake must be a GET request")
+        wrong_method.headers = ((b"Allow", b"GET"),)
+        raise wrong_method
+    if request.http_version == "1.0":
+        # RFC 9110 7.8 would ignore the upgrade; but then nobody would learn what is wrong, which nearly
+        # always is the default of a proxy.
+        too_old = UpgradeRequired(
+            "the opening handshake must be HTTP/1.1, and came in HTTP/1.0 (nginx: proxy_http_version 1.1)"
+        )
+        # No Sec-WebSocket-Version: a client would take it for the reason (RFC 6455 4.4).
+        too_old.headers = ((b"Upgrade", b"websocket"),)
+        raise too_old
     if request.http_version != "1.1":
         raise HTTPVersionNotSupported("the opening handshake must be HTTP/1.1")
     if not is_upgrade_request(request):

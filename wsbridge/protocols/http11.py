@@ -1,7 +1,6 @@
 """HTTP/1.1 heads (RFC 9112): parsing a request's or a response's, building a response's.
 
-Only what the opening handshake needs: no body is ever parsed, and a request
-that announces one is refused.
+No body is ever parsed, and a request that announces one is refused.
 
 A head is read part by part. The parser's state is the part it is in; the
 delimiter that ends a part decides the next one, anything else refuses the head::
@@ -32,6 +31,7 @@ from typing import Any, Callable, Iterable, List, Mapping, NamedTuple, Optional,
 
 from .errors import (
     BadRequest,
+    BodyNotImplemented,
     EventError,
     HandshakeFailed,
     HeadTooLarge,
@@ -43,7 +43,7 @@ from .errors import (
     WSBridgeError,
 )
 from .events import RequestReceived
-from .fields import DEFAULT_PORTS, FIELD_VALUE, TCHAR, check_header, parse_authority
+from .fields import DEFAULT_PORTS, FIELD_VALUE, TCHAR, check_header, has_token, parse_authority
 from .shared_headers import SHARED_HEADERS, SHARED_NAMES
 
 __all__ = [
@@ -97,7 +97,7 @@ _ORDINARY_HEAD = re.compile(
 )
 _CHECKED_FIELD = re.compile(rb"\r\n([^:]+):[ \t]*([^\r]*)")
 
-_BODY_HEADERS = frozenset((b"content-length", b"transfer-encoding", b"expect"))
+_BODY_HEADERS = frozenset((b"content-length", b"transfer-encoding"))
 
 _FRAMING_HEADERS = frozenset((b"connection", b"content-length", b"transfer-encoding"))
 _CONTROL_TO_SPACE = bytes(byte if 0x20 <= byte <= 0x7E else 0x20 for byte in range(256))
@@ -234,16 +234,21 @@ class _HeadParser:
 class RequestParser(_HeadParser):
     """Reads one request head, in whatever pieces it comes (RFC 9112 2 and 3).
 
-    ``max_request_line``: bytes before the first CRLF (default 8192, as RFC
-    9112 3 recommends); one more is refused with 414. ``max_head``: bytes of
-    the whole head with its empty line (default 16384: browsers with large
-    cookies stay below); one more is 431. ``max_headers``: header lines
-    (default 100); one more is 431.
+    ``max_request_line``: bytes before the first CRLF (default 32768: tokens
+    in URLs pass the 8000 that RFC 9112 3 recommends); one more is refused
+    with 414. ``max_head``: bytes of the whole head with its empty line
+    (default 65536: several large cookies stay below); one more is 431.
+    ``max_headers``: header lines (default 256); one more is 431.
 
-    One empty line before the request line is skipped, and counts towards no
-    limit (RFC 9112 2.2: "SHOULD ignore at least one empty line"); a second
-    one is refused. ``method`` is empty until it was read: after a refusal it
-    tells whether the answer is one to HEAD.
+    Any method but CONNECT is taken, in HTTP/1.1 or 1.0. One empty line before
+    the request line is skipped, and counts towards no limit (RFC 9112 2.2:
+    "SHOULD ignore at least one empty line"); a second one is refused. Where
+    the target is an absolute URI, its authority is the value of the Host that
+    is returned (RFC 9112 3.2.2).
+
+    ``method`` is empty until it was read: after a refusal it tells whether
+    the answer is one to HEAD. ``ignored_host`` is None, or the Host that was
+    sent where it is another than the target's authority.
     """
 
     _malformed = BadRequest
@@ -251,13 +256,17 @@ class RequestParser(_HeadParser):
     _head_too_large = HeadTooLarge
 
     def __init__(
-        self, *, max_request_line: int = 8192, max_head: int = 16384, max_headers: int = 100
+        self, *, max_request_line: int = 32768, max_head: int = 65536, max_headers: int = 256
     ) -> None:
         super().__init__(_METHOD, max_request_line, max_head, max_headers)
         self.method = b""
+        self.ignored_host: Optional[bytes] = None
         self._target = b""
         self._scheme_and_authority: Optional[Tuple[bytes, bytes]] = None
+        self._http_version = ""
         self._host: Optional[bytes] = None
+        self._is_framed = False  # a header has told the body's length
+        self._has_body = False
         self._empty_line_seen = False
 
     def receive_data(self, data: bytes) -> Optional[RequestReceived]:
@@ -273,9 +282,9 @@ class RequestParser(_HeadParser):
                 return request
         if not self._feed(data):
             return None
-        if self._host is None:
-            raise BadRequest("no Host header")  # RFC 9112 3.2
-        return RequestReceived.from_parser(self.method, self._target, tuple(self._headers), "1.1")
+        return RequestReceived.from_parser(
+            self.method, self._target, tuple(self._headers), self._http_version
+        )
 
     def _receive_ordinary_head(self, data: bytes) -> Optional[RequestReceived]:
         """A faultless head that came in one piece; None leaves it to be read part by part."""
@@ -302,8 +311,8 @@ class RequestParser(_HeadParser):
             return _EMPTY_LINE
         if byte == _CR or not value:
             raise BadRequest("malformed request line")
-        if value not in (b"GET", b"HEAD"):
-            raise MethodNotAllowed("only GET and HEAD are allowed")
+        if value == b"CONNECT":
+            raise MethodNotAllowed("CONNECT is for proxies")
         self.method = value
         return _TARGET
 
@@ -313,11 +322,14 @@ class RequestParser(_HeadParser):
         return _METHOD
 
     def _end_target(self, value: bytes, byte: int) -> _Part:
-        if not value.startswith(b"/"):
-            # RFC 9112 3.2.2; authority-form and asterisk-form belong to other methods.
+        # RFC 9112 3.2.4: asterisk-form is for OPTIONS; 3.2.3: authority-form for CONNECT.
+        if not value.startswith(b"/") and (value != b"*" or self.method != b"OPTIONS"):
             absolute = _ABSOLUTE_FORM.fullmatch(value)
             if absolute is None:
                 raise BadRequest("target is neither a path nor an absolute URI")
+            if parse_authority(absolute[2], 0) is None:
+                # Userinfo too: RFC 9110 4.2.4 asks to "treat its presence as an error".
+                raise BadRequest("the target's authority is invalid")
             self._scheme_and_authority = absolute[1].lower(), absolute[2]
         self._target = value
         return _VERSION
@@ -325,35 +337,60 @@ class RequestParser(_HeadParser):
     def _end_version(self, value: bytes, byte: int) -> _Part:
         if _HTTP_VERSION.fullmatch(value) is None:
             raise BadRequest("malformed HTTP version")
-        if value != b"HTTP/1.1":
-            raise HTTPVersionNotSupported("only HTTP/1.1 is supported")
+        if value not in (b"HTTP/1.1", b"HTTP/1.0"):
+            raise HTTPVersionNotSupported("only HTTP/1.1 and HTTP/1.0 are supported")
+        self._http_version = value[5:].decode("ascii")
         return _LINE_END
 
     def _check_field(self, name: bytes, value: bytes) -> None:
         if name == b"host":
-            self._check_host(value)
-        elif name == b"content-length":
-            if value != b"0" or any(key == name for key, _ in self._headers):
-                raise BadRequest("a request with a body is not accepted")
-        elif name == b"transfer-encoding":
-            raise BadRequest("a request with Transfer-Encoding is not accepted")
-        elif name == b"expect":
-            raise BadRequest("a request with Expect is not accepted")
+            # RFC 9112 3.2: 400 for no Host, more than one, or an invalid one.
+            if self._host is not None:
+                raise BadRequest("more than one Host header")
+            if parse_authority(value, 0) is None:
+                raise BadRequest("invalid Host header")
+            self._host = value
+        elif name in _BODY_HEADERS:
+            self._check_framing(name, value)
 
-    def _check_host(self, value: bytes) -> None:
-        # RFC 9112 3.2: 400 for no Host, more than one, or an invalid one.
-        if self._host is not None:
-            raise BadRequest("more than one Host header")
-        if parse_authority(value, 0) is None:
-            raise BadRequest("invalid Host header")
+    def _check_framing(self, name: bytes, value: bytes) -> None:
+        # RFC 9112 11.2: who reads another length than the proxy in front reads a request in the body.
+        if self._is_framed:
+            raise BadRequest("more than one Content-Length or Transfer-Encoding")
+        self._is_framed = True
+        if name == b"content-length":
+            if not value.isdigit():
+                raise BadRequest("malformed Content-Length")
+            self._has_body = bool(value.strip(b"0"))
+        elif value.lower() != b"chunked":
+            raise BadRequest("Transfer-Encoding other than chunked")
+        elif self._http_version == "1.0":
+            # RFC 9112 6.1: "MUST treat the message as if the framing is faulty".
+            raise BadRequest("Transfer-Encoding in HTTP/1.0")
+        else:
+            self._has_body = True
+
+    def _end_head(self, value: bytes, byte: int) -> _Part:
+        if self._host is None and self._http_version == "1.1":
+            raise BadRequest("no Host header")  # RFC 9112 3.2
+        if self._has_body:
+            headers = self._headers
+            if has_token(headers, b"upgrade", b"websocket") and has_token(headers, b"connection", b"upgrade"):
+                raise BadRequest("an opening handshake with a body")
+            raise BodyNotImplemented("requests with a body are not supported yet")
         if self._scheme_and_authority is not None:
-            # RFC 9112 3.2.2: the authority must be Host's. Where they differ, whoever routed the
-            # request by one of them and whoever reads the other would disagree, so it is refused.
-            scheme, authority = self._scheme_and_authority
-            port = DEFAULT_PORTS[scheme]
-            if parse_authority(authority, port) != parse_authority(value, port):
-                raise BadRequest("the target's authority is not the Host header's")
-        self._host = value
+            self._replace_host(*self._scheme_and_authority)
+        return _DONE
+
+    def _replace_host(self, scheme: bytes, authority: bytes) -> None:
+        """RFC 9112 3.2.2: "MUST ignore the received Host header field (if any)", and take the target's."""
+        if self._host is None:
+            self._headers.insert(0, (b"host", authority))
+            return
+        port = DEFAULT_PORTS[scheme]
+        if parse_authority(authority, port) != parse_authority(self._host, port):
+            self.ignored_host = self._host
+        self._headers[self._headers.index((b"host", self._host))] = (b"host", authority)
 
     _ENDS: Mapping[_Part, _End] = {
         **_HeadParser._ENDS,
@@ -361,6 +398,7 @@ class RequestParser(_HeadParser):
         _EMPTY_LINE: _end_empty_line,
         _TARGET: _end_target,
         _VERSION: _end_version,
+        _HEAD_END: _end_head,
     }
 
 
@@ -375,7 +413,9 @@ class ResponseParser(_HeadParser):
     _line_too_long = HandshakeFailed
     _head_too_large = HandshakeFailed
 
-    def __init__(self, *, max_status_line: int = 8192, max_head: int = 16384, max_headers: int = 100) -> None:
+    def __init__(
+        self, *, max_status_line: int = 32768, max_head: int = 65536, max_headers: int = 256
+    ) -> None:
         super().__init__(_STATUS, max_status_line, max_head, max_headers)
         self._status = 0
         self._reason = b""
