@@ -314,6 +314,110 @@ class RefusalTests(ConnectionCase):
         self.assertEqual(logs.output, ["INFO:wsbridge:127.0.0.1:50000 refused: 400 byte 0x1b in the target"])
 
 
+class HintTests(ConnectionCase):
+    """One line of the log that names what was most likely meant; the answer is the same as without."""
+
+    async def assert_hint(self, request: bytes, *lines: str) -> bytes:
+        """What was logged before the answer, without the client's address; returns the answer."""
+        transport = self.connect()
+        with self.assertLogs(logger, "INFO") as logs:
+            transport.feed(request)
+            await turn_loop()
+        start = "INFO:wsbridge:127.0.0.1:50000 "
+        hints = [line[len(start) :] for line in logs.output if not line.startswith(start + '"')]
+        self.assertEqual(hints, list(lines))
+        return transport.read()
+
+    async def assert_foreign(self, start: bytes, refusal: str, hint: str) -> None:
+        """Bytes of another protocol are 400 and one line, whole and byte by byte."""
+        for pieces in ([start], [bytes([byte]) for byte in start]):
+            transport = self.connect()
+            with self.assertLogs(logger, "INFO") as logs:
+                for piece in pieces:
+                    transport.feed(piece)
+            self.assertEqual(logs.output, [f"INFO:wsbridge:127.0.0.1:50000 refused: 400 {refusal}; {hint}"])
+            self.assertRegex(transport.written, b"^HTTP/1.1 400 Bad Request\r\n")
+
+    async def test_tls_hello(self) -> None:
+        hint = "this looks like a TLS hello on a port without TLS (ssl_certfile)"
+        for version in (b"\x03\x01", b"\x03\x03"):
+            hello = b"\x16" + version + b"\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(32)
+            await self.assert_foreign(hello, "byte 0x16 in the method", hint)
+
+    async def test_proxy_protocol_line(self) -> None:
+        hint = "this looks like a PROXY protocol line, which is not supported"
+        for line in (b"TCP4 192.0.2.1 192.0.2.2 56324 443\r\n", b"TCP6 2001:db8::1 ::1 56324 443\r\n"):
+            refusal = "target is neither a path nor an absolute URI"
+            await self.assert_foreign(b"PROXY " + line + PAGE_REQUEST, refusal, hint)
+        await self.assert_foreign(b"PROXY UNKNOWN\r\n", "byte 0x0d in the target", hint)
+
+    async def test_proxy_protocol_header_of_version_2(self) -> None:
+        signature = bytes.fromhex("0d0a0d0a000d0a515549540a")
+        hint = "this looks like a PROXY protocol header (version 2), which is not supported"
+        line = await self.assert_hint(
+            signature + b"\x21\x11\x00\x0c" + bytes(12), f"refused: 400 malformed request line; {hint}"
+        )
+        self.assertRegex(line, b"^HTTP/1.1 400 ")
+
+    async def test_http_2_preface(self) -> None:
+        refusal = "target is neither a path nor an absolute URI"
+        hint = "this looks like HTTP/2, which is not supported"
+        await self.assert_foreign(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", refusal, hint)
+
+    async def test_what_looks_like_nothing_else_has_no_hint(self) -> None:
+        for start in (
+            b"\r\n\r\n\x00\r\nQUIT",
+            b"PROXY TCP5 ",
+            b"GET \x16\x03",
+            b"\x15\x03\x01",
+            b"PROXY / HTTP/1.1\r\n\r\n",
+            PAGE_REQUEST[:-2] + b"\x16\x03",
+        ):
+            transport = self.connect()
+            with self.assertLogs(logger, "INFO") as logs:
+                transport.feed(start)
+            self.assertNotIn("looks like", logs.output[0])
+
+    PROXY = "(if a proxy has left it out: nginx needs proxy_http_version 1.1 and proxy_set_header for both)"
+
+    async def test_upgrade_without_connection_upgrade(self) -> None:
+        line = f"sent Upgrade: websocket without Connection: Upgrade, which is a plain request {self.PROXY}"
+        for replacement in (b"", b"Connection: close\r\n", b"Connection: keep-alive\r\n"):
+            request = REQUEST.replace(b"Connection: Upgrade\r\n", replacement)
+            self.assertEqual(await self.assert_hint(request, line), PAGE)
+        await self.assert_hint(b"GET / HTTP/1.0\r\nUpgrade: h2c, WebSocket\r\n\r\n", line)
+
+    async def test_key_without_upgrade(self) -> None:
+        line = f"sent Sec-WebSocket-Key without Upgrade: websocket, which is a plain request {self.PROXY}"
+        for replacement in (b"", b"Upgrade: h2c\r\n", b"Upgrade: websocket/13\r\n"):
+            request = REQUEST.replace(b"Upgrade: websocket\r\n", replacement)
+            self.assertEqual(await self.assert_hint(request, line), PAGE)
+        # nginx's default: HTTP/1.0, without Upgrade, and with Connection: close.
+        bare = REQUEST.replace(b"Upgrade: websocket\r\n", b"").replace(b": Upgrade", b": close")
+        await self.assert_hint(bare.replace(b"HTTP/1.1", b"HTTP/1.0"), line)
+
+    async def test_plain_requests_have_no_hint(self) -> None:
+        for line in (b"", b"Upgrade: h2c\r\n", b"Connection: Upgrade\r\n", b"Sec-WebSocket-Version: 13\r\n"):
+            await self.assert_hint(PAGE_REQUEST[:-2] + line + b"\r\n")
+
+    async def test_host_that_is_not_the_targets(self) -> None:
+        line = "sent Host b with a target at a, which is the one that counts"
+        head = REQUEST.replace(b"/chat", b"ws://a/chat").replace(b"server.example.com", b"b")
+        self.assertEqual(await self.assert_hint(head, line), SWITCHING)
+        self.assertIn((b"host", b"a"), self.scopes[-1]["headers"])
+        page = b"GET http://a HTTP/1.1\r\nHost: b\r\n\r\n"
+        self.assertEqual(await self.assert_hint(page, line), PAGE)
+
+    async def test_host_that_is_the_targets_is_no_news(self) -> None:
+        await self.assert_hint(b"GET http://a:80/ HTTP/1.1\r\nHost: A\r\n\r\n")
+
+    async def test_long_hosts_are_cut(self) -> None:
+        line = f"sent Host {'b' * 80} with a target at {'a' * 80}, which is the one that counts"
+        await self.assert_hint(
+            b"GET http://%b/ HTTP/1.1\r\nHost: %b\r\n\r\n" % (b"a" * 9000, b"b" * 9000), line
+        )
+
+
 class DeadlineTests(ConnectionCase):
     async def test_head_that_is_not_complete_in_time_is_408(self) -> None:
         self.configure(timeout_handshake=5.0)

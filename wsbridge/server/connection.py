@@ -16,6 +16,7 @@ from ..protocols.events import RequestReceived
 from ..protocols.handshake import check_upgrade_request, is_upgrade_request
 from ..protocols.http11 import RequestParser, build_refusal
 from .addresses import format_client, get_client
+from .hints import START_SIZE, describe_ignored_host, describe_missing_upgrade, describe_start
 from .linger import Linger
 from .page import PageExchange
 from .reading import limit_reads
@@ -28,13 +29,15 @@ __all__ = ["Connection"]
 class Connection(asyncio.Protocol):
     """Reads one request's head, under one deadline, and decides who answers it."""
 
-    __slots__ = ("_deadline", "_linger", "_parser", "_service", "_transport")
+    __slots__ = ("_deadline", "_linger", "_parser", "_service", "_start", "_transport")
 
     def __init__(self, service: Service) -> None:
         config = service.config
         self._service = service
         self._transport: Optional[asyncio.Transport] = None
         self._linger: Optional[Linger] = None
+        #: The first bytes of a head that is not complete: a hint, should it turn out to be none.
+        self._start = b""
         self._deadline = service.get_deadline(config.timeout_handshake)
         self._parser = RequestParser(
             max_request_line=config.limit_request_line,
@@ -61,22 +64,33 @@ class Connection(asyncio.Protocol):
             request = self._parser.receive_data(data)
             if request is not None:
                 self._answer(transport, request)
+            elif len(self._start) < START_SIZE:
+                self._start += data[:START_SIZE]
         except RequestRefused as refusal:
-            self._refuse(refusal)
+            self._refuse(refusal, describe_start(self._start + data[:START_SIZE]))
 
     def _answer(self, transport: asyncio.Transport, request: RequestReceived) -> None:
+        ignored_host = self._parser.ignored_host
+        if ignored_host is not None:
+            self._log_hint(transport, describe_ignored_host(request, ignored_host))
         if is_upgrade_request(request):
             ws_key = check_upgrade_request(request, allowed_origins=self._service.config.allowed_origins)
             WebSocketExchange(self._service, transport, request, ws_key, self._parser.trailing)
         else:
+            self._log_hint(transport, describe_missing_upgrade(request))
             PageExchange(self._service, transport, request)
         self._leave()
 
-    def _refuse(self, refusal: RequestRefused) -> None:
+    def _log_hint(self, transport: asyncio.Transport, hint: Optional[str]) -> None:
+        if hint is not None:
+            logger.info("%s %s", format_client(get_client(transport)), hint)
+
+    def _refuse(self, refusal: RequestRefused, hint: Optional[str] = None) -> None:
         transport = self._transport
         if transport is None:
             return
-        logger.info("%s refused: %d %s", format_client(get_client(transport)), refusal.status, refusal)
+        text = str(refusal) if hint is None else f"{refusal}; {hint}"
+        logger.info("%s refused: %d %s", format_client(get_client(transport)), refusal.status, text)
         transport.write(build_refusal(refusal, head=self._parser.method == b"HEAD"))
         self._linger = Linger(self._service, transport)
         self._leave()

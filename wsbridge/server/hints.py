@@ -1,0 +1,64 @@
+"""Hints for the log: what a request, or the beginning of something else, most likely suffers from.
+
+A hint is for the operator and changes no answer. It quotes nothing of what
+came but valid hosts, cut short, so that nobody can write lines of their own
+into the log.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Optional
+
+from ..protocols.events import RequestReceived
+from ..protocols.fields import get_header_values, has_token
+
+__all__ = ["START_SIZE", "describe_ignored_host", "describe_missing_upgrade", "describe_start"]
+
+# How many bytes from the start of a connection `describe_start` wants to see.
+START_SIZE = 24
+
+# How much of a host is shown; one may have 32 KiB.
+MAX_HOST = 80
+
+_FOREIGN_STARTS = (
+    # RFC 8446 5.1: a handshake record. Its first byte is refused at once, and may have come alone.
+    (re.compile(rb"\x16(?:\x03|$)"), "a TLS hello on a port without TLS (ssl_certfile)"),
+    # The PROXY protocol, versions 1 and 2.
+    (re.compile(rb"PROXY (?:TCP4|TCP6|UNKNOWN)"), "a PROXY protocol line, which is not supported"),
+    (re.compile(rb"\r\n\r\n\x00\r\nQUIT\n"), "a PROXY protocol header (version 2), which is not supported"),
+    # RFC 9113 3.4: the connection preface.
+    (re.compile(rb"PRI \* "), "HTTP/2, which is not supported"),
+)
+
+_PROXY_HINT = "if a proxy has left it out: nginx needs proxy_http_version 1.1 and proxy_set_header for both"
+
+
+def describe_start(start: bytes) -> Optional[str]:
+    """What the first bytes of a refused connection look like, where that is not HTTP/1.1."""
+    for pattern, what in _FOREIGN_STARTS:
+        if pattern.match(start):
+            return f"this looks like {what}"
+    return None
+
+
+def describe_missing_upgrade(request: RequestReceived) -> Optional[str]:
+    """What a plain request lacks that seems to want a WebSocket (RFC 6455 4.2.1, items 3 and 4)."""
+    headers = request.headers
+    if has_token(headers, b"upgrade", b"websocket"):
+        missing = "Upgrade: websocket without Connection: Upgrade"
+    elif get_header_values(headers, b"sec-websocket-key"):
+        missing = "Sec-WebSocket-Key without Upgrade: websocket"
+    else:
+        return None
+    return f"sent {missing}, which is a plain request ({_PROXY_HINT})"
+
+
+def describe_ignored_host(request: RequestReceived, ignored: bytes) -> str:
+    """Which Host was sent beside a target with another authority (RFC 9112 3.2.2)."""
+    host = get_header_values(request.headers, b"host")[0]
+    return f"sent Host {_show(ignored)} with a target at {_show(host)}, which is the one that counts"
+
+
+def _show(host: bytes) -> str:
+    return host[:MAX_HOST].decode("ascii", "backslashreplace")
