@@ -59,7 +59,6 @@ RANGES = {
 }
 CHOICES = {
     "lifespan": ("auto", "on", "off"),
-    "forwarded_headers": ("auto", "x-forwarded", "forwarded"),
     "log_level": ("critical", "error", "warning", "info", "debug"),
 }
 TEXTS = ("host", "uds", "ssl_certfile", "ssl_keyfile_password", "root_path")
@@ -97,7 +96,7 @@ class FieldTests(unittest.TestCase):
             self.assertRegex(item.metadata["help"], r"^[A-Za-z ].{4,}[^.]$", name)
 
     def test_every_field_has_a_rule_that_is_tested_here(self) -> None:
-        others = {"ssl_keyfile", "forwarded_allow_ips", "allowed_origins"}
+        others = {"ssl_keyfile", "forwarded_allow_ips", "forwarded_headers", "allowed_origins"}
         tested = {*RANGES, *CHOICES, *TEXTS, *SWITCHES, *SECONDS, *others}
         self.assertEqual(set(FIELDS), tested)
 
@@ -201,6 +200,28 @@ class TrustedPeersTests(unittest.TestCase):
     def test_list_is_parsed_once(self) -> None:
         config = ServerConfig(forwarded_allow_ips="*")
         self.assertIs(config.trusted_peers, config.trusted_peers)
+
+
+class ForwardedHeadersTests(unittest.TestCase):
+    def test_for_and_proto_are_the_default(self) -> None:
+        self.assertEqual(ServerConfig().forwarded_headers, ("x-forwarded-for", "x-forwarded-proto"))
+
+    def test_names_may_be_in_any_case(self) -> None:
+        config = ServerConfig(forwarded_headers=("Forwarded", "X-Forwarded-Prefix"))
+        self.assertEqual(config.forwarded_headers, ("forwarded", "x-forwarded-prefix"))
+        self.assertEqual(ServerConfig(forwarded_headers=()).forwarded_headers, ())
+
+    def test_what_is_no_tuple_is_told_what_to_list(self) -> None:
+        for value in ("auto", "x-forwarded", None, ["forwarded"], (b"forwarded",)):
+            with self.assertRaisesRegex(
+                ConfigError, "a tuple of names, of x-forwarded-for, x-forwarded-proto"
+            ):
+                ServerConfig(forwarded_headers=value)  # type: ignore[arg-type]
+
+    def test_wrong_names_are_told_at_once(self) -> None:
+        for names in (("auto",), ("x-real-ip",), ("forwarded", "x-forwarded-for"), ("Forwarded-Host",)):
+            with self.assertRaisesRegex(ConfigError, f"^forwarded_headers: .*{names[0].lower()}"):
+                ServerConfig(forwarded_headers=names)
 
 
 class DeflateTests(unittest.TestCase):

@@ -10,17 +10,27 @@ import subprocess
 import sys
 import unittest
 from pathlib import Path
-from typing import Iterable, Optional, Tuple
+from typing import Iterable, Optional, Sequence, Tuple
 
 from wsbridge.protocols import forwarded
 from wsbridge.protocols.errors import ConfigError
-from wsbridge.protocols.forwarded import Forwarded, TrustedPeers, read_forwarded
+from wsbridge.protocols.forwarded import (
+    DEFAULT_FORWARDED_HEADERS,
+    FORWARDED_HEADERS,
+    Forwarded,
+    TrustedPeers,
+    check_forwarded_headers,
+    read_forwarded,
+)
 
 Line = Tuple[bytes, bytes]
 
 PEER = "10.0.0.1"
-# What a 16 KiB head leaves for one value, and more.
-LONG = 16384
+# What a head leaves for one value, and more.
+LONG = 65536
+
+X_FORWARDED = FORWARDED_HEADERS[:5]
+RFC7239 = ("forwarded", "forwarded-host")
 
 
 def x_for(*values: bytes) -> Tuple[Line, ...]:
@@ -41,9 +51,12 @@ class ForwardedCase(unittest.TestCase):
         headers: Iterable[Line],
         spec: str = "10.0.0.0/8",
         peer: Optional[str] = PEER,
-        which: str = "auto",
+        names: Sequence[str] = (),
     ) -> Optional[Forwarded]:
-        return read_forwarded(headers, peer, TrustedPeers(spec), which)
+        """What is read where every header of the family that occurs is listed, unless ``names`` are."""
+        lines = list(headers)
+        family = RFC7239 if any(name == b"forwarded" for name, _ in lines) else X_FORWARDED
+        return read_forwarded(lines, peer, TrustedPeers(spec), names or family)
 
     def assert_client(
         self, headers: Iterable[Line], host: str, port: int = 0, spec: str = "10.0.0.0/8"
@@ -148,14 +161,14 @@ class TrustedPeersTests(unittest.TestCase):
 class PeerTests(ForwardedCase):
     def test_untrusted_peer_is_not_listened_to(self) -> None:
         headers = x_for(b"192.0.2.43") + x(proto=b"https", host=b"a", port=b"1") + rfc(b"for=192.0.2.43")
-        for which in ("auto", "x-forwarded", "forwarded"):
-            self.assertIsNone(self.read(headers, peer="203.0.113.9", which=which))
-            self.assertIsNone(self.read(headers, peer=None, which=which))
-            self.assertIsNone(self.read(headers, spec="", which=which))
+        for names in (DEFAULT_FORWARDED_HEADERS, X_FORWARDED, RFC7239, FORWARDED_HEADERS):
+            self.assertIsNone(self.read(headers, peer="203.0.113.9", names=names))
+            self.assertIsNone(self.read(headers, peer=None, names=names))
+            self.assertIsNone(self.read(headers, spec="", names=names))
 
     def test_headers_of_an_untrusted_peer_are_not_even_read(self) -> None:
         headers = iter(x_for(b"192.0.2.43"))
-        self.assertIsNone(self.read(headers, peer="203.0.113.9"))
+        self.assertIsNone(read_forwarded(headers, "203.0.113.9", TrustedPeers("10.0.0.0/8")))
         self.assertEqual(list(headers), list(x_for(b"192.0.2.43")))
 
     def test_trusted_peer_without_the_headers_changes_nothing(self) -> None:
@@ -179,34 +192,84 @@ class PeerTests(ForwardedCase):
         self.assertEqual(result, Forwarded(("192.0.2.43", 0), None, None, None))
 
 
-class ChoiceTests(ForwardedCase):
-    BOTH = x_for(b"192.0.2.1") + rfc(b"for=192.0.2.2;proto=https")
+class NamesTests(unittest.TestCase):
+    """``forwarded_headers``: which of them may be listed."""
 
-    def test_auto_prefers_x_forwarded_and_never_mixes(self) -> None:
-        self.assert_client(self.BOTH, "192.0.2.1")
-        self.assert_client(tuple(reversed(self.BOTH)), "192.0.2.1")
+    def assert_refused(self, text: str, *names: str) -> None:
+        for order in (names, names[::-1]):
+            with self.assertRaises(ConfigError) as caught:
+                check_forwarded_headers(order)
+            self.assertIn(text, str(caught.exception))
 
-    def test_auto_prefers_any_of_the_four(self) -> None:
-        for name in (b"for", b"proto", b"host", b"port"):
-            self.assert_nothing(((b"x-forwarded-" + name, b"?"), *rfc(b"for=192.0.2.2")))
+    def test_every_name_and_none(self) -> None:
+        check_forwarded_headers(())
+        check_forwarded_headers(X_FORWARDED)
+        check_forwarded_headers(RFC7239)
+        check_forwarded_headers(("forwarded", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix"))
+        check_forwarded_headers(DEFAULT_FORWARDED_HEADERS)
 
-    def test_auto_reads_forwarded_where_it_stands_alone(self) -> None:
-        self.assert_client(rfc(b"for=192.0.2.2"), "192.0.2.2")
-        self.assert_client((*rfc(b"for=192.0.2.2"), (b"x-forwarded-server", b"a")), "192.0.2.2")
+    def test_unknown_names_are_refused_with_the_known_ones(self) -> None:
+        for name in ("auto", "x-forwarded", "x-real-ip", "forwarded-proto", "X-Forwarded-For", ""):
+            self.assert_refused(f"{name!r} is not one of the headers that are read: x-forwarded-for,", name)
 
-    def test_x_forwarded_alone(self) -> None:
-        result = self.read(self.BOTH, which="x-forwarded")
-        self.assertEqual(result, Forwarded(("192.0.2.1", 0), None, None, None))
-        self.assertIsNone(self.read(rfc(b"for=192.0.2.2"), which="x-forwarded"))
+    def test_two_that_tell_the_same_are_refused(self) -> None:
+        self.assert_refused("forwarded and x-forwarded-for tell the same", "forwarded", "x-forwarded-for")
+        self.assert_refused("forwarded and x-forwarded-proto tell", "forwarded", "x-forwarded-proto")
+        self.assert_refused("forwarded-host and x-forwarded-host tell", *RFC7239, "x-forwarded-host")
 
-    def test_forwarded_alone(self) -> None:
-        result = self.read(self.BOTH, which="forwarded")
-        self.assertEqual(result, Forwarded(("192.0.2.2", 0), True, None, None))
-        self.assertIsNone(self.read(x_for(b"192.0.2.1"), which="forwarded"))
+    def test_host_of_forwarded_needs_forwarded(self) -> None:
+        self.assert_refused("forwarded-host is a part of forwarded", "forwarded-host")
+        self.assert_refused("forwarded-host is a part of forwarded", "forwarded-host", "x-forwarded-for")
 
-    def test_another_choice_is_refused_whoever_the_peer(self) -> None:
-        with self.assertRaisesRegex(ConfigError, "'x-real-ip' is not one of auto, x-forwarded, forwarded"):
-            self.read((), "", which="x-real-ip")
+
+class ListedTests(ForwardedCase):
+    """A header that is not listed is never read: the proxy passes it on as the client has sent it."""
+
+    ALL = (
+        *x(**{"for": b"192.0.2.1"}, proto=b"https", host=b"x.example", port=b"8443", prefix=b"/x"),
+        *rfc(b"for=192.0.2.2;proto=http;host=f.example"),
+    )
+
+    def assert_read(self, names: Sequence[str], *expected: object) -> None:
+        for headers in (self.ALL, self.ALL[::-1]):
+            self.assertEqual(self.read(headers, names=names), Forwarded(*expected))  # type: ignore[arg-type]
+
+    def test_for_and_proto_are_the_default(self) -> None:
+        self.assertEqual(DEFAULT_FORWARDED_HEADERS, ("x-forwarded-for", "x-forwarded-proto"))
+        expected = Forwarded(("192.0.2.1", 0), True, None, None)
+        self.assertEqual(read_forwarded(self.ALL, PEER, TrustedPeers("10.0.0.0/8")), expected)
+
+    def test_each_x_forwarded_header_alone(self) -> None:
+        self.assert_read(("x-forwarded-for",), ("192.0.2.1", 0), None, None, None)
+        self.assert_read(("x-forwarded-proto",), None, True, None, None)
+        self.assert_read(("x-forwarded-host",), None, None, b"x.example", None)
+        self.assert_read(("x-forwarded-port",), None, None, None, 8443)
+        self.assert_read(("x-forwarded-prefix",), None, None, None, None, "/x")
+        self.assert_read(X_FORWARDED, ("192.0.2.1", 0), True, b"x.example", 8443, "/x")
+
+    def test_forwarded_has_no_host_unless_that_is_listed_too(self) -> None:
+        self.assert_read(("forwarded",), ("192.0.2.2", 0), False, None, None)
+        self.assert_read(RFC7239, ("192.0.2.2", 0), False, b"f.example", None)
+
+    def test_forwarded_beside_what_it_does_not_tell(self) -> None:
+        names = ("forwarded", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix")
+        self.assert_read(names, ("192.0.2.2", 0), False, b"x.example", 8443, "/x")
+
+    def test_nothing_is_read_where_nothing_is_listed_or_only_others_came(self) -> None:
+        trusted = TrustedPeers("10.0.0.0/8")
+        self.assertIsNone(read_forwarded(self.ALL, PEER, trusted, ()))
+        self.assertIsNone(read_forwarded(x(host=b"a") + rfc(b"for=192.0.2.2"), PEER, trusted))
+        self.assertIsNone(read_forwarded(x_for(b"192.0.2.1"), PEER, trusted, ("forwarded",)))
+
+    def test_entries_of_the_others_are_counted_by_the_header_that_tells_the_client(self) -> None:
+        headers = rfc(b"for=192.0.2.43, for=10.0.0.2") + x(host=b"evil, a.example, inner")
+        result = self.read(headers, names=("forwarded", "x-forwarded-host"))
+        self.assertEqual(result, Forwarded(("192.0.2.43", 0), None, b"a.example", None))
+
+    def test_only_the_nearest_proxy_is_believed_where_none_tells_the_client(self) -> None:
+        headers = x_for(b"192.0.2.43, 10.0.0.2") + x(proto=b"https, http", prefix=b"/a, /b")
+        result = self.read(headers, names=("x-forwarded-proto", "x-forwarded-prefix"))
+        self.assertEqual(result, Forwarded(None, False, None, None, "/b"))
 
     def test_names_are_exact(self) -> None:
         for name in (b"x_forwarded_for", b"x-forwarded_for", b"x-forwarded-for ", b"forwarded-for"):
@@ -379,6 +442,55 @@ class OtherXForwardedTests(ForwardedCase):
     def test_port_that_is_none_changes_nothing(self) -> None:
         for value in (b"", b"0", b"00000", b"65536", b"99999", b"000080", b"+80", b"8_0", b"80x", b"\xb2"):
             self.assert_port(None, value)
+
+
+class PrefixTests(ForwardedCase):
+    def assert_prefix(self, prefix: Optional[str], *values: bytes, hops: bytes = b"") -> None:
+        lines = tuple((b"x-forwarded-prefix", value) for value in values)
+        result = self.read((*lines, *(x_for(hops) if hops else ())))
+        self.assertEqual(None if result is None else result.prefix, prefix, values)
+
+    def test_path(self) -> None:
+        for value in (b"/app", b"/app/v1", b"/a-b_c.d~e!$&'()*+;=:@"):
+            self.assert_prefix(value.decode(), value)
+            self.assert_prefix(value.decode(), b" " + value + b"\t")
+
+    def test_slash_at_the_end_is_left_out(self) -> None:
+        self.assert_prefix("/app", b"/app/")
+        self.assert_prefix(None, b"/")
+
+    def test_percent_encoding_is_undone(self) -> None:
+        self.assert_prefix("/caf\xe9 %41%", b"/caf%C3%A9%20%2541%")
+
+    def test_what_is_no_absolute_path_is_ignored(self) -> None:
+        for value in (b"", b"app", b"app/", b"http://evil.example", b"*", b"/a?b", b"/a#b", b"/a b"):
+            self.assert_prefix(None, value)
+
+    def test_what_could_be_an_authority_or_go_up_is_ignored(self) -> None:
+        for value in (b"//evil.example", b"//", b"/a//b", b"/a//", b"/\\evil.example", b"/%2Fevil.example"):
+            self.assert_prefix(None, value)
+        for value in (b"/a%2f%2fb", b"/%5cevil.example", b"/..", b"/a/../b", b"/a/.", b"/%2e%2e/b", b"/./"):
+            self.assert_prefix(None, value)
+        for value in (b"/...", b"/.well-known", b"/a..b/..c"):
+            self.assert_prefix(value.decode(), value)
+
+    def test_control_bytes_and_what_is_not_utf_8_are_ignored(self) -> None:
+        for value in (b"/a%0d%0aSet-Cookie:", b"/%00", b"/%7f", b"/%c2%85", b"/a\tb", b"/\xc3\xa9", b"/%ff"):
+            self.assert_prefix(None, value)
+
+    def test_each_proxy_from_the_clients_on_has_taken_off_one(self) -> None:
+        hops = b"192.0.2.1, 192.0.2.43, 10.0.0.2"
+        self.assert_prefix("/outer/inner", b"/evil, /outer/, /inner", hops=hops)
+        self.assert_prefix("/outer/inner", b"/evil", b"/outer", b"/inner", hops=hops)
+        self.assert_prefix("/inner", b"/inner", hops=hops)
+        self.assert_prefix("/outer", b"/outer, /", hops=hops)
+        self.assert_prefix("/inner", b", /inner", hops=hops)
+        self.assert_prefix("/inner", b"/outer, /inner", hops=b"192.0.2.43")
+
+    def test_invalid_one_makes_all_of_them_unknown(self) -> None:
+        hops = b"192.0.2.43, 10.0.0.2"
+        for value in (b"/outer, inner", b"//outer, /inner", b"/outer, //inner", b"/a/, //b"):
+            self.assert_prefix(None, value, hops=hops)
 
 
 class RFC7239ExampleTests(ForwardedCase):
@@ -609,11 +721,12 @@ class SpoofingTests(ForwardedCase):
 
     def test_forwarded_beside_a_proxy_that_writes_x_forwarded(self) -> None:
         headers = rfc(b"for=127.0.0.1;proto=https;host=admin") + x_for(b"203.0.113.9")
-        self.assert_client(headers, "203.0.113.9")
+        result = self.read(headers, names=X_FORWARDED)
+        self.assertEqual(result, Forwarded(("203.0.113.9", 0), None, None, None))
 
     def test_x_forwarded_beside_a_proxy_that_writes_forwarded(self) -> None:
         headers = x_for(b"127.0.0.1") + rfc(b"for=203.0.113.9")
-        result = self.read(headers, which="forwarded")
+        result = self.read(headers, names=("forwarded",))
         self.assertEqual(result, Forwarded(("203.0.113.9", 0), None, None, None))
 
 

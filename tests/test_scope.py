@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import unittest
 from typing import Any, Dict, Tuple
 
@@ -16,6 +17,11 @@ Scope = Dict[str, Any]
 PROXY, CLIENT, SERVER = ("192.0.2.1", 40000), ("198.51.100.7", 50000), ("10.0.0.1", 8000)
 HOST: Header = (b"host", b"backend:8000")
 TRUSTING = ServerConfig(forwarded_allow_ips=PROXY[0])
+X_FORWARDED = ServerConfig(
+    forwarded_allow_ips=PROXY[0],
+    forwarded_headers=tuple(f"x-forwarded-{name}" for name in ("for", "proto", "host", "port", "prefix")),
+)
+RFC7239 = ServerConfig(forwarded_allow_ips=PROXY[0], forwarded_headers=("forwarded", "forwarded-host"))
 
 
 def request(target: bytes = b"/", *headers: Header, method: bytes = b"GET") -> RequestReceived:
@@ -197,8 +203,14 @@ class RootPathTests(unittest.TestCase):
 
 
 class ForwardedTests(unittest.TestCase):
-    def forwarded(self, *headers: Header, build: Any = build_ws_scope, **options: Any) -> Scope:
-        scope: Scope = build(request(b"/", HOST, *headers), TRUSTING, PROXY, SERVER, **options)
+    def forwarded(
+        self,
+        *headers: Header,
+        config: ServerConfig = X_FORWARDED,
+        build: Any = build_ws_scope,
+        **options: Any,
+    ) -> Scope:
+        scope: Scope = build(request(b"/", HOST, *headers), config, PROXY, SERVER, **options)
         return scope
 
     def assert_untouched(self, scope: Scope, *headers: Header) -> None:
@@ -217,7 +229,7 @@ class ForwardedTests(unittest.TestCase):
 
     def test_forwarded_of_a_trusted_peer(self) -> None:
         value = b'for="198.51.100.7:1234";proto=http;host="example.com:8080"'
-        scope = self.forwarded((b"forwarded", value), scheme="wss")
+        scope = self.forwarded((b"forwarded", value), config=RFC7239, scheme="wss")
         self.assertEqual((scope["client"], scope["scheme"]), (("198.51.100.7", 1234), "ws"))
         self.assertEqual(scope["server"], ("example.com", 8080))
         self.assertEqual(scope["headers"], [(b"host", b"example.com:8080"), (b"forwarded", value)])
@@ -229,9 +241,13 @@ class ForwardedTests(unittest.TestCase):
             (b"HTTPS", "wss", "https"),
             (b"wss", "wss", "https"),
         ):
-            for header in ((b"x-forwarded-proto", proto), (b"forwarded", b"proto=" + proto)):
-                self.assertEqual(self.forwarded(header)["scheme"], ws)
-                self.assertEqual(self.forwarded(header, build=build_http_scope)["scheme"], http)
+            for header, config in (
+                ((b"x-forwarded-proto", proto), TRUSTING),
+                ((b"forwarded", b"proto=" + proto), RFC7239),
+            ):
+                self.assertEqual(self.forwarded(header, config=config)["scheme"], ws)
+                scope = self.forwarded(header, config=config, build=build_http_scope)
+                self.assertEqual(scope["scheme"], http)
 
     def test_unknown_scheme_leaves_ours(self) -> None:
         header = (b"x-forwarded-proto", b"gopher")
@@ -243,7 +259,7 @@ class ForwardedTests(unittest.TestCase):
         self.assertEqual(scope["headers"][0], HOST)
 
     def test_scheme_alone_leaves_the_client(self) -> None:
-        scope = self.forwarded((b"forwarded", b"proto=https"))
+        scope = self.forwarded((b"forwarded", b"proto=https"), config=RFC7239)
         self.assertEqual((scope["client"], scope["server"], scope["scheme"]), (PROXY, SERVER, "wss"))
 
     def test_untrusted_peer_is_not_listened_to(self) -> None:
@@ -263,12 +279,42 @@ class ForwardedTests(unittest.TestCase):
         headers = ((b"x_forwarded_for", b"198.51.100.7"), (b"x_forwarded_proto", b"https"))
         self.assert_untouched(self.forwarded(*headers), *headers)
 
-    def test_family_of_headers_is_chosen_by_the_configuration(self) -> None:
-        headers = ((b"x-forwarded-for", b"198.51.100.7"), (b"forwarded", b"for=203.0.113.9"))
-        for choice, client in (("forwarded", "203.0.113.9"), ("x-forwarded", "198.51.100.7")):
-            config = ServerConfig(forwarded_allow_ips="*", forwarded_headers=choice)
-            scope = build_ws_scope(request(b"/", *headers), config, PROXY, SERVER)
-            self.assertEqual(scope["client"], (client, 0))
+    def test_what_the_configuration_does_not_list_is_never_read(self) -> None:
+        # nginx that sets For and Proto only, and passes the rest on.
+        headers = (
+            (b"x-forwarded-host", b"admin.example"),
+            (b"x-forwarded-port", b"1"),
+            (b"x-forwarded-prefix", b"/admin"),
+            (b"forwarded", b"for=203.0.113.9;host=admin.example"),
+        )
+        scope = self.forwarded(*headers, config=TRUSTING)
+        self.assert_untouched(scope, *headers)
+        self.assertEqual((scope["path"], scope["root_path"]), ("/", ""))
+
+    def test_x_forwarded_for_behind_a_proxy_that_sets_forwarded(self) -> None:
+        headers = ((b"x-forwarded-for", b"127.0.0.1"), (b"forwarded", b"for=203.0.113.9;host=admin.example"))
+        config = ServerConfig(forwarded_allow_ips="*", forwarded_headers=("forwarded",))
+        scope = self.forwarded(*headers, config=config)
+        self.assertEqual((scope["client"], scope["server"]), (("203.0.113.9", 0), SERVER))
+        self.assertEqual(scope["headers"], [HOST, *headers])
+        only = self.forwarded(headers[0], config=config)
+        self.assertEqual(only["client"], PROXY)
+
+    def test_prefix_is_what_a_proxy_has_taken_off_this_request(self) -> None:
+        # In the place of root_path, which says the same of every request.
+        for root_path, prefix, expected in (
+            ("", b"/app", "/app"),
+            ("/app", b"/app/", "/app"),
+            ("/app", b"/caf%C3%A9", "/caf\xe9"),
+            ("/app", b"//evil.example", "/app"),
+            ("/app", b"/", "/app"),
+        ):
+            config = dataclasses.replace(X_FORWARDED, root_path=root_path)
+            for build in (build_ws_scope, build_http_scope):
+                scope = self.forwarded((b"x-forwarded-prefix", prefix), config=config, build=build)
+                self.assertEqual((scope["root_path"], scope["path"]), (expected, expected + "/"))
+        scope = self.forwarded((b"x-forwarded-prefix", b"/caf%C3%A9"))
+        self.assertEqual(scope["raw_path"], b"/caf%C3%A9/")
 
     def test_peer_on_a_unix_socket_is_trusted_by_its_own_word(self) -> None:
         received = request(b"/", (b"x-forwarded-for", b"198.51.100.7"))
@@ -292,7 +338,7 @@ class ForwardedHostTests(unittest.TestCase):
     ) -> None:
         values = {b"x-forwarded-host": host, b"x-forwarded-port": port, b"x-forwarded-proto": scheme}
         headers = [(name, value) for name, value in values.items() if value]
-        scope = build_ws_scope(request(b"/", HOST, *headers), TRUSTING, PROXY, server)
+        scope = build_ws_scope(request(b"/", HOST, *headers), X_FORWARDED, PROXY, server)
         self.assertEqual(scope["server"], expected)
         self.assertEqual(scope["headers"], [(b"host", sent_host), *headers])
 
@@ -331,7 +377,7 @@ class ForwardedHostTests(unittest.TestCase):
 
     def test_host_replaces_every_host_header_at_its_place(self) -> None:
         headers = ((b"a", b"1"), HOST, (b"x-forwarded-host", b"example.com"))
-        scope = build_ws_scope(request(b"/", *headers), TRUSTING, PROXY, SERVER)
+        scope = build_ws_scope(request(b"/", *headers), X_FORWARDED, PROXY, SERVER)
         self.assertEqual(scope["headers"], [(b"a", b"1"), (b"host", b"example.com"), headers[2]])
 
 

@@ -12,7 +12,12 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from .protocols.deflate import DeflateSettings
 from .protocols.errors import ConfigError
-from .protocols.forwarded import TrustedPeers
+from .protocols.forwarded import (
+    DEFAULT_FORWARDED_HEADERS,
+    FORWARDED_HEADERS,
+    TrustedPeers,
+    check_forwarded_headers,
+)
 
 __all__ = ["ServerConfig"]
 
@@ -85,13 +90,14 @@ class ServerConfig:
     forwarded_allow_ips: str = _option(
         "",
         _TEXT,
-        "peers whose Forwarded and X-Forwarded-* headers are believed: addresses and networks separated by "
+        "peers whose forwarded_headers are believed: addresses and networks separated by "
         "commas, 'unix' for peers on a unix socket, '*' for all; none by default, for anybody can send them",
     )
-    forwarded_headers: str = _option(
-        "auto",
-        _one_of("auto", "x-forwarded", "forwarded"),
-        "which of them a trusted proxy sets; auto: X-Forwarded-* where there are any, else Forwarded",
+    forwarded_headers: Tuple[str, ...] = _option(
+        DEFAULT_FORWARDED_HEADERS,
+        Rule("a tuple of names, of " + ", ".join(FORWARDED_HEADERS), _is_text_tuple),
+        "headers that the trusted proxy sets, of " + ", ".join(FORWARDED_HEADERS) + "; no other is read: a "
+        "proxy passes on what a client sends, unless it sets it itself",
     )
     allowed_origins: Optional[Tuple[str, ...]] = _option(
         None,
@@ -226,6 +232,8 @@ class ServerConfig:
                 raise ConfigError(f"{item.name}={value!r}: it must be {rule.words}")
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             raise ConfigError("ssl_keyfile without ssl_certfile: a key needs its certificate")
+        object.__setattr__(self, "forwarded_headers", tuple(map(str.lower, self.forwarded_headers)))
+        check_forwarded_headers(self.forwarded_headers)
         # Made here and not on first use, so that a wrong item is told at once.
         self.trusted_peers  # noqa: B018
 

@@ -143,7 +143,8 @@ def forwarded(name: str, header: bytes, before: bytes, unit: bytes, after: bytes
     def build(size: int) -> Sequence[Any]:
         return [(header, before + fill(unit, size) + after)]
 
-    return called(name, build, lambda headers: read_forwarded(headers, "192.0.2.1", EVERYBODY))
+    names = [header.decode("ascii")]
+    return called(name, build, lambda headers: read_forwarded(headers, "192.0.2.1", EVERYBODY, names))
 
 
 def listed(name: str, unit: bytes, function: Callable[[Any], Any], before: bytes = b"") -> Adversary:
@@ -285,6 +286,9 @@ LISTS = [
     forwarded("X-Forwarded-For: trusted addresses", b"x-forwarded-for", b"", b"192.0.2.1,"),
     forwarded("X-Forwarded-For: commas", b"x-forwarded-for", b"", b","),
     forwarded("X-Forwarded-For: digits", b"x-forwarded-for", b"1", b"1"),
+    forwarded("X-Forwarded-Prefix: slashes", b"x-forwarded-prefix", b"/a", b"/", b"a"),
+    forwarded("X-Forwarded-Prefix: percents", b"x-forwarded-prefix", b"/", b"%2", b"f"),
+    forwarded("X-Forwarded-Prefix: segments", b"x-forwarded-prefix", b"", b"/..a", b"/.."),
     forwarded("Forwarded: trusted elements", b"forwarded", b"", b"for=192.0.2.1,"),
     forwarded("Forwarded: commas", b"forwarded", b"", b","),
     forwarded("Forwarded: quotes", b"forwarded", b"for=", b'"', b",for=192.0.2.1"),
@@ -295,7 +299,7 @@ LISTS = [
     called(
         "Forwarded: pairs in one element",
         build_many_pairs,
-        lambda headers: read_forwarded(headers, "192.0.2.1", TRUSTED),
+        lambda headers: read_forwarded(headers, "192.0.2.1", TRUSTED, ["forwarded"]),
     ),
     called(
         "X-Forwarded-For: lines",

@@ -17,7 +17,7 @@ from wsbridge.protocols.fields import (
     parse_list,
     parse_subprotocols,
 )
-from wsbridge.protocols.forwarded import Forwarded, TrustedPeers, read_forwarded
+from wsbridge.protocols.forwarded import FORWARDED_HEADERS, Forwarded, TrustedPeers, read_forwarded
 
 from .findings import IDENTITY, LAWFUL, PIECES, REFERENCE, require
 
@@ -145,7 +145,12 @@ class ForwardedTarget:
     documented = ()
 
     TRUSTED = tuple(map(TrustedPeers, ("*", "192.0.2.1", "192.0.2.0/24, 2001:db8::/32", "unix, 192.0.2.1")))
-    NAMES = (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port")
+    NAMES = (
+        *(b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port"),
+        b"x-forwarded-prefix",
+    )
+    X_FORWARDED, RFC7239 = FORWARDED_HEADERS[:5], FORWARDED_HEADERS[5:]
+    LISTED = (X_FORWARDED[:2], X_FORWARDED, RFC7239, ("forwarded", *X_FORWARDED[2:]))
     # What honest proxies append, and what it says: the client is 198.51.100.7, the proxy before ours
     # 192.0.2.1. A quote may be escaped; a port that is none, or a name that comes twice, ends the walk
     # before it.
@@ -173,17 +178,18 @@ class ForwardedTarget:
         (b"x-forwarded-for", b"198.51.100.7, 192.0.2.1", Forwarded(("198.51.100.7", 0), None, None, None)),
         (b"x-forwarded-port", b"0", None),
         (b"x-forwarded-port", b"443", Forwarded(None, None, None, 443)),
+        (b"x-forwarded-prefix", b"/a%20b/", Forwarded(None, None, None, None, "/a b")),
     )
 
     def check(self, variant: int, data: bytes) -> None:
         trusted = self.TRUSTED[variant & 3]
-        which = ("auto", "x-forwarded", "forwarded", "auto")[variant >> 2 & 3]
+        listed = self.LISTED[variant >> 2 & 3]
         peer = None if variant & 3 == 3 else "192.0.2.1"
         lines = [keep_field_bytes(line) for line in data.split(b"\n")]
-        headers = [(self.NAMES[line[0] % 5], line[1:]) for line in lines if line]
-        found = read_forwarded(headers, peer, trusted, which)
+        headers = [(self.NAMES[line[0] % 6], line[1:]) for line in lines if line]
+        found = read_forwarded(headers, peer, trusted, listed)
         joined = {name: b",".join(value for key, value in headers if key == name) for name, _ in headers}
-        again = read_forwarded(list(joined.items()), peer, trusted, which)
+        again = read_forwarded(list(joined.items()), peer, trusted, listed)
         require(again == found, PIECES, f"{headers!r:.400}: {found!r}; as one line each: {again!r}")
         require(read_forwarded(headers, "203.0.113.9", self.TRUSTED[1]) is None, LAWFUL, "untrusted")
         if found is not None:
@@ -191,12 +197,16 @@ class ForwardedTarget:
         self._check_made_up(keep_field_bytes(data))
 
     def _check_found(self, found: Forwarded) -> None:
-        require(found != (None, None, None, None), LAWFUL, "nothing to apply is None")
+        require(any(fact is not None for fact in found), LAWFUL, "nothing to apply is None")
         if found.client is not None:
             ip_address(found.client[0])
             require(0 <= found.client[1] < 65536, LAWFUL, f"{found!r}")
         require(found.host is None or parse_authority(found.host, 0) is not None, LAWFUL, f"{found!r}")
         require(found.port is None or 0 < found.port < 65536, LAWFUL, f"{found!r}")
+        prefix = found.prefix or "/a"
+        is_path = prefix.startswith("/") and "//" not in prefix and "\\" not in prefix and prefix[-1] != "/"
+        require(is_path and ".." not in prefix.split("/"), LAWFUL, f"{found!r}")
+        require(not any(char < " " or char == "\x7f" for char in prefix), LAWFUL, f"{found!r}")
 
     def _check_made_up(self, value: bytes) -> None:
         """What stands left of the client's own address changes nothing, on its own line or on theirs."""
@@ -204,7 +214,8 @@ class ForwardedTarget:
         for name, honest, expected in self.HONEST:
             lines = [(name, value), *((name, line) for line in honest.split(b", "))]
             for headers in ([(name, value), (name, honest)], lines, [(name, value + b", " + honest)]):
-                found = read_forwarded(headers, "192.0.2.1", trusted)
+                names = self.RFC7239 if name == b"forwarded" else self.X_FORWARDED
+                found = read_forwarded(headers, "192.0.2.1", trusted, names)
                 require(found == expected, REFERENCE, f"{headers!r:.500}: {found!r}, and not {expected!r}")
 
     def describe(self, variant: int, data: bytes) -> str:

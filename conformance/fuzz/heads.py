@@ -28,9 +28,12 @@ ORIGINS = (None, (), ("same-origin",), ("https://example.com", "null"))
 
 CONFIGS = (
     ServerConfig(),
-    ServerConfig(forwarded_allow_ips="*"),
+    ServerConfig(
+        forwarded_allow_ips="*",
+        forwarded_headers=("x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix"),
+    ),
     ServerConfig(forwarded_allow_ips="192.0.2.1, 2001:db8::/32", root_path="/mounted/\u00e9"),
-    ServerConfig(forwarded_allow_ips="unix", forwarded_headers="forwarded"),
+    ServerConfig(forwarded_allow_ips="unix", forwarded_headers=("forwarded", "forwarded-host")),
 )
 
 # Limits as they are, then so small that short heads reach them: of the first line, of the head, of its lines.

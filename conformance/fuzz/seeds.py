@@ -58,7 +58,7 @@ RESPONSES = (
 )
 FORWARDED = (
     b'\0for="[2001:db8::1]:4711";proto=https;host="a\\"b", for=192.0.2.1',
-    b"\1198.51.100.7, 192.0.2.1\n\2https\n\3a.example:8443\n\4443",
+    b"\1198.51.100.7, 192.0.2.1\n\2https\n\3a.example:8443\n\4443\n\5/a%20b, /c/",
     b'\0for="_x\\\\\\", for=1.2.3.4;;',
 )
 OFFERS = (

@@ -73,6 +73,7 @@ def _build_scope(
 ) -> Scope:
     # Our own parser's names are lower case: its pairs are kept, and not held a second time.
     headers = [pair if pair[0] == (name := pair[0].lower()) else (name, pair[1]) for pair in request.headers]
+    root_path = config.root_path
     if config.trusted_peers:
         peer = None if client is None else client[0]
         forwarded = read_forwarded(headers, peer, config.trusted_peers, config.forwarded_headers)
@@ -81,11 +82,14 @@ def _build_scope(
             if forwarded.secure is not None:
                 scheme = _SCHEMES[kind][forwarded.secure]
             headers, server = _apply_host(headers, server, scheme, forwarded.host, forwarded.port)
+            # In its place, not before it: both name what a proxy in front has taken off, the one of
+            # this request and the one of every request.
+            root_path = forwarded.prefix or root_path
     raw_path, query_string = _split_target(request.target)
     path = unquote_to_bytes(raw_path).decode("utf-8", "replace")
-    if config.root_path and raw_path != b"*":
-        path = config.root_path + path
-        raw_path = quote(config.root_path).encode("ascii") + raw_path
+    if root_path and raw_path != b"*":
+        path = root_path + path
+        raw_path = quote(root_path).encode("ascii") + raw_path
     scope: Scope = {
         "type": kind,
         "asgi": {"version": "3.0", "spec_version": "2.5"},
@@ -94,7 +98,7 @@ def _build_scope(
         "path": path,
         "raw_path": raw_path,
         "query_string": query_string,
-        "root_path": config.root_path,
+        "root_path": root_path,
         "headers": headers,
         "client": client,
         "server": server,

@@ -1,7 +1,9 @@
 """What trusted proxies say about the client: X-Forwarded-* and Forwarded (RFC 7239).
 
-Anybody can send these headers. Each proxy appends to what it was sent, so that
-only the end of a list is worth something: its last entry was written by the
+Anybody can send these headers, and a proxy passes those on that it does not
+set itself: `read_forwarded` alone decides what is read, and that is what the
+configuration lists. Each proxy appends to what it was sent, so that only the
+end of a list is worth something: its last entry was written by the
 peer itself, the one before it by the peer's peer, and so on. Everything here
 is therefore read from the right, and reading stops at the first address that
 is not a trusted proxy's: what stands left of it, its owner may have made up.
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import re
 from itertools import islice, tee
-from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from .errors import ConfigError
 from .fields import TCHAR, parse_authority
@@ -22,15 +24,41 @@ from .fields import TCHAR, parse_authority
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-__all__ = ["Forwarded", "TrustedPeers", "read_forwarded"]
+__all__ = [
+    "DEFAULT_FORWARDED_HEADERS",
+    "FORWARDED_HEADERS",
+    "Forwarded",
+    "TrustedPeers",
+    "check_forwarded_headers",
+    "read_forwarded",
+]
 
 Headers = Iterable[Tuple[bytes, bytes]]
 Client = Tuple[str, int]
 
+#: What can be listed. ``forwarded`` is for and proto of RFC 7239, ``forwarded-host`` its host.
+FORWARDED_HEADERS = (
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "forwarded",
+    "forwarded-host",
+)
+
+#: What nearly every proxy sets, and uvicorn reads.
+DEFAULT_FORWARDED_HEADERS = ("x-forwarded-for", "x-forwarded-proto")
+
 # The exact names: x_forwarded_for, which CGI cannot tell from the real one, is another header.
-_X_NAMES = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port")
-_NAME = b"forwarded"
-_CHOICES = ("auto", "x-forwarded", "forwarded")
+_HEADERS = {name.encode("ascii"): name for name in FORWARDED_HEADERS if name != "forwarded-host"}
+
+# Of each pair, who sets the one passes the other on as the client has sent it.
+_CONFLICTS = (
+    ("forwarded", "x-forwarded-for"),
+    ("forwarded", "x-forwarded-proto"),
+    ("forwarded-host", "x-forwarded-host"),
+)
 
 _SECURE = {b"https": True, b"wss": True, b"http": False, b"ws": False}
 
@@ -48,6 +76,13 @@ _PAIR = re.compile(
     rb"(?:([" + TCHAR + rb']+)|"((?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*)")'
 )
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
+
+# X-Forwarded-Prefix has no grammar either: here, the path of a URI (RFC 3986 3.3).
+_PREFIX = re.compile(rb"[\x21\x22\x24-\x3e\x40-\x7e]*")
+_PERCENT_ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
+
+# Decoded: segments that nobody normalises away or takes for an authority.
+_ROOT_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[^/\\\x00-\x1f\x7f-\x9f]+)+")
 
 # What may end an element or a pair, or hide such an end: delimiters, quotes, and backslashes before quotes.
 _MARK = re.compile(rb'\\+"?|[",;]')
@@ -102,75 +137,96 @@ class Forwarded(NamedTuple):
     tells it. ``secure`` is True for https and wss, False for http and ws.
     ``host`` is the Host the client asked for, as it was sent: a valid
     ``host[:port]``. ``port`` is the one the client connected to, 1 to 65535;
-    only X-Forwarded-Port tells it.
+    only X-Forwarded-Port tells it. ``prefix`` is the path that the proxies
+    have taken off, decoded and without a slash at its end.
     """
 
     client: Optional[Client]
     secure: Optional[bool]
     host: Optional[bytes]
     port: Optional[int]
+    prefix: Optional[str] = None
+
+
+def check_forwarded_headers(names: Sequence[str]) -> None:
+    """Raise `ConfigError` unless ``names`` are of `FORWARDED_HEADERS`, and tell each thing once.
+
+    Two headers that tell the same are refused, because no proxy sets both: it
+    passes one of them on as the client has sent it.
+    """
+    for name in names:
+        if name not in FORWARDED_HEADERS:
+            known = ", ".join(FORWARDED_HEADERS)
+            raise ConfigError(f"forwarded_headers: {name!r} is not one of the headers that are read: {known}")
+    for one, other in _CONFLICTS:
+        if one in names and other in names:
+            rule = "list the one that the proxy sets, for a client can send the other"
+            raise ConfigError(f"forwarded_headers: {one} and {other} tell the same: {rule}")
+    if "forwarded-host" in names and "forwarded" not in names:
+        raise ConfigError("forwarded_headers: forwarded-host is a part of forwarded: list both")
 
 
 def read_forwarded(
-    headers: Headers, peer: Optional[str], trusted: TrustedPeers, which: str = "auto"
+    headers: Headers,
+    peer: Optional[str],
+    trusted: TrustedPeers,
+    names: Sequence[str] = DEFAULT_FORWARDED_HEADERS,
 ) -> Optional[Forwarded]:
     """What the proxies before ``peer`` say about the client, or None if there is nothing to apply.
 
     ``headers`` have lower-case names; ``peer`` is the address at the other end
     of the socket, None for a unix socket. A peer that ``trusted`` does not
-    trust is not listened to.
+    trust is not listened to. ``names`` are those of `FORWARDED_HEADERS` that
+    it sets (`check_forwarded_headers`); no other is read.
 
-    ``which`` is ``"x-forwarded"``, ``"forwarded"`` (RFC 7239) or ``"auto"``:
-    X-Forwarded-* where at least one of For, Proto, Host and Port is there,
-    otherwise Forwarded, never a mixture. The reason: a proxy that writes the
-    one commonly passes the other on as the client sent it, unchecked, and
-    proxies that write X-Forwarded-* are by far the more common ones. For the
-    same reason, behind a proxy that writes Forwarded and does not remove
-    X-Forwarded-*, the client would choose: say ``"forwarded"`` there.
-
-    Raises `ConfigError` for another ``which``, and nothing for what a peer sends.
+    Raises nothing for what a peer sends.
     """
-    if which not in _CHOICES:
-        raise ConfigError(f"{which!r} is not one of {', '.join(_CHOICES)}")
     if not trusted.trusts(peer):
         return None
     # RFC 9110 5.3: several lines of one name are one list, in their order.
-    lines: Dict[bytes, List[bytes]] = {}
-    for name, value in headers:
-        if name == _NAME or name in _X_NAMES:
+    lines: Dict[str, List[bytes]] = {}
+    for header, value in headers:
+        name = _HEADERS.get(header)
+        if name is not None and name in names:
             lines.setdefault(name, []).append(value)
-    values = {name: b",".join(parts) for name, parts in lines.items()}
-    if which == "x-forwarded" or (which == "auto" and any(name in values for name in _X_NAMES)):
-        return _read_x_forwarded(values, trusted)
-    return _read_rfc7239(values.get(_NAME, b""), trusted)
-
-
-def _read_x_forwarded(values: Dict[bytes, bytes], trusted: TrustedPeers) -> Optional[Forwarded]:
-    lists = [[entry.strip(b" \t") for entry in values.get(name, b"").split(b",")] for name in _X_NAMES]
-    client, hop = _walk((_parse_x_node(entry) for entry in reversed(lists[0])), trusted)
-    # A list shorter than the walk is one that not every proxy appends to: its first entry is the client's.
-    proto, host, port = (entries[-min(hop, len(entries))] for entries in lists[1:])
-    return _build_forwarded(client, proto, host, port)
-
-
-def _read_rfc7239(value: bytes, trusted: TrustedPeers) -> Optional[Forwarded]:
-    # Twice, and lazily: what stands left of the client is made up, and not worth the time to parse.
-    elements, again = tee(_parse_elements(value))
-    client, hop = _walk((_parse_node(element.get(b"for", b"")) for element in elements), trusted)
-    element = next(islice(again, hop - 1, None), None)
-    if element is None:
+    if not lines:
         return None
-    return _build_forwarded(client, element.get(b"proto", b""), element.get(b"host", b""), b"")
+    values = {name: b",".join(parts) for name, parts in lines.items()}
 
+    # Twice, and lazily: what stands left of the client is made up, and not worth the time to parse.
+    elements, again = tee(_parse_elements(values.get("forwarded", b"")))
+    if "forwarded" in names:
+        client, hop = _walk((_parse_node(element.get(b"for", b"")) for element in elements), trusted)
+    else:
+        client, hop = _walk(map(_parse_x_node, reversed(_split(values, "x-forwarded-for"))), trusted)
 
-def _build_forwarded(client: Optional[Client], proto: bytes, host: bytes, port: bytes) -> Optional[Forwarded]:
+    element = next(islice(again, hop - 1, None), {})
+    proto = element.get(b"proto") or _pick(values, "x-forwarded-proto", hop)
+    host = _pick(values, "x-forwarded-host", hop)
+    if "forwarded-host" in names:
+        host = element.get(b"host", b"")
+    port = _pick(values, "x-forwarded-port", hop)
     forwarded = Forwarded(
         client,
         _SECURE.get(proto.lower()),
         host if parse_authority(host, 0) is not None else None,
         (_parse_port(port) or None) if _PORT.fullmatch(port) else None,
+        # Each proxy appends what it has taken off, the outermost first.
+        _parse_prefix(_split(values, "x-forwarded-prefix")[-hop:]),
     )
-    return None if forwarded == (None, None, None, None) else forwarded
+    return None if forwarded == (None, None, None, None, None) else forwarded
+
+
+def _split(values: Dict[str, bytes], name: str) -> List[bytes]:
+    """The entries of an X-Forwarded-* list; a single empty one where there is no such header."""
+    return [entry.strip(b" \t") for entry in values.get(name, b"").split(b",")]
+
+
+def _pick(values: Dict[str, bytes], name: str, hop: int) -> bytes:
+    """What the proxy next to the client has said, ``hop`` entries from the right."""
+    # A list shorter than the walk is one that not every proxy appends to: its first entry is the client's.
+    entries = _split(values, name)
+    return entries[-min(hop, len(entries))]
 
 
 def _walk(nodes: Iterable[Optional[Client]], trusted: TrustedPeers) -> Tuple[Optional[Client], int]:
@@ -269,6 +325,24 @@ def _build_client(host: bytes, port: int) -> Optional[Client]:
 def _parse_port(digits: bytes) -> Optional[int]:
     port = int(digits)
     return port if port < 65536 else None
+
+
+def _parse_prefix(entries: List[bytes]) -> Optional[str]:
+    """The prefixes of all proxies as one decoded path, or None where there is none, or one is invalid."""
+    prefix = ""
+    for entry in entries:
+        if _PREFIX.fullmatch(entry) is None:
+            return None
+        path = _PERCENT_ENCODED.sub(_decode_percent, entry[:-1] if entry.endswith(b"/") else entry)
+        text = path.decode("utf-8", "replace")
+        if path and (_ROOT_PATH.fullmatch(text) is None or "\ufffd" in text):
+            return None
+        prefix += text
+    return prefix or None
+
+
+def _decode_percent(match: re.Match[bytes]) -> bytes:
+    return bytes((int(match[1], 16),))
 
 
 def _parse_address(text: str) -> Union[IPv4Address, IPv6Address, None]:
