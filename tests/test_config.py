@@ -61,7 +61,7 @@ CHOICES = {
     "lifespan": ("auto", "on", "off"),
     "log_level": ("critical", "error", "warning", "info", "debug"),
 }
-TEXTS = ("host", "uds", "ssl_certfile", "ssl_keyfile_password", "root_path")
+TEXTS = ("host", "uds", "ssl_certfile", "ssl_keyfile_password")
 SWITCHES = [name for name, item in FIELDS.items() if type(item.default) is bool]
 SECONDS = [name for name in FIELDS if name.startswith(("timeout_", "ws_ping_"))] + ["close_grace"]
 MAY_BE_NONE = {
@@ -96,7 +96,7 @@ class FieldTests(unittest.TestCase):
             self.assertRegex(item.metadata["help"], r"^[A-Za-z ].{4,}[^.]$", name)
 
     def test_every_field_has_a_rule_that_is_tested_here(self) -> None:
-        others = {"ssl_keyfile", "forwarded_allow_ips", "forwarded_headers", "allowed_origins"}
+        others = {"root_path", "ssl_keyfile", "forwarded_allow_ips", "forwarded_headers", "allowed_origins"}
         tested = {*RANGES, *CHOICES, *TEXTS, *SWITCHES, *SECONDS, *others}
         self.assertEqual(set(FIELDS), tested)
 
@@ -172,6 +172,56 @@ class RuleTests(unittest.TestCase):
         self.assertEqual(words["limit_concurrency"], "a whole number from 1, or None")
         self.assertEqual(words["lifespan"], "one of auto, on, off")
         self.assertEqual(words["close_grace"], "a number of seconds above 0, or None")
+
+
+class RootPathTests(unittest.TestCase):
+    def test_slash_at_its_end_is_left_out(self) -> None:
+        for value, root_path in (
+            ("", ""),
+            ("/", ""),
+            ("/app", "/app"),
+            ("/app/", "/app"),
+            ("/a/b//", "/a/b"),
+            ("/caf\xe9 %", "/caf\xe9 %"),
+        ):
+            self.assertEqual(ServerConfig(root_path=value).root_path, root_path)
+        self.assertEqual(ServerConfig(root_path="/app/"), ServerConfig(root_path="/app"))
+
+    def test_what_is_no_path_is_refused(self) -> None:
+        for value in (
+            "app",
+            "app/",
+            "//",
+            "//app",
+            "/a?b",
+            "/a#b",
+            "/a\nb",
+            "/\udcff",
+            " /app",
+            "http://a/b",
+        ):
+            with self.assertRaisesRegex(
+                ConfigError, "root_path=.*: it must be a path such as /app, or empty"
+            ):
+                ServerConfig(root_path=value)
+        for value in (None, 1, b"/app"):
+            with self.assertRaisesRegex(ConfigError, "a path such as /app"):
+                ServerConfig(root_path=value)  # type: ignore[arg-type]
+
+
+class OriginsTests(unittest.TestCase):
+    def test_none_are_configured_by_default(self) -> None:
+        self.assertIsNone(ServerConfig().origins)
+
+    def test_list_is_parsed_once(self) -> None:
+        config = ServerConfig(allowed_origins=("https://*.example.com", "same-origin"))
+        self.assertIs(config.origins, config.origins)
+        self.assertIsNotNone(config.origins)
+
+    def test_what_can_never_match_is_told_at_once(self) -> None:
+        for item in ("example.com", "https://example.com/chat", "http://"):
+            with self.assertRaisesRegex(ConfigError, f"allowed origin '{item}' can never match"):
+                ServerConfig(allowed_origins=("null", item))
 
 
 class CertificateTests(unittest.TestCase):

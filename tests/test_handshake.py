@@ -20,6 +20,7 @@ from wsbridge.protocols.handshake import (
     is_upgrade_request,
 )
 from wsbridge.protocols.http11 import ResponseReceived
+from wsbridge.protocols.origins import AllowedOrigins
 
 # RFC 6455 1.3: the sample nonce and its answer.
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
@@ -202,6 +203,24 @@ class OriginTests(unittest.TestCase):
     def test_every_origin_is_allowed_when_none_are_set(self) -> None:
         self.assert_allowed(None, b"http://evil.example")
         self.assert_allowed(None, b"null", b"anything \xff")
+
+    def test_origins_may_be_made_before(self) -> None:
+        allowed = AllowedOrigins(["https://*.example.com"])
+        received = sample((b"origin", b"https://a.example.com"))
+        self.assertEqual(check_upgrade_request(received, allowed_origins=allowed), KEY)
+        with self.assertRaises(errors.Forbidden):
+            check_upgrade_request(sample((b"origin", b"https://example.com")), allowed_origins=allowed)
+
+    def test_host_of_a_trusted_proxy_takes_the_place_of_the_header(self) -> None:
+        received = sample((b"origin", b"https://public.example"))
+        options: Any = {"allowed_origins": ["same-origin"], "host": b"public.example"}
+        self.assertEqual(check_upgrade_request(received, **options), KEY)
+        with self.assertRaises(errors.Forbidden):
+            check_upgrade_request(sample((b"origin", b"https://server.example.com")), **options)
+
+    def test_origin_that_can_never_match_is_the_callers_mistake(self) -> None:
+        with self.assertRaises(errors.ConfigError):
+            check_upgrade_request(sample(), allowed_origins=["example.com"])
 
     def test_missing_origin_is_allowed(self) -> None:
         self.assert_allowed([])

@@ -6,9 +6,9 @@ import dataclasses
 import unittest
 from typing import Any, Dict, Tuple
 
-from wsbridge.asgi.scope import build_http_scope, build_ws_scope
+from wsbridge.asgi.scope import build_http_scope, build_ws_scope, check_ws_request
 from wsbridge.config import ServerConfig
-from wsbridge.protocols.errors import BadRequest
+from wsbridge.protocols.errors import BadRequest, Forbidden
 from wsbridge.protocols.events import RequestReceived
 
 Header = Tuple[bytes, bytes]
@@ -198,6 +198,16 @@ class RootPathTests(unittest.TestCase):
     def test_path_begins_with_it(self) -> None:
         self.assert_root_path("/api/v1", "/api/v1/a b", b"/api/v1/a%20b")
 
+    def test_slash_at_its_end_is_no_second_one(self) -> None:
+        for root_path, expected in (("/", ""), ("/app/", "/app"), ("/app//", "/app"), ("/a/b/", "/a/b")):
+            config = ServerConfig(root_path=root_path)
+            for scope in (
+                ws_scope(b"/scope?q", config=config),
+                build_http_scope(request(b"/scope?q"), config, CLIENT, SERVER),
+            ):
+                self.assertEqual((scope["path"], scope["root_path"]), (expected + "/scope", expected))
+                self.assertEqual(scope["raw_path"], expected.encode() + b"/scope")
+
     def test_it_is_decoded_text_like_the_path(self) -> None:
         self.assert_root_path("/é%41", "/é%41/a b", b"/%C3%A9%2541/a%20b")
 
@@ -372,6 +382,23 @@ class ForwardedHostTests(unittest.TestCase):
         self.assert_server(("10.0.0.1", 8443), port=b"8443")
         self.assert_server(None, port=b"8443", server=None)
 
+    def test_port_changes_nothing_of_a_unix_socket(self) -> None:
+        self.assert_server(("/run/b.sock", None), port=b"8443", server=("/run/b.sock", None))
+        self.assert_server(("/run/b.sock", None), port=b"443", scheme=b"https", server=("/run/b.sock", None))
+        self.assert_server(
+            ("example.com", 443),
+            b"example.com",
+            b"443",
+            scheme=b"https",
+            server=("/run/b.sock", None),
+            sent_host=b"example.com",
+        )
+
+    def test_host_is_added_where_none_was_sent(self) -> None:
+        headers = ((b"a", b"1"), (b"x-forwarded-host", b"example.com"))
+        scope = build_http_scope(RequestReceived(b"GET", b"/", headers, "1.0"), X_FORWARDED, PROXY, SERVER)
+        self.assertEqual(scope["headers"], [(b"host", b"example.com"), *headers])
+
     def test_host_that_is_none_is_ignored(self) -> None:
         self.assert_server(SERVER, b"two words")
 
@@ -379,6 +406,50 @@ class ForwardedHostTests(unittest.TestCase):
         headers = ((b"a", b"1"), HOST, (b"x-forwarded-host", b"example.com"))
         scope = build_ws_scope(request(b"/", *headers), X_FORWARDED, PROXY, SERVER)
         self.assertEqual(scope["headers"], [(b"a", b"1"), (b"host", b"example.com"), headers[2]])
+
+
+class OriginTests(unittest.TestCase):
+    """The origin is compared with the Host of the scope."""
+
+    KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
+    HANDSHAKE = (
+        (b"upgrade", b"websocket"),
+        (b"connection", b"Upgrade"),
+        (b"sec-websocket-key", KEY),
+        (b"sec-websocket-version", b"13"),
+    )
+
+    def check(self, origin: bytes, *headers: Header, config: ServerConfig = X_FORWARDED) -> bytes:
+        received = request(b"/", HOST, (b"origin", origin), *self.HANDSHAKE, *headers)
+        return check_ws_request(
+            received, dataclasses.replace(config, allowed_origins=("same-origin",)), PROXY
+        )
+
+    def assert_forbidden(self, origin: bytes, *headers: Header, config: ServerConfig = X_FORWARDED) -> None:
+        with self.assertRaises(Forbidden):
+            self.check(origin, *headers, config=config)
+
+    def test_host_header_is_the_same_origin(self) -> None:
+        for config in (X_FORWARDED, TRUSTING, ServerConfig()):
+            self.assertEqual(self.check(b"http://backend:8000", config=config), self.KEY)
+            self.assert_forbidden(b"https://example.com", config=config)
+
+    def test_host_of_a_trusted_proxy_is_the_same_origin(self) -> None:
+        host = (b"x-forwarded-host", b"example.com")
+        self.assertEqual(self.check(b"https://example.com", host), self.KEY)
+        self.assert_forbidden(b"http://backend:8000", host)
+        port = (b"x-forwarded-port", b"8443")
+        self.assertEqual(self.check(b"https://example.com:8443", host, port), self.KEY)
+        self.assert_forbidden(b"https://example.com", host, port)
+
+    def test_host_that_is_not_listed_is_not_the_same_origin(self) -> None:
+        host = (b"x-forwarded-host", b"example.com")
+        for config in (TRUSTING, ServerConfig(), ServerConfig(forwarded_allow_ips="unix")):
+            self.assert_forbidden(b"https://example.com", host, config=config)
+
+    def test_every_origin_is_allowed_where_none_are_configured(self) -> None:
+        received = request(b"/", HOST, (b"origin", b"https://evil.example"), *self.HANDSHAKE)
+        self.assertEqual(check_ws_request(received, ServerConfig(), None), self.KEY)
 
 
 if __name__ == "__main__":

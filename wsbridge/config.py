@@ -6,6 +6,7 @@ command line's flags are made from the same declarations.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
@@ -18,6 +19,7 @@ from .protocols.forwarded import (
     TrustedPeers,
     check_forwarded_headers,
 )
+from .protocols.origins import AllowedOrigins
 
 __all__ = ["ServerConfig"]
 
@@ -44,6 +46,14 @@ def _is_text_tuple(value: Any) -> bool:
     return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
 
 
+_PATH = re.compile("(?:/(?!/)[^?#\x00-\x1f\x7f\ud800-\udfff]*)?")
+
+
+def _is_root_path(value: Any) -> bool:
+    # Behind two slashes a host is read; "?" and "#" end a path; a lone surrogate has no UTF-8.
+    return isinstance(value, str) and _PATH.fullmatch(value) is not None
+
+
 def _optional(rule: Rule) -> Rule:
     return Rule(f"{rule.words}, or None", lambda value: value is None or rule.holds(value))
 
@@ -55,6 +65,7 @@ def _one_of(*choices: str) -> Rule:
 _SECONDS = Rule("a number of seconds above 0", _is_seconds)
 _SWITCH = Rule("True or False", lambda value: type(value) is bool)
 _TEXT = Rule("a text", lambda value: isinstance(value, str))
+_ROOT_PATH = Rule("a path such as /app, or empty", _is_root_path)
 _TEXTS = Rule("a tuple of texts", _is_text_tuple)
 
 
@@ -86,7 +97,9 @@ class ServerConfig:
         _one_of("auto", "on", "off"),
         "run lifespan events; auto: unless the application raises on them",
     )
-    root_path: str = _option("", _TEXT, "prefix under which a proxy mounts the application")
+    root_path: str = _option(
+        "", _ROOT_PATH, "prefix under which a proxy mounts the application, such as /app; none by default"
+    )
     forwarded_allow_ips: str = _option(
         "",
         _TEXT,
@@ -102,8 +115,8 @@ class ServerConfig:
     allowed_origins: Optional[Tuple[str, ...]] = _option(
         None,
         _optional(_TEXTS),
-        "origins that may open WebSockets, others get 403; 'same-origin' stands for the Host's own; "
-        "default: all",
+        "origins that may open WebSockets, others get 403; 'https://*.example.com' stands for all hosts "
+        "below example.com, 'same-origin' for the Host's own, '*' for all; default: all",
     )
 
     # WebSocket messages.
@@ -232,15 +245,23 @@ class ServerConfig:
                 raise ConfigError(f"{item.name}={value!r}: it must be {rule.words}")
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             raise ConfigError("ssl_keyfile without ssl_certfile: a key needs its certificate")
+        # A path begins with a slash, and "/app/" before it would make two of them.
+        object.__setattr__(self, "root_path", self.root_path.rstrip("/"))
         object.__setattr__(self, "forwarded_headers", tuple(map(str.lower, self.forwarded_headers)))
         check_forwarded_headers(self.forwarded_headers)
         # Made here and not on first use, so that a wrong item is told at once.
         self.trusted_peers  # noqa: B018
+        self.origins  # noqa: B018
 
     @cached_property
     def trusted_peers(self) -> TrustedPeers:
         """The peers of ``forwarded_allow_ips``."""
         return TrustedPeers(self.forwarded_allow_ips)
+
+    @cached_property
+    def origins(self) -> Optional[AllowedOrigins]:
+        """The origins of ``allowed_origins``; None where all are."""
+        return None if self.allowed_origins is None else AllowedOrigins(self.allowed_origins)
 
     @cached_property
     def deflate(self) -> DeflateSettings:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 from urllib.parse import quote, unquote_to_bytes
 
 from ..config import ServerConfig
 from ..protocols.events import RequestReceived
 from ..protocols.fields import parse_authority, parse_subprotocols
-from ..protocols.forwarded import read_forwarded
+from ..protocols.forwarded import Forwarded, read_forwarded
+from ..protocols.handshake import check_upgrade_request
 from .types import Scope
 
-__all__ = ["build_http_scope", "build_ws_scope"]
+__all__ = ["build_http_scope", "build_ws_scope", "check_ws_request"]
 
-Address = Optional[Tuple[str, int]]
+# Host and port; a path and None for a server on a unix socket; None for a client on one.
+Address = Optional[Tuple[str, Optional[int]]]
 Headers = List[Tuple[bytes, bytes]]
+
+
+def check_ws_request(request: RequestReceived, config: ServerConfig, client: Address) -> bytes:
+    """`check_upgrade_request` as ``config`` says; the same origin is that of the Host of the scope."""
+    host = None
+    if config.origins is not None and config.trusted_peers:
+        forwarded = _read_forwarded(request.headers, config, client)
+        if forwarded is not None and forwarded.host is not None:
+            host = _join_port(forwarded.host, forwarded.port)
+    return check_upgrade_request(request, allowed_origins=config.origins, host=host)
 
 
 def build_ws_scope(
@@ -75,8 +87,7 @@ def _build_scope(
     headers = [pair if pair[0] == (name := pair[0].lower()) else (name, pair[1]) for pair in request.headers]
     root_path = config.root_path
     if config.trusted_peers:
-        peer = None if client is None else client[0]
-        forwarded = read_forwarded(headers, peer, config.trusted_peers, config.forwarded_headers)
+        forwarded = _read_forwarded(headers, config, client)
         if forwarded is not None:
             client = forwarded.client or client
             if forwarded.secure is not None:
@@ -108,6 +119,13 @@ def _build_scope(
     return scope
 
 
+def _read_forwarded(
+    headers: Iterable[Tuple[bytes, bytes]], config: ServerConfig, client: Address
+) -> Optional[Forwarded]:
+    peer = None if client is None else client[0]
+    return read_forwarded(headers, peer, config.trusted_peers, config.forwarded_headers)
+
+
 _SCHEMES = {"websocket": ("ws", "wss"), "http": ("http", "https")}
 
 
@@ -130,11 +148,22 @@ def _apply_host(
     """What the client saw as Host and port, in the place of the proxy's."""
     default_port = 443 if scheme in ("wss", "https") else 80
     if host is None:
-        return headers, server if server is None or port is None else (server[0], port)
-    # Whoever read it has checked it, so that it parses; 0 stands for no port.
-    name, own_port = parse_authority(host, 0) or (host, 0)
-    if port is not None and port != default_port and not own_port:
-        host = b"%b:%d" % (name, port)
-    headers = [(key, host if key == b"host" else value) for key, value in headers]
+        # A unix socket has a path in the place of host and port: there is no port to change.
+        if port is not None and server is not None and server[1] is not None:
+            server = server[0], port
+        return headers, server
+    host = _join_port(host, None if port == default_port else port)
+    if any(key == b"host" for key, _ in headers):
+        headers = [(key, host if key == b"host" else value) for key, value in headers]
+    else:
+        headers = [(b"host", host), *headers]
+    # Whoever read it has checked it, so that it parses.
+    name, own_port = parse_authority(host, default_port) or (host, default_port)
     # A socket's own name has an IPv6 address without brackets.
-    return headers, (name.strip(b"[]").decode("ascii"), port or own_port or default_port)
+    return headers, (name.strip(b"[]").decode("ascii"), port or own_port)
+
+
+def _join_port(host: bytes, port: Optional[int]) -> bytes:
+    """A Host that has its own port, or ``port``, or none."""
+    name, own_port = parse_authority(host, 0) or (host, 0)
+    return host if port is None or own_port else b"%b:%d" % (name, port)

@@ -19,7 +19,6 @@ from .errors import (
 )
 from .events import RequestReceived, WebSocketConnected
 from .fields import (
-    DEFAULT_PORTS,
     check_header,
     get_header_values,
     group_header_values,
@@ -28,6 +27,7 @@ from .fields import (
     parse_authority,
 )
 from .http11 import ResponseReceived
+from .origins import AllowedOrigins
 
 __all__ = [
     "build_101_response",
@@ -46,9 +46,6 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 # RFC 6455 4.2.1: "a base64-encoded value that, when decoded, is 16 bytes in length".
 # 22 digits and "==" are 132 bits, of which base64 uses 128: every match decodes to 16 bytes.
 _WS_KEY = re.compile(rb"[+/0-9A-Za-z]{22}==")
-
-# RFC 6454 6.2: the serialization of an origin.
-_ORIGIN = re.compile(rb"([A-Za-z][0-9A-Za-z+\-.]*)://(.+)")
 
 _TARGET = re.compile(rb"/[\x21\x22\x24-\x7e]*")
 
@@ -78,19 +75,22 @@ def is_upgrade_request(request: RequestReceived) -> bool:
 
 
 def check_upgrade_request(
-    request: RequestReceived, *, allowed_origins: Optional[Sequence[str]] = None
+    request: RequestReceived,
+    *,
+    allowed_origins: Union[AllowedOrigins, Sequence[str], None] = None,
+    host: Optional[bytes] = None,
 ) -> bytes:
     """Check a client's opening handshake (RFC 6455 4.2.1) and return its Sec-WebSocket-Key.
 
-    ``allowed_origins``: None allows every Origin. Otherwise a sequence of
-    origins such as ``"https://example.com"``, compared without case;
-    ``"same-origin"`` stands for the origin whose host and port are those of
-    the Host header, and ``"null"`` must be listed to be allowed. A request
+    ``allowed_origins``: None allows every Origin. Otherwise what
+    `AllowedOrigins` is made of, or one that was made before. A request
     without Origin is allowed: it does not come from a browser, so there is no
-    foreign page to be protected from (RFC 6455 10.2).
+    foreign page to be protected from (RFC 6455 10.2). ``host`` takes the place
+    of the Host header where a trusted proxy tells another.
 
     Raises `MethodNotAllowed`, `HTTPVersionNotSupported`, `BadRequest`,
-    `UpgradeRequired` or `Forbidden`.
+    `UpgradeRequired` or `Forbidden`; `ConfigError` for an origin that can
+    never match.
     """
     if request.method != b"GET":
         wrong_method = MethodNotAllowed("the opening handshake must be a GET request")
@@ -122,37 +122,11 @@ def check_upgrade_request(
     if versions != [b"13"]:
         raise UpgradeRequired("Sec-WebSocket-Version must be 13")  # RFC 6455 4.4
     if allowed_origins is not None:
-        _check_origin(values.get(b"origin", []), hosts[0], allowed_origins)
+        if not isinstance(allowed_origins, AllowedOrigins):
+            allowed_origins = AllowedOrigins(allowed_origins)
+        if not allowed_origins.allows(values.get(b"origin", []), host or hosts[0]):
+            raise Forbidden("Origin is not allowed")
     return keys[0]
-
-
-def _check_origin(origins: List[bytes], host: bytes, allowed_origins: Sequence[str]) -> None:
-    if not origins:
-        return
-    if len(origins) > 1:
-        raise Forbidden("more than one Origin header")
-    origin = origins[0].lower()
-    for allowed in allowed_origins:
-        if allowed == "same-origin":
-            if _is_same_origin(origin, host):
-                return
-        elif allowed.lower() == origin.decode("latin-1"):
-            return
-    raise Forbidden("Origin is not allowed")
-
-
-def _is_same_origin(origin: bytes, host: bytes) -> bool:
-    """True if the origin's host and port are Host's, the origin's scheme giving both defaults.
-
-    The scheme itself is not compared: behind a proxy that ends TLS, the
-    server does not know its own.
-    """
-    match = _ORIGIN.fullmatch(origin)
-    if match is None or match[1] not in DEFAULT_PORTS:
-        return False
-    port = DEFAULT_PORTS[match[1]]
-    authority = parse_authority(match[2], port)
-    return authority is not None and authority == parse_authority(host, port)
 
 
 def build_101_response(

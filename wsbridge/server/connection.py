@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 from typing import Optional
 
+from ..asgi.scope import check_ws_request
 from ..protocols.errors import RequestRefused, RequestTimeout, ServiceUnavailable
 from ..protocols.events import RequestReceived
-from ..protocols.handshake import check_upgrade_request, is_upgrade_request
+from ..protocols.handshake import is_upgrade_request
 from ..protocols.http11 import RequestParser, build_refusal
 from .addresses import format_client, get_client
 from .hints import START_SIZE, describe_ignored_host, describe_missing_upgrade, describe_start
@@ -74,7 +75,7 @@ class Connection(asyncio.Protocol):
         if ignored_host is not None:
             self._log_hint(transport, describe_ignored_host(request, ignored_host))
         if is_upgrade_request(request):
-            ws_key = check_upgrade_request(request, allowed_origins=self._service.config.allowed_origins)
+            ws_key = check_ws_request(request, self._service.config, get_client(transport))
             WebSocketExchange(self._service, transport, request, ws_key, self._parser.trailing)
         else:
             self._log_hint(transport, describe_missing_upgrade(request))

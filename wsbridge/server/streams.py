@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Dict, Optional
 
+from ..asgi.scope import check_ws_request
 from ..asgi.types import Application
 from ..config import ServerConfig
 from ..protocols.errors import RequestRefused, ServiceUnavailable
 from ..protocols.events import RequestReceived
-from ..protocols.handshake import check_upgrade_request
 from ..protocols.http11 import build_refusal
+from .addresses import get_client
 from .linger import Linger
 from .service import Service
 from .websocket import WebSocketExchange
@@ -44,7 +45,7 @@ async def handle_websocket(
     try:
         if service.is_stopping:
             raise ServiceUnavailable("the server is stopping")
-        ws_key = check_upgrade_request(request, allowed_origins=config.allowed_origins)
+        ws_key = check_ws_request(request, config, get_client(transport))
         WebSocketExchange(service, transport, request, ws_key)
     except RequestRefused as refusal:
         transport.write(build_refusal(refusal, head=request.method == b"HEAD"))
