@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import json
 import unittest
 from typing import Any, Dict, List
 
@@ -99,6 +101,17 @@ class HeadTests(ConnectionCase):
         transport.feed(PAGE_REQUEST)
         self.assertIsInstance(transport.get_protocol(), PageExchange)
         await self.assert_answer(transport, PAGE)
+
+    async def test_scopes_of_both_kinds_can_be_copied_and_their_extensions_written_down(self) -> None:
+        for request in (REQUEST, PAGE_REQUEST):
+            transport = self.connect()
+            transport.feed(request)
+            await turn_loop()
+            scope = self.scopes[-1]
+            self.assertEqual(copy.deepcopy(scope), scope)
+            self.assertIsInstance(json.dumps(scope["extensions"]), str)
+            transport.lose()
+            await turn_loop()
 
     async def test_connection_is_a_member_until_another_takes_over(self) -> None:
         transport = self.connect()

@@ -30,7 +30,7 @@ HEADERS = [
 
 
 class Connection:
-    """What wsbridge offers in ``scope["extensions"]["wsbridge"]["connection"]``."""
+    """What wsbridge offers in ``scope["wsbridge.connection"]``."""
 
     def __init__(self) -> None:
         self.latency: Optional[float] = None
@@ -137,7 +137,7 @@ class DemoTestCase(unittest.IsolatedAsyncioTestCase):
         return client
 
     async def open_traced(self, connection: Connection) -> Client:
-        client = await self.open(extensions={"wsbridge": {"connection": connection}})
+        client = await self.open(**{"wsbridge.connection": connection})
         await client.next("people")
         return client
 
@@ -309,7 +309,7 @@ class HandshakeTests(DemoTestCase):
         self.assertEqual((facts["reports"], facts["extensions"]), (False, None))
 
     async def test_welcome_on_wsbridge_tells_the_extensions(self) -> None:
-        client = await self.open(extensions={"wsbridge": {"connection": Connection()}})
+        client = await self.open(**{"wsbridge.connection": Connection()})
         facts = (await client.next("welcome"))["handshake"]
         self.assertEqual((facts["reports"], facts["extensions"]), (True, "permessage-deflate"))
 
@@ -543,7 +543,7 @@ class ReportTests(DemoTestCase):
 
     async def test_ping_is_sent_when_asked_for(self) -> None:
         connection = Connection()
-        client = await self.open(extensions={"wsbridge": {"connection": connection}})
+        client = await self.open(**{"wsbridge.connection": connection})
         with mock.patch.object(demo, "PING_EVERY", 1_000_000):
             await client.next("people")
             before = connection.pings
@@ -627,7 +627,7 @@ class ReportOfReportsTests(DemoTestCase):
 
     async def open_tracing(self, compressed: bool) -> Client:
         connection = Tracing(compressed)
-        client = Client(self.state, extensions={"wsbridge": {"connection": connection}})
+        client = Client(self.state, **{"wsbridge.connection": connection})
         client.on_send = connection.note
         self.clients.append(client)
         return client

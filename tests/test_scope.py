@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import unittest
 from typing import Any, Dict, Tuple
 
@@ -58,6 +59,33 @@ class WebSocketScopeTests(unittest.TestCase):
         scope = build_ws_scope(request(), ServerConfig(), CLIENT, SERVER, scheme="wss")
         self.assertEqual(scope["scheme"], "wss")
 
+    def test_scheme_follows_from_the_configuration_where_the_caller_does_not_say(self) -> None:
+        plain, secure = ServerConfig(), ServerConfig(ssl_certfile="certificate.pem")
+        for build, schemes in ((build_ws_scope, ("ws", "wss")), (build_http_scope, ("http", "https"))):
+            for config, scheme in zip((plain, secure), schemes):
+                build_any: Any = build
+                self.assertEqual(build_any(request(), config, CLIENT, SERVER)["scheme"], scheme)
+                for said in schemes:
+                    scope = build_any(request(), config, CLIENT, SERVER, scheme=said)
+                    self.assertEqual(scope["scheme"], said)
+
+    def test_scheme_of_a_trusted_proxy_goes_before_both(self) -> None:
+        config = dataclasses.replace(TRUSTING, ssl_certfile="certificate.pem")
+        received = request(b"/", (b"x-forwarded-proto", b"http"))
+        self.assertEqual(build_ws_scope(received, config, PROXY, SERVER)["scheme"], "ws")
+
+    def test_other_scheme_is_the_callers_mistake(self) -> None:
+        for build, scheme in ((build_ws_scope, "http"), (build_ws_scope, ""), (build_http_scope, "wss")):
+            build_any: Any = build
+            with self.assertRaisesRegex(ValueError, "^scheme '.*' is not one of "):
+                build_any(request(), ServerConfig(), CLIENT, SERVER, scheme=scheme)
+
+    def test_names_of_ipv6_sockets_are_cut_to_host_and_port(self) -> None:
+        client: Any = ("2001:db8::1", 50000, 0, 0)
+        server: Any = ("fe80::1%eth0", 8000, 0, 2)
+        scope = build_ws_scope(request(), ServerConfig(), client, server)
+        self.assertEqual((scope["client"], scope["server"]), (client[:2], server[:2]))
+
     def test_peer_on_a_unix_socket_is_none(self) -> None:
         scope = build_ws_scope(request(), ServerConfig(), None, None)
         self.assertEqual((scope["client"], scope["server"]), (None, None))
@@ -76,11 +104,13 @@ class WebSocketScopeTests(unittest.TestCase):
     def test_state_is_absent_without_a_lifespan(self) -> None:
         self.assertNotIn("state", ws_scope())
 
-    def test_connection_is_an_extension(self) -> None:
+    def test_connection_stands_beside_the_extensions_which_are_data(self) -> None:
         connection = object()
         scope = build_ws_scope(request(), ServerConfig(), CLIENT, SERVER, connection=connection)
-        self.assertEqual(set(scope["extensions"]), {"websocket.http.response", "wsbridge"})
-        self.assertIs(scope["extensions"]["wsbridge"]["connection"], connection)
+        self.assertIs(scope["wsbridge.connection"], connection)
+        self.assertEqual(json.dumps(scope["extensions"]), '{"websocket.http.response": {}}')
+        page = build_http_scope(request(), ServerConfig(), CLIENT, SERVER)
+        self.assertEqual(json.dumps(page["extensions"]), "{}")
 
     def test_scopes_share_nothing_that_can_change(self) -> None:
         received = request(b"/", (b"sec-websocket-protocol", b"chat"))
@@ -96,7 +126,7 @@ class PageScopeTests(unittest.TestCase):
             build_http_scope(request(b"/?", HOST, method=b"HEAD"), ServerConfig(), CLIENT, SERVER),
             {
                 "type": "http",
-                "asgi": {"version": "3.0", "spec_version": "2.5"},
+                "asgi": {"version": "3.0", "spec_version": "2.3"},
                 "http_version": "1.1",
                 "method": "HEAD",
                 "scheme": "http",

@@ -273,7 +273,7 @@ class EndTests(StreamsCase):
         async def app(scope: Event, receive: Any, send: Any) -> None:
             await receive()
             await send({"type": "websocket.accept"})
-            scope["extensions"]["wsbridge"]["connection"].trace = trace
+            scope["wsbridge.connection"].trace = trace
             self.begun.set()
             try:
                 await asyncio.Event().wait()

@@ -1306,7 +1306,7 @@ class ReadingTests(WebSocketTestCase):
         self.transport.feed(PEER_COMPRESSED * 3000)
         self.assert_reading(False)
         await self.assert_receives(RECEIVED_HELLO)
-        self.assertEqual(self.app.scope["extensions"]["wsbridge"]["connection"].bytes_inflated, 1260 * 5)
+        self.assertEqual(self.app.scope["wsbridge.connection"].bytes_inflated, 1260 * 5)
         for _ in range(2999):
             self.assert_calls_are_only("pause_reading")
             await self.app.receive()
@@ -1810,12 +1810,12 @@ class ConcurrentReceiveTests(WebSocketTestCase):
 
 
 class ConnectionInfoTests(WebSocketTestCase):
-    """``scope["extensions"]["wsbridge"]["connection"]``."""
+    """``scope["wsbridge.connection"]``."""
 
     async def asyncSetUp(self) -> None:
         await super().asyncSetUp()
         await self.open(headers=(DEFLATE_OFFER,), ws_deflate_threshold=0)
-        self.info = self.app.scope["extensions"]["wsbridge"]["connection"]
+        self.info = self.app.scope["wsbridge.connection"]
 
     async def test_ping_sets_the_latency(self) -> None:
         self.assertIsNone(self.info.latency)
@@ -1835,7 +1835,7 @@ class ConnectionInfoTests(WebSocketTestCase):
         self.transport.lose()
         await self.app.return_()
         await self.connect()
-        self.app.scope["extensions"]["wsbridge"]["connection"].ping()
+        self.app.scope["wsbridge.connection"].ping()
         self.assert_written()
 
     async def test_ping_after_the_close_writes_nothing(self) -> None:
@@ -1868,7 +1868,7 @@ class ConnectionInfoTests(WebSocketTestCase):
         self.transport.lose()
         await self.app.return_()
         await self.open()
-        info = self.app.scope["extensions"]["wsbridge"]["connection"]
+        info = self.app.scope["wsbridge.connection"]
         self.assertIsNone(info.extensions_response)
         self.assertEqual((info.bytes_before_compression, info.bytes_after_compression), (0, 0))
         self.assertEqual((info.bytes_deflated, info.bytes_inflated), (0, 0))

@@ -37,7 +37,7 @@ CONFIGS = (
 )
 
 # Limits as they are, then so small that short heads reach them: of the first line, of the head, of its lines.
-LIMITS = ((8192, 16384, 100), (24, 96, 4), (16, 64, 1), (64, 40, 2))
+LIMITS = ((32768, 65536, 256), (24, 96, 4), (16, 64, 1), (64, 40, 2))
 
 
 def read_head(
@@ -176,9 +176,8 @@ def check_as_client(accepted: bytes, key: bytes, subprotocols: Sequence[str], of
 
 def check_scope(scope: Any) -> Any:
     """What an application may rely on, whatever a client or a proxy sent (ASGI 3.0, websocket scope)."""
-    require(
-        isinstance(scope["path"], str) and scope["path"].startswith("/"), LAWFUL, f"path {scope['path']!r}"
-    )
+    is_path = isinstance(scope["path"], str) and (scope["path"].startswith("/") or scope["path"] == "*")
+    require(is_path, LAWFUL, f"path {scope['path']!r}")
     require(b"?" not in scope["raw_path"] and b"#" not in scope["raw_path"], LAWFUL, f"{scope['raw_path']!r}")
     client, server = scope["client"], scope["server"]
     for name, port in [pair for pair in (client, server) if pair is not None]:

@@ -287,7 +287,7 @@ class Machine(RuleBasedStateMachine):
     @step(app_exists, is_websocket)
     def app_pings(self) -> None:
         with self.talk.loop.running():
-            self.talk.puppet.scope["extensions"]["wsbridge"]["connection"].ping()
+            self.talk.puppet.scope["wsbridge.connection"].ping()
 
     @step(app_is_idle)
     def app_returns(self) -> None:

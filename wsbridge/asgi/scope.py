@@ -1,4 +1,4 @@
-"""ASGI scopes from a request's head: ``websocket`` (spec_version 2.5) and ``http``."""
+"""ASGI scopes from a request's head: ``websocket`` (spec_version 2.5) and ``http`` (2.3)."""
 
 from __future__ import annotations
 
@@ -35,26 +35,29 @@ def build_ws_scope(
     client: Address,
     server: Address,
     *,
-    scheme: str = "ws",
+    scheme: Optional[str] = None,
     state: Optional[Dict[str, Any]] = None,
     connection: Optional[object] = None,
 ) -> Scope:
     """The ``websocket`` scope of a checked upgrade request.
 
     ``client`` and ``server`` are host and port; a ``client`` of None is a peer
-    on a unix socket. ``scheme`` is ``ws`` or ``wss``. ``state`` is the
-    lifespan's, given to the application as a shallow copy; None where the
-    application has no lifespan. ``connection`` is what the application finds
-    as ``scope["extensions"]["wsbridge"]["connection"]``.
+    on a unix socket. ``scheme`` is ``ws`` or ``wss``; None is the one of
+    ``config.ssl_certfile``. ``state`` is the lifespan's, given to the
+    application as a shallow copy; None where the application has no lifespan.
+    ``connection`` is what the application finds as
+    ``scope["wsbridge.connection"]``.
 
     Headers of trusted proxies are applied (`ServerConfig.forwarded_allow_ips`).
-    Raises `BadRequest` for a malformed Sec-WebSocket-Protocol.
+    Raises `BadRequest` for a malformed Sec-WebSocket-Protocol, and
+    `ValueError` for another ``scheme``.
     """
     scope = _build_scope("websocket", request, config, client, server, scheme, state)
     scope["subprotocols"] = parse_subprotocols(scope["headers"])
     scope["extensions"] = {"websocket.http.response": {}}
     if connection is not None:
-        scope["extensions"]["wsbridge"] = {"connection": connection}
+        # Not among the extensions: those are data, which applications copy and write down as JSON.
+        scope["wsbridge.connection"] = connection
     return scope
 
 
@@ -64,10 +67,13 @@ def build_http_scope(
     client: Address,
     server: Address,
     *,
-    scheme: str = "http",
+    scheme: Optional[str] = None,
     state: Optional[Dict[str, Any]] = None,
 ) -> Scope:
-    """The ``http`` scope of a request without a body; ``scheme`` is ``http`` or ``https``."""
+    """The ``http`` scope of a request without a body.
+
+    The arguments are those of `build_ws_scope`; ``scheme`` is ``http`` or ``https``.
+    """
     scope = _build_scope("http", request, config, client, server, scheme, state)
     scope["method"] = request.method.decode("ascii")
     scope["extensions"] = {}
@@ -80,9 +86,15 @@ def _build_scope(
     config: ServerConfig,
     client: Address,
     server: Address,
-    scheme: str,
+    scheme: Optional[str],
     state: Optional[Dict[str, Any]],
 ) -> Scope:
+    if scheme is None:
+        scheme = _SCHEMES[kind][config.ssl_certfile is not None]
+    elif scheme not in _SCHEMES[kind]:
+        raise ValueError(f"scheme {scheme!r} is not one of {', '.join(_SCHEMES[kind])}")
+    # A socket's name has two fields more where it is an IPv6 address.
+    client, server = client and client[:2], server and server[:2]
     # Our own parser's names are lower case: its pairs are kept, and not held a second time.
     headers = [pair if pair[0] == (name := pair[0].lower()) else (name, pair[1]) for pair in request.headers]
     root_path = config.root_path
@@ -103,7 +115,7 @@ def _build_scope(
         raw_path = quote(root_path).encode("ascii") + raw_path
     scope: Scope = {
         "type": kind,
-        "asgi": {"version": "3.0", "spec_version": "2.5"},
+        "asgi": {"version": "3.0", "spec_version": _SPEC_VERSIONS[kind]},
         "http_version": request.http_version,
         "scheme": scheme,
         "path": path,
@@ -125,6 +137,9 @@ def _read_forwarded(
     peer = None if client is None else client[0]
     return read_forwarded(headers, peer, config.trusted_peers, config.forwarded_headers)
 
+
+# From 2.4 on Starlette's streaming responses no longer watch for http.disconnect; uvicorn says 2.3 too.
+_SPEC_VERSIONS = {"websocket": "2.5", "http": "2.3"}
 
 _SCHEMES = {"websocket": ("ws", "wss"), "http": ("http", "https")}
 

@@ -4,8 +4,8 @@
 the page sends ``{"type": "chat", "text": ...}``, ``name`` (name), ``ping`` and ``close`` (code, reason);
 the application ``welcome``, ``chat``, ``name``, ``people``, ``report``, ``pong`` and ``error``.
 
-It runs on any ASGI server. wsbridge adds ``scope["extensions"]["wsbridge"]["connection"]``, where the
-``report`` comes from: frames, round-trip time, compression. Without it the page shows what it can see.
+It runs on any ASGI server. wsbridge adds ``scope["wsbridge.connection"]``, where the ``report`` comes
+from: frames, round-trip time, compression. Without it the page shows what it can see.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ async def websocket(scope: Event, receive: Receive, send: Send) -> None:
     await receive()  # websocket.connect
     if route(scope) != "/ws":
         return await refuse(scope, send)
-    member = Member(send, (scope.get("extensions") or {}).get("wsbridge", {}).get("connection"))
+    member = Member(send, scope.get("wsbridge.connection"))
     room: Room = scope.get("state", {}).get("room", LOBBY)
     subprotocol = SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", ()) else None
     await send({"type": "websocket.accept", "subprotocol": subprotocol})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional, Protocol
+from typing import Any, Dict, Optional, Protocol
 
 from ..protocols.ws import Trace, WSProtocol
 
@@ -17,13 +17,23 @@ class Pinger(Protocol):
 
 
 class ConnectionInfo:
-    """What an application finds as ``scope["extensions"]["wsbridge"]["connection"]``."""
+    """What an application finds as ``scope["wsbridge.connection"]``.
+
+    There is one of each connection: its copies, shallow and deep, are itself.
+    """
 
     __slots__ = ("_pinger", "_ws")
 
     def __init__(self, ws: WSProtocol, pinger: Pinger) -> None:
         self._ws = ws
         self._pinger = pinger
+
+    def __copy__(self) -> ConnectionInfo:
+        return self
+
+    def __deepcopy__(self, memo: Dict[int, Any]) -> ConnectionInfo:
+        # Applications copy their scope; a socket has no copy.
+        return self
 
     def ping(self) -> None:
         """Send a ping now; its answer sets `latency`."""

@@ -1,0 +1,82 @@
+"""`ConnectionInfo`: what an application knows of its connection, in a scope that can be copied."""
+
+from __future__ import annotations
+
+import copy
+import json
+import unittest
+from typing import Any
+
+from wsbridge.asgi.scope import build_ws_scope
+from wsbridge.config import ServerConfig
+from wsbridge.protocols.deflate import DeflateSettings
+from wsbridge.protocols.events import RequestReceived
+from wsbridge.protocols.ws import WSProtocol
+from wsbridge.server.connection_info import ConnectionInfo
+
+
+class Pinger:
+    def __init__(self) -> None:
+        self.pings = 0
+
+    def ping(self) -> None:
+        self.pings += 1
+
+
+class CopyTests(unittest.TestCase):
+    def setUp(self) -> None:
+        self.info = ConnectionInfo(WSProtocol(), Pinger())
+
+    def test_every_copy_is_the_object_itself(self) -> None:
+        self.assertIs(copy.copy(self.info), self.info)
+        self.assertIs(copy.deepcopy(self.info), self.info)
+        self.assertIs(copy.deepcopy({"a": [self.info]})["a"][0], self.info)
+
+    def test_scope_can_be_copied_and_its_extensions_written_down(self) -> None:
+        request = RequestReceived(b"GET", b"/", ((b"host", b"a"),), "1.1")
+        scope = build_ws_scope(
+            request, ServerConfig(), ("192.0.2.1", 1), ("192.0.2.2", 2), state={"a": []}, connection=self.info
+        )
+        copied = copy.deepcopy(scope)
+        self.assertEqual(copied, scope)
+        self.assertIs(copied["wsbridge.connection"], self.info)
+        self.assertIsNot(copied["headers"], scope["headers"])
+        self.assertEqual(json.loads(json.dumps(scope["extensions"])), {"websocket.http.response": {}})
+
+
+class InfoTests(unittest.TestCase):
+    def test_without_compression(self) -> None:
+        pinger = Pinger()
+        info = ConnectionInfo(WSProtocol(), pinger)
+        info.ping()
+        self.assertEqual(pinger.pings, 1)
+        self.assertEqual((info.latency, info.trace, info.extensions_response), (None, None, None))
+        sent = (info.bytes_before_compression, info.bytes_after_compression)
+        self.assertEqual((*sent, info.bytes_deflated, info.bytes_inflated), (0, 0, 0, 0))
+
+    def test_with_compression(self) -> None:
+        ws = WSProtocol(
+            enable_compression=True,
+            peer_extensions=[b"permessage-deflate"],
+            deflate=DeflateSettings(threshold=0),
+        )
+        info = ConnectionInfo(ws, Pinger())
+        self.assertIn("permessage-deflate", info.extensions_response or "")
+        frame = ws.send_message("a" * 100)
+        # RFC 7692 7.2.3.1: "Hello", compressed.
+        ws.receive_data(bytes.fromhex("c1 87 00000000 f248cdc9c90700"))
+        self.assertEqual((info.bytes_before_compression, info.bytes_after_compression), (100, len(frame) - 2))
+        self.assertEqual((info.bytes_deflated, info.bytes_inflated), (7, 5))
+
+    def test_trace_is_the_protocols(self) -> None:
+        frames: Any = []
+        ws = WSProtocol()
+        info = ConnectionInfo(ws, Pinger())
+        info.trace = lambda *frame: frames.append(frame)
+        self.assertIs(info.trace, ws.trace)
+        ws.send_message(b"ab")
+        self.assertEqual(len(frames), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
