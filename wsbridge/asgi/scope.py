@@ -95,8 +95,7 @@ def _build_scope(
         raise ValueError(f"scheme {scheme!r} is not one of {', '.join(_SCHEMES[kind])}")
     # A socket's name has two fields more where it is an IPv6 address.
     client, server = client and client[:2], server and server[:2]
-    # Our own parser's names are lower case: its pairs are kept, and not held a second time.
-    headers = [pair if pair[0] == (name := pair[0].lower()) else (name, pair[1]) for pair in request.headers]
+    headers = list(request.headers)
     root_path = config.root_path
     if config.trusted_peers:
         forwarded = _read_forwarded(headers, config, client)
