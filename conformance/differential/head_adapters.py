@@ -66,7 +66,8 @@ def run_wsbridge(case: HeadCase) -> Head:
 
 
 def run_h11(case: HeadCase) -> Head:
-    connection = h11.Connection(h11.SERVER)
+    # Its own limit is 16 KiB, below that of wsbridge.
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=2**20)
     try:
         for piece in case.pieces:
             connection.receive_data(piece)

@@ -1,8 +1,9 @@
 """A request head, read as RFC 9112 and RFC 6455 4.2.1 say, and as wsbridge's contract narrows them.
 
-The contract: GET and HEAD alone, HTTP/1.1 alone, no body, 8192 bytes of request line, 100 header lines. As
-in reading.py, a reading has switches, one for each ruling. Those of h11 and httptools may let more pass than
-these two do: where they refuse as wsbridge does, there is nothing to explain.
+The contract: any method but CONNECT, HTTP/1.1 and 1.0, no body, 32768 bytes of request line, 256 header
+lines; the authority of an absolute target takes Host's place. As in reading.py, a reading has switches, one
+for each ruling. Those of h11 and httptools may let more pass than these two do: where they refuse as wsbridge
+does, there is nothing to explain.
 """
 
 from __future__ import annotations
@@ -10,12 +11,19 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import FrozenSet, Iterable, Iterator, List, Optional, Set, Tuple
+from typing import FrozenSet, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
 from .head_adapters import Fields, Head
 from .heads import HeadCase
 
-MAX_LINE, MAX_FIELDS, MAX_SUBPROTOCOLS = 8192, 100, 64
+MAX_LINE, MAX_FIELDS, MAX_SUBPROTOCOLS = 32768, 256, 64
+
+# What llhttp knows.
+LISTED_METHODS = frozenset(
+    b"ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL"
+    b" MOVE NOTIFY OPTIONS PATCH POST PRI PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE"
+    b" SUBSCRIBE TRACE UNBIND UNLINK UNLOCK UNSUBSCRIBE".split()
+)
 
 TOKEN = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]*")  # RFC 9110 5.6.2
 TARGET = re.compile(rb"[!\"$-~]*")  # visible ASCII without "#": RFC 9112 3.2 has no fragment
@@ -91,7 +99,7 @@ class HeadReading:
         try:
             self._read()
             fields = tuple(merge_lengths(self._fields) if peer == "h11" else self._fields)
-            status = 0 if peer else judge_handshake(self._method, fields)
+            status = 0 if peer else judge_handshake(self._method, self._version, fields)
             self.head = Head("request", self._method, self._target, self._version, fields, status)
         except Stop as stop:
             self.head = stop.head
@@ -112,8 +120,22 @@ class HeadReading:
             pass
         # RFC 9112 3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request
         # message that lacks a Host header field".
-        if not any(name == b"host" for name, _ in self._fields) and not self._may_lack_host():
+        has_host = any(name == b"host" for name, _ in self._fields)
+        if not has_host and self._version != "1.0" and not self._may_lack_host():
             raise Refused(400)
+        if announces_body(self._fields) and not self._lets("bodies"):
+            raise Refused(400 if is_upgrade(self._fields) else 501)
+        self._replace_host()
+
+    def _replace_host(self) -> None:
+        """RFC 9112 3.2.2: "MUST ignore the received Host header field (if any)"."""
+        if self._authority is None:
+            return
+        host = (b"host", self._authority[1])
+        fields = [host if name == b"host" else (name, value) for name, value in self._fields]
+        fields = fields if host in fields else [host, *fields]
+        if fields != self._fields and not self._lets("absolute"):
+            self._fields = fields
 
     def _may_lack_host(self) -> bool:
         return (self._peer != "h11" or self._version != "1.1") and self._lets("hosts")
@@ -141,13 +163,15 @@ class HeadReading:
         self._method, stop = self._take(TOKEN)
         if stop != b" " or not self._method:
             raise Refused(400)
-        if self._method not in (b"GET", b"HEAD") and not self._lets("methods"):
+        if self._method == b"CONNECT" and not self._lets("methods"):
             raise Refused(405)
+        if self._method not in LISTED_METHODS and self._peer == "httptools" and self._lets("methods"):
+            raise Refused(400)
         self._step()
         self._skip_spaces()
         self._may_be_early = False
         stop = self._read_target()
-        if stop == b"\r" and self._peer == "httptools" and self._lets("versions"):
+        if stop in (b"\r", b"\n") and self._peer == "httptools" and self._lets("versions"):
             self._version = "0.9"
         else:
             if stop != b" ":
@@ -156,8 +180,9 @@ class HeadReading:
             self._step()
             self._skip_spaces()
             self._read_version()
-            if self._method == b"PRI" and self._lets("preface"):
-                raise Incomplete
+            # RFC 9113 3.4: "PRI * HTTP/2.0", and the rest of the preface behind it.
+            if self._method == b"PRI" and self._peer == "httptools" and self._lets("preface"):
+                raise Incomplete if self._version == "2.0" else Refused(400)
         self._end_line()
 
     def _skip_spaces(self) -> None:
@@ -175,8 +200,12 @@ class HeadReading:
 
     def _check_target(self) -> None:
         absolute = ABSOLUTE.fullmatch(self._target)
+        if self._method == b"OPTIONS" and self._target == b"*":
+            return
         if absolute is not None:
             self._authority = absolute[1].lower(), absolute[2]
+            if parse_host(absolute[2], 0) is None and not self._lets("authority"):
+                raise Refused(400)
             if NO_AUTHORITY.search(absolute[2]) and self._wsbridge_waits and self._lets("early"):
                 raise Refused(400)
         elif not self._target or (not self._target.startswith(b"/") and not self._lets("targets")):
@@ -196,7 +225,7 @@ class HeadReading:
             OTHER_VERSION.fullmatch(version) is not None and self._lets("versions")
         ):
             raise Refused(400)
-        if version != b"HTTP/1.1" and not self._lets("versions"):
+        if version not in (b"HTTP/1.1", b"HTTP/1.0") and not self._lets("versions"):
             raise Refused(505)
         self._version = version[-3:].decode()
         self._may_be_early = False
@@ -250,16 +279,21 @@ class HeadReading:
     def _take_field(self, name: bytes, value: bytes) -> None:
         if name == b"host":
             self._check_host(value)
-        elif name == b"content-length":
-            is_repeated = any(key == name for key, _ in self._fields)
-            if value != b"0" or is_repeated:
-                self._let_body()
-        elif name == b"transfer-encoding" or name == b"expect":
-            self._let_body()
+        elif name in (b"content-length", b"transfer-encoding"):
+            self._check_framing(name, value)
         self._fields.append((name, value))
 
-    def _let_body(self) -> None:
-        if not self._lets("bodies"):
+    def _check_framing(self, name: bytes, value: bytes) -> None:
+        # RFC 9112 6.1 and 6.3: one length, and of two kinds.
+        is_wrong = any(key in (b"content-length", b"transfer-encoding") for key, _ in self._fields)
+        if name == b"content-length":
+            is_number = re.fullmatch(rb"[0-9]+", value) is not None
+            is_wrong = is_wrong or not is_number
+            if is_number and int(value) >= 2**64 and self._wsbridge_waits and self._lets("early"):
+                raise Refused(400)
+        else:
+            is_wrong = is_wrong or value.lower() != b"chunked" or self._version == "1.0"
+        if is_wrong and not self._lets("bodies"):
             raise Refused(400)
 
     def _check_host(self, value: bytes) -> None:
@@ -270,12 +304,6 @@ class HeadReading:
             (is_second and self._peer == "h11") or not self._lets("hosts")
         ):
             raise Refused(400)
-        if self._authority is not None:
-            scheme, authority = self._authority
-            port = 443 if scheme in (b"https", b"wss") else 80
-            own = parse_host(authority, port)
-            if (own is None or own != parse_host(value, port)) and not self._lets("hosts"):
-                raise Refused(400)
 
     # -------------------------------------------------------------------------------- scanning
 
@@ -331,21 +359,34 @@ def parse_host(value: bytes, port: int) -> Optional[Tuple[bytes, int]]:
     return match["host"].lower(), int(match["port"] or port)
 
 
-def split_list(fields: Fields, name: bytes) -> List[bytes]:
+def split_list(fields: Sequence[Tuple[bytes, bytes]], name: bytes) -> List[bytes]:
     elements = [
         element.strip(b" \t") for key, value in fields if key == name for element in value.split(b",")
     ]
     return [element for element in elements if element]
 
 
-def judge_handshake(method: bytes, fields: Fields) -> int:
-    """RFC 6455 4.2.1 and 4.4: 101, 200 for a request that is no opening handshake, or the refusal."""
+def announces_body(fields: Iterable[Tuple[bytes, bytes]]) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and re.fullmatch(rb"0+", value) is None)
+        for name, value in fields
+    )
+
+
+def is_upgrade(fields: Sequence[Tuple[bytes, bytes]]) -> bool:
     upgrades = [element.lower() for element in split_list(fields, b"upgrade")]
     connections = [element.lower() for element in split_list(fields, b"connection")]
-    if b"websocket" not in upgrades or b"upgrade" not in connections:
+    return b"websocket" in upgrades and b"upgrade" in connections
+
+
+def judge_handshake(method: bytes, version: str, fields: Fields) -> int:
+    """RFC 6455 4.2.1 and 4.4: 101, 200 for a request that is no opening handshake, or the refusal."""
+    if not is_upgrade(fields):
         return 200
     if method != b"GET":
         return 405
+    if version == "1.0":
+        return 426
     keys = [value for name, value in fields if name == b"sec-websocket-key"]
     versions = [value for name, value in fields if name == b"sec-websocket-version"]
     if len(keys) != 1 or not is_key(keys[0]) or not versions:

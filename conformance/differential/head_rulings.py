@@ -6,6 +6,7 @@ from typing import List
 
 from .ruling import Ruling
 from .sentences import (
+    ABSOLUTE,
     BARE_LF,
     BLANKS,
     BODY,
@@ -17,6 +18,7 @@ from .sentences import (
     METHODS,
     SPACES,
     TOO_LARGE,
+    USERINFO,
     VERSION,
 )
 
@@ -52,10 +54,10 @@ HEAD_RULINGS: List[Ruling] = [
     ),
     Ruling(
         "h11-methods",
-        "takes any method",
+        "takes CONNECT",
         METHODS,
         "RFC 9110 9.1",
-        "open: wsbridge's contract is GET and HEAD",
+        "open: wsbridge is no proxy",
     ),
     Ruling(
         "h11-targets",
@@ -66,10 +68,10 @@ HEAD_RULINGS: List[Ruling] = [
     ),
     Ruling(
         "h11-versions",
-        "takes any HTTP version: 1.0, 1.2, 2.0, 9.9",
+        "takes any HTTP version: 1.2, 2.0, 9.9",
         VERSION,
         "RFC 9110 15.6.6",
-        "wsbridge: RFC 6455 4.2.1 asks for HTTP/1.1, and HTTP/2 is not this protocol",
+        "wsbridge: HTTP/2 is not this protocol",
     ),
     Ruling(
         "h11-control-bytes",
@@ -80,14 +82,28 @@ HEAD_RULINGS: List[Ruling] = [
     ),
     Ruling(
         "h11-hosts",
-        "takes any Host value, one that is not the target's, and none in HTTP/1.0",
+        "takes any Host value, and none in versions that it should not know",
         HOST,
         "RFC 9112 3.2",
         "wsbridge",
     ),
     Ruling(
+        "h11-authority",
+        "takes any authority in an absolute target: userinfo, no host, a port that is none",
+        USERINFO,
+        "RFC 9110 4.2.4",
+        "wsbridge",
+    ),
+    Ruling(
+        "h11-absolute",
+        "leaves a Host beside an absolute target as it was sent",
+        ABSOLUTE,
+        "RFC 9112 3.2.2",
+        "wsbridge",
+    ),
+    Ruling(
         "h11-bodies",
-        "takes requests with a body",
+        "takes requests with a body, and some whose length is told twice, or of HTTP/1.0 in chunks",
         BODY,
         "RFC 9112 6",
         "open: wsbridge's contract has no bodies",
@@ -102,8 +118,8 @@ HEAD_RULINGS: List[Ruling] = [
     # ----------------------------------------------------------------------------------------- httptools
     Ruling(
         "httptools-early",
-        "in a cut head, tells a wrong method, authority, version or framing header at the byte that decides,"
-        " not at the end of that part",
+        "in a cut head, tells a wrong method, authority, version or framing header, or a length past 64 bits,"
+        " at the byte that decides, not at the end of that part or of the head",
         INVALID_LINE,
         "RFC 9112 3.2",
         "open: the standard does not say how soon",
@@ -124,17 +140,17 @@ HEAD_RULINGS: List[Ruling] = [
     ),
     Ruling(
         "httptools-preface",
-        "waits for the rest of an HTTP/2 preface behind the method PRI",
+        "takes the method PRI for an HTTP/2 preface",
         METHODS,
         "RFC 9110 9.1",
-        "open: wsbridge's contract is GET and HEAD",
+        "open: all methods but two are optional",
     ),
     Ruling(
         "httptools-methods",
-        "takes the methods of its list",
+        "takes the methods of its list, CONNECT among them, and no others",
         METHODS,
         "RFC 9110 9.1",
-        "open: wsbridge's contract is GET and HEAD",
+        "open: all methods but two are optional; wsbridge is no proxy",
     ),
     Ruling(
         "httptools-targets",
@@ -145,10 +161,10 @@ HEAD_RULINGS: List[Ruling] = [
     ),
     Ruling(
         "httptools-versions",
-        "takes HTTP/0.9 (even by a missing version), 1.0, 2.0 and RTSP/1.0",
+        "takes HTTP/0.9 (even by a missing version), 2.0 and RTSP/1.0",
         VERSION,
         "RFC 9110 15.6.6",
-        "wsbridge: RFC 6455 4.2.1 asks for HTTP/1.1",
+        "wsbridge: none of them is this protocol",
     ),
     Ruling(
         "httptools-trailing-blanks",
@@ -165,8 +181,22 @@ HEAD_RULINGS: List[Ruling] = [
         "wsbridge",
     ),
     Ruling(
+        "httptools-authority",
+        "takes userinfo and any port in the authority of an absolute target",
+        USERINFO,
+        "RFC 9110 4.2.4",
+        "wsbridge",
+    ),
+    Ruling(
+        "httptools-absolute",
+        "leaves a Host beside an absolute target as it was sent",
+        ABSOLUTE,
+        "RFC 9112 3.2.2",
+        "wsbridge",
+    ),
+    Ruling(
         "httptools-bodies",
-        "takes requests with a body",
+        "takes requests with a body, and some whose length is told twice, or of HTTP/1.0 in chunks",
         BODY,
         "RFC 9112 6",
         "open: wsbridge's contract has no bodies",

@@ -14,6 +14,7 @@ TARGETS = [
     b"/", b"/chat?room=1", b"/%ff%00", b"/a#b", b"*", b"chat", b"http://example.com/", b"ws://example.com/x",
     b"http://other.org/", b"HTTP://Example.com:80/", b"https://example.com:443/", b"ftp://example.com/",
     b"http:///", b"http://user@example.com/", b"example.com:80", b"//example.com/", b"/a\\b", b"/\"<>^`{|}",
+    b"ws://example.org", b"http://a:b@example.com/", b"http://example.com:99999/", b"**", b"*/",
     b"", b"/\xff", b"/\x7f", b"/a\tb", b"/\x01", b"http://[::1]/", b"/a b", b"?q", b"a:b", b"http:/x", b"1http://x/",
 ]  # fmt: skip
 VERSIONS = [
@@ -123,16 +124,25 @@ def change_method(rng: random.Random, draft: HeadDraft) -> None:
 
 def change_target(rng: random.Random, draft: HeadDraft) -> None:
     draft.target = rng.choice(TARGETS)
+    if draft.target == b"*" and rng.random() < 0.5:
+        draft.method = b"OPTIONS"
 
 
 def lengthen_target(rng: random.Random, draft: HeadDraft) -> None:
-    # 8192 bytes are a request line's limit.
+    # 32768 bytes are a request line's limit.
     spent = len(draft.method) + len(draft.version) + 2
-    draft.target = b"/" + b"a" * (8192 - spent - 1 + rng.choice((-1, 0, 1, 500)))
+    draft.target = b"/" + b"a" * (32768 - spent - 1 + rng.choice((-1, 0, 1, 500)))
 
 
 def change_version(rng: random.Random, draft: HeadDraft) -> None:
     draft.version = rng.choice(VERSIONS)
+
+
+def speak_http_1_0(rng: random.Random, draft: HeadDraft) -> None:
+    """As proxies do by default: HTTP/1.0, often without Upgrade, Connection or Host."""
+    draft.version = b"HTTP/1.0"
+    names = (b"upgrade:", b"connection:", b"host:")
+    draft.lines = [line for line in draft.lines if not line.lower().startswith(names) or rng.random() < 0.5]
 
 
 def change_separator(rng: random.Random, draft: HeadDraft) -> None:
@@ -205,8 +215,8 @@ def repeat_line(rng: random.Random, draft: HeadDraft) -> None:
 
 
 def add_many(rng: random.Random, draft: HeadDraft) -> None:
-    # 100 header lines are the limit.
-    count = 100 - len(draft.lines) + rng.choice((-1, 0, 1, 5))
+    # 256 header lines are the limit.
+    count = 256 - len(draft.lines) + rng.choice((-1, 0, 1, 5))
     draft.lines += [b"X-%d: y" % number for number in range(count)]
 
 
@@ -239,9 +249,9 @@ def change_handshake(rng: random.Random, draft: HeadDraft) -> None:
 
 Mutation = Callable[[random.Random, HeadDraft], None]
 MUTATIONS: Sequence[Mutation] = (
-    change_method, change_target, change_version, change_separator, change_end, change_end, begin_otherwise,
-    fold, add_line, add_line, add_host, change_host, change_authority, announce_body, announce_body,
-    drop_line, repeat_line, change_handshake, change_handshake,
+    change_method, change_target, change_version, speak_http_1_0, change_separator, change_end, change_end,
+    begin_otherwise, fold, add_line, add_line, add_host, change_host, change_authority, announce_body,
+    announce_body, drop_line, repeat_line, change_handshake, change_handshake,
 )  # fmt: skip
 LONG: Sequence[Mutation] = (lengthen_target, add_many)
 

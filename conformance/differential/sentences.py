@@ -43,6 +43,15 @@ HOST = (
     " that lacks a Host header field and to any request message that contains more than one Host"
     " header field line or a Host header field with an invalid field value."
 )
+USERINFO = (
+    'Before making use of an "http" or "https" URI reference received from an untrusted source, a recipient'
+    " SHOULD parse for userinfo and treat its presence as an error"
+)
+ABSOLUTE = (
+    "When an origin server receives a request with an absolute-form of request-target, the origin server MUST"
+    " ignore the received Host header field (if any) and instead use the host information of the"
+    " request-target."
+)
 METHODS = "All general-purpose servers MUST support the methods GET and HEAD. All other methods are OPTIONAL."
 INVALID_LINE = (
     "Recipients of an invalid request-line SHOULD respond with either a 400 (Bad Request) error or"
