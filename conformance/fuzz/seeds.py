@@ -49,6 +49,10 @@ REQUESTS = (
     REQUEST + b"X-Forwarded-For: 198.51.100.7, 192.0.2.1\r\nX-Forwarded-Proto: wss\r\n\r\n",
     b"\r\nHEAD http://a.example/?q HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0\r\n\r\n",
     b"GET * HTTP/1.0\nHost: a\r\n b: c\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
+    b"GET ws://b:81/echo HTTP/1.0\r\nX-Forwarded-Prefix: /a%20b, /c/\r\n\r\n",
+    b"DELETE http://u@b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nHello",
 )
 RESPONSES = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
