@@ -1179,7 +1179,7 @@ class OverTests(WebSocketTestCase):
         # The first 16 KiB hold 1260 of these 13 bytes, and a part of one.
         self.transport.feed(PEER_COMPRESSED * 3000)
         self.transport.lose()
-        connection = self.app.scope["extensions"]["wsbridge"]["connection"]
+        connection = self.app.scope["wsbridge.connection"]
         for taken in range(1, 3001):
             self.assertEqual(await self.app.receive(), RECEIVED_HELLO)
             self.assertLessEqual(connection.bytes_inflated, (taken + 1261) * len("Hello"))
