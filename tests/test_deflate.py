@@ -243,8 +243,16 @@ class ClientNegotiationTests(unittest.TestCase):
     def test_larger_server_window_than_asked_for_fails(self) -> None:
         settings = WIDEST._replace(server_max_window_bits=10)
         text = "server_max_window_bits={} is more than was asked for"
-        self.assert_failed("permessage-deflate; server_max_window_bits=11", text.format(11), settings)
-        self.assert_failed("permessage-deflate", text.format(15), settings)
+        for bits in range(11, 16):
+            response = f"permessage-deflate; server_max_window_bits={bits}"
+            self.assert_failed(response, text.format(bits), settings)
+
+    def test_answer_that_does_not_say_the_server_window_leaves_it_at_15_bits(self) -> None:
+        for bits in (9, 12, 15):
+            settings = WIDEST._replace(server_max_window_bits=bits)
+            self.assert_agreed("permessage-deflate", Agreement(), settings)
+            gorilla = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+            self.assert_agreed(gorilla, Agreement(True, True), settings)
 
     def test_client_window_without_a_value_fails(self) -> None:
         text = "client_max_window_bits without a value in a response"

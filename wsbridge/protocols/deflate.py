@@ -195,17 +195,20 @@ def check_deflate_response(
 ) -> Optional[Agreement]:
     """What a server agreed to of `build_deflate_offer`; None where it declined.
 
-    Raises `HandshakeFailed` for an extension or a parameter that was not
-    offered, or a window larger than asked for (RFC 7692 7.1, RFC 6455 9.1).
+    Where it does not say `server_max_window_bits`, its window has 15 bits,
+    though we asked for fewer: gorilla's servers do not know the parameter,
+    and zlib inflates every window. Raises `HandshakeFailed` for an extension
+    or a parameter that was not offered, or a window larger than asked for
+    (RFC 7692 7.1, RFC 6455 9.1).
     """
     agreement = None
     for name, parameters in response:
         answer = _parse_offer(parameters)
         if name != EXTENSION or agreement is not None or answer is None:
             raise HandshakeFailed(f"server answered with an extension that was not offered: {name}")
-        server_bits = answer.server_max_window_bits or 15
+        server_bits = answer.server_max_window_bits
         client_bits = min(answer.client_max_window_bits or 15, settings.client_max_window_bits)
-        if server_bits > settings.server_max_window_bits:
+        if server_bits is not None and server_bits > settings.server_max_window_bits:
             raise HandshakeFailed(f"server_max_window_bits={server_bits} is more than was asked for")
         if answer.limits_client_window and answer.client_max_window_bits is None:
             raise HandshakeFailed("client_max_window_bits without a value in a response")
@@ -218,7 +221,7 @@ def check_deflate_response(
         agreement = Agreement(
             answer.server_no_context_takeover,
             answer.client_no_context_takeover or settings.client_no_context_takeover,
-            server_bits,
+            server_bits or 15,
             client_bits,
         )
     return agreement
