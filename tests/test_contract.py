@@ -173,9 +173,9 @@ class ContractTests(unittest.IsolatedAsyncioTestCase):
         offer = b"\r\nSec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10\r\n\r\n"
         agreed = b"\r\nSec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10\r\n\r\n"
         await self.assert_answer(REQUEST.replace(b"\r\n\r\n", offer), SWITCHING.replace(b"\r\n\r\n", agreed))
-        # RFC 7692 7.2.3.1: "Hello", compressed.
+        # RFC 7692 7.2.3.1: "Hello", compressed, and so is our answer.
         hello = bytes.fromhex("f248cdc9c90700")
-        await self.assert_answer(bytes.fromhex("c1 87 00000000") + hello, bytes.fromhex("c1 07") + hello)
+        await self.assert_answer(bytes.fromhex("c1 87 00000000") + hello, b"\xc1\x07" + hello)
 
     async def test_denial_is_an_http_response(self) -> None:
         self.writer.write(REQUEST.replace(b"/chat", b"/no"))

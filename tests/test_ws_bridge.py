@@ -15,7 +15,6 @@ from typing import Any, Awaitable, Dict, List, Optional, Tuple, Type
 
 from tests.doubles import DATE, build_date
 from wsbridge.asgi.ws_bridge import build_ws_event, build_ws_scope, create_ws_receive, create_ws_send
-from wsbridge.protocols.deflate import DeflateSettings
 from wsbridge.protocols.errors import ClientDisconnected, EventError, StateError
 from wsbridge.protocols.events import WebSocketConnected, WebSocketDataReceived, WebSocketDisconnected
 from wsbridge.protocols.ws import WSProtocol
@@ -46,12 +45,8 @@ HELLO: Event = {"type": "websocket.send", "text": "Hello"}
 DENY: Event = {"type": "websocket.http.response.start", "status": 404}
 BODY: Event = {"type": "websocket.http.response.body", "body": b"no"}
 
-# An agreement on permessage-deflate (RFC 7692) under which every message is compressed.
-COMPRESSED: Dict[str, Any] = {
-    "enable_compression": True,
-    "peer_extensions": [b"permessage-deflate"],
-    "deflate": DeflateSettings(threshold=0),
-}
+# An agreement on permessage-deflate (RFC 7692).
+COMPRESSED: Dict[str, Any] = {"enable_compression": True, "peer_extensions": [b"permessage-deflate"]}
 
 # More than the socket and its peer hold between them.
 LARGE = 256 * 1024
@@ -310,8 +305,7 @@ class AcceptTests(BridgeCase):
         offer = [b"permessage-deflate; client_max_window_bits"]
         self.connect(WSProtocol(enable_compression=True, peer_extensions=offer))
         await self.assert_sends(
-            SWITCHING + b"Sec-WebSocket-Extensions: permessage-deflate; "
-            b"server_max_window_bits=12; client_max_window_bits=12\r\n\r\n",
+            SWITCHING + b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=12\r\n\r\n",
             ACCEPT,
         )
 

@@ -197,10 +197,10 @@ def negotiation_agrees(ours: DeflateSettings, theirs: DeflateSettings, messages:
     require(
         understood[0] == agreement[0], IDENTITY, f"offer {offer}, answer {answer}: {understood}, {agreement}"
     )
+    # Each side may compress with less than was agreed on (RFC 7692 7.1.2), never with more.
     require(
-        understood[2] == agreement[2], IDENTITY, f"offer {offer}, answer {answer}: {understood}, {agreement}"
+        understood[2] >= agreement[2], IDENTITY, f"offer {offer}, answer {answer}: {understood}, {agreement}"
     )
-    # A client may do with less than was agreed on (RFC 7692 7.1.1.2), never with more.
     require(
         understood[3] <= agreement[3], IDENTITY, f"offer {offer}, answer {answer}: {understood}, {agreement}"
     )

@@ -65,7 +65,8 @@ class DeflateSettings(NamedTuple):
     in 380 (CPython 3.11). A window of 12 bits and a memory level of 5 cost 32
     KiB for a connection that compresses, zlib's defaults of 15 and 8 cost 256
     KiB, for a few per cent of size on short messages. ``threshold``: messages
-    of fewer bytes are sent uncompressed.
+    of fewer bytes are sent uncompressed. 0, as libwebsockets loops on an
+    uncompressed message.
     """
 
     server_no_context_takeover: bool = False
@@ -78,7 +79,11 @@ class DeflateSettings(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """The four parameters of RFC 7692 7.1, as agreed by both sides."""
+    """The four parameters of RFC 7692 7.1 as both sides keep them.
+
+    Our own window may be smaller than the one that was agreed on: the peer
+    inflates it all the same.
+    """
 
     server_no_context_takeover: bool = False
     client_no_context_takeover: bool = False
@@ -167,7 +172,8 @@ def _agree(offer: _Offer, settings: DeflateSettings) -> Tuple[Agreement, str]:
         response.append("server_no_context_takeover")
     if agreement.client_no_context_takeover:
         response.append("client_no_context_takeover")
-    if offer.server_max_window_bits is not None or server_bits < 15:
+    # RFC 7692 7.1.2.1 allows it unasked, but nhooyr (1.8.7) and Netty (4.1.48) fail on it then.
+    if offer.server_max_window_bits is not None:
         response.append(f"server_max_window_bits={server_bits}")
     # RFC 7692 7.1.2.2: never in a response unless the offer had it.
     if offer.limits_client_window and client_bits < 15:
