@@ -215,11 +215,11 @@ class ClientNegotiationTests(unittest.TestCase):
             self.assert_failed(name, f"server answered with an extension that was not offered: {name}")
 
     def test_two_answers_fail(self) -> None:
-        text = "server answered with an extension that was not offered: permessage-deflate"
+        text = "server answered with permessage-deflate twice"
         self.assert_failed("permessage-deflate, permessage-deflate", text)
 
-    def test_parameter_that_was_not_offered_fails(self) -> None:
-        text = "server answered with an extension that was not offered: permessage-deflate"
+    def test_parameter_that_is_unknown_or_invalid_fails(self) -> None:
+        text = "server answered with an unknown, invalid or repeated parameter"
         self.assert_failed("permessage-deflate; unknown", text)
         self.assert_failed("permessage-deflate; server_max_window_bits", text)
 
@@ -262,7 +262,7 @@ class CodecAgreementTests(unittest.TestCase):
     """What either role makes of the peer's header: its codec, and what it answers."""
 
     def agree(self, value: str, client: bool) -> Tuple[Optional[PerMessageDeflate], Optional[str]]:
-        return agree_on_deflate(parse_extension_offers([value.encode()]), WIDEST, client)
+        return agree_on_deflate([value.encode()], WIDEST, client)
 
     def assert_no_context_takeover(self, codec: Any, ours: bool, theirs: bool) -> None:
         hello = codec.deflater.deflate(b"Hello"), codec.deflater.deflate(b"Hello")
@@ -286,6 +286,17 @@ class CodecAgreementTests(unittest.TestCase):
     def test_nothing_is_agreed_on_without_an_offer_or_an_answer(self) -> None:
         self.assertEqual(self.agree("x-unknown", False), (None, None))
         self.assertEqual(self.agree("", True), (None, None))
+
+    def test_nothing_is_agreed_on_where_we_do_not_want_it(self) -> None:
+        self.assertEqual(agree_on_deflate([b"permessage-deflate"], None, False), (None, None))
+        self.assertEqual(agree_on_deflate([], None, True), (None, None))
+        with self.assertRaises(errors.HandshakeFailed):
+            agree_on_deflate([b"permessage-deflate"], None, True)
+
+    def test_what_breaks_the_grammar_is_told_in_the_words_of_the_role(self) -> None:
+        for client, error in ((False, errors.BadRequest), (True, errors.HandshakeFailed)):
+            with self.assertRaises(error):
+                self.agree("permessage-deflate; =", client)
 
 
 class InflaterTestCase(unittest.TestCase):

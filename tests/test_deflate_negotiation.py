@@ -13,7 +13,7 @@ from typing import Any, Optional, Union
 from unittest import mock
 
 from wsbridge.protocols.deflate import DeflateSettings, build_deflate_offer
-from wsbridge.protocols.errors import BadRequest
+from wsbridge.protocols.errors import BadRequest, HandshakeFailed
 from wsbridge.protocols.events import WebSocketDataReceived, WebSocketDisconnected
 from wsbridge.protocols.ws import WSProtocol
 
@@ -330,6 +330,91 @@ class AnswerTakenTests(unittest.TestCase):
             self.assertIsNone(connect(answer, client=True).compression)
         self.assertIsNone(WSProtocol(client=True, enable_compression=True).compression)
         self.assertIsNone(WSProtocol(client=True).compression)
+
+
+class AnswerRefusedTests(unittest.TestCase):
+    """The client's role: the handshake fails (RFC 6455 4.1, RFC 7692 7.1)."""
+
+    def assert_fails(self, answer: str, reason: str, **settings: Any) -> None:
+        with self.assertRaises(HandshakeFailed) as caught:
+            connect(answer, client=True, **settings)
+        self.assertEqual(str(caught.exception), reason)
+
+    def assert_fails_where_nothing_was_offered(self, *lines: bytes) -> None:
+        with self.assertRaises(HandshakeFailed):
+            WSProtocol(client=True, peer_extensions=lines)
+
+    def test_extension_that_was_not_offered(self) -> None:
+        for name in ("x-foo", "x-webkit-deflate-frame", "Permessage-Deflate", "permessage-deflate2"):
+            reason = f"server answered with an extension that was not offered: {name}"
+            self.assert_fails(name, reason)
+            self.assert_fails(f"permessage-deflate, {name}", reason)
+            self.assert_fails(f"permessage-deflate\n{name}; a=b", reason)
+            self.assert_fails(f"{name}, permessage-deflate", reason)
+
+    def test_any_extension_where_nothing_was_offered(self) -> None:
+        self.assert_fails_where_nothing_was_offered(b"x-foo")
+        self.assert_fails_where_nothing_was_offered(b"permessage-deflate")
+        self.assert_fails_where_nothing_was_offered(b"permessage-deflate; server_no_context_takeover")
+        self.assert_fails_where_nothing_was_offered(b"", b"x-webkit-deflate-frame")
+        self.assert_fails_where_nothing_was_offered(b", x-foo; a=b")
+        self.assert_fails_where_nothing_was_offered(b"=")
+
+    def test_permessage_deflate_twice(self) -> None:
+        reason = "server answered with permessage-deflate twice"
+        self.assert_fails("permessage-deflate, permessage-deflate", reason)
+        self.assert_fails("permessage-deflate\npermessage-deflate", reason)
+        self.assert_fails("permessage-deflate, permessage-deflate; client_no_context_takeover", reason)
+
+    def test_parameter_that_is_unknown_invalid_or_repeated(self) -> None:
+        for parameters in (
+            "foo",
+            "Server_no_context_takeover",
+            "server_no_context_takeover=10",
+            "client_no_context_takeover=10",
+            "server_no_context_takeover; server_no_context_takeover",
+            "server_max_window_bits",
+            "server_max_window_bits=7",
+            "server_max_window_bits=16",
+            "server_max_window_bits=10; server_max_window_bits=10",
+            "client_max_window_bits=7",
+            "client_max_window_bits=16",
+            "client_max_window_bits=010",
+        ):
+            reason = "server answered with an unknown, invalid or repeated parameter"
+            self.assert_fails(f"permessage-deflate; {parameters}", reason)
+
+    def test_malformed_answer(self) -> None:
+        reason = "malformed Sec-WebSocket-Extensions in the server's answer"
+        for answer in ("permessage-deflate;", "permessage-deflate; =", "permessage-deflate foo", "f@o", ";"):
+            self.assert_fails(answer, reason)
+        reason = "a quoted extension parameter is not a token in the server's answer"
+        self.assert_fails('permessage-deflate; server_max_window_bits=""', reason)
+        self.assert_fails("a," * 17, "more than 16 extension offers in the server's answer")
+
+    def test_larger_server_window_than_asked_for(self) -> None:
+        for asked, said in ((9, 10), (12, 13), (12, 15), (14, 15)):
+            answer = f"permessage-deflate; server_max_window_bits={said}"
+            reason = f"server_max_window_bits={said} is more than was asked for"
+            self.assert_fails(answer, reason, server_max_window_bits=asked)
+
+    def test_client_window_without_a_value(self) -> None:
+        # 7.1.2.2: only an offer may leave it out.
+        reason = "client_max_window_bits without a value in a response"
+        self.assert_fails("permessage-deflate; client_max_window_bits", reason)
+
+    def test_client_window_that_zlib_cannot_keep(self) -> None:
+        reason = "client_max_window_bits=8 cannot be met: zlib begins at 9"
+        self.assert_fails("permessage-deflate; client_max_window_bits=8", reason)
+
+    def test_context_takeover_of_a_server_that_was_asked_for_none(self) -> None:
+        reason = "server_no_context_takeover was asked for and not agreed to"
+        self.assert_fails("permessage-deflate", reason, server_no_context_takeover=True)
+
+    def test_python_without_zlib(self) -> None:
+        reason = "permessage-deflate cannot be met: this Python has no zlib"
+        with mock.patch.dict(sys.modules, {"zlib": None}):
+            self.assert_fails("permessage-deflate", reason)
 
 
 # RFC 7692 7.2.3.1 and 7.2.3.2: "Hello", and "Hello" out of the window.

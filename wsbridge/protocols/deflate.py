@@ -9,16 +9,15 @@ from __future__ import annotations
 import sys
 from array import array
 from types import ModuleType
-from typing import TYPE_CHECKING, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Iterable, NamedTuple, Optional, Tuple, Union
 
-from .errors import HandshakeFailed, InvalidCompressedData, MessageTooBig
+from .errors import BadRequest, HandshakeFailed, InvalidCompressedData, MessageTooBig
+from .fields import ExtensionOffer, parse_extension_offers
 
 if TYPE_CHECKING:
     from zlib import _Compress, _Decompress
 
 __all__ = ["DeflateSettings", "Agreement", "negotiate_deflate", "build_deflate_offer", "PerMessageDeflate"]
-
-ExtensionOffer = Tuple[str, List[Tuple[str, Optional[str]]]]
 
 EXTENSION = "permessage-deflate"
 
@@ -197,21 +196,26 @@ def build_deflate_offer(settings: DeflateSettings) -> str:
 
 
 def check_deflate_response(
-    response: Iterable[ExtensionOffer], settings: DeflateSettings
+    response: Iterable[ExtensionOffer], settings: Optional[DeflateSettings]
 ) -> Optional[Agreement]:
     """What a server agreed to of `build_deflate_offer`; None where it declined.
 
-    Where it does not say `server_max_window_bits`, its window has 15 bits,
-    though we asked for fewer: gorilla's servers do not know the parameter,
-    and zlib inflates every window. Raises `HandshakeFailed` for an extension
-    or a parameter that was not offered, or a window larger than asked for
-    (RFC 7692 7.1, RFC 6455 9.1).
+    ``settings`` is None where nothing was offered. Where the response does not
+    say `server_max_window_bits`, the window has 15 bits, though we asked for
+    fewer: gorilla's servers do not know the parameter, and zlib inflates every
+    window. Raises `HandshakeFailed` for an extension that was not offered (RFC
+    6455 4.1), and for parameters that are unknown, invalid, repeated, or
+    cannot be met (RFC 7692 7.1).
     """
     agreement = None
     for name, parameters in response:
-        answer = _parse_offer(parameters)
-        if name != EXTENSION or agreement is not None or answer is None:
+        if settings is None or name != EXTENSION:
             raise HandshakeFailed(f"server answered with an extension that was not offered: {name}")
+        if agreement is not None:
+            raise HandshakeFailed("server answered with permessage-deflate twice")
+        answer = _parse_offer(parameters)
+        if answer is None:
+            raise HandshakeFailed("server answered with an unknown, invalid or repeated parameter")
         server_bits = answer.server_max_window_bits
         client_bits = min(answer.client_max_window_bits or 15, settings.client_max_window_bits)
         if server_bits is not None and server_bits > settings.server_max_window_bits:
@@ -389,17 +393,29 @@ class PerMessageDeflate:
 
 
 def agree_on_deflate(
-    offers: Iterable[ExtensionOffer], settings: DeflateSettings, client: bool
+    values: Iterable[bytes], settings: Optional[DeflateSettings], client: bool
 ) -> Tuple[Optional[PerMessageDeflate], Optional[str]]:
     """What comes of the peer's Sec-WebSocket-Extensions: our codec, and a server's response to send.
 
-    ``offers`` are a client's offers, or with ``client`` a server's response.
+    ``values`` are those of all its lines: a client's offers, or with
+    ``client`` a server's response. ``settings`` is None where we do not want
+    permessage-deflate. Raises `BadRequest` for malformed offers, and
+    `HandshakeFailed` for a response that is malformed, or answers what was
+    not offered.
     """
+    agreement, response = None, None
     if client:
-        answer = check_deflate_response(offers, settings)
-        return (None if answer is None else PerMessageDeflate(answer, settings, client)), None
-    agreed = negotiate_deflate(offers, settings)
-    if agreed is None:
+        agreement = _check_response(values, settings)
+    elif settings is not None:
+        agreement, response = negotiate_deflate(parse_extension_offers(values), settings) or (None, None)
+    if agreement is None or settings is None:
         return None, None
-    agreement, response = agreed
-    return PerMessageDeflate(agreement, settings), response
+    return PerMessageDeflate(agreement, settings, client), response
+
+
+def _check_response(values: Iterable[bytes], settings: Optional[DeflateSettings]) -> Optional[Agreement]:
+    try:
+        response = parse_extension_offers(values)
+    except BadRequest as error:
+        raise HandshakeFailed(f"{error} in the server's answer") from None
+    return check_deflate_response(response, settings)

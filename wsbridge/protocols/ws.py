@@ -44,7 +44,6 @@ from .errors import (
     UnexpectedContinuation,
 )
 from .events import WebSocketDataReceived, WebSocketDisconnected
-from .fields import parse_extension_offers
 from .frames import (
     ABNORMAL_CLOSURE,
     BINARY,
@@ -153,7 +152,7 @@ class WSProtocol:
     ``clock``: seconds, for `latency`; without it there is none.
 
     Raises `BadRequest` for a malformed offer, `HandshakeFailed` for a
-    response to what was not offered.
+    response that is malformed, or answers what was not offered.
     """
 
     __slots__ = (
@@ -226,8 +225,8 @@ class WSProtocol:
         self._ping_sent = 0.0
         #: The codec that was agreed on, with its counters of bytes, and the Sec-WebSocket-Extensions value
         #: of the 101 response that says so; or None.
-        offers = parse_extension_offers(peer_extensions) if enable_compression else []
-        self.compression, self.extensions_response = agree_on_deflate(offers, deflate, client)
+        settings = deflate if enable_compression else None
+        self.compression, self.extensions_response = agree_on_deflate(peer_extensions, settings, client)
         if self.compression is not None:
             self._wire_limit = compressed_limit(max_message_size)
 
