@@ -29,7 +29,7 @@ MODULES = (
 )
 
 # What covers the ground floor besides the test files that mirror its modules.
-OTHER_TESTS = ("contract", "deflate_negotiation")
+OTHER_TESTS = ("contract", "deflate_negotiation", "receiver_table")
 
 # A test of another module that takes longer costs more than it finds.
 QUICK_SECONDS = 0.1
