@@ -458,9 +458,12 @@ class InflaterTests(InflaterTestCase):
         self.assertEqual((inflater.bytes_in, inflater.bytes_out), (12, 10))
 
     def test_piece_that_is_not_long_is_not_copied(self) -> None:
-        for size in (0, 1, deflate.SLICE):
-            piece = bytearray(size)
-            self.assertIs(next(iter(deflate._slices(piece))), piece)
+        # RFC 1951 3.2.4: the beginning of 65,535 stored bytes.
+        wire = bytes.fromhex("00 ffff 0000") + bytes(65535)
+        with mock.patch.object(deflate, "_slices", side_effect=AssertionError):
+            for size in (0, 1, deflate.SLICE):
+                inflated = Inflater(15, False).inflate(wire[:size], 65535)
+                self.assertEqual(len(inflated), max(0, size - 5))
 
     def test_long_pieces(self) -> None:
         self.assertEqual(deflate.SLICE, 16384)

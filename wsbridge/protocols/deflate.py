@@ -245,9 +245,16 @@ class Inflater:
     freed on PyPy (7.3.11: 7 KiB a message). Between messages nothing is held but the window.
     """
 
-    __slots__ = ("_decompressor", "_no_context_takeover", "_window", "_window_bits", "bytes_in", "bytes_out")
+    __slots__ = (
+        *("_decompressor", "_no_context_takeover", "_window", "_window_bits", "_zlib"),
+        *("bytes_in", "bytes_out"),
+    )
 
     def __init__(self, window_bits: int, no_context_takeover: bool) -> None:
+        # Not in each method: an `import` costs as much as several calls.
+        import zlib
+
+        self._zlib: ModuleType = zlib
         self._window_bits = window_bits
         self._no_context_takeover = no_context_takeover
         # None at the boundaries of messages and streams.
@@ -262,13 +269,11 @@ class Inflater:
         Raises `MessageTooBig`, or `InvalidCompressedData`. zlib keeps back what it inflated of a piece in
         which it finds an error: of several errors in one message, the pieces decide which is told.
         """
-        import zlib
-
         self.bytes_in += len(piece)
         room = limit - size
         pieces = []
         try:
-            for data in _slices(piece):
+            for data in (piece,) if len(piece) <= SLICE else _slices(piece):
                 while data:
                     if self._decompressor is None:
                         self._decompressor = self._begin_stream()
@@ -288,19 +293,17 @@ class Inflater:
                         self._window += output
                         # Not after every piece: there are some of a single byte.
                         if len(self._window) > WINDOW_SLACK + (1 << self._window_bits):
-                            self._trim_window()
-        except zlib.error as error:
+                            del self._window[: -1 << self._window_bits]
+        except self._zlib.error as error:
             raise InvalidCompressedData(str(error)) from None
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _begin_stream(self) -> _Decompress:
-        import zlib
-
         note_allocated(INFLATE_STATE_SIZE + len(self._window))
-        if self._window:
-            # An empty one would take PyPy twice the time.
-            return zlib.decompressobj(-self._window_bits, zdict=self._window)
-        return zlib.decompressobj(-self._window_bits)
+        # An empty window would take PyPy twice the time.
+        window = {"zdict": self._window} if self._window else {}
+        stream: _Decompress = self._zlib.decompressobj(-self._window_bits, **window)
+        return stream
 
     def finish(self) -> None:
         """End the message: all of it has been inflated; raises where it was truncated."""
@@ -310,19 +313,14 @@ class Inflater:
         decompressor, self._decompressor = self._decompressor, None
         if decompressor is not None and not self._ends_at_block_boundary(decompressor):
             raise InvalidCompressedData("it ends inside a block")
-        self._trim_window()
-
-    def _trim_window(self) -> None:
         del self._window[: -1 << self._window_bits]
 
     def _ends_at_block_boundary(self, decompressor: _Decompress) -> bool:
         # Without this a truncated message would be delivered as far as it goes, and the next one be garbage.
-        import zlib
-
         try:
             if decompressor.decompress(_ENDING, 1) or not decompressor.eof:
                 return False
-        except zlib.error:
+        except self._zlib.error:
             return False
         if decompressor.unused_data == FINAL_BLOCK:
             # RFC 7692 7.2.1: the empty block may itself have BFINAL; behind it a new stream begins.
@@ -332,8 +330,6 @@ class Inflater:
 
 
 def _slices(piece: Union[bytes, bytearray]) -> Iterable[Union[bytes, bytearray]]:
-    if len(piece) <= SLICE:
-        return (piece,)
     return (piece[start : start + SLICE] for start in range(0, len(piece), SLICE))
 
 
@@ -346,11 +342,15 @@ class Deflater:
         "_mem_level",
         "_no_context_takeover",
         "_window_bits",
+        "_zlib",
         "bytes_in",
         "bytes_out",
     )
 
     def __init__(self, window_bits: int, no_context_takeover: bool, level: int, mem_level: int) -> None:
+        import zlib
+
+        self._zlib: ModuleType = zlib
         self._window_bits = window_bits
         self._no_context_takeover = no_context_takeover
         self._level = level
@@ -361,9 +361,7 @@ class Deflater:
 
     def deflate(self, payload: bytes) -> bytes:
         """A whole message, compressed, without its tail (RFC 7692 7.2.1)."""
-        import zlib
-
-        compressor = self._compressor
+        compressor, zlib = self._compressor, self._zlib
         if compressor is None:
             compressor = zlib.compressobj(self._level, zlib.DEFLATED, -self._window_bits, self._mem_level)
             # As zlib.h says of deflateInit2.
@@ -377,7 +375,7 @@ class Deflater:
 
 
 class PerMessageDeflate:
-    """The codec of one connection: an `Inflater` and a `Deflater` as agreed, which import zlib when used."""
+    """The codec of one connection: an `Inflater` and a `Deflater` as agreed."""
 
     __slots__ = ("deflater", "inflater", "threshold")
 
