@@ -431,6 +431,15 @@ class InflaterTests(InflaterTestCase):
             inflater.inflate(header + bytes(size), 1 << 20)
             self.assertEqual(len(inflater._window), held)
 
+    def test_message_that_is_over_leaves_a_window_and_no_more(self) -> None:
+        # RFC 1951 3.2.4: 4,000 stored bytes, which are within the slack of a window of 512.
+        wire = bytes.fromhex("00 a00f 5ff0") + bytes(4000) + b"\0"
+        inflater = Inflater(9, False)
+        with measured_memory() as memory:
+            inflater.inflate(wire, 4000)
+            inflater.finish()
+        self.assertLess(memory.kept, 1024)
+
     def test_between_messages_only_the_window_is_held(self) -> None:
         compressor = zlib.compressobj(1, zlib.DEFLATED, -12)
         wire = compressor.compress(bytes(range(256)) * 64) + compressor.flush(zlib.Z_SYNC_FLUSH)
