@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from typing import Any, Coroutine, List, Optional, Tuple, TypeVar
+from typing import Any, Callable, Coroutine, List, Optional, Tuple, TypeVar
 
 from .doubles import Clock
 
@@ -32,9 +32,9 @@ class SkippingSelector(selectors.SelectSelector):
 class SkippingLoop(asyncio.SelectorEventLoop):
     """asyncio's own, whose ``time`` goes on when there is nothing to do."""
 
-    def __init__(self) -> None:
+    def __init__(self, selector: Callable[[Clock], SkippingSelector] = SkippingSelector) -> None:
         self._clock = Clock()
-        super().__init__(SkippingSelector(self._clock))
+        super().__init__(selector(self._clock))
 
     def time(self) -> float:
         return self._clock()

@@ -13,7 +13,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
+import zipfile
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, List, Tuple
@@ -30,7 +32,7 @@ PACKAGE = wsbridge.__name__
 ROOT = Path(str(wsbridge.__file__)).parents[PACKAGE.count(".") + 1]
 
 APPLICATIONS = """
-import asyncio
+import asyncio, atexit, sys, threading, traceback
 
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
@@ -48,6 +50,36 @@ async def app(scope, receive, send):
 async def no_startup(scope, receive, send):
     await receive()
     await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+async def raises(scope, receive, send):
+    await receive()
+    raise ValueError("no database")
+
+async def tells_and_raises(scope, receive, send):
+    try:
+        await raises(scope, receive, send)
+    except ValueError:
+        await send({"type": "lifespan.startup.failed", "message": traceback.format_exc()})
+        raise
+
+async def hangs(scope, receive, send):
+    await receive()
+    print("startup", flush=True)
+    await asyncio.Event().wait()
+
+async def waits_in_a_thread(scope, receive, send):
+    if scope["type"] == "lifespan":
+        atexit.register(print, "exit handler")
+        threading.Thread(target=threading.Event().wait, name="forgotten").start()
+        return await app(scope, receive, send)
+    await receive()
+    await send({"type": "websocket.accept"})
+    await asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
+
+async def exits(scope, receive, send):
+    if scope["type"] != "lifespan":
+        asyncio.get_running_loop().call_soon(sys.exit, 5)
+    await app(scope, receive, send)
 
 async def no_shutdown(scope, receive, send):
     await app(scope, receive, send)
@@ -132,6 +164,7 @@ class ArgumentTests(CommandCase):
                 self.assert_config(ServerConfig(**{item.name: False}), flag.replace("--", "--no-"))
             else:
                 value = ",".join(item.default) if isinstance(item.default, tuple) else str(item.default)
+                value = "666" if item.name == "uds_mode" else value
                 self.assert_config(ServerConfig(), f"{flag}={value}")
 
     def test_working_directory_is_on_the_path(self) -> None:
@@ -165,7 +198,8 @@ class HelpTests(CommandCase):
         self.assertEqual((code, errors), (0, ""))
         for item in fields(ServerConfig):
             self.assertIn("  --" + item.name.replace("_", "-"), text)
-            described = f"{item.metadata['help']} (default: {item.default})"
+            default = "666" if item.name == "uds_mode" else item.default
+            described = f"{item.metadata['help']} (default: {default})"
             self.assertRegex(text, re.escape(described) + "\n")
         self.assertEqual(text.count("(default: "), len(fields(ServerConfig)))
 
@@ -200,8 +234,61 @@ class ErrorTests(CommandCase):
     def test_attribute_that_is_not_callable(self) -> None:
         self.assert_error(2, "'served:number' is no ASGI application: int cannot be called", "served:number")
 
+    def assert_traceback(self, code: int, lines: List[str], *arguments: str, raises: Any = None) -> None:
+        """The application's own traceback, and then one line; ``lines`` are patterns."""
+        found = self.command(*arguments, raises=raises)
+        self.assertEqual(found[:2], (code, ""))
+        printed = [line for line in found[2].splitlines() if line.strip(" ~^")]
+        self.assertEqual(len(printed), len(lines), found[2])
+        for line, pattern in zip(printed, lines):
+            self.assertRegex(line, f"^{pattern}$")
+
     def test_module_that_raises(self) -> None:
-        self.assert_error(2, "cannot import 'served_broken': KeyError: 'setting'", "served_broken:app")
+        lines = [
+            r"Traceback \(most recent call last\):",
+            r'  File ".*served_broken.py", line 1, in <module>',
+            r"    raise KeyError\('setting'\)",
+            "KeyError: 'setting'",
+            f"python3 -m {PACKAGE}: error: cannot import 'served_broken': KeyError: 'setting'",
+        ]
+        self.assert_traceback(2, lines, "served_broken:app")
+
+    def test_module_whose_own_import_is_not_found(self) -> None:
+        (self.folder / "served_broken.py").write_text("\nimport served_nowhere")
+        text = "ModuleNotFoundError: No module named 'served_nowhere'"
+        lines = [
+            r"Traceback \(most recent call last\):",
+            r'  File ".*served_broken.py", line 2, in <module>',
+            "    import served_nowhere",
+            text,
+            f"python3 -m {PACKAGE}: error: cannot import 'served_broken': {text}",
+        ]
+        self.assert_traceback(2, lines, "served_broken:app")
+
+    def test_module_that_cannot_be_compiled(self) -> None:
+        (self.folder / "served_broken.py").write_text("app = 5 +")
+        lines = [
+            r'  File ".*served_broken.py", line 1',
+            r"    app = 5 \+",
+            "SyntaxError: invalid syntax",
+            rf"python3 -m {PACKAGE}: error: cannot import 'served_broken': SyntaxError: invalid syntax .*",
+        ]
+        self.assert_traceback(2, lines, "served_broken:app")
+
+    def test_error_of_several_lines_is_one_in_the_end(self) -> None:
+        (self.folder / "served_broken.py").write_text("raise ValueError('2 errors\\n  port\\n  host')")
+        found = self.command("served_broken:app")[2].splitlines()
+        self.assertEqual(found[-4:-1], ["ValueError: 2 errors", "  port", "  host"])
+        text = "cannot import 'served_broken': ValueError: 2 errors"
+        self.assertEqual(found[-1], f"python3 -m {PACKAGE}: error: {text}")
+
+    def test_module_that_exits(self) -> None:
+        (self.folder / "served_broken.py").write_text("raise SystemExit(5)")
+        self.assertEqual(self.command("served_broken:app"), (5, "", ""))
+
+    def test_unknown_module_in_a_package(self) -> None:
+        text = "cannot import 'served.nowhere': ModuleNotFoundError: .*"
+        self.assert_error(2, text, "served.nowhere:app")
 
     def test_error_of_the_system(self) -> None:
         self.assert_error(1, "no port", "served:app", raises=OSError("no port"))
@@ -237,6 +324,20 @@ class StartErrorTests(CommandCase):
 
     def test_startup_that_fails(self) -> None:
         self.assert_no_start(1, "application startup failed: no database", "served:no_startup")
+
+    def test_startup_that_raises(self) -> None:
+        from wsbridge.server.server import run
+
+        for name in ("raises", "tells_and_raises"):
+            found = self.command(
+                f"served:{name}", "--lifespan=on", "--log-level=critical", "--port=0", raises=run
+            )
+            self.assertEqual(found[:2], (1, ""))
+            lines = [line for line in found[2].splitlines() if line.strip(" ~^")]
+            self.assertRegex(lines[1], rf'^  File ".*served.py", line \d+, in {name}$')
+            self.assertEqual(lines[-2], "ValueError: no database")
+            text = "application startup failed: ValueError: no database"
+            self.assertEqual(lines[-1], f"python3 -m {PACKAGE}: error: {text}")
 
 
 class LoggingTests(CommandCase):
@@ -320,6 +421,52 @@ class ProgramTests(CommandCase):
             self.assertEqual((program.returncode, printed[:8]), (0, b"startup\n"))
             self.assertNotIn(b"Traceback", errors)
 
+    def test_signal_during_the_startup_is_the_exit_code(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            program = self.start("served:hangs")
+            self.assertEqual(program.stdout.readline(), b"startup\n")
+            program.send_signal(number)
+            errors = self.assert_exit(program, 128 + number, [])
+            self.assertRegex(errors, rb"^[^\n]* INFO stopped before it was listening\n$")
+
+    def test_threads_that_never_end_are_left_behind_and_exit_handlers_are_called(self) -> None:
+        program = self.start("served:waits_in_a_thread", "--timeout-graceful-shutdown=0.1")
+        client = self.open_websocket(self.read_port(program))
+        program.send_signal(signal.SIGTERM)
+        self.assert_received(client, CLOSE_1012)
+        errors = self.assert_exit(program, 0, [b"startup", b"shutdown", b"exit handler"])
+        names = errors.splitlines()[-1].rpartition(b"ended without waiting for threads: ")[2].split(b", ")
+        self.assertEqual(len(names), 2, errors)
+        self.assertIn(b"forgotten", names)
+
+    def test_application_that_exits_is_logged_and_the_others_live(self) -> None:
+        program = self.start("served:exits")
+        port = self.read_port(program)
+        clients = [self.open_websocket(port) for _ in range(2)]
+        program.send_signal(signal.SIGTERM)
+        for client in clients:
+            self.assert_received(client, CLOSE_1012)
+            client.sendall(bytes.fromhex("88 82 00000000 03f4"))
+            self.assert_received(client, b"")
+            client.close()
+        errors = self.assert_exit(program, 0, [b"startup", b"1012", b"1012", b"shutdown"])
+        self.assertEqual(errors.count(b"ERROR application raised"), 2)
+        self.assertEqual(errors.count(b"SystemExit: 5"), 2)
+
+    def test_package_in_a_zip(self) -> None:
+        archive = zipfile.ZipFile(self.folder / "packages.zip", "w")
+        with archive:
+            for file in (ROOT / PACKAGE.partition(".")[0]).rglob("*"):
+                if file.suffix in (".py", ".html"):
+                    archive.write(file, file.relative_to(ROOT))
+        environment = {**os.environ, "PYTHONPATH": os.fspath(self.folder / "packages.zip")}
+        for flag, expected in (("--version", f"{PACKAGE} {wsbridge.__version__}\n"), ("--help", "--port N")):
+            program = subprocess.run(
+                [sys.executable, "-m", PACKAGE, flag], env=environment, capture_output=True, timeout=TIMEOUT
+            )
+            self.assertEqual((program.returncode, program.stderr), (0, b""))
+            self.assertIn(expected, program.stdout.decode())
+
     def test_demo_is_served_when_nothing_is_named(self) -> None:
         program = self.start()
         port = self.read_port(program)
@@ -356,7 +503,95 @@ class ProgramTests(CommandCase):
         self.assertEqual((end.exception.code, out.getvalue()), (0, f"{PACKAGE} {wsbridge.__version__}\n"))
 
     def test_module_that_is_only_imported_runs_nothing(self) -> None:
-        self.assertIs(runpy.run_module(f"{PACKAGE}.__main__", run_name="imported")["main"], cli.main)
+        found = runpy.run_module(f"{PACKAGE}.__main__", run_name="imported")
+        self.assertIs(found["command"], cli.command)
+
+
+class ExitTests(unittest.TestCase):
+    """How `command` ends, with the end of the process caught."""
+
+    def setUp(self) -> None:
+        self.ends: List[Tuple[str, Any]] = []
+        self.ended = threading.Event()
+        self.are_over: Any = None
+        for owner, name, do in (
+            (cli.os, "_exit", self.end),
+            (cli.atexit, "register", self.register),
+            (cli.atexit, "_run_exitfuncs", lambda: self.ends.append(("handlers", None))),
+            (cli, "THREAD_PATIENCE", 0.01),
+        ):
+            patch = mock.patch.object(owner, name, do)
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def register(self, handler: Any) -> None:
+        self.are_over = handler
+
+    def end(self, code: int) -> None:
+        self.ends.append(("exit", code))
+        self.ended.set()
+
+    def command(self, result: Any) -> Any:
+        """What the process would end with by itself."""
+        with mock.patch.object(cli, "main", **result), self.assertRaises(BaseException) as caught:
+            cli.command()
+        return caught.exception
+
+    def leave_thread(self) -> None:
+        may_end = threading.Event()
+        thread = threading.Thread(target=may_end.wait, name="forgotten")
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(may_end.set)
+
+    def test_exit_code_is_that_of_main(self) -> None:
+        for result, code in (
+            ({"return_value": 0}, 0),
+            ({"return_value": 2}, 2),
+            ({"side_effect": SystemExit(143)}, 143),
+            ({"side_effect": SystemExit()}, None),
+            ({"side_effect": SystemExit("text")}, "text"),
+        ):
+            end = self.command(result)
+            self.assertIsInstance(end, SystemExit)
+            self.assertEqual(end.code, code)
+            self.are_over()
+        self.assertIs(type(self.command({"side_effect": KeyError("bug")})), KeyError)
+        self.are_over()
+
+    def test_thread_that_does_not_end_is_left_behind(self) -> None:
+        self.leave_thread()
+        for result, code in (
+            ({"return_value": 2}, 2),
+            ({"side_effect": SystemExit()}, 0),
+            ({"side_effect": SystemExit("text")}, 1),
+            ({"side_effect": KeyError("bug")}, 1),
+        ):
+            with self.assertLogs(logger, "WARNING") as logs:
+                self.command(result)
+                self.assertTrue(self.ended.wait(TIMEOUT))
+            self.assertEqual(logs.output, ["WARNING:wsbridge:ended without waiting for threads: forgotten"])
+            self.assertEqual(self.ends, [("handlers", None), ("exit", code)])
+            self.ends.clear()
+            self.ended.clear()
+
+    def test_streams_that_cannot_be_flushed_are_no_error(self) -> None:
+        self.leave_thread()
+        closed = io.StringIO()
+        closed.close()
+        for stream in (None, closed):
+            with mock.patch.object(sys, "stdout", stream), self.assertLogs(logger, "WARNING"):
+                self.command({"return_value": 0})
+                self.assertTrue(self.ended.wait(TIMEOUT))
+            self.ended.clear()
+
+    def test_daemons_and_threads_that_end_are_not_left_behind(self) -> None:
+        looked = threading.Event()
+        with mock.patch.object(cli.threading, "enumerate", side_effect=lambda: looked.set() or []):
+            self.command({"return_value": 0})
+            self.assertTrue(looked.wait(TIMEOUT))
+            self.are_over()
+        self.assertFalse(self.ended.is_set())
 
 
 if __name__ == "__main__":

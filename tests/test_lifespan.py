@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import unittest
 from typing import Any, Dict, List
 
 from wsbridge.asgi.lifespan import Lifespan
 from wsbridge.protocols.errors import EventError, LifespanFailed
+
+from .doubles import turn_loop
 
 Event = Dict[str, Any]
 
@@ -18,8 +21,7 @@ STOPPED: Event = {"type": "lifespan.shutdown.complete"}
 class LifespanCase(unittest.IsolatedAsyncioTestCase):
     async def begin(self, app: Any, mode: str = "auto") -> None:
         self.lifespan = Lifespan(app, mode)
-        self.task = asyncio.ensure_future(self.lifespan.run())
-        self.addCleanup(self.task.cancel)
+        self.addCleanup(self.lifespan.cancel)
 
     async def assert_fails(self, phase: str, text: str) -> None:
         call = self.lifespan.startup if phase == "startup" else self.lifespan.shutdown
@@ -55,7 +57,7 @@ class OrderlyTests(LifespanCase):
             self.assertEqual(self.seen[1:], [{"type": "lifespan.startup"}])
             await self.lifespan.shutdown()
             self.assertEqual(self.seen[2:], [{"type": "lifespan.shutdown"}])
-            await self.task
+            await self.lifespan.wait_until_over(10)
 
     async def test_state_is_what_the_application_left_in_the_scope(self) -> None:
         await self.begin(self.app)
@@ -81,7 +83,7 @@ class OrderlyTests(LifespanCase):
         await self.begin(self.app)
         await self.lifespan.startup()
         await self.lifespan.shutdown()
-        await self.task
+        await self.lifespan.wait_until_over(10)
         await self.lifespan.shutdown()
 
     async def test_application_that_only_returns_has_no_lifespan(self) -> None:
@@ -176,7 +178,7 @@ class FailureTests(LifespanCase):
         await self.begin(app)
         await self.lifespan.startup()
         disk_is_full.set()
-        await self.task
+        await self.lifespan.wait_until_over(10)
         self.assertEqual(self.lifespan.state, {})
         await self.assert_fails("shutdown", "ValueError: disk full")
 
@@ -202,10 +204,97 @@ class FailureTests(LifespanCase):
 
         await self.begin(app)
         startup = asyncio.ensure_future(self.lifespan.startup())
-        await asyncio.sleep(0)
-        self.task.cancel()
+        await turn_loop()
+        self.lifespan.cancel()
         await asyncio.wait_for(startup, 10)
         await asyncio.wait_for(self.lifespan.shutdown(), 10)
+
+    async def test_cancelling_what_has_not_begun_is_no_error(self) -> None:
+        lifespan = Lifespan(self.begin, "on")
+        lifespan.cancel()
+        await lifespan.wait_until_over(10)
+
+    async def test_cancellation_that_nobody_asked_for_is_a_failure(self) -> None:
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            await receive()
+            raise asyncio.CancelledError("database")
+
+        for mode in ("auto", "on"):
+            await self.begin(app, mode)
+            await self.assert_fails("startup", "CancelledError: database")
+
+    async def test_wish_to_end_the_process_is_a_failure_in_every_mode(self) -> None:
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            sys.exit(3)
+
+        for mode in ("auto", "on"):
+            await self.begin(app, mode)
+            await self.assert_fails("startup", "SystemExit: 3")
+
+    async def test_what_startup_raised_is_the_cause(self) -> None:
+        error = KeyError("database")
+
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            await receive()
+            raise error
+
+        await self.begin(app, "on")
+        with self.assertRaises(LifespanFailed) as caught:
+            await self.lifespan.startup()
+        self.assertIs(caught.exception.__cause__, error)
+
+    async def test_traceback_as_a_message_is_told_by_its_error(self) -> None:
+        """As Starlette does it."""
+
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            message = "Traceback (most recent call last):\n  File ...\nValueError: no\ndatabase\n"
+            await send({"type": "lifespan.startup.failed", "message": message})
+            raise ValueError("no\ndatabase")
+
+        await self.begin(app)
+        await self.assert_fails("startup", "ValueError: no")
+
+    async def test_application_that_took_the_startup_event_seems_to_have_a_lifespan(self) -> None:
+        async def fail_to_start(scope: Event, receive: Any, send: Any) -> None:
+            await receive()
+            raise KeyError("database")
+
+        async def echo(scope: Event, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+
+        async def refuse(scope: Event, receive: Any, send: Any) -> None:
+            raise KeyError("path")
+
+        async def start(scope: Event, receive: Any, send: Any) -> None:
+            await receive()
+            await send(STARTED)
+            await receive()
+
+        for app, expected in ((fail_to_start, True), (echo, False), (refuse, False), (start, False)):
+            await self.begin(app)
+            await self.lifespan.startup()
+            self.assertIs(self.lifespan.seems_supported, expected)
+            self.assertIs(self.lifespan.has_started, app is start)
+
+
+class InterruptTests(unittest.TestCase):
+    def test_keyboard_interrupt_is_a_failure_and_comes_out_of_the_loop_too(self) -> None:
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            raise KeyboardInterrupt
+
+        async def start() -> None:
+            await Lifespan(app, "auto").startup()
+
+        loop = asyncio.new_event_loop()
+        self.addCleanup(loop.close)
+        # Its task was not awaited by anybody.
+        loop.set_exception_handler(lambda loop, context: None)
+        task = loop.create_task(start())
+        with self.assertRaises(KeyboardInterrupt):
+            loop.run_until_complete(task)
+        with self.assertRaisesRegex(LifespanFailed, "^application startup failed: KeyboardInterrupt$"):
+            loop.run_until_complete(task)
 
 
 if __name__ == "__main__":

@@ -9,21 +9,23 @@ import os
 import select
 import signal
 import socket
+import stat
 import sys
 import threading
 import unittest
 import warnings
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 from unittest import mock
 
 import wsbridge
 from wsbridge.config import ServerConfig
-from wsbridge.protocols.errors import ConfigError, LifespanFailed
+from wsbridge.protocols.errors import ConfigError, LifespanFailed, StateError
 from wsbridge.server import server as server_module
 from wsbridge.server.event_loop import PollerEventLoop
 from wsbridge.server.server import Server, run, serve
 from wsbridge.server.service import logger
+from wsbridge.server.signals import are_signals_caught
 from wsbridge.server.websocket import WebSocketExchange
 
 from .doubles import turn_loop
@@ -42,6 +44,7 @@ from .loopback import (
     Client,
     LoopbackCase,
 )
+from .skipping import run_skipping
 
 try:
     import ssl
@@ -144,11 +147,6 @@ class ListeningTests(ServerCase):
         self.assertEqual(host, "127.0.0.1")
         self.assertEqual(server.urls, [f"http://127.0.0.1:{port}"])
 
-    async def test_allocator_is_asked_to_keep_large_blocks(self) -> None:
-        with mock.patch.object(server_module, "keep_freed_blocks") as keep:
-            await self.start()
-        keep.assert_called_once_with()
-
     async def test_websocket_and_page_are_served(self) -> None:
         server = await self.start()
         await self.assert_echo(await self.open_websocket(server))
@@ -237,6 +235,25 @@ class ListeningTests(ServerCase):
             self.assertEqual(Server(self.app).urls, ["http://[::1]:80"])
 
 
+class ListenOnceTests(ServerCase):
+    async def test_kernel_has_the_backlog_where_a_second_listen_changes_nothing(self) -> None:
+        """As on Windows."""
+        listen = socket.socket.listen
+        backlogs: List[int] = []
+
+        def listen_once(listening: socket.socket, backlog: int) -> None:
+            backlogs.append(backlog)
+            listen(listening, backlog)
+
+        with (
+            mock.patch.object(socket.socket, "listen", listen_once),
+            mock.patch.object(server_module, "CAN_LISTEN_AGAIN", False),
+        ):
+            server = await self.start(backlog=77)
+        self.assertEqual(backlogs, [77])
+        await self.assert_echo(await self.open_websocket(server))
+
+
 class AddressErrorTests(ServerCase):
     async def test_port_in_use_is_an_oserror_and_the_application_stops(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -283,9 +300,23 @@ class UnixSocketTests(ServerCase):
 
     async def test_path_that_another_server_has_taken_over_stays(self) -> None:
         first = await self.start(uds=self.path)
+        os.unlink(self.path)
         second = await self.start(uds=self.path)
         await first.stop()
         await self.assert_echo(await self.open_websocket(second))
+
+    async def test_path_of_a_live_server_is_in_use_and_stays_its_own(self) -> None:
+        first = await self.start(uds=self.path)
+        await self.assert_no_start(OSError, f"Address '{self.path}' is already in use", uds=self.path)
+        await self.assert_echo(await self.open_websocket(first))
+        await first.stop()
+        await self.assert_echo(await self.open_websocket(await self.start(uds=self.path)))
+
+    async def test_anybody_can_connect_unless_another_mode_is_asked_for(self) -> None:
+        for mode, options in ((0o666, {}), (0o660, {"uds_mode": 0o660})):
+            server = await self.start(uds=self.path, **options)
+            self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), mode)
+            await server.stop()
 
     async def test_path_of_a_file_is_left_alone(self) -> None:
         Path(self.path).write_text("mine")
@@ -459,6 +490,11 @@ async def hanging_app(scope: Event, receive: Any, send: Any) -> None:
     await asyncio.Event().wait()
 
 
+async def hang(*arguments: Any, **options: Any) -> None:
+    """A name that is looked up for ever."""
+    await asyncio.Event().wait()
+
+
 class StopTests(ServerCase):
     async def begin_stop(self, server: Server) -> asyncio.Task[None]:
         stopping = asyncio.ensure_future(server.stop())
@@ -524,6 +560,121 @@ class StopTests(ServerCase):
         self.assertIn("1 connections did not close in time and are cut", logs.output[0])
         self.assertEqual(self.app.log, ["startup", "cancelled", "shutdown"])
         await self.assert_answer(client, CLOSE_1012)
+
+
+class AgainTests(ServerCase):
+    """A `Server` that is started again behind its end."""
+
+    async def assert_serves(self, server: Server) -> None:
+        """An open WebSocket is told that the server stops."""
+        await asyncio.wait_for(server.start(), TIMEOUT)
+        client = await self.open_websocket(server)
+        stopping = asyncio.ensure_future(server.stop())
+        await self.assert_answer(client, CLOSE_1012)
+        client.send(MASKED_CLOSE_1012)
+        await self.assert_end(client)
+        await asyncio.wait_for(stopping, TIMEOUT)
+        self.assertEqual(server.sockets, [])
+
+    async def test_second_time_is_as_the_first(self) -> None:
+        server = Server(self.app, port=0)
+        for _ in range(3):
+            await self.assert_serves(server)
+            self.assertEqual(self.app.log, ["startup", "disconnect 1012", "shutdown"])
+            self.app.log.clear()
+        self.assert_no_task_is_left()
+
+    async def test_second_time_on_the_same_unix_socket(self) -> None:
+        server = Server(self.app, uds=os.fspath(self.make_folder() / "ws.sock"))
+        for _ in range(2):
+            await self.assert_serves(server)
+
+    async def test_starting_what_is_started_is_an_error_and_changes_nothing(self) -> None:
+        server = await self.start()
+        before = server.urls
+        with self.assertRaisesRegex(StateError, "^the server is started already$"):
+            await server.start()
+        self.assertEqual((server.urls, self.app.log), (before, ["startup"]))
+        await self.assert_echo(await self.open_websocket(server))
+
+    async def test_starting_what_is_about_to_start_is_an_error(self) -> None:
+        server = Server(self.app, port=0)
+        starting = asyncio.ensure_future(server.start())
+        await asyncio.sleep(0)
+        with self.assertRaises(StateError):
+            await server.start()
+        await asyncio.wait_for(starting, TIMEOUT)
+        await server.stop()
+        self.assertEqual(self.app.log, ["startup", "shutdown"])
+
+    async def test_stop_waits_for_a_start_in_progress(self) -> None:
+        server = Server(self.app, port=0)
+        starting = asyncio.ensure_future(server.start())
+        await asyncio.sleep(0)
+        await asyncio.wait_for(server.stop(), TIMEOUT)
+        self.assertTrue(starting.done())
+        self.assertEqual((server.sockets, self.app.log), ([], ["startup", "shutdown"]))
+
+    async def test_start_that_failed_can_be_tried_again(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            server = Server(self.app, port=taken.getsockname()[1])
+            with self.assertRaises(OSError):
+                await server.start()
+        await self.assert_serves(server)
+
+    async def test_stop_that_is_cancelled_cuts_what_is_left(self) -> None:
+        server = await self.start()
+        client = await self.open_websocket(server)
+        stopping = asyncio.ensure_future(server.stop())
+        await self.assert_answer(client, CLOSE_1012)
+        stopping.cancel()
+        await asyncio.wait([stopping], timeout=TIMEOUT)
+        self.assertTrue(stopping.cancelled())
+        self.assertEqual(await client.read_to_end(), b"")
+        await self.assert_serves(server)
+
+
+class StopTimeTests(unittest.TestCase):
+    """The time that a stop takes at most, by the clock of a loop that does not wait."""
+
+    def test_worst_case_is_below_30_seconds(self) -> None:
+        """The application ignores the disconnect, its cancellation and its shutdown."""
+
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            await receive()
+            is_lifespan = scope["type"] == "lifespan"
+            await send({"type": "lifespan.startup.complete" if is_lifespan else "websocket.accept"})
+            while len(cancellations) < 20:
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    cancellations.append(scope["type"])
+
+        cancellations: List[str] = []
+
+        async def stop() -> float:
+            loop = asyncio.get_running_loop()
+            server = Server(app, port=0)
+            await server.start()
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(REQUEST)
+            self.assertEqual(await reader.readexactly(len(SWITCHING)), SWITCHING)
+            begun = loop.time()
+            text = "^application shutdown failed: it did not end in time$"
+            with self.assertLogs(logger, "WARNING"), self.assertRaisesRegex(LifespanFailed, text):
+                await server.stop()
+            taken = loop.time() - begun
+            writer.close()
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                while not task.done():
+                    task.cancel()
+                    await turn_loop()
+            return taken
+
+        taken, _ = run_skipping(stop())
+        self.assertEqual(cancellations[:2], ["websocket", "lifespan"])
+        # 20 for connections and applications, 5 for the shutdown, 1 for what its cancellation does.
+        self.assertAlmostEqual(taken, 26, delta=0.5)
 
 
 class ServeCase(ServerCase):
@@ -608,6 +759,115 @@ class ServeTests(ServeCase):
         server.stop_serving()
         server.stop_serving()
 
+    async def test_stopped_before_it_begins_it_ends_at_once(self) -> None:
+        server = Server(self.app, port=0)
+        server.stop_serving()
+        await asyncio.wait_for(server.serve(), TIMEOUT)
+        self.assertEqual(self.app.log, [])
+
+    async def test_second_time_is_as_the_first(self) -> None:
+        self.server = Server(self.app, port=0)
+        for _ in range(2):
+            serving = asyncio.ensure_future(self.server.serve())
+            while not self.server.sockets:
+                await asyncio.sleep(0)
+            client = await self.open_websocket(self.server)
+            self.server.stop_serving()
+            await self.assert_answer(client, CLOSE_1012)
+            client.send(MASKED_CLOSE_1012)
+            await self.assert_end(client)
+            await self.assert_over(serving)
+        self.assertEqual(self.app.log, ["startup", "disconnect 1012", "shutdown"] * 2)
+
+    async def test_serving_twice_at_a_time_is_an_error(self) -> None:
+        serving = await self.begin_listening()
+        with self.assertRaisesRegex(StateError, "^the server is serving already$"):
+            await self.server.serve()
+        self.server.stop_serving()
+        await self.assert_over(serving)
+
+    async def test_stop_during_a_startup_cancels_it(self) -> None:
+        serving = await self.begin(hanging_app)
+        await turn_loop()
+        self.server.stop_serving()
+        await self.assert_over(serving)
+        self.assertIsNone(self.server.startup_signal)
+
+    async def test_stop_before_the_startup_has_its_first_turn(self) -> None:
+        serving = await self.begin()
+        await asyncio.sleep(0)
+        self.server.stop_serving()
+        await self.assert_over(serving)
+
+    async def test_application_that_has_started_is_shut_down_where_it_is_not_listened(self) -> None:
+        serving = await self.begin()
+        with mock.patch.object(asyncio.get_running_loop(), "create_server", hang):
+            await turn_loop()
+            self.server.stop_serving()
+            await self.assert_over(serving)
+        self.assertEqual(self.app.log, ["startup", "shutdown"])
+
+    async def test_stop_by_another_thread(self) -> None:
+        serving = await self.begin_listening()
+        thread = threading.Thread(target=self.server.stop_serving)
+        thread.start()
+        await self.assert_over(serving)
+        thread.join(TIMEOUT)
+
+    async def test_signal_during_a_startup_is_told(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            for options in ({"app": hanging_app}, {"lifespan": "off", "host": "hanging"}):
+                with mock.patch.object(asyncio.get_running_loop(), "create_server", hang):
+                    serving = await self.begin(**options)
+                    await turn_loop()
+                    signal.raise_signal(number)
+                    await self.assert_over(serving)
+                self.assertEqual(self.server.startup_signal, number)
+
+    async def test_cancelling_a_startup_is_told(self) -> None:
+        serving = await self.begin(hanging_app)
+        await turn_loop()
+        serving.cancel()
+        await asyncio.wait([serving], timeout=TIMEOUT)
+        self.assertTrue(serving.cancelled())
+        self.assert_no_task_is_left()
+
+    async def test_each_server_of_a_loop_is_stopped_by_one_signal(self) -> None:
+        first = await self.begin_listening()
+        second = await self.begin_listening()
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.wait_for(asyncio.gather(first, second), TIMEOUT)
+        self.assertEqual(self.app.log, ["startup", "startup", "shutdown", "shutdown"])
+
+    async def test_second_signal_ends_each_server_at_once(self) -> None:
+        servings, clients = [], []
+        for _ in range(2):
+            servings.append(await self.begin_listening())
+            clients.append(await self.open_websocket(self.server))
+        for _ in range(2):
+            signal.raise_signal(signal.SIGTERM)
+            await turn_loop()
+        await asyncio.wait_for(asyncio.gather(*servings), TIMEOUT)
+        for client in clients:
+            await self.assert_answer(client, CLOSE_1012)
+
+    async def test_loop_without_signal_handlers_is_stopped_as_well(self) -> None:
+        """As those of Windows."""
+        loop = asyncio.get_running_loop()
+        with mock.patch.object(loop, "add_signal_handler", side_effect=NotImplementedError):
+            for number in (signal.SIGINT, signal.SIGTERM):
+                serving = await self.begin_listening()
+                signal.raise_signal(number)
+                await self.assert_over(serving)
+        self.assertEqual(self.app.log, ["startup", "shutdown"] * 2)
+
+    async def test_process_that_it_runs_in_is_left_as_it_is(self) -> None:
+        with mock.patch.object(server_module, "keep_freed_blocks") as keep:
+            serving = await self.begin_listening()
+            self.server.stop_serving()
+            await self.assert_over(serving)
+        keep.assert_not_called()
+
     async def test_addresses_are_logged(self) -> None:
         with self.assertLogs("wsbridge", "INFO") as logs:
             serving = await self.begin_listening()
@@ -667,6 +927,202 @@ class RunTests(unittest.TestCase):
         with mock.patch.object(server_module, "_build_ssl_context", return_value=None):
             self.assertIsNot(self.run_and_stop(ssl_certfile="cert.pem")[0], PollerEventLoop)
 
+    def run_program(self, program: Any, told: Optional[List[str]] = None) -> List[str]:
+        """Run ``program`` as a task of the application, with a client of the server; then stop the server.
+
+        Returns what the application was told, which is also appended to ``told``.
+        """
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            address = free.getsockname()
+        app = Application()
+        app.log = app.log if told is None else told
+
+        async def program_and_stop() -> None:
+            try:
+                while True:
+                    try:
+                        client = Client(*await asyncio.open_connection(*address))
+                        break
+                    except ConnectionRefusedError:
+                        await asyncio.sleep(0)
+                await asyncio.wait_for(program(client), TIMEOUT)
+            finally:
+                if are_signals_caught():
+                    signal.raise_signal(signal.SIGTERM)
+
+        async def app_with_program(scope: Event, receive: Any, send: Any) -> None:
+            if scope["type"] == "lifespan":
+                scope["state"]["task"] = asyncio.ensure_future(program_and_stop())
+            await app(scope, receive, send)
+
+        run(app_with_program, port=address[1])
+        return app.log
+
+    async def assert_lives(self, client: Client) -> None:
+        client.send(MASKED_HELLO)
+        self.assertEqual(await client.read(len(HELLO)), HELLO)
+
+    def test_what_asyncio_lets_through_is_logged_once_and_everybody_lives_on(self) -> None:
+        def raise_it(error: BaseException) -> None:
+            raise error
+
+        async def raise_later(error: BaseException) -> None:
+            await asyncio.sleep(0)
+            raise error
+
+        async def raise_and_lose(error: BaseException) -> None:
+            task = asyncio.ensure_future(raise_later(error))
+            await turn_loop()
+            del task
+            gc.collect()
+
+        async def raise_and_await(error: BaseException) -> None:
+            with self.assertRaises(type(error)):
+                await asyncio.gather(raise_later(error))
+
+        async def raise_in_callback(error: BaseException) -> None:
+            asyncio.get_running_loop().call_soon(raise_it, error)
+            await turn_loop()
+
+        async def raise_in_timer(error: BaseException) -> None:
+            asyncio.get_running_loop().call_later(0, raise_it, error)
+            await turn_loop()
+
+        for do in (raise_and_lose, raise_and_await, raise_in_callback, raise_in_timer):
+            for error in (SystemExit(3), SystemExit(), KeyboardInterrupt()):
+                with self.subTest(do.__name__, error=error):
+
+                    async def program(client: Client, do: Any = do, error: Any = error) -> None:
+                        client.send(REQUEST)
+                        self.assertEqual(await client.read(len(SWITCHING)), SWITCHING)
+                        await self.assert_lives(client)
+                        await do(error)
+                        await self.assert_lives(client)
+                        client.send(MASKED_CLOSE)
+                        self.assertEqual(await client.read_to_end(), CLOSE)
+                        await client.close()
+
+                    with self.assertLogs(level="ERROR") as logs:
+                        log = self.run_program(program)
+                    self.assertEqual(log, ["startup", "disconnect 1000", "shutdown"])
+                    self.assertEqual(len(logs.output), 1, logs.output)
+                    text = f"(?s)^ERROR:wsbridge:application raised\nTraceback.*{type(error).__name__}"
+                    self.assertRegex(logs.output[0], text)
+
+    def test_other_connections_of_the_same_turn_lose_nothing(self) -> None:
+        """Their bytes are in the kernel or the loop: neither forgets them."""
+
+        async def program(first: Client) -> None:
+            others = [
+                Client(*await asyncio.open_connection(*first.writer.get_extra_info("peername"))) for _ in "12"
+            ]
+            clients = [others[0], first, others[1]]
+            for client in clients:
+                client.send(REQUEST)
+                self.assertEqual(await client.read(len(SWITCHING)), SWITCHING)
+            for _ in range(5):
+                for client in clients:
+                    client.send(MASKED_HELLO)
+                    asyncio.get_running_loop().call_soon(sys.exit, 3)
+                for client in clients:
+                    self.assertEqual(await client.read(len(HELLO)), HELLO)
+            for client in clients:
+                client.send(MASKED_CLOSE)
+                self.assertEqual(await client.read_to_end(), CLOSE)
+                await client.close()
+
+        with self.assertLogs(level="ERROR"):
+            log = self.run_program(program)
+        self.assertEqual(log, ["startup", *["disconnect 1000"] * 3, "shutdown"])
+
+    def test_application_that_exits_when_it_is_cancelled_at_the_end_is_logged(self) -> None:
+        async def exit_at_the_end() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                sys.exit(3)
+
+        async def program(client: Client) -> None:
+            await client.close()
+            tasks.append(asyncio.ensure_future(exit_at_the_end()))
+
+        tasks: List[Any] = []
+        with self.assertLogs(level="ERROR") as logs:
+            self.assertEqual(self.run_program(program), ["startup", "shutdown"])
+        self.assertEqual(len(logs.output), 1)
+
+    def test_other_errors_of_tasks_are_still_told(self) -> None:
+        async def fail() -> None:
+            raise KeyError("database")
+
+        async def program(client: Client) -> None:
+            await client.close()
+            failing = asyncio.ensure_future(fail())
+            await turn_loop()
+            del failing
+            gc.collect()
+
+        with self.assertLogs("asyncio", level="ERROR") as logs:
+            self.run_program(program)
+        self.assertRegex(logs.output[0], "never retrieved")
+
+    def test_handler_of_the_program_may_end_it_behind_the_stop(self) -> None:
+        def leave(number: int, frame: object) -> None:
+            raise SystemExit(5)
+
+        self.addCleanup(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, leave))
+        with self.assertRaises(SystemExit) as end:
+            self.run_and_stop()
+        self.assertEqual(end.exception.code, 5)
+
+    def test_signal_during_the_startup_is_the_exit_code(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+
+            async def app(scope: Event, receive: Any, send: Any, number: int = number) -> None:
+                await receive()
+                signal.raise_signal(number)
+                await asyncio.Event().wait()
+
+            with self.assertRaises(SystemExit) as end:
+                run(app, port=0)
+            self.assertEqual(end.exception.code, 128 + number)
+
+    def test_keyboard_interrupt_comes_out_where_no_signal_is_caught(self) -> None:
+        """In a thread it is nobody's Ctrl-C, and where C code has SIGINT it may be one."""
+
+        told: List[str] = []
+
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        async def program(client: Client) -> None:
+            await client.close()
+            asyncio.get_running_loop().call_soon(interrupt)
+            await turn_loop()
+
+        not_caught = mock.patch.object(server_module, "are_signals_caught", return_value=False)
+        with not_caught, self.assertRaises(KeyboardInterrupt):
+            self.run_program(program, told)
+        self.assertEqual(told, ["startup", "shutdown"])
+
+    def test_thread_that_never_ends_is_not_waited_for(self) -> None:
+        may_end = threading.Event()
+        self.addCleanup(may_end.set)
+
+        async def program(client: Client) -> None:
+            await client.close()
+            waiting.append(asyncio.get_running_loop().run_in_executor(None, may_end.wait))
+            await turn_loop()
+
+        waiting: List[Any] = []
+        self.assertEqual(self.run_program(program), ["startup", "shutdown"])
+        self.assertFalse(may_end.is_set())
+
+    def test_allocator_is_asked_to_keep_large_blocks(self) -> None:
+        with mock.patch.object(server_module, "keep_freed_blocks") as keep:
+            self.run_and_stop()
+        keep.assert_called_once_with()
+
     def test_task_that_ignores_its_cancellation_does_not_keep_the_process(self) -> None:
         stubborn: List[Any] = []
 
@@ -688,6 +1144,9 @@ class RunTests(unittest.TestCase):
         with mock.patch.object(server_module, "CUT_TIMEOUT", 0.01):
             run(app, ServerConfig(), port=0)
         self.assertEqual(stubborn[1:], ["cancelled"])
+        with self.assertLogs("asyncio", "ERROR"):
+            stubborn.clear()
+            gc.collect()
 
     def test_thread_that_gets_no_signals_can_serve_as_well(self) -> None:
         is_over = threading.Event()

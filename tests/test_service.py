@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 import unittest
 from typing import Any, Callable, Dict, List
 from unittest import mock
 
 from wsbridge.config import ServerConfig
 from wsbridge.server import service as service_module
-from wsbridge.server.service import Service, log_answer, logger
+from wsbridge.server.service import Service, logger
 
 from .doubles import Clock, turn_loop
 from .skipping import run_skipping
@@ -63,6 +64,11 @@ class MemberTests(ServiceCase):
         self.assertEqual(service.clock, asyncio.get_running_loop().time)
         self.assertIsNone(service.state)
         self.assertIs(service.app, app)
+
+    async def test_clock_that_is_too_coarse_for_a_latency_is_replaced(self) -> None:
+        for resolution, clock in ((1e-9, asyncio.get_running_loop().time), (0.015625, time.perf_counter)):
+            with mock.patch.object(time, "get_clock_info", return_value=mock.Mock(resolution=resolution)):
+                self.assertEqual(Service(app, ServerConfig()).clock, clock)
 
     async def test_sweep_lets_every_member_look_at_the_clock(self) -> None:
         members = [Member(self.service) for _ in range(3)]
@@ -267,29 +273,6 @@ class ShutDownTimeTests(unittest.TestCase):
             logger.warning("leaves later")
 
         self.assertAlmostEqual(self.shut_down(None, shut_down=leave_later), 600)
-
-
-class LogAnswerTests(unittest.TestCase):
-    def assert_line(self, expected: str, raw_path: bytes, client: Any = ("192.0.2.1", 5000)) -> None:
-        with self.assertLogs(logger, "INFO") as logs:
-            log_answer({"type": "websocket", "raw_path": raw_path, "client": client}, 101)
-        self.assertEqual(logs.output, [f"INFO:wsbridge:{expected}"])
-
-    def test_who_asked_for_what_and_what_was_answered(self) -> None:
-        self.assert_line('192.0.2.1:5000 "websocket /chat" 101', b"/chat")
-
-    def test_unix_socket(self) -> None:
-        self.assert_line('unix socket "websocket /" 101', b"/", None)
-
-    def test_target_with_escape_sequences_is_one_escaped_line(self) -> None:
-        # The parser lets only 21-7e into a target; whoever builds a request otherwise is escaped as well.
-        self.assert_line('192.0.2.1:5000 "websocket /%1b[2J%0a\\xff" 101', b"/%1b[2J%0a\xff")
-
-    def test_nothing_is_formatted_where_nobody_listens(self) -> None:
-        level = logger.level
-        self.addCleanup(logger.setLevel, level)
-        logger.setLevel("WARNING")
-        log_answer({}, 200)
 
 
 if __name__ == "__main__":

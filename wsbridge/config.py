@@ -69,8 +69,9 @@ _ROOT_PATH = Rule("a path such as /app, or empty", _is_root_path)
 _TEXTS = Rule("a tuple of texts", _is_text_tuple)
 
 
-def _option(default: Any, rule: Rule, help: str, *, repr: bool = True) -> Any:
-    return field(default=default, metadata={"rule": rule, "help": help}, repr=repr)
+def _option(default: Any, rule: Rule, help: str, *, repr: bool = True, base: int = 10) -> Any:
+    """``base`` is that of a whole number on the command line."""
+    return field(default=default, metadata={"rule": rule, "help": help, "base": base}, repr=repr)
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,12 @@ class ServerConfig:
     host: str = _option("127.0.0.1", _TEXT, "address to listen on; by default only this host reaches it")
     port: int = _option(8000, _whole_number(0, 65535), "port to listen on; 0 takes any free one")
     uds: Optional[str] = _option(None, _optional(_TEXT), "path of a unix socket to listen on instead")
+    uds_mode: int = _option(
+        0o666,
+        _whole_number(0, 0o777),
+        "its permissions, octal; by default any local user can connect",
+        base=8,
+    )
     backlog: int = _option(2048, _whole_number(1), "connections the kernel may hold before they are accepted")
     ssl_certfile: Optional[str] = _option(None, _optional(_TEXT), "PEM certificates: serve wss and https")
     ssl_keyfile: Optional[str] = _option(None, _optional(_TEXT), "PEM key, if not in the certificates' file")

@@ -8,11 +8,11 @@ from typing import Any, Dict, Optional
 from ..protocols.errors import EventError, LifespanFailed, StateError
 from .types import Application, ASGIEvent
 
-__all__ = ["Lifespan"]
+__all__ = ["Lifespan", "describe_error"]
 
 
 class Lifespan:
-    """Runs one application's lifespan: `run` in a task of its own, beside `startup` and `shutdown`.
+    """Runs one application's lifespan, in a task of its own from `startup` to `shutdown` or `cancel`.
 
     ``mode`` is ``on``, or ``auto``: an application that raises on the scope
     has no lifespan, and that is no error. Make it inside a running loop.
@@ -24,50 +24,87 @@ class Lifespan:
         self._state: Dict[str, Any] = {}
         self._events: asyncio.Queue[ASGIEvent] = asyncio.Queue()
         self._answered: Dict[str, asyncio.Event] = {"startup": asyncio.Event(), "shutdown": asyncio.Event()}
+        self._task: Optional[asyncio.Task[None]] = None
+        self._is_cancelled = False
+        self._has_taken_startup = False
         self._failure: Optional[str] = None
-        self._cause: Optional[Exception] = None
+        self._cause: Optional[BaseException] = None
         self._is_supported = False
+        #: Whether the application said that its startup is complete: there is something to shut down.
+        self.has_started = False
         #: What an application raised on its scope in mode ``auto``: it has no lifespan.
-        self.unsupported: Optional[Exception] = None
+        self.unsupported: Optional[BaseException] = None
 
     @property
     def state(self) -> Optional[Dict[str, Any]]:
         """What the application keeps for its connections; None where it has no lifespan."""
         return self._state if self._is_supported else None
 
-    async def run(self) -> None:
-        """Run the application with the ``lifespan`` scope until it returns."""
+    @property
+    def seems_supported(self) -> bool:
+        """Whether what is `unsupported` was raised behind the startup event, and not by our own refusal."""
+        error = self.unsupported
+        return self._has_taken_startup and error is not None and not isinstance(error, EventError)
+
+    async def startup(self) -> None:
+        """Tell the application to start; raises `LifespanFailed` where it could not."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+        await self._ask("startup")
+
+    async def shutdown(self) -> None:
+        """Tell the application to stop; raises `LifespanFailed` where it could not."""
+        await self._ask("shutdown")
+
+    def cancel(self) -> None:
+        """Wait for nothing any more: `startup` and `shutdown` return, the application is cancelled."""
+        self._is_cancelled = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def wait_until_over(self, timeout: float) -> None:
+        """Wait for the application to return, but no longer than ``timeout`` seconds."""
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=timeout)
+
+    async def _run(self) -> None:
         scope = {
             "type": "lifespan",
             "asgi": {"version": "3.0", "spec_version": "2.0"},
             "state": self._state,
         }
         try:
-            await self._app(scope, self._events.get, self._send)
+            await self._app(scope, self._receive, self._send)
             if not self._answered["startup"].is_set():
                 raise StateError("the application returned without lifespan.startup.complete")
-        except Exception as error:
+        except KeyboardInterrupt as error:
+            self._note_error(error)
+            # Unlike SystemExit it need not be the application's own.
+            raise
+        except asyncio.CancelledError as error:
+            if not self._is_cancelled:
+                self._note_error(error)
+        except BaseException as error:
             self._note_error(error)
         finally:
             # From now on nobody needs to wait for its answers.
             for answered in self._answered.values():
                 answered.set()
 
-    def _note_error(self, error: Exception) -> None:
-        if self._mode == "auto" and not self._answered["startup"].is_set():
+    def _note_error(self, error: BaseException) -> None:
+        has_begun = self._answered["startup"].is_set()
+        if self._mode == "auto" and not has_begun and isinstance(error, Exception):
             self.unsupported = error
         else:
-            # What it said itself before it raised tells more.
-            self._failure = self._failure or f"{type(error).__name__}: {error}"
+            # What it said itself before it raised tells more; but several lines are, from Starlette, the
+            # traceback that the cause has as well.
+            if self._failure is None or "\n" in self._failure:
+                self._failure = describe_error(error)
             self._cause = error
 
-    async def startup(self) -> None:
-        """Tell the application to start; raises `LifespanFailed` where it could not."""
-        await self._ask("startup")
-
-    async def shutdown(self) -> None:
-        """Tell the application to stop; raises `LifespanFailed` where it could not."""
-        await self._ask("shutdown")
+    async def _receive(self) -> ASGIEvent:
+        event = await self._events.get()
+        self._has_taken_startup = True
+        return event
 
     async def _ask(self, phase: str) -> None:
         self._events.put_nowait({"type": f"lifespan.{phase}"})
@@ -80,8 +117,15 @@ class Lifespan:
         for phase, answered in self._answered.items():
             if kind in (f"lifespan.{phase}.complete", f"lifespan.{phase}.failed"):
                 if kind.endswith("failed"):
-                    self._failure = str(event.get("message", "")) or "no message"
+                    self._failure = str(event.get("message", "")).strip() or "no message"
                 self._is_supported = True
+                self.has_started = self.has_started or kind == "lifespan.startup.complete"
                 answered.set()
                 return
         raise EventError(f"unknown event type {kind!r:.80} in a lifespan")
+
+
+def describe_error(error: BaseException) -> str:
+    """Its type and the first line of what it says."""
+    name, text = type(error).__name__, str(error).partition("\n")[0]
+    return f"{name}: {text}" if text else name

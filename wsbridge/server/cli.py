@@ -3,24 +3,79 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import contextlib
+import os
 import sys
+import threading
+import traceback
 from dataclasses import Field, fields
+from types import TracebackType
 from typing import Any, Callable, Dict, List, NoReturn, Optional
 
 from .. import __version__
+from ..asgi.types import Application
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError, LifespanFailed
 from .loading import load_application
+from .log import logger, set_up_logging
 from .server import run
-from .service import logger, set_up_logging
 
-__all__ = ["main"]
+__all__ = ["command", "main"]
 
-PACKAGE = __package__.rpartition(".")[0]
+# Not __package__, which is None here in Python 3.9 when we are in a zip.
+PACKAGE = __name__.rpartition(".")[0].rpartition(".")[0]
+
+# Seconds that threads have to end behind a clean stop.
+THREAD_PATIENCE = 1.0
+
+
+def command() -> NoReturn:
+    """`main` as a process: it ends soon after the server, whatever threads the application leaves behind."""
+    code: object = 1
+    try:
+        code = main()
+    except SystemExit as end:
+        code = end.code
+    finally:
+        _limit_exit(code if isinstance(code, int) else int(code is not None))
+    sys.exit(code)
+
+
+def _limit_exit(code: int) -> None:
+    """Let the interpreter wait for threads, as it does at its end, no longer than `THREAD_PATIENCE`."""
+    are_over = threading.Event()
+    # Exit handlers are called when all threads are over, the one that was registered last first.
+    atexit.register(are_over.set)
+    threading.Thread(target=_end_without_threads, args=(are_over, code), daemon=True).start()
+
+
+def _end_without_threads(are_over: threading.Event, code: int) -> None:
+    left: List[str] = []
+    while not left:
+        if are_over.wait(THREAD_PATIENCE):
+            return
+        left = [thread.name for thread in threading.enumerate() if _is_waited_for(thread)]
+    try:
+        logger.warning("ended without waiting for threads: %s", ", ".join(left))
+        atexit._run_exitfuncs()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            # They may be None, closed, or a pipe that nobody reads.
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+
+
+def _is_waited_for(thread: threading.Thread) -> bool:
+    return not thread.daemon and thread is not threading.main_thread()
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
-    """Serve until a signal; the exit code is 0, 1 where the server could not run, 2 for wrong arguments."""
+    """Serve until a signal; returns 0, 1 where the server could not run, or 2 for wrong arguments.
+
+    Raises SystemExit for ``--help`` and its like, and as `run` does.
+    """
     parser = _build_parser()
     values = vars(parser.parse_args(arguments))
     target = values.pop("app")
@@ -31,15 +86,43 @@ def main(arguments: Optional[List[str]] = None) -> int:
             values.setdefault("allowed_origins", ("same-origin",))
         config = ServerConfig(**values)
         set_up_logging(config.log_level)
-        run(load_application(target), config)
+        run(_load(target), config)
     except ConfigError as error:
         return _report(parser, error, 2)
-    except (LifespanFailed, OSError) as error:
+    except LifespanFailed as error:
+        _print_error_of_application(error.__cause__)
+        return _report(parser, error, 1)
+    except OSError as error:
         return _report(parser, error, 1)
     except KeyboardInterrupt:
-        # Only before the server listens: from then on SIGINT is a clean stop.
+        # Only while the application is imported: from then on SIGINT is the server's.
         return 130
     return 0
+
+
+def _load(target: str) -> Application:
+    try:
+        return load_application(target)
+    except ConfigError as error:
+        _print_error_of_application(error.__cause__)
+        raise
+
+
+def _print_error_of_application(error: Optional[BaseException]) -> None:
+    """Its traceback, without our own frames; nothing where the application was not even begun."""
+    frames = None if error is None else _skip_other_frames(error.__traceback__)
+    if error is not None and (frames is not None or isinstance(error, SyntaxError)):
+        traceback.print_exception(type(error), error, frames)
+
+
+def _skip_other_frames(frames: Optional[TracebackType]) -> Optional[TracebackType]:
+    """What follows our own frames, and those of the import system, at the beginning."""
+    while frames is not None:
+        module = str(frames.tb_frame.f_globals.get("__name__"))
+        if not module.startswith((f"{PACKAGE}.server.", f"{PACKAGE}.asgi.", "importlib", "zipimport")):
+            break
+        frames = frames.tb_next
+    return frames
 
 
 def _report(parser: argparse.ArgumentParser, error: Exception, exit_code: int) -> int:
@@ -78,7 +161,8 @@ def _add_flag(parser: argparse.ArgumentParser, item: Field[Any]) -> None:
     else:
         options.update(type=_value_parser(item), metavar=_METAVARS[_kind(item)])
     # Before Python 3.13 BooleanOptionalAction adds a default of its own to the help it is made with.
-    text = f"{item.metadata['help']} (default: {item.default})"
+    default = format(item.default, "o") if item.metadata["base"] == 8 else item.default
+    text = f"{item.metadata['help']} (default: {default})"
     parser.add_argument(flag, **options).help = text.replace("%", "%%")
 
 
@@ -92,13 +176,16 @@ _METAVARS = {"int": "N", "float": "SECONDS", "str": "TEXT", "Tuple[str, ...": "T
 def _value_parser(item: Field[Any]) -> Callable[[str], Any]:
     """Text to value; whether the value is allowed is for `ServerConfig` to say."""
     is_optional = str(item.type).startswith("Optional[")
+    base = item.metadata["base"]
     convert: Callable[[str], Any] = {"int": int, "float": float, "str": str}.get(_kind(item), _split_texts)
 
     def parse(text: str) -> Any:
-        return None if is_optional and text.lower() == "none" else convert(text)
+        if is_optional and text.lower() == "none":
+            return None
+        return convert(text) if base == 10 else int(text, base)
 
     # argparse names the type in its error: "invalid int value: 'x'".
-    parse.__name__ = getattr(convert, "__name__", "text")
+    parse.__name__ = convert.__name__ if base == 10 else "octal"
     return parse
 
 

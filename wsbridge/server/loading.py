@@ -7,6 +7,7 @@ import os
 import sys
 from typing import Any
 
+from ..asgi.lifespan import describe_error
 from ..asgi.types import Application
 from ..protocols.errors import ConfigError
 
@@ -26,7 +27,7 @@ def load_application(target: str) -> Application:
     try:
         found: Any = importlib.import_module(module_name)
     except Exception as error:
-        raise ConfigError(f"cannot import {module_name!r}: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"cannot import {module_name!r}: {describe_error(error)}") from error
     for name in attribute.split("."):
         if not hasattr(found, name):
             raise ConfigError(f"{module_name!r} has no attribute {attribute!r}")

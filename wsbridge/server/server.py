@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 import socket
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, Union
 
 from ..asgi.lifespan import Lifespan
 from ..asgi.types import Application
 from ..config import ServerConfig
-from ..protocols.errors import ConfigError, LifespanFailed
+from ..protocols.errors import ConfigError, LifespanFailed, StateError
 from .allocator import keep_freed_blocks
 from .connection import Connection
 from .event_loop import PollerEventLoop, new_event_loop
 from .loading import load_application
-from .service import CUT_TIMEOUT, Service, logger, set_up_logging
+from .log import is_logged, log_raised, logger, set_up_logging
+from .service import CUT_TIMEOUT, Service
+from .signals import are_signals_caught, catch_signals
+from .unix_socket import identify, listen_on_path, remove_path
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -30,6 +32,9 @@ __all__ = ["Server", "run", "serve"]
 # Seconds: 30 years.
 NO_LIMIT = 1e9
 
+# On Windows the backlog of the first `listen` stays.
+CAN_LISTEN_AGAIN = sys.platform != "win32"
+
 
 class Server:
     """One application on its listening sockets.
@@ -38,80 +43,80 @@ class Server:
     fields of `ServerConfig`, changed in ``config`` or in the defaults.
 
     ``async with Server(app, port=0) as server:`` listens inside the block;
-    `serve` runs until a signal, or `stop_serving`, ends it.
+    `serve` runs until a signal, or `stop_serving`, ends it. Both may be done
+    again after the end.
     """
 
     def __init__(
         self, app: Union[Application, str], config: Optional[ServerConfig] = None, **options: Any
     ) -> None:
         self.config = replace(config or ServerConfig(), **options)
+        #: The signal that has ended `serve` before the application had started.
+        self.startup_signal: Optional[int] = None
         self._app = load_application(app) if isinstance(app, str) else app
+        self._is_started = False
+        #: Held while it starts or stops.
+        self._lock: Optional[asyncio.Lock] = None
         self._server: Optional[asyncio.AbstractServer] = None
         self._listeners: List[Listener] = []
         self._service: Optional[Service] = None
         self._lifespan: Optional[Lifespan] = None
-        self._lifespan_task: Optional[asyncio.Task[None]] = None
         self._uds_identity: Optional[Tuple[int, int]] = None
+        # Of `serve`: the loop it runs in, its task until it listens, and how often it was asked to end.
+        self._loop: Optional[asyncio.AbstractEventLoop] = None
+        self._starting: Optional[asyncio.Task[None]] = None
         self._stop_requests = 0
         self._stop_requested: Optional[asyncio.Event] = None
 
     # ------------------------------------------------------------------ start, stop
 
     async def start(self) -> None:
-        """Run the application's startup, then listen; malloc keeps large blocks from now on (`allocator`).
+        """Run the application's startup, then listen.
 
         Raises `LifespanFailed` where the application could not start,
         `ConfigError` for a certificate that cannot be read or an address that
-        cannot be one, and `OSError` where the address cannot be had.
+        cannot be one, `OSError` where the address cannot be had, and
+        `StateError` where the server is started already.
         """
-        ssl = _build_ssl_context(self.config)
-        keep_freed_blocks()
-        await self._start_lifespan()
-        try:
-            await self._listen(ssl)
-        except BaseException:
-            await self.stop()
-            raise
-
-    async def _start_lifespan(self) -> None:
-        state: Optional[Dict[str, Any]] = None
-        if self.config.lifespan != "off":
-            self._lifespan = lifespan = Lifespan(self._app, self.config.lifespan)
-            self._lifespan_task = asyncio.get_running_loop().create_task(lifespan.run())
+        if self._is_started:
+            raise StateError("the server is started already")
+        self._is_started = True
+        self._lock = asyncio.Lock()
+        async with self._lock:
             try:
-                await lifespan.startup()
+                ssl = _build_ssl_context(self.config)
+                state = await self._start_lifespan()
+                self._service = Service(self._app, self.config, state=state)
+                await self._listen(ssl, self._service)
             except BaseException:
-                await self._cut_lifespan(self._lifespan_task)
+                await self._stop()
                 raise
-            state = lifespan.state
-            if lifespan.unsupported is not None:
-                logger.debug("application has no lifespan: %r", lifespan.unsupported)
-        self._service = Service(self._app, self.config, state=state)
 
-    async def _stop_lifespan(self, timeout: Optional[float]) -> None:
-        if self._lifespan is not None and self._lifespan_task is not None:
-            try:
-                await asyncio.wait_for(self._lifespan.shutdown(), timeout)
-            except asyncio.TimeoutError:
-                raise LifespanFailed("application shutdown failed: it did not end in time") from None
-            finally:
-                await self._cut_lifespan(self._lifespan_task)
+    async def _start_lifespan(self) -> Optional[Dict[str, Any]]:
+        if self.config.lifespan == "off":
+            return None
+        self._lifespan = lifespan = Lifespan(self._app, self.config.lifespan)
+        await lifespan.startup()
+        if lifespan.seems_supported:
+            text = "application raised behind lifespan.startup: it is served without a lifespan"
+            logger.warning(text, exc_info=lifespan.unsupported)
+        elif lifespan.unsupported is not None:
+            logger.debug("application has no lifespan: %r", lifespan.unsupported)
+        return lifespan.state
 
-    async def _cut_lifespan(self, task: asyncio.Task[None]) -> None:
-        task.cancel()
-        await asyncio.wait([task], timeout=CUT_TIMEOUT)
-
-    async def _listen(self, ssl: Optional[SSLContext]) -> None:
-        service: Service = self._service  # type: ignore[assignment]  # set before anything is listened to
+    async def _listen(self, ssl: Optional[SSLContext], service: Service) -> None:
         config = self.config
         loop = asyncio.get_running_loop()
         poller = None
         if isinstance(loop, PollerEventLoop) and ssl is None and not loop.get_debug():
             poller = loop.poller
-        # A TLS handshake comes before the first byte of the request, and has the same time.
-        options: Dict[str, Any] = {"ssl": ssl, "backlog": 1, "start_serving": poller is None}
+        # asyncio accepts as many connections in a row as the backlog says, and where no descriptor is left
+        # reports each of them as an error: so it gets 1, and the kernel the real number.
+        backlog = 1 if CAN_LISTEN_AGAIN else config.backlog
+        options: Dict[str, Any] = {"ssl": ssl, "backlog": backlog, "start_serving": poller is None}
         if ssl is not None:
-            # None would be asyncio's own limit.
+            # A TLS handshake comes before the first byte of the request, and has the same time. None would be
+            # asyncio's own limit.
             options["ssl_handshake_timeout"] = config.timeout_handshake or NO_LIMIT
 
         def build_connection() -> Connection:
@@ -119,8 +124,10 @@ class Server:
 
         try:
             if config.uds is not None:
-                self._server = await loop.create_unix_server(build_connection, config.uds, **options)
-                self._uds_identity = _identify(config.uds)
+                path = config.uds
+                listening = await listen_on_path(path, config.uds_mode, config.backlog)
+                self._uds_identity = identify(path)
+                self._server = await loop.create_unix_server(build_connection, sock=listening, **options)
             else:
                 host = config.host or None
                 self._server = await loop.create_server(build_connection, host, config.port, **options)
@@ -128,10 +135,9 @@ class Server:
             # A NUL, or a name that IDNA cannot encode.
             raise ConfigError(f"cannot listen on {config.uds or config.host!r}: {error}") from error
         for bound in self.sockets:
-            # asyncio accepts as many connections in a row as the backlog says, and where no descriptor
-            # is left reports each of them as an error: so it gets 1, and the kernel the real number.
             with socket.fromfd(bound.fileno(), bound.family, bound.type) as duplicate:
-                duplicate.listen(config.backlog)
+                if CAN_LISTEN_AGAIN or poller is not None:
+                    duplicate.listen(config.backlog)
                 if poller is not None:
                     from .listener import Listener
 
@@ -144,17 +150,52 @@ class Server:
         shutdown ``timeout_lifespan_shutdown`` after that. Raises
         `LifespanFailed` where it fails.
         """
+        if self._lock is not None:
+            # Whoever stops it meanwhile is waited for.
+            async with self._lock:
+                await self._stop()
+
+    async def _stop(self) -> None:
+        self._stop_listening()
+        try:
+            if self._service is not None:
+                await self._service.shut_down(self.config.timeout_graceful_shutdown)
+            if self._lifespan is not None:
+                await self._stop_lifespan(self._lifespan)
+        except BaseException:
+            self._cut()
+            raise
+        finally:
+            self._service = self._lifespan = None
+            self._is_started = False
+
+    def _stop_listening(self) -> None:
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
         if self._server is not None:
             self._server.close()
             self._server = None
-            if self.config.uds is not None:
-                _unlink_if(self.config.uds, self._uds_identity)
+        if self.config.uds is not None:
+            remove_path(self.config.uds, self._uds_identity)
+            self._uds_identity = None
+
+    async def _stop_lifespan(self, lifespan: Lifespan) -> None:
+        try:
+            if lifespan.has_started:
+                await asyncio.wait_for(lifespan.shutdown(), self.config.timeout_lifespan_shutdown)
+        except asyncio.TimeoutError:
+            raise LifespanFailed("application shutdown failed: it did not end in time") from None
+        finally:
+            lifespan.cancel()
+            await lifespan.wait_until_over(CUT_TIMEOUT)
+
+    def _cut(self) -> None:
+        """Wait no longer for anybody."""
         if self._service is not None:
-            await self._service.shut_down(self.config.timeout_graceful_shutdown)
-        await self._stop_lifespan(self.config.timeout_lifespan_shutdown)
+            self._service.cut()
+        if self._lifespan is not None:
+            self._lifespan.cancel()
 
     async def __aenter__(self) -> Server:
         await self.start()
@@ -180,68 +221,143 @@ class Server:
         return [f"{scheme}://{f'[{n[0]}]' if ':' in n[0] else n[0]}:{n[1]}" for n in names]
 
     async def serve(self) -> None:
-        """Start, run until SIGINT, SIGTERM or `stop_serving`, then stop; a second signal ends at once."""
+        """Start, run until SIGINT, SIGTERM or `stop_serving`, then stop; a second signal ends at once.
+
+        Only the main thread catches signals. Handlers that the program has set
+        come back at the end, and are called with what has come. Where it is to
+        end before it listens, the application's startup is cancelled.
+        """
+        if self._loop is not None:
+            raise StateError("the server is serving already")
+        self._loop = asyncio.get_running_loop()
         self._stop_requested = asyncio.Event()
-        with _signals_calling(self.stop_serving):
-            async with self:
-                logger.info("listening on %s", ", ".join(self.urls))
-                await self._stop_requested.wait()
-                logger.info("stopping; once more to stop at once")
+        self.startup_signal = None
+        try:
+            with catch_signals(self._heed_signal):
+                if not self._stop_requests:
+                    await self._serve(self._loop, self._stop_requested)
+        finally:
+            self._loop = self._stop_requested = None
+            self._stop_requests = 0
+
+    async def _serve(self, loop: asyncio.AbstractEventLoop, stop_requested: asyncio.Event) -> None:
+        self._starting = loop.create_task(self.start())
+        try:
+            await self._starting
+        except asyncio.CancelledError:
+            # It may just have begun to listen.
+            await self.stop()
+            if not stop_requested.is_set():
+                raise
+            logger.info("stopped before it was listening")
+            return
+        finally:
+            self._starting = None
+        try:
+            logger.info("listening on %s", ", ".join(self.urls))
+            await stop_requested.wait()
+            logger.info("stopping; once more to stop at once")
+        finally:
+            await self.stop()
 
     def stop_serving(self) -> None:
-        """End `serve` in an orderly way; called again, at once."""
+        """End `serve` in an orderly way, or before it begins; called again, at once. From any thread."""
         self._stop_requests += 1
+        loop = self._loop
+        if loop is not None:
+            loop.call_soon_threadsafe(self._heed_stop_requests)
+
+    def _heed_signal(self, number: int) -> None:
+        has_started = self._lifespan is not None and self._lifespan.has_started
+        if self._starting is not None and not has_started and self.startup_signal is None:
+            self.startup_signal = number
+        self._stop_requests += 1
+        self._heed_stop_requests()
+
+    def _heed_stop_requests(self) -> None:
         if self._stop_requested is not None:
             self._stop_requested.set()
-        if self._stop_requests > 1:
-            if self._service is not None:
-                self._service.cut()
-            if self._lifespan_task is not None:
-                self._lifespan_task.cancel()
+            if self._starting is not None:
+                self._starting.cancel()
+            if self._stop_requests > 1:
+                self._cut()
 
 
 async def serve(app: Union[Application, str], config: Optional[ServerConfig] = None, **options: Any) -> None:
-    """Serve ``app`` until SIGINT or SIGTERM; see `Server` for the arguments."""
+    """Serve ``app`` until SIGINT or SIGTERM; see `Server` for the arguments, and `Server.serve`."""
     await Server(app, config, **options).serve()
 
 
 def run(app: Union[Application, str], config: Optional[ServerConfig] = None, **options: Any) -> None:
-    """Serve ``app`` in an event loop of its own, with log lines on stderr; see `Server` for the arguments."""
+    """Serve ``app`` in an event loop of its own until SIGINT or SIGTERM; see `Server` for the arguments.
+
+    Log lines go to stderr where nobody else prints them, and malloc is asked to
+    keep large blocks. What an application raises ends nobody else's connection,
+    SystemExit and KeyboardInterrupt included. Raises what `Server.start` does,
+    and SystemExit (128 + the signal's number) for a signal that came before the
+    application had started, or without a lifespan before the server listened.
+    """
     server = Server(app, config, **options)
     set_up_logging(server.config.log_level)
+    keep_freed_blocks()
     # Over TLS the transports are asyncio's, for which a `Poller` is only one system call more.
     loop = new_event_loop() if server.config.ssl_certfile is None else asyncio.new_event_loop()
+    loop.set_exception_handler(_report)
     try:
         asyncio.set_event_loop(loop)
-        loop.run_until_complete(server.serve())
+        _run_until_over(loop, server)
     finally:
         _close_loop(loop)
+    if server.startup_signal is not None:
+        raise SystemExit(128 + server.startup_signal)
+
+
+def _run_until_over(loop: asyncio.AbstractEventLoop, server: Server) -> None:
+    serving = loop.create_task(server.serve())
+    try:
+        _run_to_end(loop, serving)
+    finally:
+        # Unless it is over, a KeyboardInterrupt has come out, which stops it as a signal does.
+        if not serving.done():
+            serving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                _run_to_end(loop, serving)
+
+
+def _run_to_end(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+    """Run ``task``; what ends the loop, but is not of it, is logged, and the loop goes on."""
+    while True:
+        try:
+            loop.run_until_complete(task)
+            return
+        except (KeyboardInterrupt, SystemExit) as error:
+            # asyncio lets these two out of any task and callback.
+            is_own = task.done() and not task.cancelled() and task.exception() is error
+            # Where we do not catch SIGINT, a KeyboardInterrupt may be one.
+            if is_own or (isinstance(error, KeyboardInterrupt) and not are_signals_caught()):
+                raise
+            log_raised("application raised", error)
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: Dict[str, Any]) -> None:
+    # A task keeps what has come out of the loop, and tells of it once more when nobody has awaited it.
+    if not is_logged(context.get("exception")):
+        loop.default_exception_handler(context)
 
 
 def _close_loop(loop: asyncio.AbstractEventLoop) -> None:
-    # What `asyncio.run` does at its end, but without waiting for ever for what ignores its cancellation.
-    tasks = asyncio.all_tasks(loop)
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        loop.run_until_complete(asyncio.wait(tasks, timeout=CUT_TIMEOUT))
-    loop.run_until_complete(loop.shutdown_asyncgens())
-    asyncio.set_event_loop(None)
-    loop.close()
-
-
-def _identify(path: str) -> Optional[Tuple[int, int]]:
+    # What `asyncio.run` does at its end, but without waiting for ever for what ignores its cancellation, or
+    # for threads of the default executor.
     try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _unlink_if(path: str, identity: Optional[Tuple[int, int]]) -> None:
-    # Another server may have taken the path over; its socket stays.
-    if identity is not None and _identify(path) == identity:
-        os.unlink(path)
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _run_to_end(loop, loop.create_task(asyncio.wait(tasks, timeout=CUT_TIMEOUT)))
+        _run_to_end(loop, loop.create_task(loop.shutdown_asyncgens()))
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
 
 
 def _build_ssl_context(config: ServerConfig) -> Optional[SSLContext]:
@@ -260,20 +376,3 @@ def _build_ssl_context(config: ServerConfig) -> Optional[SSLContext]:
         files = f"ssl_certfile={config.ssl_certfile!r}, ssl_keyfile={config.ssl_keyfile!r}"
         raise ConfigError(f"{files}: {error}") from error
     return context
-
-
-@contextlib.contextmanager
-def _signals_calling(callback: Any) -> Any:
-    """Call ``callback`` on SIGINT and SIGTERM, where this thread may ask for them."""
-    loop = asyncio.get_running_loop()
-    installed = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # Only the main thread gets signals, and not every loop can wait for them.
-        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
-            loop.add_signal_handler(number, callback)
-            installed.append(number)
-    try:
-        yield
-    finally:
-        for number in installed:
-            loop.remove_signal_handler(number)

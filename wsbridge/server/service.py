@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import time
 from math import inf
 from typing import Any, Callable, Dict, Optional, Protocol
 
 from ..asgi.response import build_date
-from ..asgi.types import Application, Scope
+from ..asgi.types import Application
 from ..config import ServerConfig
-from .addresses import format_client
+from .log import log_answer, log_raised, logger, set_up_logging
 from .waking import Waker
 
-__all__ = ["Member", "Service", "log_answer", "logger", "set_up_logging"]
-
-logger = logging.getLogger("wsbridge")
+__all__ = ["Member", "Service", "log_answer", "log_raised", "logger", "set_up_logging"]
 
 # Half of this is how late a deadline is noticed on average; 10,000 idle connections cost 5 ms a sweep.
 SWEEP_INTERVAL = 0.25
@@ -23,24 +21,17 @@ SWEEP_INTERVAL = 0.25
 # Seconds. A sweep that comes so late was held up: an application blocked the loop, or the machine slept.
 BLOCKED = 1.0
 
+# Seconds. Windows' own clock, on which asyncio's loop is there before Python 3.13, moves every 15.6 ms: all
+# that is shorter, such as the latency that pings measure, would take no time.
+COARSE = 1e-3
+
 # What a cancelled application may still take to come to its end.
 CUT_TIMEOUT = 1.0
 
 
-def set_up_logging(level: str) -> None:
-    """Print our log lines to stderr, from ``level`` up, unless somebody else takes them."""
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logger.addHandler(handler)
-    logger.setLevel(level.upper())
-
-
-def log_answer(scope: Scope, status: int) -> None:
-    """One line for each request: the parser lets no control byte into a target, and ours are escaped."""
-    if logger.isEnabledFor(logging.INFO):
-        target = scope["raw_path"].decode("ascii", "backslashreplace")
-        logger.info('%s "%s %s" %d', format_client(scope["client"]), scope["type"], target, status)
+def _choose_clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+    is_coarse = time.get_clock_info("monotonic").resolution > COARSE
+    return time.perf_counter if is_coarse else loop.time
 
 
 class Member(Protocol):
@@ -59,9 +50,9 @@ class Member(Protocol):
 class Service:
     """One server's connections, under one timer that sweeps their deadlines.
 
-    ``clock`` is a monotonic time in seconds; default the loop's, or that of
-    ``within``. ``date`` makes the value of an answer's Date.
-    ``state`` is the lifespan's. Make it inside a running loop.
+    ``clock`` is a monotonic time in seconds; default that of ``within``, or
+    the loop's where it is fine enough. ``date`` makes the value of an answer's
+    Date. ``state`` is the lifespan's. Make it inside a running loop.
 
     ``within`` is another service whose timer sweeps these members too, and
     whose end is theirs: one connection of many, that is waited for alone.
@@ -81,7 +72,9 @@ class Service:
         self.config = config
         self.state = state
         self.loop = asyncio.get_running_loop()
-        self.clock: Callable[[], float] = clock or (self.loop.time if within is None else within.clock)
+        self.clock: Callable[[], float] = clock or (
+            _choose_clock(self.loop) if within is None else within.clock
+        )
         self.date = date
         #: In the order in which they came, so that all are told in the same order every time.
         self.members: Dict[Member, None] = {}

@@ -1,0 +1,48 @@
+"""What is logged, and where it goes when nobody else prints it."""
+
+from __future__ import annotations
+
+import logging
+
+from ..asgi.types import Scope
+from .addresses import format_client
+
+__all__ = ["log_answer", "log_raised", "logger", "set_up_logging"]
+
+logger = logging.getLogger("wsbridge")
+
+
+class FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Prints what no other handler gets: an application may set logging up at any time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if logger.handlers == [self] and not (logger.propagate and logging.root.handlers):
+            super().emit(record)
+
+
+def set_up_logging(level: str) -> None:
+    """Log from ``level`` on, to stderr as long as nobody else takes our lines."""
+    if not logger.handlers:
+        handler = FallbackHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)
+    logger.setLevel(level.upper())
+
+
+def log_answer(scope: Scope, status: int) -> None:
+    """One line for each request: the parser lets no control byte into a target, and ours are escaped."""
+    if logger.isEnabledFor(logging.INFO):
+        target = scope["raw_path"].decode("ascii", "backslashreplace")
+        logger.info('%s "%s %s" %d', format_client(scope["client"]), scope["type"], target, status)
+
+
+def log_raised(message: str, error: BaseException) -> None:
+    """Log ``error`` with its traceback, once: a task's may come out of the loop, and of whoever awaits it."""
+    if not is_logged(error):
+        error._wsbridge_is_logged = True  # type: ignore[attr-defined]
+        logger.error(message, exc_info=error)
+
+
+def is_logged(error: object) -> bool:
+    """Whether `log_raised` was called with it."""
+    return getattr(error, "_wsbridge_is_logged", False)

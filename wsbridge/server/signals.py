@@ -1,0 +1,97 @@
+"""SIGINT and SIGTERM while servers run: each reaches all of them, and then whoever had it before."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from typing import Any, Callable, Dict, Iterator, List, Set, Tuple
+
+__all__ = ["are_signals_caught", "catch_signals"]
+
+# Ctrl-Break is how Windows asks a process group to end.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
+
+# No signal interrupts a `select` of Windows, and Python calls its handlers when that has returned.
+IS_SELECT_DEAF = sys.platform == "win32"
+TICK = 0.25
+
+# Handlers belong to the process, and so does this: the servers that want them, the handlers that were there
+# before the first of them, and the signals that came meanwhile.
+_servers: List[Tuple[asyncio.AbstractEventLoop, Callable[[int], None]]] = []
+_previous: Dict[int, Any] = {}
+_received: Set[int] = set()
+
+
+@contextlib.contextmanager
+def catch_signals(callback: Callable[[int], None]) -> Iterator[None]:
+    """Call ``callback`` in the running loop with every SIGINT and SIGTERM; only the main thread catches any.
+
+    Where several servers run, all are called. Handlers that were there before
+    come back with the end of the last one, and those of the program's own are
+    then called with what has come meanwhile.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        _install()
+    except ValueError:
+        # Another thread, or a subinterpreter: it is not theirs to handle signals.
+        yield
+        return
+    server = (loop, callback)
+    _servers.append(server)
+    if IS_SELECT_DEAF and isinstance(loop, asyncio.SelectorEventLoop):
+        _tick(loop, server)
+    try:
+        yield
+    finally:
+        _servers.remove(server)
+        if not _servers:
+            _give_back()
+
+
+def are_signals_caught() -> bool:
+    """Whether a SIGINT would come here; otherwise it is a KeyboardInterrupt, or the program's own affair."""
+    return signal.getsignal(signal.SIGINT) is _note_signal
+
+
+def _install() -> None:
+    for number in SIGNALS:
+        handler = signal.getsignal(number)
+        # None is a handler that is not Python's, and that Python could not give back.
+        if handler not in (None, _note_signal):
+            _previous[number] = signal.signal(number, _note_signal)
+
+
+def _note_signal(number: int, frame: object) -> None:
+    # This interrupts any place of the program: what is to be done is done in the loop's next turn.
+    _received.add(number)
+    for loop, callback in tuple(_servers):
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(callback, number)
+
+
+def _give_back() -> None:
+    missed = [number for number in _received if _is_of_program(_previous.get(number))]
+    for number, handler in _previous.items():
+        # Who has replaced ours meanwhile keeps it.
+        if signal.getsignal(number) is _note_signal:
+            signal.signal(number, handler)
+    _previous.clear()
+    _received.clear()
+    for number in missed:
+        signal.raise_signal(number)
+
+
+def _is_of_program(handler: Any) -> bool:
+    # What a loop's `add_signal_handler` was given is called all the same: the loop reads the signal's number
+    # from a pipe of its own. The handler that `asyncio.run` sets cancels what it runs, which has just ended.
+    module = getattr(getattr(handler, "func", handler), "__module__", None) or ""
+    is_of_loop = module.partition(".")[0] in ("asyncio", "uvloop")
+    return callable(handler) and handler is not signal.default_int_handler and not is_of_loop
+
+
+def _tick(loop: asyncio.AbstractEventLoop, server: object) -> None:
+    if server in _servers:
+        loop.call_later(TICK, _tick, loop, server)
