@@ -96,7 +96,14 @@ class FieldTests(unittest.TestCase):
             self.assertRegex(item.metadata["help"], r"^[A-Za-z ].{4,}[^.]$", name)
 
     def test_every_field_has_a_rule_that_is_tested_here(self) -> None:
-        others = {"root_path", "ssl_keyfile", "forwarded_allow_ips", "forwarded_headers", "allowed_origins"}
+        others = {
+            "root_path",
+            "ssl_keyfile",
+            "forwarded_allow_ips",
+            "forwarded_headers",
+            "allowed_origins",
+            "uds_mode",
+        }
         tested = {*RANGES, *CHOICES, *TEXTS, *SWITCHES, *SECONDS, *others}
         self.assertEqual(set(FIELDS), tested)
 

@@ -7,7 +7,7 @@ import unittest
 from unittest import mock
 
 from tests.doubles import MemoryTransport
-from wsbridge.server.reading import limit_reads, pause_reading, resume_reading
+from wsbridge.server.reading import get_unsent_size, limit_reads, pause_reading, resume_reading
 
 
 class ReadingTests(unittest.TestCase):
@@ -40,6 +40,13 @@ class ReadingTests(unittest.TestCase):
         resume_reading(transport)
         transport.pause_reading.assert_called_once_with()
         transport.resume_reading.assert_called_once_with()
+
+    def test_tls_transport_that_was_just_closed_has_nothing_unsent(self) -> None:
+        transport = mock.create_autospec(asyncio.Transport, instance=True)
+        transport.get_write_buffer_size.return_value = 5
+        self.assertEqual(get_unsent_size(transport), 5)
+        transport.get_write_buffer_size.side_effect = AttributeError("'NoneType' object has no attribute")
+        self.assertEqual(get_unsent_size(transport), 0)
 
 
 if __name__ == "__main__":

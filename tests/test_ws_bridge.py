@@ -729,6 +729,22 @@ class BackpressureTests(BridgeCase):
         writer.room.set()
         await end_of(task)
 
+    async def test_writer_that_need_not_be_waited_for_may_say_so(self) -> None:
+        written: List[bytes] = []
+
+        class Writer:
+            write = staticmethod(written.append)
+
+            def drain(self) -> None:
+                """There is always room."""
+
+        send = create_ws_send(
+            Writer(), WSProtocol(), KEY, accept_event=self.accept_event, close_event=self.close_event
+        )
+        await send(ACCEPT)
+        await send(HELLO)
+        self.assertEqual(written, [SWITCHING + b"\r\n", bytes.fromhex("81 05 48656c6c6f")])
+
 
 class CancellationTests(BridgeCase):
     """hostile-input.md: cancellation at any await leaves no half-written frame, no compressor out of step."""

@@ -220,14 +220,12 @@ class WebSocketExchange(Exchange, SessionOwner):
 
     def _peer_ended(self) -> None:
         """The peer has closed or broken a rule."""
-        phase = self._session.phase
-        if phase is Phase.OVER:
+        if self._session.phase is Phase.OVER:
             self._finish()
-        elif phase is Phase.ENDING and self._session.owes_answer:
-            self._deadline = self._grace_deadline = self._service.get_deadline(
-                self._service.config.close_grace
-            )
-        elif phase is Phase.ENDING:
+        elif self._session.owes_answer:
+            self._grace_deadline = self._service.get_deadline(self._service.config.close_grace)
+            self._deadline = self._grace_deadline
+        else:
             self._session.close()
 
     def session_answered(self, is_first: bool) -> None:
