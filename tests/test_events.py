@@ -96,6 +96,7 @@ class EventTests(unittest.TestCase):
             (b"GET", b"/", [("host", b"a")], "1.1"),
             (b"GET", b"/", [(b"host", "a")], "1.1"),
             (b"GET", b"/", [(b"host", b"a", b"b")], "1.1"),
+            (b"GET", b"/", [(b"host",)], "1.1"),
             (b"GET", b"/", [(b"host", b"a"), b"ab"], "1.1"),
         ):
             with self.assertRaises(TypeError, msg=arguments):

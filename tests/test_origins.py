@@ -61,12 +61,12 @@ class OriginTests(OriginsCase):
         self.assert_allows("tauri://localhost", b"tauri://localhost")
         self.assert_allows("chrome-extension://abcdefgh", b"chrome-extension://abcdefgh")
         self.assert_allows("app://.", b"app://.")
-        self.assert_forbids("tauri://localhost", b"tauri://localhost:80", b"http://localhost")
+        self.assert_forbids("tauri://localhost", b"tauri://localhost:1", b"http://localhost")
 
     def test_files_have_an_empty_host(self) -> None:
         self.assert_allows("file://", b"file://")
         self.assert_allows("file:///", b"file://")
-        self.assert_forbids("file://", b"file://a", b"file:///", b"null")
+        self.assert_forbids("file://", b"file://a", b"file://:1", b"file:///", b"null")
 
     def test_what_is_no_origin_is_forbidden(self) -> None:
         for origin in (
@@ -143,6 +143,7 @@ class SubdomainTests(OriginsCase):
 
     def test_scheme_and_port_are_its_own(self) -> None:
         self.assert_forbids("https://*.example.com", b"http://a.example.com", b"https://a.example.com:8443")
+        self.assert_forbids("https://*.example.com", b"http://a.example.com:443", b"wss://a.example.com")
         self.assert_allows("https://*.example.com:8443", b"https://a.example.com:8443")
         self.assert_forbids("https://*.example.com:8443", b"https://a.example.com")
 

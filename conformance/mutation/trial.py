@@ -25,7 +25,7 @@ from .child import Say
 # Not shared_headers, which is data: no mutation is made in it.
 MODULES = (
     *("deflate", "errors", "events", "fields", "forwarded", "frames"),
-    *("handshake", "http11", "masking", "messages", "ws"),
+    *("handshake", "http11", "masking", "messages", "origins", "ws"),
 )
 
 # What covers the ground floor besides the test files that mirror its modules.
