@@ -41,6 +41,7 @@ LIMITS = {
 # Whole numbers: the least and the greatest that is allowed.
 RANGES = {
     "port": (0, 65535),
+    "uds_mode": (0, 0o777),
     "backlog": (1, None),
     "ws_max_size": (1, None),
     "ws_max_fragments": (1, None),
