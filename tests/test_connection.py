@@ -288,6 +288,17 @@ class RefusalTests(ConnectionCase):
         transport.feed(REQUEST.replace(b"\r\n\r\n", b"\r\nOrigin: https://b.example\r\n\r\n"))
         await self.assert_refused(transport, refusal(b"403 Forbidden", b"Origin is not allowed"))
 
+    async def test_same_origin_is_that_of_the_targets_authority_where_it_has_one(self) -> None:
+        self.configure(allowed_origins=("same-origin",))
+        request = b"GET ws://a:81/chat HTTP/1.1\r\nHost: b" + REQUEST[REQUEST.index(b"\r\nUpgrade") : -2]
+        for origin, answer in ((b"http://a:81", b"101"), (b"http://b", b"403"), (b"http://a", b"403")):
+            transport = self.connect()
+            transport.feed(request + b"Origin: %b\r\n\r\n" % origin)
+            await turn_loop()
+            self.assertEqual(transport.read()[9:12], answer)
+            transport.lose()
+            await turn_loop()
+
     async def test_malformed_subprotocols_and_offers_are_400_and_the_application_is_not_called(self) -> None:
         for name, text in ((b"Protocol", b"Sec-WebSocket-Protocol"), (b"Extensions", b"")):
             transport = self.connect()

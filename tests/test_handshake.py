@@ -73,6 +73,11 @@ class UpgradeRequestTests(unittest.TestCase):
         self.assert_upgrade(True, CONNECTION, (b"upgrade", b"h2c, ,websocket"))
         self.assert_upgrade(True, CONNECTION, (b"upgrade", b"h2c"), UPGRADE)
 
+    def test_names_of_headers_may_be_in_any_case(self) -> None:
+        headers = [(name.title(), value) for name, value in SAMPLE]
+        self.assert_upgrade(True, *headers)
+        self.assertEqual(check_upgrade_request(request(*headers)), KEY)
+
     def test_connection_notupgrade_is_none(self) -> None:
         for value in (b"notupgrade", b"keep-alive", b"", b"upgraded", b"up, grade", b"upgrade;q=1"):
             self.assert_upgrade(False, (b"connection", value), UPGRADE)

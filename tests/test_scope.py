@@ -86,6 +86,14 @@ class WebSocketScopeTests(unittest.TestCase):
         scope = build_ws_scope(request(), ServerConfig(), client, server)
         self.assertEqual((scope["client"], scope["server"]), (client[:2], server[:2]))
 
+    def test_address_that_is_none_is_the_callers_mistake(self) -> None:
+        for address in ("192.0.2.1", b"192.0.2.1", "", 8000, ("192.0.2.1",), ()):
+            wrong: Any = address
+            with self.assertRaisesRegex(TypeError, "^client must be "):
+                build_ws_scope(request(), ServerConfig(), wrong, SERVER)
+            with self.assertRaisesRegex(TypeError, "^server must be "):
+                build_http_scope(request(), ServerConfig(), CLIENT, wrong)
+
     def test_peer_on_a_unix_socket_is_none(self) -> None:
         scope = build_ws_scope(request(), ServerConfig(), None, None)
         self.assertEqual((scope["client"], scope["server"]), (None, None))
@@ -204,6 +212,12 @@ class TargetTests(unittest.TestCase):
     def test_absolute_form_loses_its_authority(self) -> None:
         self.assert_target(b"http://example.com/a%20b?c", "/a b", b"/a%20b", b"c")
         self.assert_target(b"ws://user@example.com:80/a://b", "/a://b", b"/a://b")
+
+    def test_scheme_of_absolute_form_is_not_the_scopes(self) -> None:
+        for target in (b"wss://example.com/", b"https://example.com/", b"ws://example.com/"):
+            self.assertEqual(ws_scope(target)["scheme"], "ws")
+            page = build_http_scope(request(target), ServerConfig(), CLIENT, SERVER)
+            self.assertEqual(page["scheme"], "http")
 
     def test_absolute_form_without_a_path_is_the_root(self) -> None:
         self.assert_target(b"http://example.com", "/", b"/")

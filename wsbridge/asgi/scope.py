@@ -49,8 +49,9 @@ def build_ws_scope(
     ``scope["wsbridge.connection"]``.
 
     Headers of trusted proxies are applied (`ServerConfig.forwarded_allow_ips`).
-    Raises `BadRequest` for a malformed Sec-WebSocket-Protocol, and
-    `ValueError` for another ``scheme``.
+    Raises `BadRequest` for a malformed Sec-WebSocket-Protocol, which is the
+    client's fault; `ValueError` for another ``scheme`` and `TypeError` for an
+    address that is none, which are the caller's.
     """
     scope = _build_scope("websocket", request, config, client, server, scheme, state)
     scope["subprotocols"] = parse_subprotocols(scope["headers"])
@@ -93,8 +94,7 @@ def _build_scope(
         scheme = _SCHEMES[kind][config.ssl_certfile is not None]
     elif scheme not in _SCHEMES[kind]:
         raise ValueError(f"scheme {scheme!r} is not one of {', '.join(_SCHEMES[kind])}")
-    # A socket's name has two fields more where it is an IPv6 address.
-    client, server = client and client[:2], server and server[:2]
+    client, server = _check_address("client", client), _check_address("server", server)
     headers = list(request.headers)
     root_path = config.root_path
     if config.trusted_peers:
@@ -135,6 +135,15 @@ def _read_forwarded(
 ) -> Optional[Forwarded]:
     peer = None if client is None else client[0]
     return read_forwarded(headers, peer, config.trusted_peers, config.forwarded_headers)
+
+
+def _check_address(what: str, address: Address) -> Address:
+    """The address without what the name of an IPv6 socket has behind host and port."""
+    if address is None:
+        return None
+    if not isinstance(address, (tuple, list)) or len(address) < 2:
+        raise TypeError(f"{what} must be host and port, or None, not {address!r:.80}")
+    return address[:2]
 
 
 # From 2.4 on Starlette's streaming responses no longer watch for http.disconnect; uvicorn says 2.3 too.
