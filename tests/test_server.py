@@ -65,8 +65,8 @@ def count_exchanges() -> int:
 class Application:
     """An echo and a page, with a lifespan; notes what it is called with."""
 
-    def __init__(self) -> None:
-        self.log: List[str] = []
+    def __init__(self, log: Optional[List[str]] = None) -> None:
+        self.log: List[str] = [] if log is None else log
         self.scopes: List[Event] = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
@@ -934,8 +934,8 @@ class RunTests(unittest.TestCase):
         """
         with socket.create_server(("127.0.0.1", 0)) as free:
             address = free.getsockname()
-        app = Application()
-        app.log = app.log if told is None else told
+        told = [] if told is None else told
+        apps: List[Application] = []
 
         async def program_and_stop() -> None:
             try:
@@ -953,10 +953,11 @@ class RunTests(unittest.TestCase):
         async def app_with_program(scope: Event, receive: Any, send: Any) -> None:
             if scope["type"] == "lifespan":
                 scope["state"]["task"] = asyncio.ensure_future(program_and_stop())
-            await app(scope, receive, send)
+                apps.append(Application(told))
+            await apps[0](scope, receive, send)
 
         run(app_with_program, port=address[1])
-        return app.log
+        return told
 
     async def assert_lives(self, client: Client) -> None:
         client.send(MASKED_HELLO)
