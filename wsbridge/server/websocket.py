@@ -190,10 +190,9 @@ class WebSocketExchange(Exchange, SessionOwner):
             self._peer_ended()
 
     def _pause_reading(self) -> None:
-        if not self._reading_paused:
-            self._reading_paused = True
-            if self._transport is not None:
-                pause_reading(self._transport)
+        self._reading_paused = True
+        if self._transport is not None:
+            pause_reading(self._transport)
 
     def _resume_reading(self) -> None:
         """Take what was held; if that does not fill the queue again, let the transport go on."""
