@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 
 from tests.doubles import DATE, build_date, turn_loop
-from wsbridge.asgi.session import Phase, Session, SessionOwner, build_receive_event
+from wsbridge.asgi.session import Backlog, Phase, Session, SessionOwner
 from wsbridge.asgi.wire import Http11Wire
 from wsbridge.protocols.errors import ClientDisconnected, EventError, ServiceUnavailable, StateError
 from wsbridge.protocols.events import WebSocketDisconnected
@@ -96,9 +96,10 @@ class SessionCase(unittest.IsolatedAsyncioTestCase):
 
     def connect(self) -> None:
         self.owner = Owner()
-        self.ws = WSProtocol(hold_close=True, make_message=build_receive_event)
+        backlog = Backlog()
+        self.ws = WSProtocol(hold_close=True, make_message=backlog.build_message)
         wire = Http11Wire(self.owner, ws_key=KEY, date=build_date)
-        self.session = Session(self.owner, self.ws, wire, ["chat"])
+        self.session = Session(self.owner, self.ws, wire, backlog, ["chat"])
 
     def feed(self, data: bytes) -> None:
         events, outbound = self.ws.receive_data(data)
@@ -419,11 +420,11 @@ class ReceiveTests(SessionCase):
         await self.open()
         sizes = []
         self.feed(PEER_HELLO * 2 + b"\x82\x81\0\0\0\0!" + b"\x81\x80\0\0\0\0" + PEER_CLOSE)
-        while len(self.session):
-            sizes.append((len(self.session), self.session.size))
+        while self.session.count:
+            sizes.append((self.session.count, self.session.backlog.size))
             await self.session.receive()
         self.assertEqual(sizes, [(5, 11), (4, 6), (3, 1), (2, 0), (1, 0)])
-        self.assertEqual(self.session.size, 0)
+        self.assertEqual(self.session.backlog.size, 0)
 
 
 class OwesAnswerTests(SessionCase):
@@ -478,7 +479,7 @@ class MemoryTests(SessionCase):
     async def test_message_that_was_taken_is_not_kept(self) -> None:
         await self.reach(Phase.OPEN)
         self.start_measuring()
-        self.session.put([build_receive_event(bytes(MIB)), message("next")])
+        self.session.put([self.session.backlog.build_message(bytes(MIB)), message("next")])
         await self.session.receive()
         self.assertLess(self.measure()[0], 64 * 1024)
 

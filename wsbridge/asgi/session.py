@@ -50,7 +50,13 @@ from .response import check_header_pairs, check_response_body, check_response_st
 from .types import ASGIEvent
 from .wire import Wire
 
-__all__ = ["Phase", "Receiver", "Session", "SessionOwner", "build_disconnect_event", "build_receive_event"]
+__all__ = [
+    "Phase",
+    "Session",
+    "SessionOwner",
+    "build_disconnect_event",
+    "nothing_more",
+]
 
 logger = logging.getLogger("wsbridge")
 
@@ -75,18 +81,33 @@ class Answer(IntEnum):
     REFUSED = 3  # a complete response, or one that was given up
 
 
-def build_receive_event(message: Union[str, bytes]) -> ASGIEvent:
-    """The ``websocket.receive`` of a whole message: exactly one of ``text`` and ``bytes``.
-
-    ASGI allows a key that is None beside it; Sanic, Channels and applications
-    that ask ``"text" in event`` do not.
-    """
-    return {"type": "websocket.receive", "text" if type(message) is str else "bytes": message}
+# An attribute of an Enum takes 50 ns, and a message needs ten of them.
+_READABLE, _WRITABLE = Receiving.OPEN, Sending.OPEN
+_ACCEPTED, _OPEN = Answer.ACCEPTED, Phase.OPEN
 
 
 def build_disconnect_event(event: WebSocketDisconnected) -> ASGIEvent:
     """The ``websocket.disconnect`` of the protocol's last event."""
     return {"type": "websocket.disconnect", "code": event.code, "reason": event.reason}
+
+
+class Backlog:
+    """Makes the messages of a protocol, and knows the size of those that wait for the application."""
+
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        #: Bytes (characters of text).
+        self.size = 0
+
+    def build_message(self, message: Union[str, bytes]) -> ASGIEvent:
+        """The ``websocket.receive`` of a whole message: exactly one of ``text`` and ``bytes``.
+
+        ASGI allows a key that is None beside it; Sanic, Channels and applications
+        that ask ``"text" in event`` do not.
+        """
+        self.size += len(message)
+        return {"type": "websocket.receive", "text" if type(message) is str else "bytes": message}
 
 
 class SessionOwner:
@@ -128,40 +149,16 @@ class SessionOwner:
 _NOBODY = SessionOwner()
 
 
-class Receiver:
-    """The application's ``receive``, over any source of events: `_get` waits for the next one."""
-
-    __slots__ = ("_is_disconnect_taken", "_is_working")
-
-    _get: Callable[[], Awaitable[ASGIEvent]]
-
-    def __init__(self) -> None:
-        self._is_disconnect_taken = False
-        # Since it took a message the application has neither sent nor asked for another.
-        self._is_working = False
-
-    async def receive(self) -> ASGIEvent:
-        """The next event. Behind ``websocket.disconnect`` raises `ClientDisconnected`: nothing can come."""
-        self._is_working = False
-        if self._is_disconnect_taken:
-            raise _nothing_more()
-        event = await self._get()
-        kind = event["type"]
-        if kind == "websocket.receive":
-            self._is_working = True
-        elif kind == "websocket.disconnect":
-            self._is_disconnect_taken = True
-            self._note_disconnect()
-        return event
-
-    def _note_disconnect(self) -> None:
-        """The application has been told that the connection is over."""
+def nothing_more() -> ClientDisconnected:
+    """What ``receive`` raises behind ``websocket.disconnect``, where it would wait for ever."""
+    return ClientDisconnected("receive() after websocket.disconnect: nothing can come any more")
 
 
-class Session(Receiver):
+class Session:
     """One session: what was received and not taken, `receive`, `send`, and the answer to the request.
 
-    ``protocol`` begins behind the 101 that ``wire`` writes.
+    ``protocol`` begins behind the 101 that ``wire`` writes; its messages are
+    made by ``backlog``.
     ``offered_subprotocols`` are the scope's: another one is left out of the
     101, with a warning; None leaves that unchecked.
     """
@@ -169,12 +166,13 @@ class Session(Receiver):
     __slots__ = (
         "_answer",
         "_events",
+        "_is_working",
         "_offered",
         "_owner",
-        "_position",
         "_protocol",
         "_wire",
-        "size",
+        "backlog",
+        "count",
         "waiter",
     )
 
@@ -183,21 +181,24 @@ class Session(Receiver):
         owner: SessionOwner,
         protocol: WSProtocol,
         wire: Wire,
+        backlog: Backlog,
         offered_subprotocols: Optional[Sequence[str]] = None,
     ) -> None:
-        super().__init__()
         self._owner = owner
         self._protocol = protocol
         # None once it has answered: 250 bytes less for an idle connection.
         self._wire: Optional[Wire] = wire
         self._offered = offered_subprotocols
         self._answer = Answer.NONE
-        # What was received and not yet taken: what the list holds from _position on. An idle deque takes
-        # 700 bytes.
+        # Since it took a message the application has neither sent nor asked for another.
+        self._is_working = False
+        # What was received and not yet taken, which is the last `count` of the list: an idle deque takes 700
+        # bytes.
         self._events: List[Any] = [{"type": "websocket.connect"}]
-        self._position = 0
-        #: Bytes (characters of text) of the messages that were received and not yet taken.
-        self.size = 0
+        #: How many events were received and not yet taken.
+        self.count = 1
+        #: The messages among them.
+        self.backlog = backlog
         #: What the application waits for in `receive`, if it does.
         self.waiter: Optional[asyncio.Future[None]] = None
 
@@ -205,10 +206,10 @@ class Session(Receiver):
     def phase(self) -> Phase:
         """Where the session stands, by the answer to the request and the protocol's two halves."""
         answer = self._answer
-        is_receiving = self._protocol.receiving is Receiving.OPEN
-        if answer is Answer.ACCEPTED:
-            if self._protocol.sending is Sending.OPEN:
-                return Phase.OPEN if is_receiving else Phase.ENDING
+        is_receiving = self._protocol.receiving is _READABLE
+        if answer is _ACCEPTED:
+            if self._protocol.sending is _WRITABLE:
+                return _OPEN if is_receiving else Phase.ENDING
             return Phase.CLOSING if is_receiving else Phase.OVER
         if answer is Answer.REFUSED or not is_receiving:
             return Phase.OVER
@@ -217,7 +218,7 @@ class Session(Receiver):
     @property
     def is_accepted(self) -> bool:
         """Whether the 101 is written."""
-        return self._answer is Answer.ACCEPTED
+        return self._answer is _ACCEPTED
 
     @property
     def is_response_on_wire(self) -> bool:
@@ -232,42 +233,36 @@ class Session(Receiver):
         sent since nor asked for the next.
         """
         return self._is_working or any(
-            event["type"] == "websocket.receive" for event in self._events[self._position :]
+            event["type"] == "websocket.receive" for event in self._events[len(self._events) - self.count :]
         )
 
     # ------------------------------------------------------------------- receiving
 
     def put(self, events: List[Any]) -> None:
-        """Add what the protocol has received, its messages made by `build_receive_event`.
-
-        The list is the session's from now on.
-        """
+        """Add what the protocol has received; the list is the session's from now on."""
         last = events[-1]
         if type(last) is WebSocketDisconnected:
             events[-1] = build_disconnect_event(last)
-        self.size += sum(map(_measure, events))
-        if self._position == len(self._events):
-            self._events = events
-        else:
+        if self.count:
             # Where there is always something left, the list would never be empty and only grow.
-            del self._events[: self._position]
+            del self._events[: -self.count]
             self._events += events
-        self._position = 0
+        else:
+            self._events = events
+        self.count = len(self._events)
 
-    def __len__(self) -> int:
-        """How many events were received and not yet taken."""
-        return len(self._events) - self._position
-
-    async def _get(self) -> ASGIEvent:
-        while self._position == len(self._events):
-            if self._is_disconnect_taken:
-                # Another task of the application has taken it meanwhile.
-                raise _nothing_more()
+    async def receive(self) -> ASGIEvent:
+        """The application's ``receive``: the next event. Raises `ClientDisconnected` behind the last one."""
+        self._is_working = False
+        while not self.count:
+            if self._protocol.receiving is not _READABLE:
+                # The disconnect, which is always the last, was taken.
+                raise nothing_more()
             self._owner.session_waits()
-            if self._position < len(self._events):
+            if self.count:
                 break
             if self.waiter is None:
-                self.waiter = asyncio.get_running_loop().create_future()
+                self.waiter = asyncio.Future()
                 try:
                     await self.waiter
                 finally:
@@ -275,15 +270,20 @@ class Session(Receiver):
             else:
                 # Another task of the application waits already. Cancelling this one must not cancel that.
                 await asyncio.wait([self.waiter])
-        event: ASGIEvent = self._events[self._position]
+        event: ASGIEvent = self._events[-self.count]
         # The list keeps its place until it is empty, but not the message.
-        self._events[self._position] = None
-        self._position += 1
-        self.size -= _measure(event)
+        self._events[-self.count] = None
+        self.count -= 1
+        kind = event["type"]
+        if kind == "websocket.receive":
+            self._is_working = True
+            backlog = self.backlog
+            backlog.size = (
+                backlog.size - len(event["text" if "text" in event else "bytes"]) if self.count else 0
+            )
+        elif kind == "websocket.disconnect":
+            self._owner.session_disconnected()
         return event
-
-    def _note_disconnect(self) -> None:
-        self._owner.session_disconnected()
 
     # --------------------------------------------------------------------- sending
 
@@ -298,8 +298,7 @@ class Session(Receiver):
             raise _unexpected(event["type"], phase)
         # All of an event happens between two awaits: a cancelled send has either written a whole
         # frame, or nothing and left the compressor alone.
-        action(self, event)
-        if self._answer is Answer.REFUSED or self._protocol.sending is not Sending.OPEN:
+        if action(self, event):
             return
         try:
             waiting = self._owner.drain()
@@ -332,20 +331,22 @@ class Session(Receiver):
         logger.warning("accepted without subprotocol %r: what was offered is: %s", subprotocol, offered)
         return None
 
-    def _refuse(self, event: ASGIEvent) -> None:
+    def _refuse(self, event: ASGIEvent) -> bool:
         # ASGI: 403, whatever the event holds.
         self.refuse(Forbidden("the application did not accept the connection"))
+        return True
 
     def _start_denial(self, event: ASGIEvent) -> None:
         self._get_wire().start(*check_response_start(event))
         self._answer = Answer.BEGUN
 
-    def _continue_denial(self, event: ASGIEvent) -> None:
+    def _continue_denial(self, event: ASGIEvent) -> bool:
         wire = self._get_wire()
         part, more = check_response_body(event)
         wire.send_body(part, more)
         if not more:
             self._end_refused(wire.status)
+        return not more
 
     def _send_message(self, event: ASGIEvent) -> None:
         text = event.get("text")
@@ -365,17 +366,19 @@ class Session(Receiver):
         self._send_message(event)
         self._owner.session_answered(was_working)
 
-    def _close(self, event: ASGIEvent) -> None:
+    def _close(self, event: ASGIEvent) -> bool:
         code = event.get("code")
         reason = event.get("reason")
         self.close(NORMAL_CLOSURE if code is None else code, "" if reason is None else _cut(reason))
+        return True
 
     def _fail(self, event: ASGIEvent) -> None:
         raise ClientDisconnected(f"{event['type']} after the connection was closed")
 
-    def _close_again(self, event: ASGIEvent) -> None:
+    def _close_again(self, event: ASGIEvent) -> bool:
         """Nothing happens, whatever the event holds; the owner may not have been told yet."""
         self._owner.session_closed()
+        return True
 
     def _get_wire(self) -> Wire:
         wire: Wire = self._wire  # type: ignore[assignment]  # it is there until the request is answered
@@ -431,7 +434,8 @@ class Session(Receiver):
         self._wire = None
 
 
-_Action = Callable[[Session, ASGIEvent], None]
+# True where nothing can be written behind it, so that there is nothing to wait for.
+_Action = Callable[[Session, ASGIEvent], Optional[bool]]
 
 _ENDED: Dict[str, _Action] = {
     "websocket.accept": Session._fail,
@@ -459,14 +463,6 @@ def _unexpected(kind: object, phase: Phase) -> Exception:
     if kind in _ENDED:
         return StateError(f"{kind} is not possible here; what is: {', '.join(_ACTIONS[phase])}")
     return EventError(f"unknown event type {kind!r:.80}; known: {', '.join(_ENDED)}")
-
-
-def _nothing_more() -> ClientDisconnected:
-    return ClientDisconnected("receive() after websocket.disconnect: nothing can come any more")
-
-
-def _measure(event: ASGIEvent) -> int:
-    return len(event.get("text") or event.get("bytes") or "")
 
 
 def _cut(reason: Any) -> Any:

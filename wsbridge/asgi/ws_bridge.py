@@ -15,7 +15,7 @@ from ..protocols.events import WebSocketConnected, WebSocketDataReceived, WebSoc
 from ..protocols.ws import WSProtocol
 from .response import build_date
 from .scope import build_ws_scope
-from .session import Receiver, Session, SessionOwner, build_disconnect_event, build_receive_event
+from .session import Backlog, Session, SessionOwner, build_disconnect_event, nothing_more
 from .types import ASGIEvent, EventSource, Flag, Receive, Send, Writer
 from .wire import Http11Wire
 
@@ -27,7 +27,7 @@ def build_ws_event(
 ) -> ASGIEvent:
     """The ASGI event that tells an application of what `WSProtocol` has received: for the queue."""
     if isinstance(event, WebSocketDataReceived):
-        return build_receive_event(event.data)
+        return Backlog().build_message(event.data)
     if isinstance(event, WebSocketDisconnected):
         return build_disconnect_event(event)
     return {"type": "websocket.connect"}
@@ -39,7 +39,18 @@ def create_ws_receive(events: EventSource) -> Receive:
     Behind ``websocket.disconnect`` there is nothing to come: a later call
     raises `ClientDisconnected` instead of waiting for ever.
     """
-    return _QueueReceiver(events).receive
+    get = events.get
+    is_over = False
+
+    async def receive() -> ASGIEvent:
+        nonlocal is_over
+        if is_over:
+            raise nothing_more()
+        event = await get()
+        is_over = event["type"] == "websocket.disconnect"
+        return event
+
+    return receive
 
 
 def create_ws_send(
@@ -67,15 +78,7 @@ def create_ws_send(
     """
     owner = _StreamOwner(writer, accept_event, close_event)
     wire = Http11Wire(owner, ws_key=ws_key, date=date)
-    return Session(owner, ws_protocol, wire, offered_subprotocols).send
-
-
-class _QueueReceiver(Receiver):
-    __slots__ = ("_get",)
-
-    def __init__(self, events: EventSource) -> None:
-        super().__init__()
-        self._get = events.get
+    return Session(owner, ws_protocol, wire, Backlog(), offered_subprotocols).send
 
 
 class _StreamOwner(SessionOwner):

@@ -21,17 +21,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Any, List, Optional
+from typing import List, Optional
 
 from ..asgi.scope import build_ws_scope
-from ..asgi.session import Phase, Session, SessionOwner, build_receive_event
+from ..asgi.session import Backlog, Phase, Session, SessionOwner
 from ..asgi.types import Scope
 from ..asgi.wire import Http11Wire
 from ..protocols.errors import ServiceUnavailable
 from ..protocols.events import RequestReceived
 from ..protocols.fields import get_header_values
 from ..protocols.frames import INTERNAL_ERROR, SERVICE_RESTART
-from ..protocols.ws import WSProtocol
+from ..protocols.ws import Receiving, WSProtocol
 from .addresses import get_client, get_server, is_secure
 from .connection_info import ConnectionInfo
 from .exchange import Exchange
@@ -52,6 +52,8 @@ COMPRESSED_SLICE = 16 * 1024
 # Seconds that an application has for further messages behind the first answer, once the peer has closed: five
 # sends with short waits between them get through, and one that pushes for ever is not waited for.
 ANSWER_TIME = 0.1
+
+_READABLE = Receiving.OPEN
 
 # What is left of a scope once its answer is logged.
 _LOGGED: Scope = {}
@@ -75,7 +77,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         "_held_data",
         "_is_resuming",
         "_pinged_at",
-        "_reading_paused",
+        "_is_holding",
         "_scope",
         "_session",
         "_ws",
@@ -90,6 +92,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         early_data: bytes = b"",
     ) -> None:
         config = service.config
+        backlog = Backlog()
         self._ws = WSProtocol(
             enable_compression=config.ws_per_message_deflate,
             peer_extensions=get_header_values(request.headers, b"sec-websocket-extensions"),
@@ -97,7 +100,7 @@ class WebSocketExchange(Exchange, SessionOwner):
             max_message_size=config.ws_max_size,
             max_fragments=config.ws_max_fragments,
             hold_close=True,
-            make_message=build_receive_event,
+            make_message=backlog.build_message,
             clock=service.clock,
         )
         scope = build_ws_scope(
@@ -112,13 +115,13 @@ class WebSocketExchange(Exchange, SessionOwner):
         super().__init__(service, transport)
         self._scope = scope
         wire = Http11Wire(self, ws_key=ws_key, date=service.date)
-        self._session = Session(self, self._ws, wire, scope["subprotocols"])
+        self._session = Session(self, self._ws, wire, backlog, scope["subprotocols"])
         self._deadline = service.get_deadline(config.timeout_accept)
         self._grace_deadline = math.inf
         self._answer_timer: Optional[asyncio.TimerHandle] = None
-        # Received and not yet parsed: what came before the accept, or beyond a full queue.
+        # Whether what comes is held and not parsed: until the accept, and while the queue is full.
+        self._is_holding = True
         self._held_data = b""
-        self._reading_paused = False
         self._gathered: List[bytes] = []
         self._gathered_size = 0
         # Whether the application runs inside `resume`.
@@ -133,8 +136,7 @@ class WebSocketExchange(Exchange, SessionOwner):
 
     def data_received(self, data: bytes) -> None:
         self._heard_since_ping = True
-        session = self._session
-        if self._reading_paused or not session.is_accepted:
+        if self._is_holding:
             # Paused, and called all the same: TLS on Python 3.9 and 3.10 hands over all it has decrypted.
             self._hold(data)
             return
@@ -144,17 +146,24 @@ class WebSocketExchange(Exchange, SessionOwner):
         events, outbound = self._ws.receive_data(data)
         if outbound:
             self._write_through(outbound)
-        if events:
-            self._put(events)
-            waiter = session.waiter
-            if waiter is not None and not waiter.done():
-                self._service.waker.wake(self)
+        if not events:
+            return
+        session = self._session
+        waiter = session.waiter
+        is_waited_for = waiter is not None and not session.count
+        session.put(events)
+        if not is_waited_for:
+            self._check_queue()
+        if self._ws.receiving is not _READABLE:
+            self._peer_ended()
+        if waiter is not None and not waiter.done():
+            self._service.waker.wake(self)
 
     def resume(self) -> None:
         """Let the application that waits go on now; what it writes leaves when it waits again."""
         session = self._session
         waiter = session.waiter
-        if waiter is not None and not waiter.done() and len(session):
+        if waiter is not None and not waiter.done() and session.count:
             self._is_resuming = True
             try:
                 resume_task(waiter)
@@ -177,32 +186,27 @@ class WebSocketExchange(Exchange, SessionOwner):
         if len(self._held_data) >= HELD_DATA_LIMIT:
             self._pause_reading()
 
-    def _put(self, events: List[Any]) -> None:
-        """Give the session what was received; where it has too much, pause reading."""
+    def _check_queue(self) -> None:
+        """Pause reading where more was received than the application may leave for later."""
+        config = self._service.config
         session = self._session
-        is_waited_for = session.waiter is not None and not len(session)
-        session.put(events)
-        if not is_waited_for:
-            config = self._service.config
-            if len(session) >= config.ws_max_queue or session.size >= config.ws_max_queue_bytes:
-                self._pause_reading()
-        if not self._ws.is_receiving:
-            self._peer_ended()
+        if session.count >= config.ws_max_queue or session.backlog.size >= config.ws_max_queue_bytes:
+            self._pause_reading()
 
     def _pause_reading(self) -> None:
-        self._reading_paused = True
+        self._is_holding = True
         if self._transport is not None:
             pause_reading(self._transport)
 
     def _resume_reading(self) -> None:
         """Take what was held; if that does not fill the queue again, let the transport go on."""
-        was_paused, self._reading_paused = self._reading_paused, False
+        was_paused, self._is_holding = self._is_holding, False
         # Silence while we did not listen is no sign of death.
         self._heard_since_ping = self._heard_since_ping or was_paused
         held_data, self._held_data = self._held_data, b""
         if held_data:
             self.data_received(held_data)
-        if self._reading_paused:
+        if self._is_holding:
             return
         if self._transport is None:
             self._session.end_stream()
@@ -212,7 +216,7 @@ class WebSocketExchange(Exchange, SessionOwner):
     def session_waits(self) -> None:
         if self._gathered:
             self._flush()
-        if self._reading_paused and self._session.is_accepted:
+        if self._is_holding and self._session.is_accepted:
             self._resume_reading()
 
     # ------------------------------------------------------------------- the peer's end
@@ -283,7 +287,7 @@ class WebSocketExchange(Exchange, SessionOwner):
 
         The answers to one read leave in one system call.
         """
-        if not len(self._session):
+        if not self._session.count:
             transport = self._transport
             if transport is not None and not self._gathered and not transport.is_closing():
                 transport.write(data)
@@ -344,7 +348,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._flush()
         self._deadline = self._service.get_deadline(self._service.config.timeout_close)
         # The peer's CLOSE must be read, whatever comes before it.
-        if self._reading_paused:
+        if self._is_holding:
             self._resume_reading()
 
     def _log_answer(self, status: int) -> None:
@@ -402,7 +406,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         if self._writing_paused:
             # It could not be pinged; that is no sign of death.
             self._pinged_at = now
-        if self._reading_paused or self._writing_paused:
+        if self._is_holding or self._writing_paused:
             # Nor is an answer that we do not read; but a connection that is gone fails the next ping.
             self._heard_since_ping = True
         next_ping = self._pinged_at + interval
