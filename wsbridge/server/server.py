@@ -136,6 +136,8 @@ class Server:
             raise ConfigError(f"cannot listen on {config.uds or config.host!r}: {error}") from error
         for bound in self.sockets:
             with socket.fromfd(bound.fileno(), bound.family, bound.type) as duplicate:
+                # PyPy lets both block, and asyncio accepts until there is nobody.
+                duplicate.setblocking(False)
                 if CAN_LISTEN_AGAIN or poller is not None:
                     duplicate.listen(config.backlog)
                 if poller is not None:
