@@ -440,6 +440,20 @@ class LifespanTests(ServerCase):
         await self.assert_echo(await self.open_websocket(server))
         self.assertNotIn("state", self.app.scopes[0])
 
+    async def test_application_that_fails_behind_the_startup_event_is_served_with_a_warning(self) -> None:
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            if scope["type"] == "lifespan":
+                await receive()
+                raise KeyError("database")
+            await self.app(scope, receive, send)
+
+        with self.assertLogs("wsbridge", "WARNING") as logs:
+            server = await self.start(app)
+        text = "application raised behind lifespan.startup: it is served without a lifespan\nTraceback"
+        self.assertIn(text, logs.output[0])
+        self.assertIn("KeyError: 'database'", logs.output[0])
+        await self.assert_echo(await self.open_websocket(server))
+
     async def test_startup_that_fails_is_told_and_its_task_is_over(self) -> None:
         async def app(scope: Event, receive: Any, send: Any) -> None:
             await receive()
@@ -839,6 +853,21 @@ class ServeTests(ServeCase):
         await asyncio.wait_for(asyncio.gather(first, second), TIMEOUT)
         self.assertEqual(self.app.log, ["startup", "startup", "shutdown", "shutdown"])
 
+    async def test_handler_of_the_host_that_stops_the_server_changes_nothing(self) -> None:
+        def stop(number: int, frame: object) -> None:
+            self.server.stop_serving()
+
+        self.addCleanup(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, stop))
+        serving = await self.begin_listening()
+        signal.raise_signal(signal.SIGTERM)
+        await self.assert_over(serving)
+        self.assertEqual(self.app.log, ["startup", "shutdown"])
+        again = asyncio.ensure_future(self.server.serve())
+        while not self.server.sockets:
+            await asyncio.sleep(0)
+        self.server.stop_serving()
+        await self.assert_over(again)
+
     async def test_second_signal_ends_each_server_at_once(self) -> None:
         servings, clients = [], []
         for _ in range(2):
@@ -1088,6 +1117,16 @@ class RunTests(unittest.TestCase):
             with self.assertRaises(SystemExit) as end:
                 run(app, port=0)
             self.assertEqual(end.exception.code, 128 + number)
+
+    def test_signal_that_has_ended_the_startup_is_the_exit_code(self) -> None:
+        """Once more without a cancellation, behind which Python 3.11 tells coverage of returns without a call."""
+
+        async def serve(server: Server) -> None:
+            server.startup_signal = signal.SIGTERM
+
+        with mock.patch.object(Server, "serve", serve), self.assertRaises(SystemExit) as end:
+            run(hanging_app)
+        self.assertEqual(end.exception.code, 143)
 
     def test_keyboard_interrupt_comes_out_where_no_signal_is_caught(self) -> None:
         """In a thread it is nobody's Ctrl-C, and where C code has SIGINT it may be one."""

@@ -131,6 +131,16 @@ class MemberTests(ServiceCase):
         await self.service.shut_down(10)
         self.assertTrue(Service(app, ServerConfig(), within=self.service).is_stopping)
 
+    async def test_members_of_a_service_within_another_are_swept_by_both(self) -> None:
+        within = Service(app, ServerConfig(), within=self.service)
+        member = Member(within)
+        for service in (self.service, within):
+            service.sweep()
+            self.assertEqual(list(service.members), [member])
+        self.assertEqual(member.told, [1000.0, 1000.0])
+        within.discard(member)
+        self.assertEqual((list(self.service.members), list(within.members)), ([], []))
+
     async def test_service_within_another_wakes_applications_with_it(self) -> None:
         within = Service(app, ServerConfig(), within=self.service)
         self.assertIs(within.waker, self.service.waker)
