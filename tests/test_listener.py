@@ -90,22 +90,39 @@ class ListenerTests(LoopbackCase):
         self.assertEqual(len(self.turn()), 1)
         self.assertEqual(self.reports, [])
 
-    async def test_error_is_reported_once_a_second_and_loses_nobody(self) -> None:
-        self.assertEqual(ACCEPT_RETRY_DELAY, 1)
+    async def test_without_descriptors_it_tries_twice_a_second_and_loses_nobody(self) -> None:
+        self.assertEqual(ACCEPT_RETRY_DELAY, 0.5)
         self.knock()
-        error = OSError(errno.EMFILE, "Too many open files")
-        with (
-            mock.patch.object(socket.socket, "accept", side_effect=error),
-            mock.patch.object(listener_module, "ACCEPT_RETRY_DELAY", 0),
-        ):
-            self.turn()
-            self.turn()
-            self.assertEqual(self.reports, [{"message": "cannot accept a connection", "exception": error}])
-            await turn_loop()
-            self.turn()
-            self.assertEqual(len(self.reports), 2)
-            await turn_loop()
+        for number in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+            error = OSError(number, "none left")
+            with (
+                mock.patch.object(socket.socket, "accept", side_effect=error) as accept,
+                mock.patch.object(listener_module, "ACCEPT_RETRY_DELAY", 0),
+                mock.patch.object(listener_module.logger, "warning"),
+            ):
+                self.turn()
+                self.turn()
+                self.assertEqual(accept.call_count, 1)
+                await turn_loop()
+                self.turn()
+                self.assertEqual(accept.call_count, 2)
+                await turn_loop()
         self.assertEqual(len(self.turn()), 1)
+        self.assertEqual(self.reports, [])
+
+    async def test_without_descriptors_the_server_logs_one_line_a_second(self) -> None:
+        first = self.listener
+        self.listen(socket.create_server(("127.0.0.1", 0)))
+        error = OSError(errno.EMFILE, "Too many open files")
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        with self.assertLogs("wsbridge", "WARNING") as logs:
+            for seconds in (0, 0.5, 0.99, 1, 1.5, 2.5):
+                for listener in (first, self.listener):
+                    with mock.patch.object(loop, "time", return_value=now + seconds):
+                        listener.handle_error(error)
+        line = "WARNING:wsbridge:cannot accept connections for now: [Errno 24] Too many open files"
+        self.assertEqual(logs.output, [line] * 3)
 
     async def test_any_other_error_is_reported_and_the_next_one_is_accepted(self) -> None:
         for error in (OSError(errno.EPROTO, "Protocol error"), ValueError("no socket")):
@@ -136,7 +153,8 @@ class ListenerTests(LoopbackCase):
             self.knock()
 
     async def test_closed_before_the_next_attempt_it_makes_none(self) -> None:
-        with mock.patch.object(listener_module, "ACCEPT_RETRY_DELAY", 0):
+        no_delay = mock.patch.object(listener_module, "ACCEPT_RETRY_DELAY", 0)
+        with no_delay, self.assertLogs("wsbridge", "WARNING"):
             self.listener.handle_error(OSError(errno.ENFILE, "Too many open files in system"))
         self.listener.close()
         await turn_loop()

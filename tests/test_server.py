@@ -1040,6 +1040,63 @@ class RunTests(unittest.TestCase):
                     text = f"(?s)^ERROR:wsbridge:application raised\nTraceback.*{type(error).__name__}"
                     self.assertRegex(errors[0], text)
 
+    def test_task_that_exits_where_it_received_loses_nothing_of_the_same_read(self) -> None:
+        """It goes on inside the read, whose other messages are for the rest of the application."""
+
+        async def websocket(scope: Event, receive: Any, send: Any) -> None:
+            async def echo_and_exit() -> None:
+                while True:
+                    await send({**(await receive()), "type": "websocket.send"})
+                    messages.append(1)
+                    if len(messages) % 3 == 0:
+                        sys.exit(3)
+
+            await receive()
+            await send({"type": "websocket.accept"})
+            messages: List[int] = []
+            while len(messages) < 9:
+                with self.assertRaises(SystemExit):
+                    await asyncio.ensure_future(echo_and_exit())
+            self.assertEqual((await receive())["type"], "websocket.disconnect")
+
+        async def program(client: Client) -> None:
+            client.send(REQUEST)
+            self.assertEqual(await client.read(len(SWITCHING)), SWITCHING)
+            for count in (1, 2, 6):
+                client.send(*[MASKED_HELLO] * count)
+                self.assertEqual(await client.read(len(HELLO) * count), HELLO * count)
+            client.send(MASKED_CLOSE)
+            self.assertEqual(await client.read_to_end(), CLOSE)
+            await client.close()
+
+        patch = mock.patch.object(Application, "websocket", staticmethod(websocket))
+        with patch, self.assertLogs(level="ERROR") as logs:
+            self.assertEqual(self.run_program(program), ["startup", "shutdown"])
+        self.assertEqual(sum("SystemExit: 3" in line for line in logs.output), 3)
+
+    def test_application_that_passes_an_exit_of_its_task_on_is_logged_once(self) -> None:
+        async def exit_later() -> None:
+            await asyncio.sleep(0)
+            sys.exit(3)
+
+        async def websocket(scope: Event, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await asyncio.gather(exit_later())
+
+        async def program(client: Client) -> None:
+            client.send(REQUEST)
+            self.assertEqual(await client.read(len(SWITCHING)), SWITCHING)
+            # CLOSE 1011.
+            self.assertEqual(await client.read(4), bytes.fromhex("88 02 03f3"))
+            client.send(MASKED_CLOSE)
+            await client.close()
+
+        patch = mock.patch.object(Application, "websocket", staticmethod(websocket))
+        with patch, self.assertLogs(level="ERROR") as logs:
+            self.assertEqual(self.run_program(program), ["startup", "shutdown"])
+        self.assertEqual(sum("SystemExit: 3" in line for line in logs.output), 1)
+
     def test_other_connections_of_the_same_turn_lose_nothing(self) -> None:
         """Their bytes are in the kernel or the loop: neither forgets them."""
 
@@ -1119,7 +1176,7 @@ class RunTests(unittest.TestCase):
             self.assertEqual(end.exception.code, 128 + number)
 
     def test_signal_that_has_ended_the_startup_is_the_exit_code(self) -> None:
-        """Once more without a cancellation, behind which Python 3.11 tells coverage of returns without a call."""
+        """Once more without a cancellation, behind which coverage is lost on Python 3.11."""
 
         async def serve(server: Server) -> None:
             server.startup_signal = signal.SIGTERM

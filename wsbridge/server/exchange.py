@@ -12,7 +12,7 @@ from typing import Awaitable, List, Optional
 from ..asgi.types import Receive, Scope, Send
 from ..protocols.errors import ClientDisconnected
 from .linger import Linger
-from .service import Service, logger
+from .service import Service, log_raised, logger
 
 __all__ = ["Exchange"]
 
@@ -84,7 +84,7 @@ class Exchange(asyncio.Protocol):
         if error is not None and _is_disconnect(error) and self._expects_disconnect():
             logger.debug("application ended by the disconnect: %s", error)
         elif error is not None:
-            logger.error("application raised", exc_info=error)
+            log_raised("application raised", error)
         self._end_after_app(error is not None)
         self._leave_if_over()
 

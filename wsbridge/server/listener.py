@@ -9,17 +9,18 @@ from select import EPOLLIN
 
 from .connection import Connection
 from .poller import Poller
-from .service import Service
+from .service import Service, logger
 from .transport import SocketTransport
 
 __all__ = ["Listener"]
 
-# Those who are connected have their turn between two such lots.
+# Accept at most this many per wake-up, so that open connections are not starved.
 ACCEPTS_IN_A_ROW = 16
 
-# No descriptor is left, or no memory: the next attempt is made in so many seconds.
+# Where no descriptor is left, or no memory: seconds until the next attempt, and between two log lines.
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-ACCEPT_RETRY_DELAY = 1.0
+ACCEPT_RETRY_DELAY = 0.5
+LOG_INTERVAL = 1.0
 
 
 class Listener:
@@ -62,9 +63,14 @@ class Listener:
             connection.connection_made(transport)
 
     def handle_error(self, error: BaseException) -> None:
-        """Tell the loop; who could not be accepted is later, if there was no room."""
+        """Report the error; on EMFILE, ENFILE, ENOBUFS or ENOMEM stop accepting for half a second."""
         loop = self._service.loop
-        loop.call_exception_handler({"message": "cannot accept a connection", "exception": error})
-        if isinstance(error, OSError) and error.errno in EXHAUSTED:
-            self._poller.watch(self._socket.fileno(), 0, self)
-            loop.call_later(ACCEPT_RETRY_DELAY, self._start)
+        if not (isinstance(error, OSError) and error.errno in EXHAUSTED):
+            loop.call_exception_handler({"message": "cannot accept a connection", "exception": error})
+            return
+        self._poller.watch(self._socket.fileno(), 0, self)
+        loop.call_later(ACCEPT_RETRY_DELAY, self._start)
+        # The sockets of one server share the line, as they share what is missing.
+        if loop.time() >= self._service.next_accept_warning:
+            self._service.next_accept_warning = loop.time() + LOG_INTERVAL
+            logger.warning("cannot accept connections for now: %s", error)

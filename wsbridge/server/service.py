@@ -81,6 +81,8 @@ class Service:
         #: How many of them are refused or closing, and only wait for their peer.
         self.lingering = 0
         self.waker: Waker = Waker(self.loop) if within is None else within.waker
+        #: By the loop's clock; see `Listener`.
+        self.next_accept_warning = -inf
         self._within = within
         self.is_stopping: bool = within is not None and within.is_stopping
         self._timer: Optional[asyncio.TimerHandle] = None

@@ -89,5 +89,13 @@ def resume_task(future: asyncio.Future[Any]) -> None:
         except RuntimeError:
             # A task runs, or its context is entered: as any other future does.
             future.get_loop().call_soon(callback, future, context=context)
+        except (KeyboardInterrupt, SystemExit) as error:
+            # asyncio lets these two out of a task. The read that resumed it is not left in the middle: they
+            # leave the loop in its next turn.
+            future.get_loop().call_soon(_raise, error)
     else:
         future.set_result(None)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
