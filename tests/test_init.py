@@ -82,6 +82,12 @@ class PublicNameTests(unittest.TestCase):
         }
         self.assertEqual(seen, HOMES)
 
+    def test_type_checkers_do_not_see_that_a_name_is_looked_up(self) -> None:
+        """They would take every name for one of ours."""
+        tree = ast.parse(SOURCE.read_bytes())
+        defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+        self.assertNotIn("__getattr__", defined)
+
     def test_version_is_three_numbers(self) -> None:
         self.assertRegex(wsbridge.__version__, r"^\d+\.\d+\.\d+$")
 

@@ -139,8 +139,12 @@ class FloorTests(unittest.TestCase):
     def test_every_import_of_ours_is_relative_and_every_other_of_the_standard_library(self) -> None:
         self.assertNotIn(PACKAGE.split(".")[0], STANDARD_LIBRARY)
         for imported in self.imports_of(""):
-            if not imported.is_ours:
+            if not imported.is_ours and imported.name != "typing_extensions":
                 self.assertIn(imported.name.split(".")[0], STANDARD_LIBRARY, imported)
+
+    def test_typing_extensions_are_for_type_checkers_only(self) -> None:
+        for imported in self.imports_of("", at_import=True):
+            self.assertNotEqual(imported.name, "typing_extensions", imported)
 
     def test_zlib_and_ssl_are_imported_only_inside_functions(self) -> None:
         for imported in self.imports_of("", at_import=True):

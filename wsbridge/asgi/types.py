@@ -10,7 +10,9 @@ Scope = Dict[str, Any]
 ASGIEvent = Dict[str, Any]
 Receive = Callable[[], Awaitable[ASGIEvent]]
 Send = Callable[[ASGIEvent], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+# Any: Starlette and its like take MutableMappings, and asgiref's types are unions of TypedDicts. To a type
+# checker neither is our own, and each application would be refused that says what it takes.
+Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class EventSource(Protocol):

@@ -25,7 +25,11 @@ from .unix_socket import identify, listen_on_path, remove_path
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    # Type checkers know it; at run time nobody asks.
+    from typing_extensions import Unpack
+
     from .listener import Listener
+    from .options import ServerOptions
 
 __all__ = ["Server", "run", "serve"]
 
@@ -48,7 +52,10 @@ class Server:
     """
 
     def __init__(
-        self, app: Union[Application, str], config: Optional[ServerConfig] = None, **options: Any
+        self,
+        app: Union[Application, str],
+        config: Optional[ServerConfig] = None,
+        **options: Unpack[ServerOptions],
     ) -> None:
         self.config = replace(config or ServerConfig(), **options)
         #: The signal that has ended `serve` before the application had started.
@@ -285,12 +292,16 @@ class Server:
                 self._cut()
 
 
-async def serve(app: Union[Application, str], config: Optional[ServerConfig] = None, **options: Any) -> None:
+async def serve(
+    app: Union[Application, str], config: Optional[ServerConfig] = None, **options: Unpack[ServerOptions]
+) -> None:
     """Serve ``app`` until SIGINT or SIGTERM; see `Server` for the arguments, and `Server.serve`."""
     await Server(app, config, **options).serve()
 
 
-def run(app: Union[Application, str], config: Optional[ServerConfig] = None, **options: Any) -> None:
+def run(
+    app: Union[Application, str], config: Optional[ServerConfig] = None, **options: Unpack[ServerOptions]
+) -> None:
     """Serve ``app`` in an event loop of its own until SIGINT or SIGTERM; see `Server` for the arguments.
 
     Log lines go to stderr where nobody else prints them, and malloc is asked to
