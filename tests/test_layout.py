@@ -21,8 +21,19 @@ ROOT = FOLDER.parents[PACKAGE.count(".")]
 
 # Python 3.9 cannot tell the names of its standard library: what a WebSocket server may need of it.
 STANDARD_LIBRARY: Set[str] = set(getattr(sys, "stdlib_module_names", ())) or {
-    *("__future__", "argparse", "array", "asyncio", "base64", "binascii", "codecs", "collections"),
-    *("contextlib", "contextvars", "dataclasses", "email", "enum", "errno", "functools", "gc", "hashlib"),
+    *("__future__", "argparse", "array", "asyncio", "atexit", "base64", "binascii", "codecs", "collections"),
+    *(
+        "contextlib",
+        "contextvars",
+        "dataclasses",
+        "email",
+        "enum",
+        "errno",
+        "fcntl",
+        "functools",
+        "gc",
+        "hashlib",
+    ),
     *("heapq", "http", "importlib", "inspect", "io", "ipaddress", "itertools", "json", "logging", "math"),
     *("os", "pathlib", "pkgutil", "queue", "re", "secrets", "select", "selectors", "signal", "socket"),
     *("ssl", "stat", "string", "struct", "sys", "threading", "time", "traceback", "types", "typing"),
