@@ -238,6 +238,13 @@ class VendoredCopyTests(unittest.TestCase):
         self.copy = self.root / "myapp" / "_vendor" / "ws"
         shutil.copytree(FOLDER, self.copy, ignore=shutil.ignore_patterns("__pycache__"))
 
+    def test_licence_is_copied_with_it_and_is_that_of_the_project(self) -> None:
+        text = (self.copy / "LICENSE").read_text("utf-8")
+        self.assertRegex(text, r"^MIT License\n\nCopyright ")
+        # A copy that is tested where it is has no other.
+        for original in Path(__file__).parents[1].glob("LICENSE"):
+            self.assertEqual(text, original.read_text("utf-8"))
+
     def test_copied_folder_works_alone_under_another_name(self) -> None:
         words = run_python("-I", "-S", "-OO", VENDORED_PROGRAM, root=self.root)
         self.assertEqual(words[0], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
