@@ -653,26 +653,6 @@ class ResumingTests(WebSocketTestCase):
         await self.start(answer_and_wait())
         self.assertEqual(await self.feed(PEER_HELLO * 2), [HELLO])
 
-    async def test_child_task_that_ends_the_process_leaves_its_answer(self) -> None:
-        await self.open()
-        await self.start(self.app.receive())
-        await self.feed(PEER_HELLO)
-
-        async def answer_and_exit() -> None:
-            await self.app.receive()
-            await self.app.send(SEND_HELLO)
-            raise SystemExit(3)
-
-        def read() -> None:
-            with self.assertRaises(SystemExit):
-                self.transport.feed(PEER_HELLO)
-
-        child = await self.start(answer_and_exit())
-        asyncio.get_running_loop().call_soon(read)
-        await turn_loop()
-        self.assertIsInstance(child.exception(), SystemExit)
-        self.assert_written(HELLO)
-
     async def test_application_that_was_cancelled_meanwhile_leaves_the_message(self) -> None:
         await self.open()
         task = await self.start(self.app.receive())
