@@ -200,9 +200,9 @@ class WebSocketExchange(Exchange, SessionOwner):
 
     def _resume_reading(self) -> None:
         """Take what was held; if that does not fill the queue again, let the transport go on."""
-        was_paused, self._is_holding = self._is_holding, False
+        self._is_holding = False
         # Silence while we did not listen is no sign of death.
-        self._heard_since_ping = self._heard_since_ping or was_paused
+        self._heard_since_ping = True
         held_data, self._held_data = self._held_data, b""
         if held_data:
             self.data_received(held_data)
@@ -210,7 +210,7 @@ class WebSocketExchange(Exchange, SessionOwner):
             return
         if self._transport is None:
             self._session.end_stream()
-        elif was_paused:
+        else:
             resume_reading(self._transport)
 
     def session_waits(self) -> None:
