@@ -8,7 +8,7 @@ import logging
 import unittest
 from typing import Any, List
 
-from wsbridge.server.log import is_logged, log_answer, log_raised, logger, set_up_logging
+from wsbridge.server.log import log_answer, log_raised, logger, set_up_logging
 
 
 class LogAnswerTests(unittest.TestCase):
@@ -37,7 +37,6 @@ class LogAnswerTests(unittest.TestCase):
 class LogRaisedTests(unittest.TestCase):
     def test_error_is_logged_with_its_traceback_and_once(self) -> None:
         for error in (SystemExit(3), KeyboardInterrupt(), ValueError("text")):
-            self.assertFalse(is_logged(error))
             with self.assertLogs(logger, "ERROR") as logs:
                 for _ in range(2):
                     try:
@@ -46,10 +45,6 @@ class LogRaisedTests(unittest.TestCase):
                         log_raised("application raised", raised)
             self.assertEqual(len(logs.output), 1)
             self.assertRegex(logs.output[0], f"(?s)application raised\nTraceback.*{type(error).__name__}")
-            self.assertTrue(is_logged(error))
-
-    def test_nothing_was_not_logged(self) -> None:
-        self.assertFalse(is_logged(None))
 
 
 class SetUpTests(unittest.TestCase):

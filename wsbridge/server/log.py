@@ -38,11 +38,6 @@ def log_answer(scope: Scope, status: int) -> None:
 
 def log_raised(message: str, error: BaseException) -> None:
     """Log ``error`` with its traceback, once: a task's may come out of the loop, and of whoever awaits it."""
-    if not is_logged(error):
+    if not getattr(error, "_wsbridge_is_logged", False):
         error._wsbridge_is_logged = True  # type: ignore[attr-defined]
         logger.error(message, exc_info=error)
-
-
-def is_logged(error: object) -> bool:
-    """Whether `log_raised` was called with it."""
-    return getattr(error, "_wsbridge_is_logged", False)

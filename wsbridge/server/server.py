@@ -17,7 +17,7 @@ from .allocator import keep_freed_blocks
 from .connection import Connection
 from .event_loop import PollerEventLoop, new_event_loop
 from .loading import load_application
-from .log import is_logged, log_raised, logger, set_up_logging
+from .log import log_raised, logger, set_up_logging
 from .service import CUT_TIMEOUT, Service
 from .signals import are_signals_caught, catch_signals
 from .unix_socket import identify, listen_on_path, remove_path
@@ -353,8 +353,11 @@ def _run_to_end(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> Non
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: Dict[str, Any]) -> None:
-    # A task keeps what has come out of the loop, and tells of it once more when nobody has awaited it.
-    if not is_logged(context.get("exception")):
+    error = context.get("exception")
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        # Of a task that nobody has awaited: it comes out of the loop as well, before or after.
+        log_raised("application raised", error)
+    else:
         loop.default_exception_handler(context)
 
 
