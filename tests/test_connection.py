@@ -526,7 +526,7 @@ class StoppingTests(ConnectionCase):
         transport.set_protocol(connection)
         connection.connection_made(transport)
         connection.connection_lost(None)
-        self.assertEqual((list(self.service.members), self.service.lingering), ([], 0))
+        self.assertEqual((list(self.service.members), len(self.service.lingering)), ([], 0))
 
     async def test_stopping_server_refuses_who_has_not_asked_yet(self) -> None:
         transport = self.connect()

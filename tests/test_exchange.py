@@ -124,6 +124,21 @@ class ApplicationTests(ExchangeTestCase):
         self.assertEqual(self.exchange.ended, [True])
         self.assert_logged(("ERROR", "application raised"))
 
+    async def test_application_that_goes_on_without_its_connection_is_counted(self) -> None:
+        await self.run_app()
+        self.assertEqual(len(self.service.detached), 0)
+        self.transport.lose()
+        self.assertEqual(list(self.service.detached), [self.exchange])
+        await self.app.return_()
+        self.assertEqual(len(self.service.detached), 0)
+
+    async def test_response_that_cannot_be_completed_ends_the_connection_and_the_application(self) -> None:
+        await self.run_app()
+        self.exchange.reset()
+        await turn_loop()
+        self.assert_calls("abort")
+        self.assertFalse(self.app.is_running)
+
     async def test_cancellation_of_ours_is_no_failure(self) -> None:
         await self.run_app()
         self.exchange.cut()

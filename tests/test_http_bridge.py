@@ -93,6 +93,12 @@ class SendTests(PageCase):
         expected = b"\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\na\r\n0\r\n\r\n"
         self.assertTrue(self.writer.written.endswith(expected))
 
+    async def test_nobody_waits_where_there_is_room(self) -> None:
+        send = create_http_send(self.wire, lambda: None, self.disconnected)
+        await send(START)
+        await send(BODY)
+        self.assertEqual(self.writer.written, PAGE)
+
     async def test_send_waits_for_room(self) -> None:
         await self.send(START)
         self.writer.room.clear()

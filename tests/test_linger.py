@@ -164,9 +164,9 @@ class LingerTests(ServiceTestCase):
         linger = self.linger(half_close=False)
         self.transport.set_protocol(asyncio.Protocol())
         linger.cut()
-        self.assertEqual((list(self.service.members), self.service.lingering), ([], 0))
+        self.assertEqual((list(self.service.members), len(self.service.lingering)), ([], 0))
         linger.connection_lost(None)
-        self.assertEqual(self.service.lingering, 0)
+        self.assertEqual(len(self.service.lingering), 0)
 
     async def test_tls_transport_that_can_no_longer_read_is_no_error(self) -> None:
         self.set_up(half_close=False)

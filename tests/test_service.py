@@ -58,6 +58,58 @@ class ServiceCase(unittest.IsolatedAsyncioTestCase):
         return member
 
 
+class CountTests(ServiceCase):
+    """Who counts towards ``limit_concurrency``, who only waits for the peer, whose application goes on."""
+
+    def limit(self, limit: Any) -> None:
+        self.service = Service(app, ServerConfig(limit_concurrency=limit), clock=self.clock)
+
+    def add_lingering(self) -> Member:
+        member = self.add_leaver("cut")
+        self.service.add_lingering(member)
+        return member
+
+    async def test_members_that_linger_do_not_count(self) -> None:
+        members = [Member(self.service) for _ in range(3)]
+        self.service.add_lingering(members[0])
+        self.assertEqual(self.service.open_connections, 2)
+        self.service.discard(members[0])
+        self.assertEqual((self.service.open_connections, len(self.service.lingering)), (2, 0))
+
+    async def test_as_many_linger_as_connections_are_allowed_and_the_oldest_is_cut(self) -> None:
+        self.limit(3)
+        members = [self.add_lingering() for _ in range(5)]
+        self.assertEqual([member.told for member in members], [["cut"], ["cut"], [], [], []])
+        self.assertEqual(list(self.service.lingering), members[2:])
+
+    async def test_without_a_limit_any_number_lingers(self) -> None:
+        members = [self.add_lingering() for _ in range(100)]
+        self.assertEqual([member.told for member in members], [[]] * 100)
+
+    async def test_applications_without_a_connection_are_a_warning_where_they_become_many(self) -> None:
+        with self.assertLogs(logger, "WARNING") as logs:
+            for _ in range(300):
+                self.service.add_detached(Member(self.service))
+        counts = [record.args for record in logs.records]
+        self.assertEqual(counts, [(64,), (128,), (256,)])
+
+    async def test_applications_without_a_connection_are_told_of_when_the_server_stops(self) -> None:
+        self.service.add_detached(self.add_leaver("shut_down"))
+        with self.assertLogs(logger, "INFO") as logs:
+            await self.service.shut_down(10)
+        self.assertEqual(logs.output, ["INFO:wsbridge:1 applications go on behind their disconnect"])
+        self.assertEqual(len(self.service.detached), 0)
+
+    async def test_service_around_another_counts_its_members_too(self) -> None:
+        service = Service(app, ServerConfig(), within=self.service)
+        member = Member(service)
+        service.add_lingering(member)
+        service.add_detached(member)
+        self.assertEqual((list(self.service.lingering), list(self.service.detached)), ([member], [member]))
+        service.discard(member)
+        self.assertEqual((list(self.service.lingering), list(self.service.detached)), ([], []))
+
+
 class MemberTests(ServiceCase):
     async def test_defaults_are_the_loops_clock_and_no_state(self) -> None:
         service = Service(app, ServerConfig())

@@ -740,7 +740,7 @@ class EndingTests(WebSocketTestCase):
         await self.open_ending()
         await self.assert_receives(disconnect(1000))
         self.exchange.connection_lost(None)
-        self.assertEqual((len(self.service.members), self.service.lingering), (1, 0))
+        self.assertEqual((len(self.service.members), len(self.service.lingering)), (1, 0))
         self.transport.feed_eof()
 
     async def test_messages_before_a_violation_are_answered_before_our_close(self) -> None:

@@ -54,7 +54,7 @@ class Floor:
         """What is left of the connection, in words; nothing may be."""
         service = self.service
         if service.members or service.lingering or service._timer is not None:
-            return f"left in the service: {service.members}, {service.lingering} lingering, {service._timer}"
+            return f"left in the service: {service.members}, {service.lingering}, {service._timer}"
         for task in self.tasks:
             if not task.done():
                 return f"task still running: {task}"

@@ -50,7 +50,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
         limit_reads(transport)
         limit = self._service.config.limit_concurrency
-        is_full = limit is not None and len(self._service.members) - self._service.lingering >= limit
+        is_full = limit is not None and self._service.open_connections >= limit
         self._service.add(self)
         if self._service.is_stopping:
             self.shut_down()

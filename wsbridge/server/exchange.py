@@ -177,6 +177,8 @@ class Exchange(asyncio.Protocol):
         self._app_deadline = min(
             self._app_deadline, self._service.get_deadline(self._service.config.timeout_app)
         )
+        if self._task is not None:
+            self._service.add_detached(self)
         self._leave_if_over()
 
     def check_deadlines(self, now: float) -> None:

@@ -30,7 +30,7 @@ class Linger(asyncio.Protocol):
     ``timeout_write``; its time begins when all is sent.
     """
 
-    __slots__ = ("_deadline", "_is_over", "_may_close", "_patience", "_service", "_transport", "_unsent")
+    __slots__ = ("_deadline", "_may_close", "_patience", "_service", "_transport", "_unsent")
 
     def __init__(
         self, service: Service, transport: asyncio.Transport, *, closed: bool = False, at_eof: bool = False
@@ -39,7 +39,6 @@ class Linger(asyncio.Protocol):
         config = service.config
         self._service = service
         self._transport = transport
-        self._is_over = False
         half_close = transport.can_write_eof()
         # The end of the peer's time is not yet that of the connection: the transport can close by itself.
         self._may_close = not (half_close or at_eof or closed)
@@ -52,7 +51,7 @@ class Linger(asyncio.Protocol):
         self._deadline = self._get_deadline()
         transport.set_protocol(self)
         service.add(self)
-        service.lingering += 1
+        service.add_lingering(self)
         if transport.is_closing():
             return
         if at_eof or (closed and not half_close):
@@ -92,10 +91,7 @@ class Linger(asyncio.Protocol):
         return None
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
-        if not self._is_over:
-            self._is_over = True
-            self._service.discard(self)
-            self._service.lingering -= 1
+        self._service.discard(self)
 
     def check_deadlines(self, now: float) -> None:
         unsent = get_unsent_size(self._transport)

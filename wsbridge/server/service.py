@@ -15,6 +15,9 @@ from .waking import Waker
 
 __all__ = ["Member", "Service", "log_answer", "log_raised", "logger", "set_up_logging"]
 
+# So many applications without a connection are worth a warning, and then twice as many each time.
+FIRST_DETACHED_WARNING = 64
+
 # Half of this is how late a deadline is noticed on average; 10,000 idle connections cost 5 ms a sweep.
 SWEEP_INTERVAL = 0.25
 
@@ -78,8 +81,11 @@ class Service:
         self.date = date
         #: In the order in which they came, so that all are told in the same order every time.
         self.members: Dict[Member, None] = {}
-        #: How many of them are refused or closing, and only wait for their peer.
-        self.lingering = 0
+        #: Those of them that are refused or closing, and only wait for their peer.
+        self.lingering: Dict[Member, None] = {}
+        #: Those whose application goes on without its connection.
+        self.detached: Dict[Member, None] = {}
+        self._next_detached_warning = FIRST_DETACHED_WARNING
         self.waker: Waker = Waker(self.loop) if within is None else within.waker
         #: By the loop's clock; see `Listener`.
         self.next_accept_warning = -inf
@@ -104,9 +110,39 @@ class Service:
         elif self._timer is None:
             self._timer = self.loop.call_later(SWEEP_INTERVAL, self._tick)
 
+    def add_lingering(self, member: Member) -> None:
+        """This member only waits for its peer: it does not count towards ``limit_concurrency``.
+
+        As many may do so as connections are allowed; beyond that the oldest is cut.
+        """
+        self.lingering[member] = None
+        if self._within is not None:
+            self._within.add_lingering(member)
+        limit = self.config.limit_concurrency
+        if limit is not None and len(self.lingering) > limit:
+            next(iter(self.lingering)).cut()
+
+    def add_detached(self, member: Member) -> None:
+        """This member's connection is over, and its application is not; a warning where they become many."""
+        self.detached[member] = None
+        if self._within is not None:
+            self._within.add_detached(member)
+            return
+        if len(self.detached) >= self._next_detached_warning:
+            self._next_detached_warning *= 2
+            count = len(self.detached)
+            logger.warning("%d applications go on behind their disconnect: see timeout_app", count)
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections count towards ``limit_concurrency``."""
+        return len(self.members) - len(self.lingering)
+
     def discard(self, member: Member) -> None:
         """This member is over; discarding it twice is no error."""
         self.members.pop(member, None)
+        self.lingering.pop(member, None)
+        self.detached.pop(member, None)
         self.waker.forget(member)
         if self._within is not None:
             self._within.discard(member)
@@ -146,6 +182,8 @@ class Service:
         applications that are cancelled. None waits for ever.
         """
         self.is_stopping = True
+        if self.detached:
+            logger.info("%d applications go on behind their disconnect", len(self.detached))
         self._tell_all(lambda member: member.shut_down())
         if not await self._is_empty_within(timeout and max(timeout - CUT_TIMEOUT, timeout / 2)):
             logger.warning("%d connections did not close in time and are cut", len(self.members))
