@@ -52,6 +52,7 @@ class KeepFreedBlocksTests(unittest.TestCase):
         ).stdout
         return int(output)
 
+    @unittest.skipUnless(sys.implementation.name == "cpython", "nothing is asked of this Python's allocator")
     @unittest.skipIf(resource is None, "this system does not tell page faults")
     def test_large_blocks_are_used_again_without_a_page_fault(self) -> None:
         for size in (1 << 20, allocator.KEPT_SIZE // 2):
