@@ -83,6 +83,9 @@ class Owner(SessionOwner):
     def session_closed(self) -> None:
         self.told.append("closed")
 
+    def session_close_ignored(self) -> None:
+        self.told.append("ignored")
+
     def session_answered(self, is_first: bool) -> None:
         self.told.append(("answered", is_first))
 
@@ -224,6 +227,8 @@ class OwnerTests(SessionCase):
     async def test_closing(self) -> None:
         await self.assert_told(Phase.OPEN, END, "closed")
         await self.assert_told(Phase.ENDING, END, "closed")
+        await self.assert_told(Phase.CLOSING, END, "ignored")
+        await self.assert_told(Phase.OVER, END, "ignored")
 
     async def test_answers_while_the_close_is_held(self) -> None:
         await self.reach(Phase.OPEN)

@@ -986,6 +986,13 @@ class OwedAnswerTests(WebSocketTestCase):
 class ClosingTests(WebSocketTestCase):
     """CLOSING: our CLOSE has left, the peer's is awaited."""
 
+    async def test_closing_again_does_not_put_off_the_end(self) -> None:
+        await self.open_closing(timeout_close=10)
+        await self.advance(9.9)
+        await self.send({"type": "websocket.close", "code": 1005, "reason": ["anything"]})
+        await self.advance(0.1)
+        self.assertTrue(self.transport.is_lost)
+
     async def test_close_carries_code_and_reason(self) -> None:
         await self.open()
         await self.send({"type": "websocket.close", "code": 4000, "reason": "bye"})
@@ -1671,6 +1678,32 @@ class ShutdownTests(WebSocketTestCase):
         self.assert_written(CLOSE_1012)
         self.transport.feed(bytes.fromhex("88 82 00000000 03f4"))
         await self.assert_receives(disconnect(1012))
+        await self.assert_stopped()
+
+    async def test_messages_from_before_the_peers_close_are_delivered(self) -> None:
+        await self.open()
+        receiving = await self.assert_waits(self.app.receive())
+        await self.shut_down()
+        self.assert_written(CLOSE_1012)
+        self.transport.feed(PEER_HELLO + peer_text(b"b")[:4])
+        await turn_loop()
+        self.assertEqual(receiving.result(), RECEIVED_HELLO)
+        await self.assert_disconnected()
+        self.transport.feed(peer_text(b"b")[4:] + bytes.fromhex("88 82 00000000 03f4"))
+        await self.assert_receives(received("b"), disconnect(1012))
+        await self.assert_stopped()
+
+    async def test_messages_beyond_a_full_queue_are_delivered_too(self) -> None:
+        await self.open(ws_max_queue=1)
+        self.transport.feed(PEER_HELLO)
+        self.assert_reading(False)
+        await self.shut_down()
+        await self.assert_receives(RECEIVED_HELLO)
+        await self.assert_waits(self.app.receive())
+        self.assert_reading(True)
+        self.transport.feed(peer_text(b"b") + PEER_CLOSE)
+        await turn_loop()
+        await self.assert_receives(disconnect(1000))
         await self.assert_stopped()
 
     async def test_messages_that_wait_do_not_delay_it(self) -> None:

@@ -50,13 +50,7 @@ from .response import check_header_pairs, check_response_body, check_response_st
 from .types import ASGIEvent
 from .wire import Wire
 
-__all__ = [
-    "Phase",
-    "Session",
-    "SessionOwner",
-    "build_disconnect_event",
-    "nothing_more",
-]
+__all__ = ["Backlog", "Phase", "Session", "SessionOwner", "build_disconnect_event", "nothing_more"]
 
 logger = logging.getLogger("wsbridge")
 
@@ -138,7 +132,10 @@ class SessionOwner:
         """A response that is not 101 is written, or given up."""
 
     def session_closed(self) -> None:
-        """The application has closed: our CLOSE is written, or could not be."""
+        """Our CLOSE is written."""
+
+    def session_close_ignored(self) -> None:
+        """The application has closed where that does nothing."""
 
     def session_answered(self, is_first: bool) -> None:
         """A message was written while our CLOSE is held; ``is_first``: the first since one was taken."""
@@ -158,10 +155,9 @@ def nothing_more() -> ClientDisconnected:
 class Session:
     """One session: what was received and not taken, `receive`, `send`, and the answer to the request.
 
-    ``protocol`` begins behind the 101 that ``wire`` writes; its messages are
-    made by ``backlog``.
-    ``offered_subprotocols`` are the scope's: another one is left out of the
-    101, with a warning; None leaves that unchecked.
+    ``protocol`` begins behind the 101 that ``wire`` writes; ``backlog`` makes
+    its messages. ``offered_subprotocols`` are the scope's: another one is left
+    out of the 101, with a warning; None leaves that unchecked.
     """
 
     __slots__ = (
@@ -198,7 +194,7 @@ class Session:
         self._events: List[Any] = [{"type": "websocket.connect"}]
         #: How many events were received and not yet taken.
         self.count = 1
-        #: The messages among them.
+        #: The size of the messages among them.
         self.backlog = backlog
         #: What the application waits for in `receive`, if it does.
         self.waiter: Optional[asyncio.Future[None]] = None
@@ -327,7 +323,7 @@ class Session:
             return subprotocol
         # RFC 6455 4.2.2: one that was not offered must not be named; a browser would fail the connection.
         offered = ", ".join(self._offered) or "none"
-        logger.warning("accepted without subprotocol %r: what was offered is: %s", subprotocol, offered)
+        logger.warning("accepted without subprotocol %r: what was offered is: %.200s", subprotocol, offered)
         return None
 
     def _refuse(self, event: ASGIEvent) -> bool:
@@ -374,9 +370,8 @@ class Session:
     def _fail(self, event: ASGIEvent) -> None:
         raise ClientDisconnected(f"{event['type']} after the connection was closed")
 
-    def _close_again(self, event: ASGIEvent) -> bool:
-        """Nothing happens, whatever the event holds; the owner may not have been told yet."""
-        self._owner.session_closed()
+    def _ignore(self, event: ASGIEvent) -> bool:
+        self._owner.session_close_ignored()
         return True
 
     def _get_wire(self) -> Wire:
@@ -438,7 +433,7 @@ _Action = Callable[[Session, ASGIEvent], Optional[bool]]
 
 _ENDED: Dict[str, _Action] = {
     "websocket.accept": Session._fail,
-    "websocket.close": Session._close_again,
+    "websocket.close": Session._ignore,
     "websocket.http.response.start": Session._fail,
     "websocket.http.response.body": Session._fail,
     "websocket.send": Session._fail,

@@ -118,3 +118,7 @@ class _StreamOwner(SessionOwner):
 
     def session_closed(self) -> None:
         self._close_event.set()
+
+    def session_close_ignored(self) -> None:
+        # Behind a send that has failed this is the first that the caller hears of it.
+        self._close_event.set()
