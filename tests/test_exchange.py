@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import unittest
 from typing import Any, List
 from unittest import mock
 
-from tests.doubles import ServiceTestCase, turn_loop
+from tests.doubles import MemoryTransport, ServiceTestCase, turn_loop
+from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ClientDisconnected
 from wsbridge.server.exchange import Exchange
 from wsbridge.server.linger import Linger
+from wsbridge.server.service import Service
+from wsbridge.server.signals import catch_signals
 
 LIMIT = 100
 
@@ -35,6 +39,29 @@ class Group(Exception):
     def __init__(self, *exceptions: Exception) -> None:
         super().__init__(str(len(exceptions)))
         self.exceptions = exceptions
+
+
+class ControlCTests(unittest.TestCase):
+    """A KeyboardInterrupt is the program's own affair where no server catches SIGINT."""
+
+    def test_it_leaves_the_loop_and_the_peer_is_answered(self) -> None:
+        async def interrupted(*arguments: Any) -> None:
+            raise KeyboardInterrupt
+
+        async def serve() -> None:
+            service = Service(interrupted, ServerConfig())
+            self.exchange = PlainExchange(service, MemoryTransport())
+            self.exchange._run({"type": "test"}, None, None)  # type: ignore[arg-type]
+            await turn_loop()
+
+        loop = asyncio.new_event_loop()
+        self.addCleanup(loop.close)
+        serving = loop.create_task(serve())
+        with self.assertRaises(KeyboardInterrupt):
+            loop.run_until_complete(serving)
+        with self.assertLogs("wsbridge", "ERROR"):
+            loop.run_until_complete(serving)
+        self.assertEqual(self.exchange.ended, [True])
 
 
 class ExchangeTestCase(ServiceTestCase):
@@ -147,6 +174,9 @@ class ApplicationTests(ExchangeTestCase):
         self.assert_logged()
 
     async def test_what_would_end_the_loop_is_a_failure_like_any_other(self) -> None:
+        signals = catch_signals(lambda number: None)
+        signals.__enter__()
+        self.addCleanup(signals.__exit__, None, None, None)
         for error in (SystemExit(3), SystemExit(), KeyboardInterrupt(), GeneratorExit(), BaseException("no")):
             with self.subTest(error):
                 await self.run_app()

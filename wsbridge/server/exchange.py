@@ -13,6 +13,7 @@ from ..asgi.types import Receive, Scope, Send
 from ..protocols.errors import ClientDisconnected
 from .linger import Linger
 from .service import Service, log_raised, logger
+from .signals import are_signals_caught
 
 __all__ = ["Exchange"]
 
@@ -72,14 +73,17 @@ class Exchange(asyncio.Protocol):
         try:
             await self._service.app(scope, receive, send)
         except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and self._is_cancelled:
+            is_ours = isinstance(error, asyncio.CancelledError) and self._is_cancelled
+            # A Ctrl-C that no server catches is for the program around us.
+            is_for_all = isinstance(error, KeyboardInterrupt) and not are_signals_caught()
+            if is_ours or is_for_all:
                 raise
             return error
         return None
 
     def _app_done(self, task: asyncio.Task[Optional[BaseException]]) -> None:
         self._task = None
-        error = None if task.cancelled() else task.result()
+        error = None if task.cancelled() else task.exception() or task.result()
         # One that another connection raised, in a broadcast perhaps, is an error like any other.
         if error is not None and _is_disconnect(error) and self._expects_disconnect():
             logger.debug("application ended by the disconnect: %s", error)
