@@ -32,8 +32,8 @@ from conformance.environment import ROOT, Unavailable, ensure_environment, enter
 from conformance.report import Cell, Page
 
 if TYPE_CHECKING:
-    from conformance.interop_clients.servers import ServerProcess
     from conformance.interop_clients.trial import Check, Client
+    from conformance.lib.servers import ServerProcess
 
 REQUIREMENTS = ["websockets==17.4", "aiohttp==3.14.5", "starlette==1.10.0", "playwright==1.65.2"]
 UVICORN = ["uvicorn==0.54.0", "websockets==17.4", "starlette==1.10.0"]
@@ -226,14 +226,14 @@ class Run:
     @contextlib.asynccontextmanager
     async def serve(self, group: Group, more: str = "") -> AsyncIterator[Optional[ServerProcess]]:
         """The running server, or None when it did not come up."""
-        from conformance.interop_clients.servers import ServerFailed, ServerProcess
+        from conformance.lib.servers import ServerFailed, ServerProcess
 
         log = self.folder / f"{'-'.join(filter(None, ['server', group.name, more]))}.log"
         server = ServerProcess(group.name, group.command, log, scheme=group.scheme, path=group.path)
-        with contextlib.ExitStack() as stack:
+        async with contextlib.AsyncExitStack() as stack:
             started = time.monotonic()
             try:
-                stack.enter_context(server)
+                await stack.enter_async_context(server)
             except ServerFailed as error:
                 seconds = time.monotonic() - started
                 self.note(Result(group.name, "server", "starts", "fail", seconds, str(error)))

@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
 from types import TracebackType
-from typing import List, Optional, Tuple, Type, Union
+from typing import List, Optional, Tuple, Type
 
 from conformance.interop_clients import wire
+from conformance.lib.servers import Target
 
 END_SECONDS = 5.0
-Target = Union[int, Path]
 
 
 class Direction:

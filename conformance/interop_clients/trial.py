@@ -22,8 +22,8 @@ from typing import (
     Union,
 )
 
-from conformance.interop_clients.servers import ServerProcess
 from conformance.interop_clients.tap import Tap
+from conformance.lib.servers import ServerProcess
 
 Message = Union[str, bytes]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -10,13 +11,29 @@ import subprocess
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import List, Optional, Sequence, Type
+from typing import List, Mapping, Optional, Sequence, Type, Union
 
 from conformance.environment import ROOT
-from conformance.interop_clients.tap import Target
 
 START_SECONDS = 15.0
 STOP_SECONDS = 10.0
+
+# A port of 127.0.0.1, or the path of a unix socket.
+Target = Union[int, Path]
+
+LISTEN = ["--host", "127.0.0.1", "--port", "{port}"]
+
+
+def build_command(server: str, python: Union[str, Path], application: str) -> List[str]:
+    """The command line that serves `application` ("module:attribute") on "{port}".
+
+    server: "wsbridge" or "uvicorn".
+    python: an interpreter that can import the application, and uvicorn with httptools and websockets.
+    """
+    if server == "wsbridge":
+        return [str(python), "-m", "wsbridge", application, *LISTEN]
+    flags = ["--loop", "asyncio", "--http", "httptools", "--ws", "websockets-sansio"]
+    return [str(python), "-m", "uvicorn", application, *LISTEN, *flags]
 
 
 def find_port() -> int:
@@ -31,16 +48,26 @@ class ServerFailed(Exception):
 
 
 class ServerProcess:
-    """`with ServerProcess(name, command, log) as server`: runs from "listens" to the end of the block.
+    """`async with ServerProcess(name, command, log) as server`: from "listens" to the end of the block.
 
     command: what to run; "{port}" in it stands for the port, "{path}" for the unix socket.
     log: where stdout and stderr go.
     scheme: "ws", or "wss" when it speaks TLS.
     path: the unix socket it listens on instead of a port.
+    settings: environment variables besides this process's own.
+
+    However the block ends, cancellation included, the process has ended behind it.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], log: Path, *, scheme: str = "ws", path: Optional[Path] = None
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        *,
+        scheme: str = "ws",
+        path: Optional[Path] = None,
+        settings: Optional[Mapping[str, str]] = None,
     ) -> None:
         self.name = name
         self.port = find_port()
@@ -50,35 +77,35 @@ class ServerProcess:
             part.replace("{port}", str(self.port)).replace("{path}", str(path)) for part in command
         ]
         self.log = log
+        self._settings = {**os.environ, **(settings or {}), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         self._process: Optional[subprocess.Popen[bytes]] = None
 
-    def __enter__(self) -> ServerProcess:
+    async def __aenter__(self) -> ServerProcess:
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        settings = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         with open(self.log, "wb") as output:
             self._process = subprocess.Popen(
                 self.command,
                 cwd=ROOT,
-                env=settings,
+                env=self._settings,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
         try:
-            self._wait_until_listening()
+            await self._wait_until_listening()
         except BaseException:
-            self.stop()
+            await self.stop()
             raise
         return self
 
-    def __exit__(
+    async def __aexit__(
         self,
         kind: Optional[Type[BaseException]],
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        self.stop()
+        await self.stop()
 
     @property
     def pid(self) -> int:
@@ -96,16 +123,19 @@ class ServerProcess:
     def poll(self) -> Optional[int]:
         return self._running.poll()
 
-    def stop(self) -> int:
+    async def stop(self) -> int:
         """Ask it to end; kill its process group when it does not within 10 s. Return the exit code."""
         process = self._running
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
+        try:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            deadline = time.monotonic() + STOP_SECONDS
+            while process.poll() is None and time.monotonic() < deadline:
+                await asyncio.sleep(0.02)
+        finally:
+            if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            process.wait()
         return process.returncode
 
     def read_log(self) -> str:
@@ -122,14 +152,14 @@ class ServerProcess:
                 found.append(last)
         return found
 
-    def _wait_until_listening(self) -> None:
+    async def _wait_until_listening(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self.poll() is not None:
                 raise ServerFailed(f"{self.name}: ended at once: {self._read_last_line()} (log: {self.log})")
             if self._is_listening():
                 return
-            time.sleep(0.05)
+            await asyncio.sleep(0.05)
         raise ServerFailed(f"{self.name}: not listening after {START_SECONDS:.0f} s (log: {self.log})")
 
     def _is_listening(self) -> bool:

@@ -1,0 +1,1 @@
+"""What the checks with real frameworks and real clients share."""
