@@ -28,7 +28,7 @@ PAGE = b"HTTP/1.1 200 OK\r\n" + DATE + b"Connection: close\r\nContent-Length: 2\
 def refusal(status: bytes, text: bytes, headers: bytes = b"") -> bytes:
     """A refusal's bytes: nothing of a refused connection is used again (RFC 9112 9.6)."""
     rest = b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b\n"
-    return b"HTTP/1.1 %b\r\n%b" % (status, headers) + rest % (len(text) + 1, text)
+    return b"HTTP/1.1 %b\r\n%b%b" % (status, DATE, headers) + rest % (len(text) + 1, text)
 
 
 TIMEOUT = refusal(b"408 Request Timeout", b"the request's head was not complete in time")

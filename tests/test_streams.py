@@ -202,7 +202,7 @@ class RefusalTests(StreamsCase):
         await self.assert_over()
 
     async def test_no_upgrade_is_400(self) -> None:
-        expected = b"(?s)^HTTP/1.1 400 Bad Request\r\n.*\r\n\r\nnot a WebSocket upgrade\n$"
+        expected = b"(?s)^HTTP/1.1 400 Bad Request\r\nDate: .*\r\n\r\nnot a WebSocket upgrade\n$"
         await self.assert_refused(expected, b"Connection: Upgrade", b"Connection: close")
 
     async def test_malformed_offer_is_400(self) -> None:

@@ -92,7 +92,8 @@ class Connection(asyncio.Protocol):
             return
         text = str(refusal) if hint is None else f"{refusal}; {hint}"
         logger.info("%s refused: %d %s", format_client(get_client(transport)), refusal.status, text)
-        transport.write(build_refusal(refusal, head=self._parser.method == b"HEAD"))
+        is_head = self._parser.method == b"HEAD"
+        transport.write(build_refusal(refusal, head=is_head, date=self._service.date()))
         self._linger = Linger(self._service, transport)
         self._leave()
 

@@ -48,7 +48,7 @@ async def handle_websocket(
         ws_key = check_ws_request(request, config, get_client(transport))
         WebSocketExchange(service, transport, request, ws_key)
     except RequestRefused as refusal:
-        transport.write(build_refusal(refusal, head=request.method == b"HEAD"))
+        transport.write(build_refusal(refusal, head=request.method == b"HEAD", date=service.date()))
         Linger(service, transport)
     try:
         await transport.pump()
