@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import unittest
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any, Dict
 
 from tests import doubles
@@ -83,6 +84,12 @@ class StartTests(ResponseCase):
         self.start(status=418)
         self.assertEqual(self.response.status, 418)
         self.assertFalse(self.response.is_on_wire or self.response.is_complete)
+
+    def test_status_may_be_a_member_of_http_status(self) -> None:
+        for status in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.IM_A_TEAPOT, HTTPStatus.NO_CONTENT):
+            self.start(status=status)
+            self.assertIs(type(self.response.status), int)
+            self.assertTrue(self.body(b"").startswith(b"HTTP/1.1 %d " % status.value))
 
     def test_headers_may_be_absent_or_none(self) -> None:
         for event in ({"status": 200}, {"status": 200, "headers": None}):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import inspect
 import io
 import logging
@@ -467,6 +468,11 @@ class CloseTests(BridgeCase):
         for code in (*range(1000, 1004), *range(1007, 1015), 3000, 4999):
             await self.accepted(WSProtocol())
             await self.assert_sends(b"\x88\x02" + code.to_bytes(2, "big"), {**CLOSE, "code": code})
+
+    async def test_code_may_be_a_member_of_an_enum(self) -> None:
+        # `websockets` and its like have their codes so.
+        code = enum.IntEnum("CloseCode", {"GOING_AWAY": 1001}).GOING_AWAY  # type: ignore[attr-defined]
+        await self.assert_sends(bytes.fromhex("88 02 03e9"), {**CLOSE, "code": code})
 
     async def test_reason_may_be_123_bytes(self) -> None:
         event = {**CLOSE, "reason": "é" * 61 + "x"}

@@ -44,12 +44,13 @@ def check_header_pairs(headers: Any) -> HeaderPairs:
 def check_response_start(event: ASGIEvent) -> Tuple[int, HeaderPairs]:
     """Status and headers of a ``start`` event; raises `EventError` for what cannot be sent."""
     status = event.get("status")
-    if type(status) is not int or not 200 <= status <= 599:
+    # Frameworks pass on members of `http.HTTPStatus`, which are an int's.
+    if not isinstance(status, int) or not 200 <= status <= 599:
         raise EventError(f"response status {status!r}: it must be a whole number from 200 to 599")
     headers = check_header_pairs(event.get("headers"))
     for name, value in headers:
         check_header(name, value)
-    return status, headers
+    return int(status), headers
 
 
 def check_response_body(event: ASGIEvent) -> Tuple[bytes, bool]:
