@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import gc
 import os
@@ -1040,39 +1041,89 @@ class RunTests(unittest.TestCase):
                     text = f"(?s)^ERROR:wsbridge:application raised\nTraceback.*{type(error).__name__}"
                     self.assertRegex(errors[0], text)
 
-    def test_task_that_exits_where_it_received_loses_nothing_of_the_same_read(self) -> None:
-        """It goes on inside the read, whose other messages are for the rest of the application."""
+    def assert_application_fails(self, fail: Any, path: bytes = b"/chat") -> None:
+        """``fail`` is called in an accepted WebSocket's application, which goes on; its peer gets 1011."""
 
         async def websocket(scope: Event, receive: Any, send: Any) -> None:
-            async def echo_and_exit() -> None:
-                while True:
-                    await send({**(await receive()), "type": "websocket.send"})
-                    messages.append(1)
-                    if len(messages) % 3 == 0:
-                        sys.exit(3)
-
             await receive()
             await send({"type": "websocket.accept"})
-            messages: List[int] = []
-            while len(messages) < 9:
-                with self.assertRaises(SystemExit):
-                    await asyncio.ensure_future(echo_and_exit())
-            self.assertEqual((await receive())["type"], "websocket.disconnect")
+            if scope["path"] == "/fail":
+                keep = fail(receive, send)
+                if asyncio.isfuture(keep):
+                    with contextlib.suppress(SystemExit, KeyboardInterrupt):
+                        await keep
+                while (event := await receive())["type"] == "websocket.receive":
+                    pass
+                self.assertEqual((event["code"], bool(keep)), (1011, True))
+                return
+            while (event := await receive())["type"] == "websocket.receive":
+                await send({**event, "type": "websocket.send"})
+
+        async def program(other: Client) -> None:
+            other.send(REQUEST)
+            self.assertEqual(await other.read(len(SWITCHING)), SWITCHING)
+            address = other.writer.get_extra_info("peername")
+            client = Client(*await asyncio.open_connection(*address))
+            client.send(REQUEST.replace(b"/chat", b"/fail"), MASKED_HELLO)
+            # CLOSE 1011, whatever came before.
+            self.assertTrue((await client.read(len(SWITCHING) + 4)).endswith(bytes.fromhex("88 02 03f3")))
+            client.send(bytes.fromhex("88 82 00000000 03f3"))
+            self.assertEqual(await client.read_to_end(), b"")
+            await client.close()
+            await self.assert_lives(other)
+            other.send(MASKED_CLOSE)
+            self.assertEqual(await other.read_to_end(), CLOSE)
+            await other.close()
+
+        patch = mock.patch.object(Application, "websocket", staticmethod(websocket))
+        with patch, self.assertLogs("wsbridge", level="ERROR") as logs:
+            self.assertEqual(self.run_program(program), ["startup", "shutdown"])
+        self.assertEqual(len(logs.output), 1, logs.output)
+
+    def test_task_of_an_application_that_exits_is_1011_for_its_peer_alone(self) -> None:
+        async def exit_later() -> None:
+            await asyncio.sleep(0)
+            sys.exit(3)
+
+        self.assert_application_fails(lambda receive, send: asyncio.ensure_future(exit_later()))
+
+    def test_task_that_exits_where_it_received_is_1011_for_its_peer_alone(self) -> None:
+        """It goes on inside the read."""
+
+        async def receive_and_exit(receive: Any) -> None:
+            await receive()
+            sys.exit(3)
+
+        self.assert_application_fails(lambda receive, send: asyncio.ensure_future(receive_and_exit(receive)))
+
+    def test_task_of_a_task_that_is_interrupted_is_1011_for_its_peer_alone(self) -> None:
+        async def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        async def start() -> None:
+            self.inner = asyncio.ensure_future(interrupt())
+
+        self.assert_application_fails(lambda receive, send: asyncio.ensure_future(start()))
+
+    def test_callback_and_timer_of_an_application_that_exit_are_1011_for_its_peer_alone(self) -> None:
+        loop = asyncio.get_running_loop
+        self.assert_application_fails(lambda receive, send: loop().call_soon(sys.exit, 3))
+        self.assert_application_fails(lambda receive, send: loop().call_later(0.001, sys.exit, 3))
+
+    def test_callback_that_exits_before_the_accept_is_500(self) -> None:
+        async def websocket(scope: Event, receive: Any, send: Any) -> None:
+            asyncio.get_running_loop().call_soon(sys.exit, 3)
+            await receive()
+            self.assertEqual((await receive())["code"], 1006)
 
         async def program(client: Client) -> None:
             client.send(REQUEST)
-            self.assertEqual(await client.read(len(SWITCHING)), SWITCHING)
-            for count in (1, 2, 6):
-                client.send(*[MASKED_HELLO] * count)
-                self.assertEqual(await client.read(len(HELLO) * count), HELLO * count)
-            client.send(MASKED_CLOSE)
-            self.assertEqual(await client.read_to_end(), CLOSE)
+            self.assertRegex(await client.read_to_end(), b"^HTTP/1.1 500 Internal Server Error\r\n")
             await client.close()
 
         patch = mock.patch.object(Application, "websocket", staticmethod(websocket))
-        with patch, self.assertLogs(level="ERROR") as logs:
-            self.assertEqual(self.run_program(program), ["startup", "shutdown"])
-        self.assertEqual(sum("SystemExit: 3" in line for line in logs.output), 3)
+        with patch, self.assertLogs("wsbridge", level="ERROR"):
+            self.run_program(program)
 
     def test_application_that_passes_an_exit_of_its_task_on_is_logged_once(self) -> None:
         async def exit_later() -> None:

@@ -11,6 +11,7 @@ from typing import Awaitable, List, Optional
 
 from ..asgi.types import Receive, Scope, Send
 from ..protocols.errors import ClientDisconnected
+from .attribution import Claim
 from .linger import Linger
 from .service import Service, log_raised, logger
 from .signals import are_signals_caught
@@ -27,6 +28,7 @@ class Exchange(asyncio.Protocol):
     __slots__ = (
         "_app_deadline",
         "_at_eof",
+        "_claim",
         "_drain_waiters",
         "_is_cancelled",
         "_linger",
@@ -45,6 +47,7 @@ class Exchange(asyncio.Protocol):
         self._transport: Optional[asyncio.Transport] = transport
         self._task: Optional[asyncio.Task[Optional[BaseException]]] = None
         self._app_deadline = math.inf
+        self._claim: Optional[Claim] = None
         # Whether the cancellation of the task is ours.
         self._is_cancelled = False
         #: The peer has half closed, and our side was kept open to finish.
@@ -70,6 +73,7 @@ class Exchange(asyncio.Protocol):
 
     async def _run_app(self, scope: Scope, receive: Receive, send: Send) -> Optional[BaseException]:
         """What the application raises; out of a task SystemExit and KeyboardInterrupt would end the loop."""
+        self._claim = Claim(self)
         try:
             await self._service.app(scope, receive, send)
         except BaseException as error:
@@ -92,6 +96,10 @@ class Exchange(asyncio.Protocol):
         self._end_after_app(error is not None)
         self._leave_if_over()
 
+    def fail_application(self) -> None:
+        """A task or callback of the application has raised what leaves the loop; its own task goes on."""
+        self._end_after_app(True)
+
     def _expects_disconnect(self) -> bool:
         """Whether the application may end with `ClientDisconnected`: its peer is gone, or told to go."""
         return self._transport is None
@@ -102,6 +110,8 @@ class Exchange(asyncio.Protocol):
     def _leave_if_over(self) -> None:
         if self._task is None and self._transport is None:
             self._service.discard(self)
+            if self._claim is not None:
+                self._claim.release()
 
     # --------------------------------------------------------------------- writing
 

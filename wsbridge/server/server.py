@@ -14,6 +14,7 @@ from ..asgi.types import Application
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError, LifespanFailed, StateError
 from .allocator import keep_freed_blocks
+from .attribution import find_exchange
 from .connection import Connection
 from .event_loop import PollerEventLoop, new_event_loop
 from .loading import load_application
@@ -350,6 +351,9 @@ def _run_to_end(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> Non
             if is_own or (isinstance(error, KeyboardInterrupt) and not are_signals_caught()):
                 raise
             log_raised("application raised", error)
+            exchange = find_exchange(error)
+            if exchange is not None:
+                exchange.fail_application()
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: Dict[str, Any]) -> None:

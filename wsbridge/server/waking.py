@@ -92,7 +92,7 @@ def resume_task(future: asyncio.Future[Any]) -> None:
         except (KeyboardInterrupt, SystemExit) as error:
             # asyncio lets these two out of a task. The read that resumed it is not left in the middle: they
             # leave the loop in its next turn.
-            future.get_loop().call_soon(_raise, error)
+            future.get_loop().call_soon(_raise, error, context=context)
     else:
         future.set_result(None)
 
