@@ -1,0 +1,126 @@
+"""The same small application in eleven frameworks, on wsbridge and on uvicorn.
+
+    python3 conformance/run.py frameworks [--only NAME] [--scenario WORDS] [--jobs N] [--verbose]
+
+Every application does what apps/behaviours.py says; one client goes through the scenarios (scenarios.py,
+protocols.py) with it on both servers. What the client sees, what the application sees and what is logged must
+be the same, or differ as differences.py says, and on wsbridge be what it must be. Anything else fails, and so
+does a difference that is recorded and no longer seen.
+
+The report is conformance/reports/frameworks/index.html, with the servers' logs beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from pathlib import Path
+from typing import Dict, List, Sequence, Tuple
+
+from ..environment import ROOT, Unavailable, ensure_environment, lock_folder, report_folder, say_line
+from ..lib.servers import ServerFailed, ServerProcess, build_command
+from .catalogue import FRAMEWORKS
+from .differences import DIFFERENCES
+from .page import build_page
+from .protocols import SCENARIOS
+from .trial import Outcome, run_scenario
+from .verdict import VERDICTS, judge
+
+SERVERS = ("wsbridge", "uvicorn")
+WHOLE_SECONDS = 600.0
+
+
+def main(argv: List[str]) -> int:
+    options = parse_arguments(argv)
+    if sys.version_info < (3, 11):
+        raise Unavailable("the pinned frameworks need Python 3.11 or newer")
+    folder = report_folder("frameworks")
+    lock_folder(folder)
+    started = time.monotonic()
+    pythons = {name: _ensure_python(name) for name in options.only}
+    run = Run(options, pythons, folder)
+    try:
+        asyncio.run(asyncio.wait_for(run.run(), WHOLE_SECONDS))
+    except asyncio.TimeoutError:
+        print(f"not done after {WHOLE_SECONDS:.0f} s", file=sys.stderr)
+        return 1
+    except ServerFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    return report(options, run, folder, time.monotonic() - started)
+
+
+def parse_arguments(argv: List[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="run.py frameworks", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", action="append", choices=FRAMEWORKS, help="only this framework")
+    parser.add_argument("--scenario", default="", help="only scenarios with these words in their name")
+    parser.add_argument("--jobs", type=int, default=2, help="servers at a time (default: 2)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show every outcome")
+    options = parser.parse_args(argv)
+    options.only = options.only or list(FRAMEWORKS)
+    return options
+
+
+def _ensure_python(name: str) -> Path:
+    framework = FRAMEWORKS[name]
+    return ensure_environment(framework.environment, framework.requirements, only_binary=True)
+
+
+class Run:
+    """Every framework on both servers; `outcomes` by framework, scenario and server."""
+
+    def __init__(self, options: argparse.Namespace, pythons: Dict[str, Path], folder: Path) -> None:
+        self._options = options
+        self._pythons = pythons
+        self._folder = folder
+        self._room = asyncio.Semaphore(options.jobs)
+        self.outcomes: Dict[Tuple[str, str, str], Outcome] = {}
+
+    async def run(self) -> None:
+        jobs = [self._run_job(name, server) for name in self._options.only for server in SERVERS]
+        await asyncio.gather(*jobs)
+
+    async def _run_job(self, name: str, server: str) -> None:
+        wanted = [one for one in FRAMEWORKS[name].scenarios if self._options.scenario in one]
+        async with self._room:
+            started = time.monotonic()
+            while wanted:
+                wanted = await self._run_server(name, server, wanted)
+            say_line(f"{name} on {server}: {time.monotonic() - started:.1f} s", final=True)
+
+    async def _run_server(self, name: str, server: str, wanted: Sequence[str]) -> Sequence[str]:
+        """Run scenarios until the server has ended; return those that are left."""
+        command = build_command(server, self._pythons[name], FRAMEWORKS[name].application)
+        log = self._folder / f"{name}-{server}-{len(wanted)}.log"
+        async with ServerProcess(f"{name} on {server}", command, log) as process:
+            for done, scenario in enumerate(wanted, 1):
+                say_line(f"{name} on {server}: {scenario}")
+                outcome = await run_scenario(SCENARIOS[scenario], process)
+                self.outcomes[name, scenario, server] = outcome
+                if outcome.was_ended or process.poll() is not None:
+                    return wanted[done:]
+        return []
+
+
+def report(options: argparse.Namespace, run: Run, folder: Path, seconds: float) -> int:
+    places = dict.fromkeys((name, scenario) for name, scenario, _ in run.outcomes)
+    verdicts = [judge(*place, *(run.outcomes[(*place, server)] for server in SERVERS)) for place in places]
+    seen = {difference for verdict in verdicts for difference in verdict.differences}
+    is_whole = options.only == list(FRAMEWORKS) and not options.scenario
+    unused = [difference for difference in DIFFERENCES if difference not in seen] if is_whole else []
+    for verdict in verdicts:
+        if verdict.faults or options.verbose:
+            print(f"== {verdict.framework}: {verdict.scenario}: {verdict.word}\n{verdict.describe()}\n")
+    for difference in unused:
+        print(f"== recorded, but not seen: {difference}\n")
+    versions = {name: FRAMEWORKS[name].version for name in options.only}
+    print(f"{'':<24}" + "".join(f"{word:>11}" for word in reversed(VERDICTS)))
+    for name in options.only:
+        words = [verdict.word for verdict in verdicts if verdict.framework == name]
+        counts = "".join(f"{words.count(word):>11}" for word in reversed(VERDICTS))
+        print(f"{name + ' ' + versions[name]:<24}{counts}")
+    target = build_page(verdicts, unused, versions, seconds).write(folder / "index.html")
+    print(f"report: {target.relative_to(ROOT)}, {seconds:.0f} s")
+    return 1 if unused or not verdicts or any(verdict.faults for verdict in verdicts) else 0

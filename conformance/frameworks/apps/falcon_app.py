@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from typing import Any, Dict
+
+import falcon
+import falcon.asgi
+from falcon.asgi import Request, Response, WebSocket
+
+from . import behaviours
+from .seen import note
+
+
+class Talk(behaviours.Talk):
+    disconnected = (falcon.WebSocketDisconnected, OSError)
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self.accept = websocket.accept
+        self.close = websocket.close
+        self._websocket = websocket
+
+    async def receive(self, kind: type = str) -> behaviours.Message:
+        if kind is bytes:
+            return await self._websocket.receive_data()
+        return await self._websocket.receive_text()
+
+    async def send(self, message: behaviours.Message) -> None:
+        if isinstance(message, str):
+            await self._websocket.send_text(message)
+        else:
+            await self._websocket.send_data(message)
+
+
+def describe(request: Request, item: str) -> str:
+    return behaviours.describe_request(
+        item, request.get_param("q"), request.get_header("x-test"), request.cookies.get("c")
+    )
+
+
+class Behave:
+    async def on_websocket(self, request: Request, websocket: WebSocket, name: str) -> None:
+        await behaviours.run(name, Talk(websocket))
+
+
+class Scope:
+    async def on_websocket(self, request: Request, websocket: WebSocket, item: str) -> None:
+        await websocket.accept(headers={"x-room": "kitchen"})
+        await websocket.send_text(describe(request, item))
+        await websocket.close()
+
+
+class Forbidden:
+    async def on_websocket(self, request: Request, websocket: WebSocket) -> None:
+        raise falcon.HTTPForbidden(description="not today")
+
+
+class Page:
+    async def on_get(self, request: Request, response: Response, item: str) -> None:
+        response.content_type, response.text = "text/plain", describe(request, item)
+
+
+class Stream:
+    async def on_get(self, request: Request, response: Response) -> None:
+        response.stream = behaviours.stream()
+
+
+class Middleware:
+    async def process_response(self, request: Request, response: Response, *rest: Any) -> None:
+        response.set_header("x-middleware", "passed")
+
+    async def process_shutdown(self, scope: Dict[str, Any], event: Dict[str, Any]) -> None:
+        note("shutdown")
+
+
+app = falcon.asgi.App(middleware=[Middleware()])
+app.add_route("/ws/{name}", Behave())
+app.add_route("/scope/{item}", Scope())
+app.add_route("/forbidden", Forbidden())
+app.add_route("/page/{item}", Page())
+app.add_route("/stream", Stream())

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from quart import Quart, Response, abort, request, websocket
+
+from . import behaviours
+from .seen import note
+
+app = Quart(__name__)
+
+
+class Talk(behaviours.Talk):
+    """Quart cancels the handler when the client is gone."""
+
+    async def accept(self, subprotocol: Optional[str] = None) -> None:
+        await websocket.accept(subprotocol=subprotocol)
+
+    async def receive(self, kind: type = str) -> behaviours.Message:
+        return await websocket.receive()
+
+    async def send(self, message: behaviours.Message) -> None:
+        await websocket.send(message)
+
+    async def close(self, code: int, reason: str = "") -> None:
+        await websocket.close(code, reason)
+
+
+def describe(connection: Any, item: str) -> str:
+    return behaviours.describe_request(
+        item, connection.args.get("q"), connection.headers.get("x-test"), connection.cookies.get("c")
+    )
+
+
+@app.websocket("/ws/<name>")
+async def behave(name: str) -> None:
+    await behaviours.run(name, Talk())
+
+
+@app.websocket("/scope/<item>")
+async def tell_scope(item: str) -> None:
+    await websocket.accept(headers={"x-room": "kitchen"})
+    await websocket.send(describe(websocket, item))
+    await websocket.close(1000)
+
+
+@app.websocket("/abort")
+async def refuse() -> None:
+    abort(401, "who are you?")
+
+
+@app.get("/page/<item>")
+async def tell_request(item: str) -> Response:
+    return Response(describe(request, item), mimetype="text/plain")
+
+
+@app.get("/stream")
+async def stream() -> Response:
+    return Response(behaviours.stream(), mimetype="text/plain")
+
+
+@app.after_request
+async def add_header(response: Response) -> Response:
+    response.headers["x-middleware"] = "passed"
+    return response
+
+
+@app.after_serving
+async def shut_down() -> None:
+    note("shutdown")

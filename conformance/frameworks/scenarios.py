@@ -1,0 +1,341 @@
+"""What the client does with every application, and what must come of it on wsbridge."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import signal
+import time
+from typing import Awaitable, Callable, Dict, Optional, Sequence
+
+from .apps import LONG_REASON
+from .client import PATIENCE, Ended, Headers, Message, Peer, describe_time
+from .trial import Scenario, Trial
+
+SCENARIOS: Dict[str, Scenario] = {}
+
+Run = Callable[[Trial], Awaitable[None]]
+
+REQUEST = "/Z%C3%BCrich?q=a+b%26c"
+REQUEST_HEADERS = [("X-Test", "value"), ("Cookie", "a=1; c=crumb")]
+DESCRIBED = repr(["Zürich", "a b&c", "value", "crumb"])
+
+REFUSED = ["403", "the server's own words"]
+PURPOSE = "server ERROR RuntimeError: on purpose"
+
+
+def closed(code: object, reason: str = "") -> str:
+    return f"CLOSE {code} {reason!r} at once, EOF at once"
+
+
+CLOSED = closed(4001, "bye")
+TOLD = "application: ends at once"
+
+
+def add(name: str, run: Run, right: Sequence[str], log: Optional[Sequence[str]] = ()) -> None:
+    SCENARIOS[name] = Scenario(run, tuple(right), None if log is None else tuple(log))
+
+
+class Plain:
+    """How to get a behaviour going, and a sign of life; protocols on top of WebSocket do it otherwise."""
+
+    prefix = ""
+    opened = ("101",)
+    tick = "tick"
+
+    async def enter(self, trial: Trial, behaviour: str) -> Peer:
+        return await trial.open(f"/ws/{behaviour}")
+
+    async def trigger(self, peer: Peer, behaviour: str) -> None:
+        """Have the behaviour begin, where it waits for something."""
+        if not behaviour.endswith("push"):
+            await peer.send(behaviour)
+
+    async def ask(self, peer: Peer) -> str:
+        """Have something answered that shows that this connection still works."""
+        await peer.send("still here")
+        return str(await peer.receive())
+
+
+# ------------------------------------------------------------------------------------ HTTP
+
+
+async def fetch_page(trial: Trial) -> None:
+    peer = await trial.get("/page" + REQUEST, REQUEST_HEADERS)
+    trial.say((await peer.read_body()).decode())
+    trial.say(f"x-middleware {peer.head.find('x-middleware')}")
+    trial.say("with a Date" if peer.head.find("date") else "without a Date")
+
+
+async def leave_stream(trial: Trial) -> None:
+    peer = await trial.get("/stream")
+    trial.say("first line" if b"one\n" in await peer.read_line() else "no first line")
+    peer.drop()
+    await trial.wait_application("stream ends")
+
+
+add("page", fetch_page, ["200", DESCRIBED, "x-middleware passed", "with a Date"])
+add("stream left early", leave_stream, ["200", "first line", "application: stream ends at once"])
+
+
+# ------------------------------------------------------------------------------------ messages
+
+
+async def fetch_scope(trial: Trial) -> None:
+    peer = await trial.open("/scope" + REQUEST, REQUEST_HEADERS)
+    trial.say(f"x-room {peer.head.find('x-room')}")
+    trial.say(str(await peer.receive()))
+    trial.say(await peer.wait_end())
+
+
+async def finish(trial: Trial, peer: Peer, told: str = "ends") -> None:
+    await peer.close(4001, "bye")
+    trial.say(await peer.wait_end())
+    await trial.wait_application(told)
+
+
+async def echo(trial: Trial, path: str, messages: Sequence[Message]) -> None:
+    peer = await trial.open(path)
+    for message in messages:
+        await peer.send(message)
+        trial.say(repr(await peer.receive()))
+    await finish(trial, peer)
+
+
+def add_echo(name: str, path: str, messages: Sequence[Message], log: Optional[Sequence[str]] = ()) -> None:
+    run = functools.partial(echo, path=path, messages=messages)
+    add(name, run, ["101", *map(repr, messages), CLOSED, TOLD], log)
+
+
+async def push(trial: Trial, dialect: Plain, behaviour: str = "push", untaken: str = "") -> None:
+    """The client of a feed closes in the middle of it; `untaken` is a message that nobody takes."""
+    peer = await dialect.enter(trial, behaviour)
+    await dialect.trigger(peer, behaviour)
+    trial.say(str(await peer.receive()))
+    if untaken:
+        await peer.send(untaken)
+    await asyncio.sleep(0.2)
+    await finish(trial, peer)
+
+
+async def lose_feed(trial: Trial, dialect: Plain) -> None:
+    peer = await dialect.enter(trial, "push")
+    await dialect.trigger(peer, "push")
+    trial.say(str(await peer.receive()))
+    peer.drop()
+    await trial.wait_application("ends")
+
+
+async def choose(trial: Trial, offer: str) -> None:
+    peer = await trial.open("/ws/choose", [("Sec-WebSocket-Protocol", offer)])
+    trial.say(str(await peer.receive()))
+    await finish(trial, peer)
+
+
+def add_feeds(dialect: Plain) -> None:
+    begun = [*dialect.opened, dialect.tick]
+    prefix = dialect.prefix
+    add(
+        prefix + "feed closed by the client", functools.partial(push, dialect=dialect), [*begun, CLOSED, TOLD]
+    )
+    add(prefix + "feed whose client is lost", functools.partial(lose_feed, dialect=dialect), [*begun, TOLD])
+
+
+TEXTS = ["a", "", "€ \U0001f600"]
+PLAIN = Plain()
+
+add("what it sees of the request", fetch_scope, ["101", "x-room kitchen", DESCRIBED, closed(1000)])
+add_echo("text", "/ws/echo", TEXTS)
+add_echo("text, disconnect not caught", "/ws/careless-echo", TEXTS[:1], log=None)
+add_echo("text, consumer in a thread", "/ws/echo-in-thread", TEXTS)
+add_echo("binary", "/ws/echo-bytes", [b"\0\xff", b""])
+add_feeds(PLAIN)
+for name, options in [
+    ("feed, disconnect not caught", {"behaviour": "careless-push"}),
+    ("feed closed between subscription and tick", {"behaviour": "push-after-subscribing"}),
+    ("feed that does not take what its client sends", {"untaken": "hello"}),
+]:
+    log = None if "careless" in str(options) else ()
+    add(name, functools.partial(push, dialect=PLAIN, **options), ["101", "tick", CLOSED, TOLD], log)
+add("subprotocol", functools.partial(choose, offer="other, chat"), ["101 chat", "chosen", CLOSED, TOLD])
+add(
+    "subprotocol not offered",
+    functools.partial(choose, offer="other"),
+    ["101", "chosen", CLOSED, TOLD],
+    ["server WARNING ..."],
+)
+
+
+# ------------------------------------------------------------------------------------ refusals and ends
+
+
+async def wait_for_end(
+    trial: Trial, path: str, message: Optional[Message] = None, headers: Headers = ()
+) -> None:
+    peer = await trial.open(path, headers)
+    if message is not None:
+        await peer.send(message)
+    trial.say(await peer.wait_end())
+
+
+def add_end(
+    name: str, path: str, right: Sequence[str], log: Sequence[str] = (), message: Optional[Message] = None
+) -> None:
+    add(name, functools.partial(wait_for_end, path=path, message=message), right, log)
+
+
+async def close_again(trial: Trial, code: Optional[int], is_lost: bool = False) -> None:
+    """The application answers the disconnect by a close of its own."""
+    peer = await trial.open("/ws/close-again")
+    if is_lost:
+        peer.drop()
+    else:
+        await peer.close(code)
+        trial.say(await peer.wait_end())
+    await trial.wait_application("ends")
+
+
+async def accept_late(trial: Trial) -> None:
+    opening = asyncio.ensure_future(trial.open("/ws/accept-late"))
+    await asyncio.sleep(0.1)
+    opening.cancel()
+    await asyncio.wait([opening])
+    await trial.wait_application("ends")
+
+
+async def clean_up(trial: Trial) -> None:
+    peer = await trial.open("/ws/clean-up")
+    await peer.close(4001, "bye")
+    trial.say(await peer.wait_end())
+    await asyncio.sleep(0.3)
+    await trial.wait_application("cleaned up")
+
+
+async def take_time(trial: Trial) -> None:
+    """A page, a background task and a cleanup that need 11 s each."""
+    peer = await trial.open("/ws/clean-up-long")
+    await peer.close(4001, "bye")
+    trial.say(await peer.wait_end())
+    page = await trial.get("/slow", patience=15)
+    trial.say(repr(await page.read_body()))
+    await trial.wait_application("cleaned up")
+    await asyncio.sleep(10.7)
+    await trial.wait_application("background task ends")
+
+
+LONG_CLOSED = f"CLOSE 4000 {LONG_REASON[:41]!r} at once, EOF at once"
+
+add_end("long reason", "/ws/close", ["101", LONG_CLOSED])
+add_end("raises", "/ws/fail", ["101", closed(1011)], [PURPOSE])
+add_end("raises before the accept", "/ws/fail-early", ["500", "the server's own words"], [PURPOSE])
+add_end(
+    "awaits what another cancels",
+    "/ws/wait-for-cancelled",
+    ["101", closed(1011)],
+    ["server ERROR CancelledError:"],
+)
+add_end("refuses with 1008", "/ws/refuse-1008", REFUSED)
+add_end("refuses with 403", "/ws/refuse-403", REFUSED)
+add_end("refuses with 4003 and a long reason", "/ws/refuse-4003", REFUSED)
+add_end("unknown path", "/nowhere", REFUSED)
+add_end("denial response", "/deny", ["402", "'pay first'"])
+add_end(
+    "binary for encoding = 'text'",
+    "/text-only",
+    ["101", closed(1003)],
+    ["server ERROR RuntimeError: Expected text websocket messages, but got bytes"],
+    message=b"\0",
+)
+add_end("missing and wrong parameters", "/needs-parameters?size=-1", REFUSED)
+add_end("HTTPException in a dependency", "/http-exception", ["401", '\'{"detail":"who are you?"}\''])
+add_end("WebSocketException in a dependency", "/websocket-exception", REFUSED)
+add_end(
+    "WebSocketException after the accept",
+    "/websocket-exception-late",
+    ["101", closed(1008, LONG_REASON[:41])],
+)
+add_end("abort(401)", "/abort", ["401", "..."])
+add_end("guard with a long reason", "/guarded", REFUSED)
+add_end("HTTPForbidden", "/forbidden", REFUSED)
+add_end("DenyConnection", "/ws/deny", REFUSED)
+add("closes again, 1001", functools.partial(close_again, code=1001), ["101", closed(1001), TOLD])
+add(
+    "closes again, no code",
+    functools.partial(close_again, code=None),
+    ["101", closed("without a code"), TOLD],
+)
+add("closes again, lost", functools.partial(close_again, code=None, is_lost=True), ["101", TOLD])
+add("accepts when the client has left", accept_late, [TOLD])
+add("cleans up for 0.5 s", clean_up, ["101", CLOSED, "application: cleaned up at once"])
+add(
+    "takes its time",
+    take_time,
+    [
+        "101",
+        CLOSED,
+        "200",
+        "b'page'",
+        "application: cleaned up at once",
+        "application: background task ends at once",
+    ],
+)
+
+
+# ------------------------------------------------------------------------------------ the server's end
+
+
+async def leave(trial: Trial, dialect: Plain, behaviour: str) -> None:
+    """One handler wants to end the process; another connection must not notice."""
+    other = await dialect.enter(trial, "echo")
+    peer = await dialect.enter(trial, behaviour)
+    await dialect.trigger(peer, behaviour)
+    trial.say(await peer.wait_end())
+    try:
+        trial.say(f"another client: {await dialect.ask(other)}")
+        await other.close(4001, "bye")
+        trial.say(await other.wait_end())
+        await (await dialect.enter(trial, "echo")).close(4001)
+    except Ended as ended:
+        trial.say(f"another client: {ended}")
+        trial.was_ended = True
+        await say_exit(trial)
+
+
+async def stop(trial: Trial, dialect: Plain, behaviours: Sequence[str]) -> None:
+    peers = []
+    for behaviour in behaviours:
+        peers.append(await dialect.enter(trial, behaviour))
+        await dialect.trigger(peers[-1], behaviour)
+        trial.say(str(await peers[-1].receive()))
+    trial.server.send_signal(signal.SIGTERM)
+    for peer in peers:
+        trial.say(await peer.wait_end())
+    await say_exit(trial)
+
+
+async def say_exit(trial: Trial) -> None:
+    started = time.monotonic()
+    while trial.server.poll() is None and time.monotonic() - started < PATIENCE:
+        await asyncio.sleep(0.02)
+    code = trial.server.poll()
+    if code is None:
+        trial.say("server runs on")
+    else:
+        trial.say(f"server ends with {code} {describe_time(time.monotonic() - started)}")
+
+
+def add_leave(name: str, behaviour: str, log: str, dialect: Plain = PLAIN) -> None:
+    lives = [closed(1011), "another client: still here", CLOSED]
+    run = functools.partial(leave, dialect=dialect, behaviour=behaviour)
+    add(dialect.prefix + name, run, [*dialect.opened, *dialect.opened, *lives, *dialect.opened], [log])
+
+
+add_leave("sys.exit()", "leave", "server ERROR SystemExit: 3")
+add_leave("sys.exit() in a task", "leave-in-task", "server ERROR SystemExit: 3")
+add_leave("sys.exit() in a callback", "leave-in-callback", "server ERROR SystemExit: 3")
+add_leave("KeyboardInterrupt", "interrupt", "server ERROR KeyboardInterrupt:")
+add(
+    "SIGTERM",
+    functools.partial(stop, dialect=PLAIN, behaviours=["echo", "push"]),
+    ["101", "echo", "101", "tick", closed(1012), closed(1012), "server ends with 0 at once"],
+)
