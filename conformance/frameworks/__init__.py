@@ -3,9 +3,9 @@
     python3 conformance/run.py frameworks [--only NAME] [--scenario WORDS] [--jobs N] [--verbose]
 
 Every application does what apps/behaviours.py says; one client goes through the scenarios (scenarios.py,
-protocols.py) with it on both servers. What the client sees, what the application sees and what is logged must
-be the same, or differ as differences.py says, and on wsbridge be what it must be. Anything else fails, and so
-does a difference that is recorded and no longer seen.
+protocols.py) with it on both servers. What the client sees, what the application sees and what is logged
+must be the same, or differ as differences.txt says, and on wsbridge be what it must be. Anything else fails,
+and so does a difference that is recorded and no longer seen.
 
 The report is conformance/reports/frameworks/index.html, with the servers' logs beside it.
 """
@@ -114,7 +114,7 @@ def report(options: argparse.Namespace, run: Run, folder: Path, seconds: float) 
         if verdict.faults or options.verbose:
             print(f"== {verdict.framework}: {verdict.scenario}: {verdict.word}\n{verdict.describe()}\n")
     for difference in unused:
-        print(f"== recorded, but not seen: {difference}\n")
+        print(f"== recorded, but not seen: {difference.describe()}\n")
     versions = {name: FRAMEWORKS[name].version for name in options.only}
     print(f"{'':<24}" + "".join(f"{word:>11}" for word in reversed(VERDICTS)))
     for name in options.only:

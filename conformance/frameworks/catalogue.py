@@ -1,134 +1,87 @@
-"""The frameworks, and which of the scenarios each one has words for."""
+"""The frameworks, and what each one has no words for or does in its own way."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Dict, List, Mapping, Sequence
 
 from .protocols import SCENARIOS
 
 REQUIREMENTS = (Path(__file__).parent / "requirements.txt").read_text("utf-8").split()
+CHANNELS_41 = ["channels==4.1.0" if pin.startswith("channels==") else pin for pin in REQUIREMENTS]
 
-COMMON = [
-    "page",
-    "stream left early",
-    "what it sees of the request",
-    "text",
-    "text, disconnect not caught",
-    "binary",
-    "feed closed by the client",
-    "feed whose client is lost",
-    "feed, disconnect not caught",
-    "feed that does not take what its client sends",
-    "feed closed between subscription and tick",
-    "subprotocol",
-    "subprotocol not offered",
-    "long reason",
-    "raises",
-    "raises before the accept",
-    "awaits what another cancels",
-    "refuses with 1008",
-    "refuses with 403",
-    "refuses with 4003 and a long reason",
-    "unknown path",
-    "closes again, 1001",
-    "closes again, no code",
-    "closes again, lost",
-    "accepts when the client has left",
-    "cleans up for 0.5 s",
-    "sys.exit()",
-    "sys.exit() in a task",
-    "SIGTERM",
-]
+CATCHES = "it catches what its handlers raise, and closes or answers in its own way"
+STREAMS_ON = "it does not look for the disconnect while it streams"
+AS_A_PAGE = "it answers a WebSocket as if it were a page"
 
 
-class Framework(NamedTuple):
-    """own: scenarios of whose end the framework decides, and why: there the servers have only to agree."""
+@dataclass(frozen=True)
+class Framework:
+    """package: its name on the index.
+
+    without: scenarios it has no words for, by the beginnings of their names.
+    own: scenarios whose end is the framework's doing, and why: there the servers only have to agree.
+    """
 
     package: str
-    application: str
-    scenarios: List[str]
-    own: Mapping[str, str]
-    environment: str
-    requirements: Sequence[str]
+    module: str
+    without: Sequence[str] = ()
+    own: Mapping[str, str] = field(default_factory=dict)
+    environment: str = "frameworks"
+    requirements: Sequence[str] = tuple(REQUIREMENTS)
+    has_common: bool = True
+
+    @property
+    def application(self) -> str:
+        return f"conformance.frameworks.apps.{self.module}_app:app"
 
     @property
     def version(self) -> str:
-        pins = dict(requirement.lower().split("==") for requirement in self.requirements)
-        return pins[self.package]
+        return dict(pin.lower().split("==") for pin in self.requirements)[self.package]
+
+    @property
+    def scenarios(self) -> List[str]:
+        """Those for everybody, as far as it has words for them, and those for it alone."""
+        return [
+            name
+            for name, scenario in SCENARIOS.items()
+            if (self.has_common if not scenario.of else self.module in scenario.of.split())
+            and not name.startswith(tuple(self.without) or ("-",))
+        ]
 
 
-def _build(
-    package: str,
-    module: str,
-    scenarios: Sequence[str] = COMMON,
-    *,
-    also: Sequence[str] = (),
-    without: Sequence[str] = (),
-    own: Optional[Mapping[str, str]] = None,
-    environment: str = "frameworks",
-    requirements: Sequence[str] = REQUIREMENTS,
-) -> Framework:
-    application = f"conformance.frameworks.apps.{module}_app:app"
-    names = [*also, *(name for name in scenarios if name not in without)]
-    return Framework(package, application, names, own or {}, environment, requirements)
-
-
-def find_scenarios(*beginnings: str) -> List[str]:
-    return [name for name in SCENARIOS if name.startswith(beginnings)]
-
-
-CLOSES_AGAIN = find_scenarios("closes again")
-CHANNELS_ALSO = ["DenyConnection", "text, consumer in a thread"]
-CHANNELS_WITHOUT = [
-    "feed, disconnect not caught",
-    "feed closed between subscription and tick",
-    "awaits what another cancels",
-]
-CHANNELS_41 = ["channels==4.1.0" if pin.startswith("channels==") else pin for pin in REQUIREMENTS]
-CATCHES = "it catches what its handlers raise, and closes or answers in its own way"
+CHANNELS = Framework(
+    "channels",
+    "channels",
+    ["feed, disconnect", "feed closed between", "awaits", "text, disconnect"],
+    {"unknown path": "its router raises"},
+)
 
 FRAMEWORKS: Dict[str, Framework] = {
-    "starlette": _build(
-        "starlette",
-        "starlette",
-        also=[
-            "takes its time",
-            "denial response",
-            "binary for encoding = 'text'",
-            "sys.exit() in a callback",
-            "KeyboardInterrupt",
-        ],
-    ),
-    "fastapi": _build(
-        "fastapi", "fastapi", also=find_scenarios("missing", "HTTPException", "WebSocketException")
-    ),
-    "quart": _build(
+    "starlette": Framework("starlette", "starlette"),
+    "fastapi": Framework("fastapi", "fastapi"),
+    "quart": Framework(
         "quart",
         "quart",
-        also=["abort(401)"],
-        without=CLOSES_AGAIN,
-        own={
+        ["closes again"],
+        {
             "binary": "it takes an empty binary message for none, and fails",
             "raises": CATCHES,
             "raises before the accept": CATCHES,
-            "awaits what another cancels": "it takes the cancellation for the handler's end, and returns",
+            "awaits what another cancels": "it takes the cancellation for the handler's end",
             "unknown path": "it answers with a page of 404",
         },
     ),
-    "litestar": _build(
-        "litestar",
-        "litestar",
-        also=["missing and wrong parameters", "guard with a long reason"],
-        own={"raises": CATCHES, "raises before the accept": CATCHES},
+    "litestar": Framework(
+        "litestar", "litestar", (), {"raises": CATCHES, "raises before the accept": CATCHES}
     ),
-    "falcon": _build(
+    "falcon": Framework(
         "falcon",
         "falcon",
-        also=["HTTPForbidden"],
-        without=["refuses with 403"],
-        own={
-            "stream left early": "it does not look for the disconnect while it streams",
+        ["refuses with 403"],
+        {
+            "stream left early": STREAMS_ON,
             "what it sees of the request": "it has a reason for every close code",
             "raises": CATCHES,
             "raises before the accept": CATCHES,
@@ -136,47 +89,34 @@ FRAMEWORKS: Dict[str, Framework] = {
             "closes again, lost": "it does not close with 1006",
         },
     ),
-    "blacksheep": _build(
+    "blacksheep": Framework(
         "blacksheep",
         "blacksheep",
-        own={
-            "stream left early": "it does not look for the disconnect while it streams",
+        (),
+        {
+            "stream left early": STREAMS_ON,
             "what it sees of the request": "it fails on a path that is not ASCII",
             "raises": CATCHES,
             "raises before the accept": CATCHES,
         },
     ),
-    "channels 4.1": _build(
-        "channels",
-        "channels",
-        also=CHANNELS_ALSO,
-        without=CHANNELS_WITHOUT,
-        own={"unknown path": "its router raises"},
-        environment="frameworks-channels41",
-        requirements=CHANNELS_41,
-    ),
-    "channels": _build(
-        "channels",
-        "channels",
-        also=CHANNELS_ALSO,
-        without=CHANNELS_WITHOUT,
-        own={"unknown path": "its router raises"},
-    ),
-    "sanic": _build(
+    "channels 4.1": replace(CHANNELS, environment="frameworks-channels41", requirements=CHANNELS_41),
+    "channels": CHANNELS,
+    "sanic": Framework(
         "sanic",
         "sanic",
-        without=[*CLOSES_AGAIN, *find_scenarios("refuses", "long", "accepts")],
-        own={
+        ["closes again", "refuses", "long reason", "accepts when"],
+        {
             "page": "it does not decode its path parameters",
-            "stream left early": "it does not look for the disconnect while it streams",
+            "stream left early": STREAMS_ON,
             "what it sees of the request": "its handler comes after the accept, and has no close",
             "subprotocol not offered": "it chooses itself",
             "raises": CATCHES,
             "raises before the accept": CATCHES,
-            "awaits what another cancels": "it answers a WebSocket as if it were a page",
-            "unknown path": "it answers a WebSocket as if it were a page",
+            "awaits what another cancels": AS_A_PAGE,
+            "unknown path": AS_A_PAGE,
         },
     ),
-    "strawberry": _build("strawberry-graphql", "strawberry", find_scenarios("GraphQL")),
-    "socketio": _build("python-socketio", "socketio", find_scenarios("Socket.IO")),
+    "strawberry": Framework("strawberry-graphql", "strawberry", has_common=False),
+    "socketio": Framework("python-socketio", "socketio", has_common=False),
 }

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
-from typing import Optional, Sequence
+from typing import Any, Sequence
 
 from .client import Message, Peer
 from .scenarios import (
     CLOSED,
+    EXIT,
     REFUSED,
     SCENARIOS,
+    STOPPED,
     TOLD,
     Plain,
+    Run,
     add,
-    add_end,
     add_feeds,
     add_leave,
     closed,
     finish,
     stop,
+    wait_for_end,
 )
 from .trial import Trial
 
@@ -34,6 +36,7 @@ GRAPHQL = "graphql-transport-ws"
 
 class GraphQL(Plain):
     prefix = "GraphQL: "
+    of = "strawberry"
     opened = (f"101 {GRAPHQL}", "connection_ack")
     tick = '{"id":"1","type":"next","payload":{"data":{"push":"tick"}}}'
 
@@ -62,10 +65,9 @@ async def subscribe(trial: Trial, behaviour: str, count: int) -> None:
     trial.say(await peer.wait_end())
 
 
-async def send_to_graphql(trial: Trial, path: str, message: Optional[str], offer: str = GRAPHQL) -> None:
+async def send_to_graphql(trial: Trial, path: str, message: str, offer: str) -> None:
     peer = await trial.open(path, [("Sec-WebSocket-Protocol", offer)])
-    if message is not None:
-        await peer.send(message)
+    await peer.send(message)
     trial.say(await peer.wait_end())
 
 
@@ -74,49 +76,33 @@ async def query_by_get(trial: Trial) -> None:
     trial.say((await peer.read_body()).decode())
 
 
-def _next(name: str, value: str) -> str:
-    return f'{{"id":"1","type":"next","payload":{{"data":{{"{name}":"{value}"}}}}}}'
+def add_graphql(name: str, run: Run, right: Sequence[str], **options: Any) -> None:
+    add("GraphQL: " + name, run, right, of="strawberry", **options)
 
 
-OPENED = GraphQL.opened
-add("GraphQL: query", query_by_get, ["200", '{"data":{"page":"page"}}'])
-add(
-    "GraphQL: subscription",
-    functools.partial(subscribe, behaviour='echo(text: "€")', count=2),
-    [*OPENED, _next("echo", "\\u20ac"), '{"id":"1","type":"complete"}', CLOSED],
-)
-add(
-    "GraphQL: subscription raises",
-    functools.partial(subscribe, behaviour="fail", count=3),
-    [
-        *OPENED,
-        _next("fail", "soon"),
-        '{"id":"1","type":"next","payload":{"data":null,"errors":[{"message":"on purpose"}]}}',
-        '{"id":"1","type":"complete"}',
-        CLOSED,
-    ],
-)
-for name, path, message, offer, right in [
-    ("rejected", "/guarded/", '{"type": "connection_init"}', GRAPHQL, closed(4403, "Forbidden")),
-    (
-        "subscribes too early",
-        "/graphql/",
-        '{"id": "1", "type": "subscribe", "payload": {"query": "{page}"}}',
-        GRAPHQL,
-        closed(4401, "Unauthorized"),
-    ),
-    ("no JSON", "/graphql/", "{", GRAPHQL, closed(4400, "WebSocket message must be valid JSON")),
-    ("subprotocol of nobody", "/graphql/", None, "chat", closed(4406, "Subprotocol not acceptable")),
-]:
-    run = functools.partial(send_to_graphql, path=path, message=message, offer=offer)
-    add(f"GraphQL: {name}", run, [f"101 {offer}" if offer == GRAPHQL else "101", right])
+def add_protocol(name: str, path: str, message: str, right: str, offer: str = GRAPHQL) -> None:
+    opened = f"101 {offer}" if offer == GRAPHQL else "101"
+    add_graphql(name, send_to_graphql, [opened, right], path=path, message=message, offer=offer)
+
+
+SUBSCRIBE = '{"id": "1", "type": "subscribe", "payload": {"query": "{page}"}}'
+NEXT = '{"id":"1","type":"next","payload":{"data":%s}}'
+FAILED = 'null,"errors":[{"message":"on purpose"}]'
+COMPLETE = '{"id":"1","type":"complete"}'
+ECHOED = [NEXT % '{"echo":"\\u20ac"}', COMPLETE, CLOSED]
+FAILS = [NEXT % '{"fail":"soon"}', NEXT % FAILED, COMPLETE, CLOSED]
+
+add_graphql("query", query_by_get, ["200", '{"data":{"page":"page"}}'])
+add_graphql("subscription", subscribe, [*GraphQL.opened, *ECHOED], behaviour='echo(text: "€")', count=2)
+add_graphql("subscription raises", subscribe, [*GraphQL.opened, *FAILS], behaviour="fail", count=3)
+add_protocol("rejected", "/guarded/", '{"type": "connection_init"}', closed(4403, "Forbidden"))
+add_protocol("subscribes too early", "/graphql/", SUBSCRIBE, closed(4401, "Unauthorized"))
+add_protocol("no JSON", "/graphql/", "{", closed(4400, "WebSocket message must be valid JSON"))
+add_protocol("its protocol not offered", "/graphql/", "", closed(4406, "Subprotocol not acceptable"), "chat")
 add_feeds(GraphQL())
-add_leave("sys.exit()", "leave", "server ERROR SystemExit: 3", GraphQL())
-add(
-    "GraphQL: SIGTERM",
-    functools.partial(stop, dialect=GraphQL(), behaviours=["push"]),
-    [*OPENED, GraphQL.tick, closed(1012), "server ends with 0 at once"],
-)
+add_leave("sys.exit()", "leave", EXIT, GraphQL())
+ENDED = [*GraphQL.opened, GraphQL.tick, closed(1012), STOPPED]
+add_graphql("SIGTERM", stop, ENDED, dialect=GraphQL(), behaviours=["push"])
 
 
 # ------------------------------------------------------------------------------------ Socket.IO
@@ -127,6 +113,7 @@ _SID = re.compile(r'"sid":"[^"]+"')
 
 class SocketIO(Plain):
     prefix = "Socket.IO: "
+    of = "socketio"
     opened = ("101", '40{"sid":"..."}')
     tick = '42["tick"]'
 
@@ -175,31 +162,21 @@ async def poll(trial: Trial) -> None:
     trial.say(_SID.sub('"sid":"..."', (await peer.read_body()).decode()).partition(",")[0])
 
 
+def add_socketio(name: str, run: Run, right: Sequence[str], **options: Any) -> None:
+    add("Socket.IO: " + name, run, right, of="socketio", **options)
+
+
 ATTACHED = [r'42["echo","\u20ac"]', '451-["echo",{"_placeholder":true,"num":0}]', b"\0\xff"]
-add("Socket.IO: polling", poll, ["200", '0{"sid":"..."'])
-add(
-    "Socket.IO: events",
-    functools.partial(exchange_events, messages=ATTACHED),
-    [*SocketIO.opened, *map(repr, ATTACHED), CLOSED, TOLD],
-)
-add("Socket.IO: refused", be_refused, ["101", '44{"message":"not today"}'])
-add_end(
-    "Socket.IO: old version",
-    ENGINE.replace("4", "2"),
-    REFUSED,
-    (),
-)
-add_end("Socket.IO: unknown session", ENGINE + "&sid=nobody", REFUSED)
+EVENTS = [*SocketIO.opened, *map(repr, ATTACHED), CLOSED, TOLD]
+FAILED_EVENT = [*SocketIO.opened, "still here", CLOSED, TOLD]
+
+add_socketio("polling", poll, ["200", '0{"sid":"..."'])
+add_socketio("events", exchange_events, EVENTS, messages=ATTACHED)
+add_socketio("refused", be_refused, ["101", '44{"message":"not today"}'])
+add_socketio("old version", wait_for_end, REFUSED, path=ENGINE.replace("4", "2"))
+add_socketio("unknown session", wait_for_end, REFUSED, path=ENGINE + "&sid=nobody")
+add_socketio("handler raises", fail, FAILED_EVENT, log=["server ERROR RuntimeError: on purpose"])
 add_feeds(SocketIO())
-add_leave("sys.exit()", "leave", "server ERROR SystemExit: 3", SocketIO())
-add(
-    "Socket.IO: handler raises",
-    fail,
-    [*SocketIO.opened, "still here", CLOSED, TOLD],
-    ["server ERROR RuntimeError: on purpose"],
-)
-add(
-    "Socket.IO: SIGTERM",
-    functools.partial(stop, dialect=SocketIO(), behaviours=["push"]),
-    [*SocketIO.opened, SocketIO.tick, closed(1012), "server ends with 0 at once"],
-)
+add_leave("sys.exit()", "leave", EXIT, SocketIO())
+TICKED = [*SocketIO.opened, SocketIO.tick, closed(1012), STOPPED]
+add_socketio("SIGTERM", stop, TICKED, dialect=SocketIO(), behaviours=["push"])

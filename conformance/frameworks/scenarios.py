@@ -6,21 +6,25 @@ import asyncio
 import functools
 import signal
 import time
-from typing import Awaitable, Callable, Dict, Optional, Sequence
+from typing import Any, Awaitable, Callable, Dict, Optional, Sequence
 
 from .apps import LONG_REASON
-from .client import PATIENCE, Ended, Headers, Message, Peer, describe_time
+from .client import PATIENCE, Ended, Message, Peer, describe_time
 from .trial import Scenario, Trial
 
-SCENARIOS: Dict[str, Scenario] = {}
+Run = Callable[..., Awaitable[None]]
 
-Run = Callable[[Trial], Awaitable[None]]
+SCENARIOS: Dict[str, Scenario] = {}
 
 REQUEST = "/Z%C3%BCrich?q=a+b%26c"
 REQUEST_HEADERS = [("X-Test", "value"), ("Cookie", "a=1; c=crumb")]
 DESCRIBED = repr(["Zürich", "a b&c", "value", "crumb"])
 
-REFUSED = ["403", "the server's own words"]
+TEXTS = ["a", "", "€ \U0001f600"]
+BYTES = [b"\0\xff", b""]
+
+OWN_WORDS = "the server's own words"
+REFUSED = ["403", OWN_WORDS]
 PURPOSE = "server ERROR RuntimeError: on purpose"
 
 
@@ -32,14 +36,24 @@ CLOSED = closed(4001, "bye")
 TOLD = "application: ends at once"
 
 
-def add(name: str, run: Run, right: Sequence[str], log: Optional[Sequence[str]] = ()) -> None:
-    SCENARIOS[name] = Scenario(run, tuple(right), None if log is None else tuple(log))
+def add(
+    name: str,
+    run: Run,
+    right: Sequence[str],
+    log: Optional[Sequence[str]] = (),
+    of: str = "",
+    **options: Any,
+) -> None:
+    """Add a scenario; see `Scenario`. options: further arguments of `run`."""
+    wanted = None if log is None else tuple(log)
+    SCENARIOS[name] = Scenario(functools.partial(run, **options), tuple(right), wanted, of)
 
 
 class Plain:
     """How to get a behaviour going, and a sign of life; protocols on top of WebSocket do it otherwise."""
 
     prefix = ""
+    of = ""
     opened = ("101",)
     tick = "tick"
 
@@ -88,12 +102,6 @@ async def fetch_scope(trial: Trial) -> None:
     trial.say(await peer.wait_end())
 
 
-async def finish(trial: Trial, peer: Peer, told: str = "ends") -> None:
-    await peer.close(4001, "bye")
-    trial.say(await peer.wait_end())
-    await trial.wait_application(told)
-
-
 async def echo(trial: Trial, path: str, messages: Sequence[Message]) -> None:
     peer = await trial.open(path)
     for message in messages:
@@ -102,9 +110,33 @@ async def echo(trial: Trial, path: str, messages: Sequence[Message]) -> None:
     await finish(trial, peer)
 
 
-def add_echo(name: str, path: str, messages: Sequence[Message], log: Optional[Sequence[str]] = ()) -> None:
-    run = functools.partial(echo, path=path, messages=messages)
-    add(name, run, ["101", *map(repr, messages), CLOSED, TOLD], log)
+async def finish(trial: Trial, peer: Peer, told: str = "ends") -> None:
+    await peer.close(4001, "bye")
+    trial.say(await peer.wait_end())
+    await trial.wait_application(told)
+
+
+async def choose(trial: Trial, offer: str) -> None:
+    peer = await trial.open("/ws/choose", [("Sec-WebSocket-Protocol", offer)])
+    trial.say(str(await peer.receive()))
+    await finish(trial, peer)
+
+
+def add_echo(name: str, path: str, messages: Sequence[Message], **options: Any) -> None:
+    add(name, echo, ["101", *map(repr, messages), CLOSED, TOLD], path=path, messages=messages, **options)
+
+
+add("what it sees of the request", fetch_scope, ["101", "x-room kitchen", DESCRIBED, closed(1000)])
+add_echo("text", "/ws/echo", TEXTS)
+add_echo("text, disconnect not caught", "/ws/careless-echo", TEXTS[:1], log=None)
+add_echo("text, consumer in a thread", "/ws/echo-in-thread", TEXTS, of="channels")
+add_echo("binary", "/ws/echo-bytes", BYTES)
+CHOSEN = ["chosen", CLOSED, TOLD]
+add("subprotocol", choose, ["101 chat", *CHOSEN], offer="other, chat")
+add("subprotocol not offered", choose, ["101", *CHOSEN], ["server WARNING ..."], offer="other")
+
+
+# ------------------------------------------------------------------------------------ feeds
 
 
 async def push(trial: Trial, dialect: Plain, behaviour: str = "push", untaken: str = "") -> None:
@@ -126,62 +158,65 @@ async def lose_feed(trial: Trial, dialect: Plain) -> None:
     await trial.wait_application("ends")
 
 
-async def choose(trial: Trial, offer: str) -> None:
-    peer = await trial.open("/ws/choose", [("Sec-WebSocket-Protocol", offer)])
-    trial.say(str(await peer.receive()))
-    await finish(trial, peer)
+def add_feed(
+    name: str, dialect: Plain, end: Sequence[str] = (CLOSED, TOLD), run: Any = push, **options: Any
+) -> None:
+    right = [*dialect.opened, dialect.tick, *end]
+    add(dialect.prefix + name, run, right, of=dialect.of, dialect=dialect, **options)
 
 
 def add_feeds(dialect: Plain) -> None:
-    begun = [*dialect.opened, dialect.tick]
-    prefix = dialect.prefix
-    add(
-        prefix + "feed closed by the client", functools.partial(push, dialect=dialect), [*begun, CLOSED, TOLD]
-    )
-    add(prefix + "feed whose client is lost", functools.partial(lose_feed, dialect=dialect), [*begun, TOLD])
+    add_feed("feed closed by the client", dialect)
+    add_feed("feed whose client is lost", dialect, [TOLD], lose_feed)
 
 
-TEXTS = ["a", "", "€ \U0001f600"]
 PLAIN = Plain()
-
-add("what it sees of the request", fetch_scope, ["101", "x-room kitchen", DESCRIBED, closed(1000)])
-add_echo("text", "/ws/echo", TEXTS)
-add_echo("text, disconnect not caught", "/ws/careless-echo", TEXTS[:1], log=None)
-add_echo("text, consumer in a thread", "/ws/echo-in-thread", TEXTS)
-add_echo("binary", "/ws/echo-bytes", [b"\0\xff", b""])
 add_feeds(PLAIN)
-for name, options in [
-    ("feed, disconnect not caught", {"behaviour": "careless-push"}),
-    ("feed closed between subscription and tick", {"behaviour": "push-after-subscribing"}),
-    ("feed that does not take what its client sends", {"untaken": "hello"}),
-]:
-    log = None if "careless" in str(options) else ()
-    add(name, functools.partial(push, dialect=PLAIN, **options), ["101", "tick", CLOSED, TOLD], log)
-add("subprotocol", functools.partial(choose, offer="other, chat"), ["101 chat", "chosen", CLOSED, TOLD])
-add(
-    "subprotocol not offered",
-    functools.partial(choose, offer="other"),
-    ["101", "chosen", CLOSED, TOLD],
-    ["server WARNING ..."],
-)
+add_feed("feed, disconnect not caught", PLAIN, log=None, behaviour="careless-push")
+add_feed("feed closed between subscription and tick", PLAIN, behaviour="push-after-subscribing")
+add_feed("feed that does not take what its client sends", PLAIN, untaken="hello")
 
 
 # ------------------------------------------------------------------------------------ refusals and ends
 
 
-async def wait_for_end(
-    trial: Trial, path: str, message: Optional[Message] = None, headers: Headers = ()
-) -> None:
-    peer = await trial.open(path, headers)
+async def wait_for_end(trial: Trial, path: str, message: Optional[Message] = None) -> None:
+    peer = await trial.open(path)
     if message is not None:
         await peer.send(message)
     trial.say(await peer.wait_end())
 
 
-def add_end(
-    name: str, path: str, right: Sequence[str], log: Sequence[str] = (), message: Optional[Message] = None
-) -> None:
-    add(name, functools.partial(wait_for_end, path=path, message=message), right, log)
+def add_end(name: str, path: str, right: Sequence[str], *log: str, **options: Any) -> None:
+    add(name, wait_for_end, right, log, path=path, **options)
+
+
+CUT_REASON = LONG_REASON[:41]
+CANCELLED = "server ERROR CancelledError:"
+NO_TEXT = "server ERROR RuntimeError: Expected text websocket messages, but got bytes"
+UNKNOWN_PERSON = '\'{"detail":"who are you?"}\''
+
+add_end("long reason", "/ws/close", ["101", closed(4000, CUT_REASON)])
+add_end("raises", "/ws/fail", ["101", closed(1011)], PURPOSE)
+add_end("raises before the accept", "/ws/fail-early", ["500", OWN_WORDS], PURPOSE)
+add_end("awaits what another cancels", "/ws/wait-for-cancelled", ["101", closed(1011)], CANCELLED)
+add_end("refuses with 1008", "/ws/refuse-1008", REFUSED)
+add_end("refuses with 403", "/ws/refuse-403", REFUSED)
+add_end("refuses with 4003 and a long reason", "/ws/refuse-4003", REFUSED)
+add_end("unknown path", "/nowhere", REFUSED)
+add_end("denial response", "/deny", ["402", "'pay first'"], of="starlette")
+add_end("encoding = 'text'", "/text-only", ["101", closed(1003)], NO_TEXT, of="starlette", message=b"\0")
+add_end("missing and wrong parameters", "/needs-parameters?size=-1", REFUSED, of="fastapi litestar")
+add_end("HTTPException in a dependency", "/http-exception", ["401", UNKNOWN_PERSON], of="fastapi")
+add_end("WebSocketException in a dependency", "/websocket-exception", REFUSED, of="fastapi")
+add_end("WebSocketException", "/websocket-exception-late", ["101", closed(1008, CUT_REASON)], of="fastapi")
+add_end("abort(401)", "/abort", ["401", "'<!doctype html>..."], of="quart")
+add_end("guard with a long reason", "/guarded", REFUSED, of="litestar")
+add_end("HTTPForbidden", "/forbidden", REFUSED, of="falcon")
+add_end("DenyConnection", "/ws/deny", REFUSED, of="channels")
+
+
+# ------------------------------------------------------------------------------------ after the disconnect
 
 
 async def close_again(trial: Trial, code: Optional[int], is_lost: bool = False) -> None:
@@ -223,62 +258,15 @@ async def take_time(trial: Trial) -> None:
     await trial.wait_application("background task ends")
 
 
-LONG_CLOSED = f"CLOSE 4000 {LONG_REASON[:41]!r} at once, EOF at once"
+CLEANED = "application: cleaned up at once"
+WORKED = "application: background task ends at once"
 
-add_end("long reason", "/ws/close", ["101", LONG_CLOSED])
-add_end("raises", "/ws/fail", ["101", closed(1011)], [PURPOSE])
-add_end("raises before the accept", "/ws/fail-early", ["500", "the server's own words"], [PURPOSE])
-add_end(
-    "awaits what another cancels",
-    "/ws/wait-for-cancelled",
-    ["101", closed(1011)],
-    ["server ERROR CancelledError:"],
-)
-add_end("refuses with 1008", "/ws/refuse-1008", REFUSED)
-add_end("refuses with 403", "/ws/refuse-403", REFUSED)
-add_end("refuses with 4003 and a long reason", "/ws/refuse-4003", REFUSED)
-add_end("unknown path", "/nowhere", REFUSED)
-add_end("denial response", "/deny", ["402", "'pay first'"])
-add_end(
-    "binary for encoding = 'text'",
-    "/text-only",
-    ["101", closed(1003)],
-    ["server ERROR RuntimeError: Expected text websocket messages, but got bytes"],
-    message=b"\0",
-)
-add_end("missing and wrong parameters", "/needs-parameters?size=-1", REFUSED)
-add_end("HTTPException in a dependency", "/http-exception", ["401", '\'{"detail":"who are you?"}\''])
-add_end("WebSocketException in a dependency", "/websocket-exception", REFUSED)
-add_end(
-    "WebSocketException after the accept",
-    "/websocket-exception-late",
-    ["101", closed(1008, LONG_REASON[:41])],
-)
-add_end("abort(401)", "/abort", ["401", "..."])
-add_end("guard with a long reason", "/guarded", REFUSED)
-add_end("HTTPForbidden", "/forbidden", REFUSED)
-add_end("DenyConnection", "/ws/deny", REFUSED)
-add("closes again, 1001", functools.partial(close_again, code=1001), ["101", closed(1001), TOLD])
-add(
-    "closes again, no code",
-    functools.partial(close_again, code=None),
-    ["101", closed("without a code"), TOLD],
-)
-add("closes again, lost", functools.partial(close_again, code=None, is_lost=True), ["101", TOLD])
+add("closes again, 1001", close_again, ["101", closed(1001), TOLD], code=1001)
+add("closes again, no code", close_again, ["101", closed("without a code"), TOLD], code=None)
+add("closes again, lost", close_again, ["101", TOLD], code=None, is_lost=True)
 add("accepts when the client has left", accept_late, [TOLD])
-add("cleans up for 0.5 s", clean_up, ["101", CLOSED, "application: cleaned up at once"])
-add(
-    "takes its time",
-    take_time,
-    [
-        "101",
-        CLOSED,
-        "200",
-        "b'page'",
-        "application: cleaned up at once",
-        "application: background task ends at once",
-    ],
-)
+add("cleans up for 0.5 s", clean_up, ["101", CLOSED, CLEANED])
+add("takes its time", take_time, ["101", CLOSED, "200", "b'page'", CLEANED, WORKED], of="starlette")
 
 
 # ------------------------------------------------------------------------------------ the server's end
@@ -318,24 +306,22 @@ async def say_exit(trial: Trial) -> None:
     while trial.server.poll() is None and time.monotonic() - started < PATIENCE:
         await asyncio.sleep(0.02)
     code = trial.server.poll()
-    if code is None:
-        trial.say("server runs on")
-    else:
-        trial.say(f"server ends with {code} {describe_time(time.monotonic() - started)}")
+    when = describe_time(time.monotonic() - started)
+    trial.say("server runs on" if code is None else f"server ends with {code} {when}")
 
 
-def add_leave(name: str, behaviour: str, log: str, dialect: Plain = PLAIN) -> None:
+def add_leave(name: str, behaviour: str, log: str, dialect: Plain = PLAIN, of: str = "") -> None:
     lives = [closed(1011), "another client: still here", CLOSED]
-    run = functools.partial(leave, dialect=dialect, behaviour=behaviour)
-    add(dialect.prefix + name, run, [*dialect.opened, *dialect.opened, *lives, *dialect.opened], [log])
+    right = [*dialect.opened, *dialect.opened, *lives, *dialect.opened]
+    add(dialect.prefix + name, leave, right, [log], of or dialect.of, dialect=dialect, behaviour=behaviour)
 
 
-add_leave("sys.exit()", "leave", "server ERROR SystemExit: 3")
-add_leave("sys.exit() in a task", "leave-in-task", "server ERROR SystemExit: 3")
-add_leave("sys.exit() in a callback", "leave-in-callback", "server ERROR SystemExit: 3")
-add_leave("KeyboardInterrupt", "interrupt", "server ERROR KeyboardInterrupt:")
-add(
-    "SIGTERM",
-    functools.partial(stop, dialect=PLAIN, behaviours=["echo", "push"]),
-    ["101", "echo", "101", "tick", closed(1012), closed(1012), "server ends with 0 at once"],
-)
+STOPPED = "server ends with 0 at once"
+EXIT = "server ERROR SystemExit: 3"
+
+add_leave("sys.exit()", "leave", EXIT)
+add_leave("sys.exit() in a task", "leave-in-task", EXIT)
+add_leave("sys.exit() in a callback", "leave-in-callback", EXIT, of="starlette")
+add_leave("KeyboardInterrupt", "interrupt", "server ERROR KeyboardInterrupt:", of="starlette")
+ENDED = ["101", "echo", "101", "tick", closed(1012), closed(1012), STOPPED]
+add("SIGTERM", stop, ENDED, dialect=PLAIN, behaviours=["echo", "push"])

@@ -106,13 +106,16 @@ class Trial:
 class Scenario:
     """right: what the client must see of wsbridge, whatever uvicorn does.
 
-    log: all that wsbridge itself may log, None for whatever the framework makes it say; "..." at the end of a
-        line stands for any rest.
+    log: all that wsbridge itself may log, None for whatever the framework makes it say.
+    of: the frameworks that it is for; empty for all that do not say otherwise.
+
+    "..." at the end of a line stands for any rest.
     """
 
     run: Callable[[Trial], Awaitable[None]]
     right: Tuple[str, ...]
-    log: Optional[Tuple[str, ...]] = ()
+    log: Optional[Tuple[str, ...]]
+    of: str
 
 
 async def run_scenario(scenario: Scenario, server: ServerProcess) -> Outcome:
