@@ -24,10 +24,13 @@ class Talk(behaviours.Talk):
         return await self._websocket.receive_text()
 
     async def send(self, message: behaviours.Message) -> None:
-        if isinstance(message, str):
-            await self._websocket.send_text(message)
-        else:
-            await self._websocket.send_data(message)
+        try:
+            if isinstance(message, str):
+                await self._websocket.send_text(message)
+            else:
+                await self._websocket.send_data(message)
+        except falcon.WebSocketDisconnected:
+            raise ConnectionResetError from None  # Whether it knows the code yet is chance.
 
 
 def describe(request: Request, item: str) -> str:

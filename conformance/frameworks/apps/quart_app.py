@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Optional
 
 from quart import Quart, Response, abort, request, websocket
@@ -20,7 +21,10 @@ class Talk(behaviours.Talk):
         return await websocket.receive()
 
     async def send(self, message: behaviours.Message) -> None:
-        await websocket.send(message)
+        try:
+            await websocket.send(message)
+        except OSError:
+            await asyncio.sleep(1)  # The cancellation is on its way; which of the two comes first is chance.
 
     async def close(self, code: int, reason: str = "") -> None:
         await websocket.close(code, reason)

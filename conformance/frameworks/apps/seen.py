@@ -43,8 +43,10 @@ def _note_record(record: logging.LogRecord) -> None:
         return
     error = record.exc_info[1] if record.exc_info else None
     text = f"{type(error).__name__}: {error}" if error else record.getMessage()
-    if type(error).__module__.startswith("wsbridge.") or "Expected ASGI message" in text:
-        # How the servers word it is theirs.
+    # How the servers word it is theirs.
+    if isinstance(error, OSError):
+        text = type(error).__name__
+    elif type(error).__module__.startswith("wsbridge.") or "Expected ASGI message" in text:
         text = "a message that the server refuses"
     speaker = "server " if record.name.partition(".")[0] in ("wsbridge", "uvicorn", "asyncio") else ""
     note(f"{speaker}{record.levelname} {text.strip()[:160]}", "log")
