@@ -321,6 +321,7 @@ EXIT = "server ERROR SystemExit: 3"
 
 add_leave("sys.exit()", "leave", EXIT)
 add_leave("sys.exit() in a task", "leave-in-task", EXIT)
+add_leave("sys.exit() in a TaskGroup", "leave-in-group", EXIT, of="starlette")
 add_leave("sys.exit() in a callback", "leave-in-callback", EXIT, of="starlette")
 add_leave("KeyboardInterrupt", "interrupt", "server ERROR KeyboardInterrupt:", of="starlette")
 ENDED = ["101", "echo", "101", "tick", closed(1012), closed(1012), STOPPED]

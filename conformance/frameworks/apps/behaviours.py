@@ -143,6 +143,14 @@ async def leave_in_task(talk: Talk) -> None:
     await asyncio.ensure_future(exit_later())
 
 
+async def leave_in_group(talk: Talk) -> None:
+    await talk.accept()
+    await talk.receive()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(exit_later())
+        await talk.receive()
+
+
 async def leave_in_callback(talk: Talk) -> None:
     await talk.accept()
     await talk.receive()
@@ -183,6 +191,7 @@ BEHAVIOURS: Dict[str, Callable[[Talk], Awaitable[None]]] = {
     "wait-for-cancelled": wait_for_cancelled,
     "leave": leave,
     "leave-in-task": leave_in_task,
+    "leave-in-group": leave_in_group,
     "leave-in-callback": leave_in_callback,
     "interrupt": interrupt,
     "clean-up": clean_up,
