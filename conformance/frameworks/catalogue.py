@@ -100,7 +100,7 @@ FRAMEWORKS: Dict[str, Framework] = {
             "raises before the accept": CATCHES,
         },
     ),
-    "channels 4.1": replace(CHANNELS, environment="frameworks-channels41", requirements=CHANNELS_41),
+    "channels41": replace(CHANNELS, environment="frameworks-channels41", requirements=CHANNELS_41),
     "channels": CHANNELS,
     "sanic": Framework(
         "sanic",
