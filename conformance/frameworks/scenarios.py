@@ -9,7 +9,7 @@ import time
 from typing import Any, Awaitable, Callable, Dict, Optional, Sequence
 
 from .apps import LONG_REASON
-from .client import PATIENCE, Ended, Message, Peer, describe_time
+from .client import PATIENCE, Ended, Message, Peer
 from .trial import Scenario, Trial
 
 Run = Callable[..., Awaitable[None]]
@@ -306,8 +306,7 @@ async def say_exit(trial: Trial) -> None:
     while trial.server.poll() is None and time.monotonic() - started < PATIENCE:
         await asyncio.sleep(0.02)
     code = trial.server.poll()
-    when = describe_time(time.monotonic() - started)
-    trial.say("server runs on" if code is None else f"server ends with {code} {when}")
+    trial.say("server runs on" if code is None else f"server ends with {code}")
 
 
 def add_leave(name: str, behaviour: str, log: str, dialect: Plain = PLAIN, of: str = "") -> None:
@@ -316,7 +315,7 @@ def add_leave(name: str, behaviour: str, log: str, dialect: Plain = PLAIN, of: s
     add(dialect.prefix + name, leave, right, [log], of or dialect.of, dialect=dialect, behaviour=behaviour)
 
 
-STOPPED = "server ends with 0 at once"
+STOPPED = "server ends with 0"
 EXIT = "server ERROR SystemExit: 3"
 
 add_leave("sys.exit()", "leave", EXIT)
