@@ -203,7 +203,7 @@ async def stream() -> AsyncIterator[bytes]:
     """The body of a streaming response that says something and then is quiet."""
     try:
         yield b"one\n"
-        await asyncio.sleep(3.5)
+        await asyncio.sleep(4)
         yield b"two\n"
     except BaseException as error:
         note(f"stream ends with {describe(error)}")
