@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import unittest
+from dataclasses import dataclass
 from typing import Any, List
 
 from wsbridge.server.log import log_answer, log_raised, logger, set_up_logging
@@ -45,6 +46,28 @@ class LogRaisedTests(unittest.TestCase):
                         log_raised("application raised", raised)
             self.assertEqual(len(logs.output), 1)
             self.assertRegex(logs.output[0], f"(?s)application raised\nTraceback.*{type(error).__name__}")
+
+    def test_error_that_lets_nobody_set_an_attribute_is_logged_once_too(self) -> None:
+        @dataclass(frozen=True)
+        class Frozen(Exception):
+            what: str
+
+        class Closed(BaseException):
+            def __setattr__(self, name: str, value: object) -> None:
+                raise AttributeError(f"{name} cannot be set")
+
+        class Slotted(Exception):
+            __slots__ = ()
+
+        class Answering(Exception):
+            def __getattr__(self, name: str) -> str:
+                return "whatever one asks for"
+
+        for error in (Frozen("text"), Closed(), Slotted(), Answering()):
+            with self.subTest(type(error).__name__), self.assertLogs(logger, "ERROR") as logs:
+                log_raised("application raised", error)
+                log_raised("application raised", error)
+            self.assertEqual(len(logs.output), 1)
 
 
 class SetUpTests(unittest.TestCase):

@@ -38,6 +38,7 @@ def log_answer(scope: Scope, status: int) -> None:
 
 def log_raised(message: str, error: BaseException) -> None:
     """Log ``error`` with its traceback, once: a task's may come out of the loop, and of whoever awaits it."""
-    if not getattr(error, "_wsbridge_is_logged", False):
-        error._wsbridge_is_logged = True  # type: ignore[attr-defined]
+    # Not as an attribute: a frozen dataclass lets nobody set one.
+    if not error.__dict__.get("_wsbridge_is_logged"):
+        error.__dict__["_wsbridge_is_logged"] = True
         logger.error(message, exc_info=error)
