@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import unittest
 from typing import Any, List
 from unittest import mock
@@ -144,6 +145,20 @@ class ApplicationTests(ExchangeTestCase):
         await self.run_app()
         await self.app.raise_(Group(ClientDisconnected("gone"), ValueError("no")))
         self.assert_logged(("ERROR", "application raised"))
+
+    async def test_log_that_raises_leaves_no_peer_waiting(self) -> None:
+        def refuse(record: logging.LogRecord) -> bool:
+            raise OSError(28, "No space left on device")
+
+        await self.run_app()
+        reported: List[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+        logger = logging.getLogger("wsbridge")
+        logger.addFilter(refuse)
+        self.addCleanup(logger.removeFilter, refuse)
+        await self.app.raise_(ValueError("no"))
+        self.assertEqual(self.exchange.ended, [True])
+        self.assertEqual([context["exception"].errno for context in reported], [28])
 
     async def test_cancellation_that_nobody_asked_for_is_a_failure(self) -> None:
         await self.run_app()

@@ -88,13 +88,20 @@ class Exchange(asyncio.Protocol):
     def _app_done(self, task: asyncio.Task[Optional[BaseException]]) -> None:
         self._task = None
         error = None if task.cancelled() else task.exception() or task.result()
+        try:
+            if error is not None:
+                self._log_error(error)
+        finally:
+            # The application's own logging may raise: the peer gets its answer all the same.
+            self._end_after_app(error is not None)
+            self._leave_if_over()
+
+    def _log_error(self, error: BaseException) -> None:
         # One that another connection raised, in a broadcast perhaps, is an error like any other.
-        if error is not None and _is_disconnect(error) and self._expects_disconnect():
+        if _is_disconnect(error) and self._expects_disconnect():
             logger.debug("application ended by the disconnect: %s", error)
-        elif error is not None:
+        else:
             log_raised("application raised", error)
-        self._end_after_app(error is not None)
-        self._leave_if_over()
 
     def fail_application(self) -> None:
         """A task or callback of the application has raised what leaves the loop; its own task goes on."""
