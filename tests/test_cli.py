@@ -16,6 +16,7 @@ import tempfile
 import threading
 import unittest
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, List, Tuple
@@ -75,6 +76,18 @@ async def waits_in_a_thread(scope, receive, send):
     await receive()
     await send({"type": "websocket.accept"})
     await asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
+
+async def has_a_loop_in_a_daemon(scope, receive, send):
+    if scope["type"] == "lifespan":
+        is_working = threading.Event()
+
+        def work():
+            is_working.set()
+            threading.Event().wait()
+
+        threading.Thread(target=asyncio.run, args=(asyncio.to_thread(work),), daemon=True).start()
+        is_working.wait()
+        await app(scope, receive, send)
 
 async def exits(scope, receive, send):
     if scope["type"] != "lifespan":
@@ -439,6 +452,13 @@ class ProgramTests(CommandCase):
         self.assertEqual(len(names), 2, errors)
         self.assertIn(b"forgotten", names)
 
+    def test_worker_of_a_daemon_is_left_behind_although_it_is_a_daemon(self) -> None:
+        program = self.start("served:has_a_loop_in_a_daemon")
+        self.read_port(program)
+        program.send_signal(signal.SIGTERM)
+        errors = self.assert_exit(program, 0, [b"startup", b"shutdown"])
+        self.assertIn(b"ended without waiting for threads: asyncio_0", errors)
+
     def test_application_that_exits_is_logged_and_the_others_live(self) -> None:
         program = self.start("served:exits")
         port = self.read_port(program)
@@ -572,6 +592,20 @@ class ExitTests(unittest.TestCase):
             self.assertEqual(self.ends, [("handlers", None), ("exit", code)])
             self.ends.clear()
             self.ended.clear()
+
+    def test_worker_of_a_pool_is_left_behind_whoever_has_started_it(self) -> None:
+        may_end = threading.Event()
+        pool = ThreadPoolExecutor(thread_name_prefix="worker")
+        self.addCleanup(pool.shutdown)
+        self.addCleanup(may_end.set)
+        # A thread that a daemon starts is one.
+        starting = threading.Thread(target=pool.submit, args=(may_end.wait,), daemon=True)
+        starting.start()
+        starting.join()
+        with self.assertLogs(logger, "WARNING") as logs:
+            self.command({"return_value": 0})
+            self.assertTrue(self.ended.wait(TIMEOUT))
+        self.assertEqual(logs.output, ["WARNING:wsbridge:ended without waiting for threads: worker_0"])
 
     def test_streams_that_cannot_be_flushed_are_no_error(self) -> None:
         self.leave_thread()

@@ -11,7 +11,7 @@ import threading
 import traceback
 from dataclasses import Field, fields
 from types import TracebackType
-from typing import Any, Callable, Dict, List, NoReturn, Optional
+from typing import Any, Callable, Container, Dict, List, NoReturn, Optional
 
 from .. import __version__
 from ..asgi.types import Application
@@ -68,7 +68,16 @@ def _end_without_threads(are_over: threading.Event, code: int) -> None:
 
 
 def _is_waited_for(thread: threading.Thread) -> bool:
-    return not thread.daemon and thread is not threading.main_thread()
+    if thread is threading.main_thread():
+        return False
+    return not thread.daemon or any(thread in threads for threads in _list_pools())
+
+
+def _list_pools() -> List[Container[threading.Thread]]:
+    """The threads that `concurrent.futures` waits for: those that a daemon has started are daemons too."""
+    pools = (("thread", "_threads_queues"), ("process", "_threads_wakeups"))
+    modules = [(sys.modules.get(f"concurrent.futures.{module}"), name) for module, name in pools]
+    return [getattr(module, name, ()) for module, name in modules]
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
