@@ -42,6 +42,22 @@ class Group(Exception):
         self.exceptions = exceptions
 
 
+class Endless(Exception):
+    """A group of itself."""
+
+    @property
+    def exceptions(self) -> List[Exception]:
+        return [self]
+
+
+class Broken(Exception):
+    """An error that cannot be asked for its members."""
+
+    @property
+    def exceptions(self) -> List[Exception]:
+        raise KeyError("exceptions")
+
+
 class ControlCTests(unittest.TestCase):
     """A KeyboardInterrupt is the program's own affair where no server catches SIGINT."""
 
@@ -119,6 +135,17 @@ class ApplicationTests(ExchangeTestCase):
         self.assertEqual(self.exchange.ended, [True])
         self.assert_logged(("ERROR", "application raised"))
         self.assertIs(self.records[-1].exc_info[1], error)  # type: ignore[index]
+
+    async def test_error_that_cannot_be_logged_ends_the_connection_as_any_other(self) -> None:
+        told: List[Any] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: told.append(type(context["exception"])))
+        for error, expected in ((Endless(), RecursionError), (Broken(), KeyError)):
+            await self.run_app()
+            await self.app.raise_(error)
+            self.assertEqual((self.exchange.ended, told), ([True], [expected]))
+            self.exchange.ended.clear()
+            told.clear()
 
     async def test_client_disconnected_is_logged_at_debug_only(self) -> None:
         await self.run_app()

@@ -35,9 +35,18 @@ class LogAnswerTests(unittest.TestCase):
         log_answer({}, 200)
 
 
+class Frozen(Exception):
+    """An error that is immutable, as attrs and dataclasses make them."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not name.startswith("__"):
+            raise AttributeError(name)
+        super().__setattr__(name, value)
+
+
 class LogRaisedTests(unittest.TestCase):
     def test_error_is_logged_with_its_traceback_and_once(self) -> None:
-        for error in (SystemExit(3), KeyboardInterrupt(), ValueError("text")):
+        for error in (SystemExit(3), KeyboardInterrupt(), ValueError("text"), Frozen()):
             with self.assertLogs(logger, "ERROR") as logs:
                 for _ in range(2):
                     try:

@@ -38,7 +38,8 @@ def log_answer(scope: Scope, status: int) -> None:
 
 def log_raised(message: str, error: BaseException) -> None:
     """Log ``error`` with its traceback, once: a task's may come out of the loop, and of whoever awaits it."""
-    # Not as an attribute: a frozen dataclass lets nobody set one.
-    if not error.__dict__.get("_wsbridge_is_logged"):
-        error.__dict__["_wsbridge_is_logged"] = True
+    # Not by assignment: a frozen dataclass allows none.
+    attributes = vars(error)
+    if "_wsbridge_is_logged" not in attributes:
+        attributes["_wsbridge_is_logged"] = True
         logger.error(message, exc_info=error)
