@@ -214,6 +214,39 @@ class ThreadTests(SignalCase):
         thread.join(10)
         self.assertEqual(found, before)
 
+    def test_other_threads_catch_none_where_the_main_thread_does(self) -> None:
+        errors: List[Any] = []
+        may_end = threading.Event()
+        has_begun = threading.Event()
+
+        async def serve_in_thread() -> None:
+            with catch_signals(self.note("thread")):
+                has_begun.set()
+                await asyncio.get_running_loop().run_in_executor(None, may_end.wait, 10)
+
+        def run() -> None:
+            try:
+                asyncio.run(serve_in_thread())
+            except BaseException as error:
+                errors.append(error)
+
+        async def serve() -> threading.Thread:
+            with catch_signals(self.note("main")):
+                thread = threading.Thread(target=run)
+                thread.start()
+                self.assertTrue(has_begun.wait(10))
+                signal.raise_signal(signal.SIGTERM)
+                await turn_loop()
+                return thread
+
+        with self.handle(signal.SIGTERM, signal.SIG_DFL):
+            thread = asyncio.run(serve())
+            self.assertFalse(are_signals_caught())
+            may_end.set()
+            thread.join(10)
+        self.assertEqual(errors, [])
+        self.assert_told(("main", signal.SIGTERM))
+
 
 class DeafSelector(SkippingSelector):
     """As that of Windows: a signal is noticed when it has returned for another reason."""

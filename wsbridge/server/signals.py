@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import sys
+import threading
 from typing import Any, Callable, Dict, Iterator, List, Set, Tuple
 
 __all__ = ["are_signals_caught", "catch_signals"]
@@ -57,6 +58,9 @@ def are_signals_caught() -> bool:
 
 
 def _install() -> None:
+    if threading.current_thread() is not threading.main_thread():
+        # Where the main thread has installed them, there is nothing left to raise it.
+        raise ValueError("signals are the main thread's")
     for number in SIGNALS:
         handler = signal.getsignal(number)
         # None is a handler that is not Python's, and that Python could not give back.
