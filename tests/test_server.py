@@ -16,7 +16,7 @@ import threading
 import unittest
 import warnings
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, AsyncIterator, Dict, List, Optional, Tuple
 from unittest import mock
 
 import wsbridge
@@ -1296,6 +1296,30 @@ class RunTests(unittest.TestCase):
         with mock.patch.object(server_module, "CUT_TIMEOUT", 0.01):
             run(app, ServerConfig(), port=0)
         self.assertEqual(stubborn[1:], ["cancelled"])
+
+    def test_generator_that_does_not_close_does_not_keep_the_process(self) -> None:
+        generators: List[Any] = []
+        log: List[str] = []
+
+        async def generate() -> AsyncIterator[int]:
+            try:
+                yield 1
+            finally:
+                log.append("closing")
+                await asyncio.Event().wait()
+
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            generators.append(generate())
+            await generators[0].__anext__()
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            signal.raise_signal(signal.SIGTERM)
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+
+        with mock.patch.object(server_module, "CUT_TIMEOUT", 0.01):
+            run(app, ServerConfig(), port=0)
+        self.assertEqual(log, ["closing"])
 
     def test_thread_that_gets_no_signals_can_serve_as_well(self) -> None:
         is_over = threading.Event()

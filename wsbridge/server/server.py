@@ -366,15 +366,16 @@ def _report(loop: asyncio.AbstractEventLoop, context: Dict[str, Any]) -> None:
 
 
 def _close_loop(loop: asyncio.AbstractEventLoop) -> None:
-    # What `asyncio.run` does at its end, but without waiting for ever for what ignores its cancellation, or
-    # for threads of the default executor.
+    # What `asyncio.run` does at its end, but without waiting for ever for what ignores its cancellation, for
+    # generators that do not close, or for threads of the default executor.
     try:
         tasks = asyncio.all_tasks(loop)
         for task in tasks:
             task.cancel()
         if tasks:
             _run_to_end(loop, loop.create_task(asyncio.wait(tasks, timeout=CUT_TIMEOUT)))
-        _run_to_end(loop, loop.create_task(loop.shutdown_asyncgens()))
+        closing = loop.create_task(loop.shutdown_asyncgens())
+        _run_to_end(loop, loop.create_task(asyncio.wait([closing], timeout=CUT_TIMEOUT)))
     finally:
         asyncio.set_event_loop(None)
         loop.close()
