@@ -13,7 +13,7 @@ from wsbridge.config import ServerConfig
 from wsbridge.server import service as service_module
 from wsbridge.server.service import Service, logger
 
-from .doubles import Clock, turn_loop
+from .doubles import Clock, build_date, turn_loop
 from .skipping import run_skipping
 
 
@@ -101,7 +101,7 @@ class CountTests(ServiceCase):
         self.assertEqual(len(self.service.detached), 0)
 
     async def test_service_around_another_counts_its_members_too(self) -> None:
-        service = Service(app, ServerConfig(), within=self.service)
+        service = Service(app, ServerConfig(), parent=self.service)
         member = Member(service)
         service.add_lingering(member)
         service.add_detached(member)
@@ -170,32 +170,37 @@ class MemberTests(ServiceCase):
         self.assertEqual(order, members)
 
     async def test_deadlines_are_set_by_the_clock_that_sweeps_them(self) -> None:
-        self.assertIs(Service(app, ServerConfig(), within=self.service).clock, self.clock)
+        self.assertIs(Service(app, ServerConfig(), parent=self.service).clock, self.clock)
         clock = Clock()
-        self.assertIs(Service(app, ServerConfig(), within=self.service, clock=clock).clock, clock)
+        self.assertIs(Service(app, ServerConfig(), parent=self.service, clock=clock).clock, clock)
+
+    async def test_dates_are_the_parents(self) -> None:
+        self.service.date = build_date
+        self.assertIs(Service(app, ServerConfig(), parent=self.service).date, build_date)
+        self.assertEqual(Service(app, ServerConfig(), parent=self.service, date=lambda: b"now").date(), b"now")
 
     async def test_deadline_is_so_many_seconds_from_now_and_none_is_never(self) -> None:
         self.assertEqual(self.service.get_deadline(2.5), 1002.5)
         self.assertEqual(self.service.get_deadline(None), float("inf"))
 
-    async def test_service_within_one_that_is_stopping_is_stopping(self) -> None:
-        self.assertFalse(Service(app, ServerConfig(), within=self.service).is_stopping)
+    async def test_service_of_a_parent_that_is_stopping_is_stopping(self) -> None:
+        self.assertFalse(Service(app, ServerConfig(), parent=self.service).is_stopping)
         await self.service.shut_down(10)
-        self.assertTrue(Service(app, ServerConfig(), within=self.service).is_stopping)
+        self.assertTrue(Service(app, ServerConfig(), parent=self.service).is_stopping)
 
-    async def test_members_of_a_service_within_another_are_swept_by_both(self) -> None:
-        within = Service(app, ServerConfig(), within=self.service)
-        member = Member(within)
-        for service in (self.service, within):
+    async def test_members_are_swept_by_their_service_and_its_parent(self) -> None:
+        child = Service(app, ServerConfig(), parent=self.service)
+        member = Member(child)
+        for service in (self.service, child):
             service.sweep()
             self.assertEqual(list(service.members), [member])
         self.assertEqual(member.told, [1000.0, 1000.0])
-        within.discard(member)
-        self.assertEqual((list(self.service.members), list(within.members)), ([], []))
+        child.discard(member)
+        self.assertEqual((list(self.service.members), list(child.members)), ([], []))
 
-    async def test_service_within_another_wakes_applications_with_it(self) -> None:
-        within = Service(app, ServerConfig(), within=self.service)
-        self.assertIs(within.waker, self.service.waker)
+    async def test_applications_are_woken_with_those_of_the_parent(self) -> None:
+        child = Service(app, ServerConfig(), parent=self.service)
+        self.assertIs(child.waker, self.service.waker)
 
 
 class TimerTests(ServiceCase):

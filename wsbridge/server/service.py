@@ -53,12 +53,13 @@ class Member(Protocol):
 class Service:
     """One server's connections, under one timer that sweeps their deadlines.
 
-    ``clock`` is a monotonic time in seconds; default that of ``within``, or
-    the loop's where it is fine enough. ``date`` makes the value of an answer's
-    Date. ``state`` is the lifespan's. Make it inside a running loop.
+    ``clock`` is a monotonic time in seconds, ``date`` makes the value of an
+    answer's Date; by default both are the parent's, or the loop's time where it
+    is fine enough, and the time of day. ``state`` is the lifespan's. Make it
+    inside a running loop.
 
-    ``within`` is another service whose timer sweeps these members too, and
-    whose end is theirs: one connection of many, that is waited for alone.
+    ``parent`` is a service whose timer sweeps these members too, and whose end
+    is theirs: so one connection can be waited for alone.
     """
 
     def __init__(
@@ -68,17 +69,17 @@ class Service:
         *,
         state: Optional[Dict[str, Any]] = None,
         clock: Optional[Callable[[], float]] = None,
-        date: Callable[[], bytes] = build_date,
-        within: Optional[Service] = None,
+        date: Optional[Callable[[], bytes]] = None,
+        parent: Optional[Service] = None,
     ) -> None:
         self.app = app
         self.config = config
         self.state = state
         self.loop = asyncio.get_running_loop()
         self.clock: Callable[[], float] = clock or (
-            _choose_clock(self.loop) if within is None else within.clock
+            _choose_clock(self.loop) if parent is None else parent.clock
         )
-        self.date = date
+        self.date: Callable[[], bytes] = date or (build_date if parent is None else parent.date)
         #: In the order in which they came, so that all are told in the same order every time.
         self.members: Dict[Member, None] = {}
         #: Those of them that are refused or closing, and only wait for their peer.
@@ -86,11 +87,11 @@ class Service:
         #: Those whose application goes on without its connection.
         self.detached: Dict[Member, None] = {}
         self._next_detached_warning = FIRST_DETACHED_WARNING
-        self.waker: Waker = Waker(self.loop) if within is None else within.waker
+        self.waker: Waker = Waker(self.loop) if parent is None else parent.waker
         #: By the loop's clock; see `Listener`.
         self.next_accept_warning = -inf
-        self._within = within
-        self.is_stopping: bool = within is not None and within.is_stopping
+        self._parent = parent
+        self.is_stopping: bool = parent is not None and parent.is_stopping
         self._timer: Optional[asyncio.TimerHandle] = None
         #: Whether the last sweep was put off because of that.
         self._has_waited = False
@@ -105,8 +106,8 @@ class Service:
         """Sweep this member's deadlines from now on."""
         self.members[member] = None
         self._is_empty.clear()
-        if self._within is not None:
-            self._within.add(member)
+        if self._parent is not None:
+            self._parent.add(member)
         elif self._timer is None:
             self._timer = self.loop.call_later(SWEEP_INTERVAL, self._tick)
 
@@ -116,8 +117,8 @@ class Service:
         As many may do so as connections are allowed; beyond that the oldest is cut.
         """
         self.lingering[member] = None
-        if self._within is not None:
-            self._within.add_lingering(member)
+        if self._parent is not None:
+            self._parent.add_lingering(member)
         limit = self.config.limit_concurrency
         if limit is not None and len(self.lingering) > limit:
             next(iter(self.lingering)).cut()
@@ -125,8 +126,8 @@ class Service:
     def add_detached(self, member: Member) -> None:
         """This member's connection is over, and its application is not; a warning where they become many."""
         self.detached[member] = None
-        if self._within is not None:
-            self._within.add_detached(member)
+        if self._parent is not None:
+            self._parent.add_detached(member)
             return
         if len(self.detached) >= self._next_detached_warning:
             self._next_detached_warning *= 2
@@ -144,8 +145,8 @@ class Service:
         self.lingering.pop(member, None)
         self.detached.pop(member, None)
         self.waker.forget(member)
-        if self._within is not None:
-            self._within.discard(member)
+        if self._parent is not None:
+            self._parent.discard(member)
         if not self.members:
             self._is_empty.set()
             if self._timer is not None:

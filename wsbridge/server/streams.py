@@ -40,7 +40,7 @@ async def handle_websocket(
     once for many connections, has one timer for all of them, and its
     ``shut_down`` closes them with 1012.
     """
-    service = Service(app, config, state=state, within=service)
+    service = Service(app, config, state=state, parent=service)
     transport = StreamTransport(reader, writer)
     try:
         if service.is_stopping:
