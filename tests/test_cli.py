@@ -25,7 +25,7 @@ from unittest import mock
 import wsbridge
 from wsbridge.config import ServerConfig
 from wsbridge.server import cli
-from wsbridge.server.service import logger
+from wsbridge.server.log import logger
 
 from .loopback import CLOSE_1012, REQUEST, SWITCHING, TIMEOUT
 

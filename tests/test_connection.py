@@ -12,8 +12,9 @@ from tests.doubles import DATE, build_date
 from wsbridge.config import ServerConfig
 from wsbridge.server.connection import Connection
 from wsbridge.server.linger import Linger
+from wsbridge.server.log import logger
 from wsbridge.server.page import PageExchange
-from wsbridge.server.service import Service, logger
+from wsbridge.server.service import Service
 from wsbridge.server.websocket import WebSocketExchange
 
 from .doubles import Clock, MemoryTransport, turn_loop

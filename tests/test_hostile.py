@@ -12,8 +12,8 @@ from wsbridge.protocols.errors import EventError
 from wsbridge.protocols.ws import WSProtocol
 from wsbridge.server.connection import Connection
 from wsbridge.server.linger import Linger
+from wsbridge.server.log import logger
 from wsbridge.server.page import PageExchange
-from wsbridge.server.service import logger
 from wsbridge.server.websocket import WebSocketExchange
 
 from .doubles import turn_loop

@@ -10,8 +10,9 @@ from tests.doubles import DATE, build_date
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.events import RequestReceived
 from wsbridge.server.linger import Linger
+from wsbridge.server.log import logger
 from wsbridge.server.page import PageExchange
-from wsbridge.server.service import Service, logger
+from wsbridge.server.service import Service
 
 from .doubles import Clock, MemoryTransport, turn_loop
 

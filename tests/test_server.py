@@ -24,8 +24,8 @@ from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError, LifespanFailed, StateError
 from wsbridge.server import server as server_module
 from wsbridge.server.event_loop import PollerEventLoop
+from wsbridge.server.log import logger
 from wsbridge.server.server import Server, run, serve
-from wsbridge.server.service import logger
 from wsbridge.server.signals import are_signals_caught
 from wsbridge.server.websocket import WebSocketExchange
 

@@ -11,7 +11,8 @@ from unittest import mock
 
 from wsbridge.config import ServerConfig
 from wsbridge.server import service as service_module
-from wsbridge.server.service import Service, logger
+from wsbridge.server.log import logger
+from wsbridge.server.service import Service
 
 from .doubles import Clock, build_date, turn_loop
 from .skipping import run_skipping
@@ -177,7 +178,9 @@ class MemberTests(ServiceCase):
     async def test_dates_are_the_parents(self) -> None:
         self.service.date = build_date
         self.assertIs(Service(app, ServerConfig(), parent=self.service).date, build_date)
-        self.assertEqual(Service(app, ServerConfig(), parent=self.service, date=lambda: b"now").date(), b"now")
+        self.assertEqual(
+            Service(app, ServerConfig(), parent=self.service, date=lambda: b"now").date(), b"now"
+        )
 
     async def test_deadline_is_so_many_seconds_from_now_and_none_is_never(self) -> None:
         self.assertEqual(self.service.get_deadline(2.5), 1002.5)

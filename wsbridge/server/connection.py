@@ -19,9 +19,10 @@ from ..protocols.http11 import RequestParser, build_refusal
 from .addresses import format_client, get_client
 from .hints import START_SIZE, describe_ignored_host, describe_missing_upgrade, describe_start
 from .linger import Linger
+from .log import logger
 from .page import PageExchange
 from .reading import limit_reads
-from .service import Service, logger
+from .service import Service
 from .websocket import WebSocketExchange
 
 __all__ = ["Connection"]

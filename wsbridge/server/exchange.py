@@ -13,7 +13,8 @@ from ..asgi.types import Receive, Scope, Send
 from ..protocols.errors import ClientDisconnected
 from .attribution import Claim
 from .linger import Linger
-from .service import Service, log_raised, logger
+from .log import log_raised, logger
+from .service import Service
 from .signals import are_signals_caught
 
 __all__ = ["Exchange"]

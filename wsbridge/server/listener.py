@@ -8,8 +8,9 @@ from contextvars import copy_context
 from select import EPOLLIN
 
 from .connection import Connection
+from .log import logger
 from .poller import Poller
-from .service import Service, logger
+from .service import Service
 from .transport import SocketTransport
 
 __all__ = ["Listener"]

@@ -12,7 +12,8 @@ from ..protocols.errors import InternalServerError
 from ..protocols.events import RequestReceived
 from .addresses import get_client, get_server, is_secure
 from .exchange import Exchange
-from .service import Service, log_answer
+from .log import log_answer
+from .service import Service
 
 __all__ = ["PageExchange"]
 

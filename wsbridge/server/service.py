@@ -10,10 +10,10 @@ from typing import Any, Callable, Dict, Optional, Protocol
 from ..asgi.response import build_date
 from ..asgi.types import Application
 from ..config import ServerConfig
-from .log import log_answer, log_raised, logger, set_up_logging
+from .log import logger
 from .waking import Waker
 
-__all__ = ["Member", "Service", "log_answer", "log_raised", "logger", "set_up_logging"]
+__all__ = ["Member", "Service"]
 
 # So many applications without a connection are worth a warning, and then twice as many each time.
 FIRST_DETACHED_WARNING = 64

@@ -35,8 +35,9 @@ from ..protocols.ws import Receiving, WSProtocol
 from .addresses import get_client, get_server, is_secure
 from .connection_info import ConnectionInfo
 from .exchange import Exchange
+from .log import log_answer
 from .reading import pause_reading, resume_reading
-from .service import Service, log_answer
+from .service import Service
 from .waking import resume_task
 
 __all__ = ["WebSocketExchange"]
