@@ -14,7 +14,7 @@ from wsbridge.server.waking import Waker, resume_task
 NAME = contextvars.ContextVar("NAME", default="nobody")
 
 
-class Sleeper:
+class Waiting:
     """Notes that it was resumed; ``then`` is what it does on it."""
 
     def __init__(self, name: str, resumed: List[str], then: Callable[[], None] = lambda: None) -> None:
@@ -35,15 +35,15 @@ class WakerTests(unittest.IsolatedAsyncioTestCase):
         self.loop = asyncio.get_running_loop()
         self.waker = Waker(self.loop)
         self.resumed: List[str] = []
-        self.first, self.second = Sleeper("first", self.resumed), Sleeper("second", self.resumed)
+        self.first, self.second = Waiting("first", self.resumed), Waiting("second", self.resumed)
         self.at_once: List[str] = []
 
-    async def wake(self, *sleepers: Sleeper) -> None:
+    async def wake(self, *connections: Waiting) -> None:
         """In one read of the loop; `at_once` has what was resumed inside it."""
 
         def read() -> None:
-            for sleeper in sleepers:
-                self.waker.wake(sleeper)
+            for connection in connections:
+                self.waker.wake(connection)
             self.at_once = self.resumed[:]
 
         self.loop.call_soon(read)
@@ -94,7 +94,7 @@ class WakerTests(unittest.IsolatedAsyncioTestCase):
         def stop() -> None:
             raise SystemExit(3)
 
-        waker.wake(Sleeper("last", self.resumed, then=stop))
+        waker.wake(Waiting("last", self.resumed, then=stop))
         waker.wake(self.second)
         (((resume_all,), _),) = loop.call_soon.call_args_list
         with self.assertRaises(SystemExit):

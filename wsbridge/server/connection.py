@@ -38,7 +38,7 @@ class Connection(asyncio.Protocol):
         self._service = service
         self._transport: Optional[asyncio.Transport] = None
         self._linger: Optional[Linger] = None
-        #: The first bytes of a head that is not complete: a hint, should it turn out to be none.
+        #: The first bytes that came, as long as the head is not complete: the log's hint, if it is refused.
         self._start = b""
         self._deadline = service.get_deadline(config.timeout_handshake)
         self._parser = RequestParser(
@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         if self._linger is not None:
-            # A TLS transport told it to the protocol that it had when the loss was noticed.
+            # A TLS transport tells the protocol that it had when it noticed the loss.
             self._linger.connection_lost(exc)
         self._leave()
 

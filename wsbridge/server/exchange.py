@@ -19,7 +19,7 @@ from .signals import are_signals_caught
 
 __all__ = ["Exchange"]
 
-# How often an application may send before the loop has a turn.
+# Sends in a row after which `drain` lets the loop turn.
 MAX_SENDS_IN_A_ROW = 64
 
 
@@ -79,7 +79,7 @@ class Exchange(asyncio.Protocol):
             await self._service.app(scope, receive, send)
         except BaseException as error:
             is_ours = isinstance(error, asyncio.CancelledError) and self._is_cancelled
-            # A Ctrl-C that no server catches is for the program around us.
+            # Where no server catches SIGINT, a KeyboardInterrupt is the program's that embeds us.
             is_for_all = isinstance(error, KeyboardInterrupt) and not are_signals_caught()
             if is_ours or is_for_all:
                 raise
@@ -124,10 +124,11 @@ class Exchange(asyncio.Protocol):
     # --------------------------------------------------------------------- writing
 
     def write(self, data: bytes) -> None:
-        """Hand ``data`` to the transport; without one it goes where the connection went."""
+        """Hand ``data`` to the transport; dropped once the connection is lost."""
         transport = self._transport
         if transport is None or transport.is_closing():
-            # Where a write has found the connection lost, `connection_lost` comes when the loop has its turn.
+            # Make the next `drain` wait: where a write has found the connection lost, `connection_lost` comes
+            # in the loop's next turn.
             self._sends_in_a_row = MAX_SENDS_IN_A_ROW
         else:
             transport.write(data)
@@ -135,7 +136,7 @@ class Exchange(asyncio.Protocol):
     def drain(self) -> Optional[Awaitable[None]]:
         """What to await while the write buffer is above its limit, or None where there is room.
 
-        Awaiting raises `ConnectionResetError` when the connection ends first, or what was written came late.
+        Awaiting raises `ConnectionResetError` where the connection ends first, or had ended before the write.
         """
         if self._writing_paused:
             return self._wait_for_room()
@@ -144,8 +145,8 @@ class Exchange(asyncio.Protocol):
             return None
         if self._transport is None:
             return self._wait_for_room()
-        # Others have their turn, and so has the loss of this connection, or an application that only
-        # sends would keep the loop for ever.
+        # Let the loop turn: an application that only sends would starve the other connections, and never
+        # hear that this one is lost.
         self._sends_in_a_row = 0
         return asyncio.sleep(0)
 
@@ -166,7 +167,7 @@ class Exchange(asyncio.Protocol):
                 waiter.set_result(None)
 
     def _stay_open_at_eof(self) -> bool:
-        """What `eof_received` returns to finish what is being written; TLS cannot be half closed."""
+        """For `eof_received`: whether our side stays open to finish writing; TLS cannot be half closed."""
         self._at_eof = self._transport is not None and self._transport.can_write_eof()
         return self._at_eof
 
@@ -181,7 +182,7 @@ class Exchange(asyncio.Protocol):
     # --------------------------------------------------------------------- the end
 
     def _hand_over(self, *, closed: bool = False) -> None:
-        """All is written: leave the connection to `Linger`, and the application some time to return."""
+        """All is written: `Linger` takes the connection, and ``timeout_app`` begins for the application."""
         transport, self._transport = self._transport, None
         if transport is not None:
             self._linger = Linger(self._service, transport, closed=closed, at_eof=self._at_eof)
@@ -189,7 +190,7 @@ class Exchange(asyncio.Protocol):
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         if self._linger is not None:
-            # A TLS transport told it to the protocol that it had when the loss was noticed.
+            # A TLS transport tells the protocol that it had when it noticed the loss.
             self._linger.connection_lost(exc)
         self._transport = None
         self._start_app_deadline()
@@ -218,7 +219,7 @@ class Exchange(asyncio.Protocol):
         elif now >= self._stall_deadline:
             logger.info("peer took nothing for timeout_write: connection cut")
             transport.abort()
-        # It may also have grown, where the application sends in several tasks: that is no sign of life.
+        # Several tasks of the application may send, so that it grows: that is no sign of life of the peer.
         self._stalled_size = size
 
     def shut_down(self) -> None:

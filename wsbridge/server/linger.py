@@ -15,8 +15,8 @@ from .service import Service
 
 __all__ = ["Linger"]
 
-# Seconds that a peer whose CLOSE was answered, and has been sent, may keep its side open; with the sweep that
-# notices it less than one.
+# Seconds that the peer may keep its side open once both CLOSEs are exchanged; less than one together with the
+# sweep that notices it.
 CLOSED_LINGER = 0.7
 
 # A TLS connection cannot be half closed: the peer gets this long to read our answer and to end.
@@ -26,8 +26,8 @@ TLS_LINGER = 1.0
 class Linger(asyncio.Protocol):
     """Takes a transport over, half closes it, and discards until the peer closes or its time is over.
 
-    Nothing that is unsent is cut while the peer takes some of it within
-    ``timeout_write``; its time begins when all is sent.
+    The peer's time begins when all is sent; until then it is cut only where it
+    takes nothing of what waits for it for ``timeout_write``.
     """
 
     __slots__ = ("_deadline", "_may_close", "_patience", "_service", "_transport", "_unsent")
@@ -40,7 +40,7 @@ class Linger(asyncio.Protocol):
         self._service = service
         self._transport = transport
         half_close = transport.can_write_eof()
-        # The end of the peer's time is not yet that of the connection: the transport can close by itself.
+        # Whether the end of the peer's time is answered by `close` first, and by `abort` only after that.
         self._may_close = not (half_close or at_eof or closed)
         self._patience: Optional[float] = config.timeout_close
         if closed or at_eof:
@@ -59,7 +59,8 @@ class Linger(asyncio.Protocol):
             return
         resume_reading(transport)
         if half_close and self._unsent:
-            # `write_eof` would half close later, where asyncio catches nothing of what a reset makes of it.
+            # `write_eof` would half close when the buffer is empty, where asyncio does not catch the OSError
+            # of a connection that was reset; with a limit of 0 `resume_writing` tells when that is.
             transport.set_write_buffer_limits(0)
         else:
             self._half_close()
@@ -113,5 +114,5 @@ class Linger(asyncio.Protocol):
 
     def cut(self) -> None:
         self._transport.abort()
-        # A TLS transport whose connection is lost already tells nobody.
+        # A TLS transport that has lost its connection before calls nothing.
         self.connection_lost(None)

@@ -66,7 +66,8 @@ class SocketTransport(asyncio.Transport):
         self.set_write_buffer_limits()
         self._is_reading = True
         self._has_read_eof = self._has_written_eof = False
-        # Nothing is read or written any more, but the buffer is still sent; `connection_lost` is on its way.
+        # Closing: nothing more is read or accepted for writing, what is buffered is still sent. Lost: the
+        # buffer was dropped, and `connection_lost` is scheduled.
         self._is_closing = self._is_lost = False
         self._watch()
 
@@ -78,7 +79,7 @@ class SocketTransport(asyncio.Transport):
         self._protocol = protocol
 
     def _watch(self) -> None:
-        """Wait for what is wanted now."""
+        """Register EPOLLIN while reading, EPOLLOUT while the buffer is not empty."""
         events = (EPOLLIN if self._is_reading else 0) | (EPOLLOUT if self._buffer else 0)
         self._poller.watch(self._descriptor, events, self)
 
@@ -150,7 +151,7 @@ class SocketTransport(asyncio.Transport):
         del self._buffer[:sent]
         if self._is_writing_paused and len(self._buffer) <= self._low_water:
             self._is_writing_paused = False
-            # It may write more.
+            # This may write more, so the buffer is looked at again.
             self._protocol.resume_writing()
         if not self._buffer and not self._is_lost:
             self._watch()
@@ -228,5 +229,5 @@ class SocketTransport(asyncio.Transport):
             self._protocol.connection_lost(error)
         finally:
             self._socket.close()
-            # Each has the other: no collector shall be needed.
+            # Protocol and transport refer to each other: break the cycle that only the collector would free.
             self._protocol = None
