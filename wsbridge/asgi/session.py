@@ -1,4 +1,4 @@
-"""One WebSocket session between a protocol and an ASGI application: ``receive``, ``send``, what is owed.
+"""`Session`: one WebSocket between a `WSProtocol` and an ASGI application.
 
 What an application may send, by the `Phase` of its session::
 
@@ -17,14 +17,14 @@ What an application may send, by the `Phase` of its session::
     CLOSING,     any other                       same       - (raises ClientDisconnected)
     OVER
 
-The phase is looked at before the event's content: what an event holds does
-not matter where it does nothing. An event that breaks a rule raises
-`EventError`, one that is not in the table's row `StateError`, both before a
-byte is written.
+The phase is looked at before the event's content: where an event does
+nothing, its content is not checked. An event that breaks a rule raises
+`EventError`, a known one that is not in the phase's rows `StateError`, both
+before a byte is written.
 
 A session stores what its protocol cannot know: how the request was answered,
-what the application has not taken, and whether it still owes an answer. The
-phase follows from that and from the protocol's two halves.
+what the application has not taken, and whether it still owes an answer to a
+message. The phase is derived from the answer and the protocol's two halves.
 """
 
 from __future__ import annotations
@@ -50,7 +50,14 @@ from .response import check_header_pairs, check_response_body, check_response_st
 from .types import ASGIEvent
 from .wire import Wire
 
-__all__ = ["Backlog", "Phase", "Session", "SessionOwner", "build_disconnect_event", "nothing_more"]
+__all__ = [
+    "RECEIVE_AFTER_DISCONNECT",
+    "Backlog",
+    "Phase",
+    "Session",
+    "SessionOwner",
+    "build_disconnect_event",
+]
 
 logger = logging.getLogger("wsbridge")
 
@@ -75,7 +82,7 @@ class Answer(IntEnum):
     REFUSED = 3  # a complete response, or one that was given up
 
 
-# An attribute of an Enum takes 50 ns, and a message needs ten of them.
+# The hot path compares with these: a global is cheaper than the attribute of an Enum class.
 _READABLE, _WRITABLE = Receiving.OPEN, Sending.OPEN
 _ACCEPTED, _OPEN = Answer.ACCEPTED, Phase.OPEN
 
@@ -91,8 +98,8 @@ class Backlog:
     __slots__ = ("size",)
 
     def __init__(self) -> None:
-        #: Bytes (characters of text) of the messages made since the application last had none left to take.
-        #: Subtracting each would be 3 % of a message; reading goes on only when all are taken anyway.
+        #: Bytes (characters of text) of all messages made since the application last had none left to take.
+        #: Messages that were taken meanwhile still count: reading resumes only when none is left anyway.
         self.size = 0
 
     def build_message(self, message: Union[str, bytes]) -> ASGIEvent:
@@ -106,7 +113,7 @@ class Backlog:
 
 
 class SessionOwner:
-    """Who carries a session's bytes, and is told of its turns; this one, a session's last, does nothing."""
+    """Carries a session's bytes and is told what happens to it; the methods of this base class do nothing."""
 
     __slots__ = ()
 
@@ -129,7 +136,7 @@ class SessionOwner:
         """The 101 is written."""
 
     def session_refused(self, status: int) -> None:
-        """A response that is not 101 is written, or given up."""
+        """A response instead of the 101 is written, or given up: ``status`` is for the log."""
 
     def session_closed(self) -> None:
         """Our CLOSE is written."""
@@ -144,26 +151,25 @@ class SessionOwner:
         """The application has taken its ``websocket.disconnect``."""
 
 
-_NOBODY = SessionOwner()
+_NO_OWNER = SessionOwner()
 
-
-def nothing_more() -> ClientDisconnected:
-    """What ``receive`` raises behind ``websocket.disconnect``, where it would wait for ever."""
-    return ClientDisconnected("receive() after websocket.disconnect: nothing can come any more")
+#: What ``receive`` raises `ClientDisconnected` with, instead of waiting for ever.
+RECEIVE_AFTER_DISCONNECT = "receive() after websocket.disconnect: nothing can come any more"
 
 
 class Session:
     """One session: what was received and not taken, `receive`, `send`, and the answer to the request.
 
-    ``protocol`` begins behind the 101 that ``wire`` writes; ``backlog`` makes
-    its messages. ``offered_subprotocols`` are the scope's: another one is left
-    out of the 101, with a warning; None leaves that unchecked.
+    ``protocol`` begins behind the 101 that ``wire`` writes; ``backlog`` is
+    where it makes its messages. ``offered_subprotocols`` are the scope's: one
+    that was not offered is left out of the 101, with a warning; with None any
+    is sent.
     """
 
     __slots__ = (
         "_answer",
         "_events",
-        "_is_working",
+        "_last_is_unanswered",
         "_offered",
         "_owner",
         "_protocol",
@@ -183,18 +189,18 @@ class Session:
     ) -> None:
         self._owner = owner
         self._protocol = protocol
-        # None once it has answered: 250 bytes less for an idle connection.
+        # None once the request is answered, so that an idle connection does not hold it.
         self._wire: Optional[Wire] = wire
         self._offered = offered_subprotocols
         self._answer = Answer.NONE
-        # Since it took a message the application has neither sent nor asked for another.
-        self._is_working = False
-        # What was received and not yet taken, which is the last `count` of the list: an idle deque takes 700
-        # bytes.
+        # Whether the application has neither sent nor called `receive` since it took a message.
+        self._last_is_unanswered = False
+        # The last `count` of these were received and not yet taken. A list, for an idle connection's sake: an
+        # empty deque is ten times as large.
         self._events: List[Any] = [{"type": "websocket.connect"}]
         #: How many events were received and not yet taken.
         self.count = 1
-        #: The size of the messages among them.
+        #: The size of the messages among them, for the owner's limit.
         self.backlog = backlog
         #: What the application waits for in `receive`, if it does.
         self.waiter: Optional[asyncio.Future[None]] = None
@@ -226,10 +232,10 @@ class Session:
     def owes_answer(self) -> bool:
         """Whether the application has a message to answer.
 
-        One that it has not taken, or the last one it took where it has neither
-        sent since nor asked for the next.
+        That is one that it has not taken, or the last one that it took, where
+        it has neither sent nor called `receive` since.
         """
-        return self._is_working or any(
+        return self._last_is_unanswered or any(
             event["type"] == "websocket.receive" for event in self._events[len(self._events) - self.count :]
         )
 
@@ -241,7 +247,7 @@ class Session:
         if type(last) is WebSocketDisconnected:
             events[-1] = build_disconnect_event(last)
         if self.count:
-            # Where there is always something left, the list would never be empty and only grow.
+            # Where the application never catches up, the list would only grow.
             del self._events[: -self.count]
             self._events += events
         else:
@@ -250,11 +256,11 @@ class Session:
 
     async def receive(self) -> ASGIEvent:
         """The application's ``receive``: the next event. Raises `ClientDisconnected` behind the last one."""
-        self._is_working = False
+        self._last_is_unanswered = False
         while not self.count:
             if self._protocol.receiving is not _READABLE:
-                # The disconnect, which is always the last, was taken.
-                raise nothing_more()
+                # The disconnect, which is always the last event, was taken.
+                raise ClientDisconnected(RECEIVE_AFTER_DISCONNECT)
             self._owner.session_waits()
             if self.count:
                 break
@@ -265,15 +271,15 @@ class Session:
                 finally:
                     self.waiter = None
             else:
-                # Another task of the application waits already. Cancelling this one must not cancel that.
+                # Another task of the application waits already; to cancel this one must not cancel that.
                 await asyncio.wait([self.waiter])
         event: ASGIEvent = self._events[-self.count]
-        # The list keeps its place until it is empty, but not the message.
+        # The list keeps the place, but not the message.
         self._events[-self.count] = None
         self.count -= 1
         kind = event["type"]
         if kind == "websocket.receive":
-            self._is_working = True
+            self._last_is_unanswered = True
             if not self.count:
                 self.backlog.size = 0
         elif kind == "websocket.disconnect":
@@ -353,13 +359,13 @@ class Session:
         else:
             raise EventError("websocket.send needs exactly one of 'text' (str) and 'bytes' (bytes)")
         frame = self._protocol.send_message(message)
-        self._is_working = False
+        self._last_is_unanswered = False
         self._owner.write(frame)
 
     def _send_last_message(self, event: ASGIEvent) -> None:
-        was_working = self._is_working
+        is_first = self._last_is_unanswered
         self._send_message(event)
-        self._owner.session_answered(was_working)
+        self._owner.session_answered(is_first)
 
     def _close(self, event: ASGIEvent) -> bool:
         code = event.get("code")
@@ -412,7 +418,7 @@ class Session:
             self.close(INTERNAL_ERROR if has_failed else NORMAL_CLOSURE)
 
     def end_stream(self) -> None:
-        """Nothing more will come and nothing can leave: the rest is for the application to take."""
+        """The stream is lost: nothing comes or leaves any more; what has come may still be taken."""
         events = self._protocol.receive_eof()
         if events:
             self.put(events)
@@ -423,12 +429,12 @@ class Session:
             self.waiter.set_result(None)
 
     def detach(self) -> None:
-        """Forget the owner, who has ended: the two would only be freed by the collector of cycles."""
-        self._owner = _NOBODY
+        """Drop the reference to the owner, which has one to the session: a cycle for the collector."""
+        self._owner = _NO_OWNER
         self._wire = None
 
 
-# True where nothing can be written behind it, so that there is nothing to wait for.
+# Returns True where the application need not wait for room: nothing can be written after this.
 _Action = Callable[[Session, ASGIEvent], Optional[bool]]
 
 _ENDED: Dict[str, _Action] = {
@@ -460,7 +466,7 @@ def _unexpected(kind: object, phase: Phase) -> Exception:
 
 
 def _cut(reason: Any) -> Any:
-    """A close reason cut at a character, to fit a CLOSE (RFC 6455 5.5); what is no text stays as it is."""
+    """A close reason cut at a character, to fit a CLOSE (RFC 6455 5.5); no `str`: as it is, to be refused."""
     if not isinstance(reason, str):
         return reason
     return reason.encode("utf-8", "replace")[:MAX_CLOSE_REASON].decode("utf-8", "ignore")

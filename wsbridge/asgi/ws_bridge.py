@@ -11,11 +11,18 @@ from __future__ import annotations
 import asyncio
 from typing import Callable, Optional, Sequence, Union
 
+from ..protocols.errors import ClientDisconnected
 from ..protocols.events import WebSocketConnected, WebSocketDataReceived, WebSocketDisconnected
 from ..protocols.ws import WSProtocol
 from .response import build_date
 from .scope import build_ws_scope
-from .session import Backlog, Session, SessionOwner, build_disconnect_event, nothing_more
+from .session import (
+    RECEIVE_AFTER_DISCONNECT,
+    Backlog,
+    Session,
+    SessionOwner,
+    build_disconnect_event,
+)
 from .types import ASGIEvent, EventSource, Flag, Receive, Send, Writer
 from .wire import Http11Wire
 
@@ -36,18 +43,18 @@ def build_ws_event(
 def create_ws_receive(events: EventSource) -> Receive:
     """The application's ``receive``: the ASGI events of the queue, in order.
 
-    Behind ``websocket.disconnect`` there is nothing to come: a later call
-    raises `ClientDisconnected` instead of waiting for ever.
+    Nothing comes behind ``websocket.disconnect``: a later call raises
+    `ClientDisconnected` instead of waiting for ever.
     """
     get = events.get
-    is_over = False
+    is_disconnected = False
 
     async def receive() -> ASGIEvent:
-        nonlocal is_over
-        if is_over:
-            raise nothing_more()
+        nonlocal is_disconnected
+        if is_disconnected:
+            raise ClientDisconnected(RECEIVE_AFTER_DISCONNECT)
         event = await get()
-        is_over = event["type"] == "websocket.disconnect"
+        is_disconnected = event["type"] == "websocket.disconnect"
         return event
 
     return receive
@@ -120,5 +127,5 @@ class _StreamOwner(SessionOwner):
         self._close_event.set()
 
     def session_close_ignored(self) -> None:
-        # Behind a send that has failed this is the first that the caller hears of it.
+        # Where a send has failed, the caller learns of the application's end only here.
         self._close_event.set()
