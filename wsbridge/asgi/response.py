@@ -62,8 +62,8 @@ def check_response_body(event: ASGIEvent) -> Tuple[bytes, bool]:
 
 
 def build_date() -> bytes:
-    """The value of a Date header for now (RFC 9110 6.6.1)."""
-    # Loaded with the first response: importing wsbridge would take a fifth longer.
+    """The current time as the value of a Date header (RFC 9110 6.6.1)."""
+    # Imported with the first response, because it makes the import of wsbridge slower.
     from email.utils import formatdate
 
     return formatdate(usegmt=True).encode("ascii")

@@ -264,10 +264,8 @@ class WSProtocol:
         Raises nothing for what a peer sends: a violation becomes an outbound
         CLOSE and one `WebSocketDisconnected`, behind the events decoded before.
         """
-        # The hot loop is one method: 5.6k instructions a message without its mask (callgrind, 125 bytes of
-        # text, CPython 3.11). Messages in one frame that is here as a whole are decoded in line (compressed
-        # ones in half the time: a tenth less for their whole way through the server); everything else, and
-        # everything wrong, by `_receive_frame`.
+        # The hot loop, therefore one long method: a message in one frame, all of which is here, is decoded
+        # in line. Everything else, and everything wrong, is left to `_receive_frame`.
         events: List[Any] = []
         if self.receiving is not _READABLE:
             return events, b""
@@ -325,7 +323,7 @@ class WSProtocol:
         return events, outbound
 
     def _receive_frame(self, data: bytes, position: int, events: List[Any]) -> int:
-        """Take one frame, or the part of it that is here; where it ends, or -1 to wait for more."""
+        """Take one frame, or the part of it that is here; returns where it ends, or -1 to wait for more."""
         try:
             header = parse_header(
                 data,
@@ -335,7 +333,7 @@ class WSProtocol:
                 max_length=self._wire_limit,
             )
         except MessageTooBig:
-            # The peer is told the limit of messages, not that of their compressed form.
+            # `_wire_limit` is that of the compressed form; the peer is told the limit of messages.
             raise MessageTooBig(self._max_message_size) from None
         if header is None:
             return -1
@@ -375,7 +373,7 @@ class WSProtocol:
         return DiscardedMessage(self._max_message_size, self._max_fragments, self._wire_limit, self._message)
 
     def _receive_payload(self, data: bytes, start: int, events: List[Any]) -> int:
-        """Take what is here of a data frame's payload; where it ends."""
+        """Take what is here of a data frame's payload; returns where that ends."""
         piece: Union[bytes, bytearray] = data[start : start + self._remaining]
         size = len(piece)
         message = self._message
@@ -419,7 +417,7 @@ class WSProtocol:
         events.append(WebSocketDisconnected(code, reason))
 
     def _end_receiving(self, input: Input, close_payload: bytes) -> None:
-        """Nothing more is read; where no CLOSE of ours has left, one with ``close_payload`` is owed."""
+        """End the receiving half; if our CLOSE has not left, it is owed, with ``close_payload``."""
         self._step(input)
         self._message = None
         if self.sending is _WRITABLE:
@@ -431,7 +429,7 @@ class WSProtocol:
         """The peer's stream has ended: `WebSocketDisconnected` with 1006, unless it came already."""
         was_receiving = self.is_receiving
         self._step(Input.STREAM_END)
-        # What has come of a message may be large, and this object may be here until cycles are collected.
+        # Free a message in progress, which may be large: this object may live until cycles are collected.
         self._message, self._tail = None, b""
         # RFC 6455 7.1.5: without a CLOSE from the peer the code is 1006.
         return [WebSocketDisconnected(ABNORMAL_CLOSURE, "")] if was_receiving else []

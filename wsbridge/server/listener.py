@@ -18,14 +18,14 @@ __all__ = ["Listener"]
 # Accept at most this many per wake-up, so that open connections are not starved.
 ACCEPTS_IN_A_ROW = 16
 
-# Where no descriptor is left, or no memory: seconds until the next attempt, and between two log lines.
+# No descriptor or no memory is left: seconds until the next attempt, and between two log lines.
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 ACCEPT_RETRY_DELAY = 0.5
 LOG_INTERVAL = 1.0
 
 
 class Listener:
-    """Accepts on a duplicate of ``listening``; who is accepted becomes a `Connection` of ``service``."""
+    """Accepts on a duplicate of ``listening``; what is accepted becomes a `Connection` of ``service``."""
 
     __slots__ = ("_poller", "_service", "_socket", "context")
 
@@ -35,7 +35,7 @@ class Listener:
         self._socket = listening.dup()
         self._socket.setblocking(False)
         if listening.family != socket.AF_UNIX:
-            # What is accepted inherits it.
+            # Accepted sockets inherit this.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.context = copy_context()
         self._start()
@@ -51,12 +51,12 @@ class Listener:
             self._socket.close()
 
     def handle_events(self, events: int) -> None:
-        """Accept who has come."""
+        """Accept what waits."""
         for _ in range(ACCEPTS_IN_A_ROW):
             try:
                 accepted, peername = self._socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                # There is nobody, or somebody has left again.
+                # Nothing waits any more, or the peer has left already.
                 return
             accepted.setblocking(False)
             connection = Connection(self._service)
@@ -71,7 +71,7 @@ class Listener:
             return
         self._poller.watch(self._socket.fileno(), 0, self)
         loop.call_later(ACCEPT_RETRY_DELAY, self._start)
-        # The sockets of one server share the line, as they share what is missing.
+        # One line for all sockets of a server: they lack the same thing.
         if loop.time() >= self._service.next_accept_warning:
             self._service.next_accept_warning = loop.time() + LOG_INTERVAL
             logger.warning("cannot accept connections for now: %s", error)

@@ -1,4 +1,4 @@
-"""What transports need to be asked for with care: how much to read at once, to pause, what is unsent."""
+"""Reading from transports, and what is unsent in them, with care for asyncio's differences."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import contextlib
 
 __all__ = ["READ_SIZE", "get_unsent_size", "limit_reads", "pause_reading", "resume_reading"]
 
-# A socket allocates what may be read at once, and gives back what was not filled; from 128 KiB on malloc
-# asks the system for it each time, unless `keep_freed_blocks` is heard, and asyncio reads 256. With less a
-# server with one connection needs 3 system calls less and 25 % less time for a message of 125 bytes, one with
-# a hundred connections half the time for 1 KiB, and 18 % less for 64 KiB; 1 MiB takes as long as before
-# (CPython 3.11, glibc).
+# Bytes. CPython allocates the whole size for each read and gives back what was not filled. From 128 KiB on
+# malloc asks the system for it each time (unless `keep_freed_blocks` has taken effect), and asyncio reads
+# 256 KiB. With less, short messages save three system calls, and large ones take as long as before.
 READ_SIZE = 120 * 1024
 
 

@@ -15,20 +15,20 @@ from .waking import Waker
 
 __all__ = ["Member", "Service"]
 
-# So many applications without a connection are worth a warning, and then twice as many each time.
+# Warn at this many applications that go on without a connection, and each time their number has doubled.
 FIRST_DETACHED_WARNING = 64
 
-# Half of this is how late a deadline is noticed on average; 10,000 idle connections cost 5 ms a sweep.
+# Seconds. A deadline is noticed up to this late; a sweep's cost grows with the number of connections.
 SWEEP_INTERVAL = 0.25
 
-# Seconds. A sweep that comes so late was held up: an application blocked the loop, or the machine slept.
+# Seconds. A sweep that is this late was held up: an application blocked the loop, or the machine slept.
 BLOCKED = 1.0
 
-# Seconds. Windows' own clock, on which asyncio's loop is there before Python 3.13, moves every 15.6 ms: all
-# that is shorter, such as the latency that pings measure, would take no time.
+# Seconds; a coarser clock is not used. Before Python 3.13 the loop's clock on Windows moves every 15.6 ms, in
+# which a ping's latency would be 0.
 COARSE = 1e-3
 
-# What a cancelled application may still take to come to its end.
+# Seconds that a cancelled application has to end.
 CUT_TIMEOUT = 1.0
 
 
@@ -38,7 +38,7 @@ def _choose_clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
 
 
 class Member(Protocol):
-    """Something with deadlines, that a stopping server must see the end of."""
+    """A connection in any of its stages: it has deadlines, and a stopping server waits for its end."""
 
     def check_deadlines(self, now: float) -> None:
         """Do what has come due at ``now``, by the service's clock."""
@@ -47,7 +47,7 @@ class Member(Protocol):
         """The server is stopping: close in an orderly way."""
 
     def cut(self) -> None:
-        """The time for that is over: end now."""
+        """End now: the time for an orderly end is over."""
 
 
 class Service:
@@ -80,21 +80,21 @@ class Service:
             _choose_clock(self.loop) if parent is None else parent.clock
         )
         self.date: Callable[[], bytes] = date or (build_date if parent is None else parent.date)
-        #: In the order in which they came, so that all are told in the same order every time.
+        #: A dict, because it keeps the order in which they came: the order in which they are told.
         self.members: Dict[Member, None] = {}
-        #: Those of them that are refused or closing, and only wait for their peer.
+        #: The members that are refused or closed, and only wait for their peer.
         self.lingering: Dict[Member, None] = {}
-        #: Those whose application goes on without its connection.
+        #: The members whose application goes on without its connection.
         self.detached: Dict[Member, None] = {}
         self._next_detached_warning = FIRST_DETACHED_WARNING
         self.waker: Waker = Waker(self.loop) if parent is None else parent.waker
-        #: By the loop's clock; see `Listener`.
+        #: When a `Listener` may warn again, by the loop's clock.
         self.next_accept_warning = -inf
         self._parent = parent
         self.is_stopping: bool = parent is not None and parent.is_stopping
         self._timer: Optional[asyncio.TimerHandle] = None
-        #: Whether the last sweep was put off because of that.
-        self._has_waited = False
+        # Whether the last sweep was put off because the loop had been blocked.
+        self._has_put_off = False
         self._is_empty = asyncio.Event()
         self._is_empty.set()
 
@@ -155,15 +155,15 @@ class Service:
 
     def _tick(self) -> None:
         # A loop that was blocked may run its timers before it reads what has come meanwhile (uvloop does):
-        # nobody's silence is judged before that.
+        # put the sweep off once, so that no peer is cut for silence while its bytes wait to be read.
         was_blocked = self._timer is not None and self.loop.time() - self._timer.when() > BLOCKED
         self._timer = self.loop.call_later(SWEEP_INTERVAL, self._tick)
-        self._has_waited = was_blocked and not self._has_waited
-        if not self._has_waited:
+        self._has_put_off = was_blocked and not self._has_put_off
+        if not self._has_put_off:
             self.sweep()
 
     def sweep(self) -> None:
-        """Let every member look at the clock."""
+        """Have every member check its deadlines."""
         now = self.clock()
         self._tell_all(lambda member: member.check_deadlines(now))
 
@@ -172,7 +172,7 @@ class Service:
             try:
                 tell(member)
             except Exception:
-                # Such as an application's `trace`; the others keep their deadlines.
+                # An application's `trace` may raise, for one; the other members must still be told.
                 logger.exception("connection failed and is cut")
                 member.cut()
 
@@ -205,7 +205,7 @@ class Service:
         return True
 
     def cut(self) -> None:
-        """End every connection now; applications have a second more, then nobody waits for them."""
+        """End every connection now; `wait_until_empty` lasts `CUT_TIMEOUT` longer at most."""
         for member in tuple(self.members):
             member.cut()
         self.loop.call_later(CUT_TIMEOUT, self._is_empty.set)

@@ -42,21 +42,21 @@ from .waking import resume_task
 
 __all__ = ["WebSocketExchange"]
 
-# Frames that came right behind the request are held until the application accepts, as is what a transport
-# delivers while it is paused; past this reading pauses.
+# Bytes. What comes before the accept, or from a transport that is paused, is held unparsed; from this size on
+# reading pauses.
 HELD_DATA_LIMIT = 64 * 1024
 
-# Compressed data grows up to a thousand times: it is taken in slices, and what is left when the queue is
-# full waits as it came, or one read of 120 KiB (over TLS 256) could become as many MiB of messages.
+# Bytes. Compressed data may inflate to a thousand times its size: it is taken in slices, and when the queue
+# is full the rest is held as it came. Otherwise one read could become a hundred MiB of messages.
 COMPRESSED_SLICE = 16 * 1024
 
-# Seconds that an application has for further messages behind the first answer, once the peer has closed: five
-# sends with short waits between them get through, and one that pushes for ever is not waited for.
+# Seconds between the application's first answer after the peer's CLOSE and ours: time for several sends with
+# short waits between them, and an end for an application that pushes for ever.
 ANSWER_TIME = 0.1
 
 _READABLE = Receiving.OPEN
 
-# What is left of a scope once its answer is logged.
+# Takes the place of a scope whose answer is logged.
 _LOGGED: Scope = {}
 
 
@@ -120,7 +120,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._deadline = service.get_deadline(config.timeout_accept)
         self._grace_deadline = math.inf
         self._answer_timer: Optional[asyncio.TimerHandle] = None
-        # Whether what comes is held and not parsed: until the accept, and while the queue is full.
+        # Whether what comes is held unparsed: until the accept, and while the queue is full.
         self._is_holding = True
         self._held_data = b""
         self._gathered: List[bytes] = []
@@ -138,7 +138,7 @@ class WebSocketExchange(Exchange, SessionOwner):
     def data_received(self, data: bytes) -> None:
         self._heard_since_ping = True
         if self._is_holding:
-            # Paused, and called all the same: TLS on Python 3.9 and 3.10 hands over all it has decrypted.
+            # Reading may be paused: TLS on Python 3.9 and 3.10 still hands over what it has decrypted.
             self._hold(data)
             return
         if self._ws.compression is not None and len(data) > COMPRESSED_SLICE:
@@ -161,7 +161,7 @@ class WebSocketExchange(Exchange, SessionOwner):
             self._service.waker.wake(self)
 
     def resume(self) -> None:
-        """Let the application that waits go on now; what it writes leaves when it waits again."""
+        """Let the application go on now, if it waits; what it writes leaves when it waits again."""
         session = self._session
         waiter = session.waiter
         if waiter is not None and not waiter.done() and session.count:
@@ -174,11 +174,11 @@ class WebSocketExchange(Exchange, SessionOwner):
                     self._flush()
 
     def resume_later(self) -> None:
-        """Let it go on in the loop's next turn."""
+        """Let the application go on in the loop's next turn."""
         self._session.wake()
 
     def _receive_slices(self, data: bytes) -> None:
-        """Each is as good as a read of its own: it may wake the application, and fill the queue."""
+        """Take ``data`` slice by slice; each may wake the application and fill the queue, as a read does."""
         for start in range(0, len(data), COMPRESSED_SLICE):
             self.data_received(data[start : start + COMPRESSED_SLICE])
 
@@ -200,9 +200,9 @@ class WebSocketExchange(Exchange, SessionOwner):
             pause_reading(self._transport)
 
     def _resume_reading(self) -> None:
-        """Take what was held; if that does not fill the queue again, let the transport go on."""
+        """Take what was held; unless that fills the queue again, let the transport read on."""
         self._is_holding = False
-        # Silence while we did not listen is no sign of death.
+        # Silence while we did not read does not mean that the peer is gone.
         self._heard_since_ping = True
         held_data, self._held_data = self._held_data, b""
         if held_data:
@@ -233,10 +233,10 @@ class WebSocketExchange(Exchange, SessionOwner):
             self._session.close()
 
     def session_answered(self, is_first: bool) -> None:
-        """In ENDING: the CLOSE leaves soon, and still later where another message was answered."""
+        """In ENDING: our CLOSE leaves `ANSWER_TIME` after the first answer to each message that was taken."""
         if is_first or self._deadline == self._grace_deadline:
             self._deadline = min(self._service.get_deadline(ANSWER_TIME), self._grace_deadline)
-            # The sweep is too coarse for it.
+            # The service's sweep is too coarse for so short a time.
             self._cancel_answer_timer()
             self._answer_timer = self._service.loop.call_later(
                 ANSWER_TIME, self.check_deadlines, self._deadline
@@ -258,7 +258,7 @@ class WebSocketExchange(Exchange, SessionOwner):
             return True
         self._at_eof = True
         if is_ending:
-            # Over TLS this is the last moment: what the application has answered still leaves.
+            # Over TLS our side ends with this: what the application has answered leaves now, or never.
             self._session.close()
         else:
             self._finish()
@@ -268,11 +268,11 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._transport = None
         self._end_stream()
         super().connection_lost(exc)
-        # What was gathered goes with it.
+        # Without a transport this drops what was gathered.
         self._flush()
 
     def _end_stream(self) -> None:
-        """Nothing more will come; what did, and is held, `receive` takes first."""
+        """Nothing more comes. Data that is held is still parsed, as `receive` empties the queue."""
         self._cancel_answer_timer()
         session = self._session
         if not session.is_accepted:
@@ -284,9 +284,9 @@ class WebSocketExchange(Exchange, SessionOwner):
     # --------------------------------------------------------------------- writing
 
     def write(self, data: bytes) -> None:
-        """Write now, or gather while received messages wait for the application.
+        """Write now; or, while received messages wait for the application, gather.
 
-        The answers to one read leave in one system call.
+        So the answers to one read leave in one system call.
         """
         if not self._session.count:
             transport = self._transport
@@ -325,7 +325,7 @@ class WebSocketExchange(Exchange, SessionOwner):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        # A peer that reads is alive, though its answer to a ping may be far behind what it has to read.
+        # A peer that reads is alive; its answer to a ping may be far behind what it has to read.
         self._heard_since_ping = True
         self._write_through(self._ws.resume_writing())
 
@@ -354,8 +354,7 @@ class WebSocketExchange(Exchange, SessionOwner):
 
     def _log_answer(self, status: int) -> None:
         log_answer(self._scope, status)
-        # The scope knows this object: while they know each other, only the collector of cycles would free
-        # what the connection leaves.
+        # The scope has a reference to this object: break the cycle that only the collector would free.
         self._scope = _LOGGED
 
     def _expects_disconnect(self) -> bool:
@@ -365,7 +364,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._session.end_application(has_failed)
 
     def _finish(self) -> None:
-        """Our last byte is written."""
+        """Our last byte is written: leave the connection to `Linger`."""
         self._flush()
         closed = self._ws.close_received
         self._end_stream()
@@ -400,15 +399,15 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._cancel_app()
 
     def _keep_alive(self, now: float) -> None:
-        """A ping is due, or its answer is."""
+        """Ping, or close where the last ping was not answered in time."""
         config = self._service.config
         timeout = config.ws_ping_timeout
         interval: float = config.ws_ping_interval  # type: ignore[assignment]  # None has no deadline
         if self._writing_paused:
-            # It could not be pinged; that is no sign of death.
+            # No ping can leave: start the interval anew.
             self._pinged_at = now
         if self._is_holding or self._writing_paused:
-            # Nor is an answer that we do not read; but a connection that is gone fails the next ping.
+            # An answer would not be read now; a connection that is gone fails at the next ping.
             self._heard_since_ping = True
         next_ping = self._pinged_at + interval
         dead_at = None if self._heard_since_ping or timeout is None else self._pinged_at + timeout
@@ -432,5 +431,5 @@ class WebSocketExchange(Exchange, SessionOwner):
         if phase is Phase.CONNECTING or phase is Phase.DENYING:
             self._session.refuse(ServiceUnavailable("the server is stopping"))
         elif phase is Phase.OPEN or phase is Phase.ENDING:
-            # What the peer has sent before it hears of it is still delivered.
+            # The peer does not know yet: what it sends before its CLOSE is still delivered.
             self._session.close(SERVICE_RESTART, discard=False)
