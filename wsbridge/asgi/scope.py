@@ -20,9 +20,9 @@ Headers = List[Tuple[bytes, bytes]]
 
 
 def check_ws_request(request: RequestReceived, config: ServerConfig, client: Address) -> bytes:
-    """`check_upgrade_request` as ``config`` says; the same origin is that of the Host of the scope."""
+    """`check_upgrade_request` with the configured origins; ``same-origin`` is the Host in the scope."""
     host = None
-    if config.origins is not None and config.trusted_peers:
+    if config.origins is not None:
         forwarded = _read_forwarded(request.headers, config, client)
         if forwarded is not None and forwarded.host is not None:
             host = _join_port(forwarded.host, forwarded.port)
@@ -97,21 +97,15 @@ def _build_scope(
     client, server = _check_address("client", client), _check_address("server", server)
     headers = list(request.headers)
     root_path = config.root_path
-    if config.trusted_peers:
-        forwarded = _read_forwarded(headers, config, client)
-        if forwarded is not None:
-            client = forwarded.client or client
-            if forwarded.secure is not None:
-                scheme = _SCHEMES[kind][forwarded.secure]
-            headers, server = _apply_host(headers, server, scheme, forwarded.host, forwarded.port)
-            # In its place, not before it: both name what a proxy in front has taken off, the one of
-            # this request and the one of every request.
-            root_path = forwarded.prefix or root_path
-    raw_path, query_string = _split_target(request.target)
-    path = unquote_to_bytes(raw_path).decode("utf-8", "replace")
-    if root_path and raw_path != b"*":
-        path = root_path + path
-        raw_path = quote(root_path).encode("ascii") + raw_path
+    forwarded = _read_forwarded(headers, config, client)
+    if forwarded is not None:
+        client = forwarded.client or client
+        if forwarded.secure is not None:
+            scheme = _SCHEMES[kind][forwarded.secure]
+        headers, server = _apply_host(headers, server, scheme, forwarded.host, forwarded.port)
+        # In its place, not before it: both name what a proxy has taken off, from this request or from all.
+        root_path = forwarded.prefix or root_path
+    path, raw_path, query_string = _build_paths(request.target, root_path)
     scope: Scope = {
         "type": kind,
         "asgi": {"version": "3.0", "spec_version": _SPEC_VERSIONS[kind]},
@@ -150,6 +144,16 @@ def _check_address(what: str, address: Address) -> Address:
 _SPEC_VERSIONS = {"websocket": "2.5", "http": "2.3"}
 
 _SCHEMES = {"websocket": ("ws", "wss"), "http": ("http", "https")}
+
+
+def _build_paths(target: bytes, root_path: str) -> Tuple[str, bytes, bytes]:
+    """``path``, ``raw_path`` and ``query_string`` of a scope; both paths begin with ``root_path``."""
+    raw_path, query_string = _split_target(target)
+    path = unquote_to_bytes(raw_path).decode("utf-8", "replace")
+    if root_path and raw_path != b"*":
+        path = root_path + path
+        raw_path = quote(root_path).encode("ascii") + raw_path
+    return path, raw_path, query_string
 
 
 def _split_target(target: bytes) -> Tuple[bytes, bytes]:

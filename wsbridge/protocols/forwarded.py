@@ -183,16 +183,9 @@ def read_forwarded(
     """
     if not trusted.trusts(peer):
         return None
-    # RFC 9110 5.3: several lines of one name are one list, in their order.
-    lines: Dict[str, List[bytes]] = {}
-    for header, value in headers:
-        name = _HEADERS.get(header)
-        if name is not None and name in names:
-            lines.setdefault(name, []).append(value)
-    if not lines:
+    values = _collect(headers, names)
+    if not values:
         return None
-    values = {name: b",".join(parts) for name, parts in lines.items()}
-
     # Twice, and lazily: what stands left of the client is made up, and not worth the time to parse.
     elements, again = tee(_parse_elements(values.get("forwarded", b"")))
     if "forwarded" in names:
@@ -215,6 +208,16 @@ def read_forwarded(
         _parse_prefix(_split(values, "x-forwarded-prefix")[-hop:]),
     )
     return None if forwarded == (None, None, None, None, None) else forwarded
+
+
+def _collect(headers: Headers, names: Sequence[str]) -> Dict[str, bytes]:
+    """The values of the headers that ``names`` list; several lines of one are one list (RFC 9110 5.3)."""
+    lines: Dict[str, List[bytes]] = {}
+    for header, value in headers:
+        name = _HEADERS.get(header)
+        if name is not None and name in names:
+            lines.setdefault(name, []).append(value)
+    return {name: b",".join(parts) for name, parts in lines.items()}
 
 
 def _split(values: Dict[str, bytes], name: str) -> List[bytes]:

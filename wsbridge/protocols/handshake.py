@@ -92,21 +92,7 @@ def check_upgrade_request(
     `UpgradeRequired` or `Forbidden`; `ConfigError` for an origin that can
     never match.
     """
-    if request.method != b"GET":
-        wrong_method = MethodNotAllowed("the opening handshake must be a GET request")
-        wrong_method.headers = ((b"Allow", b"GET"),)
-        raise wrong_method
-    if request.http_version == "1.0":
-        # RFC 9110 7.8 would ignore the upgrade; but then nobody would learn what is wrong, which nearly
-        # always is the default of a proxy.
-        too_old = UpgradeRequired(
-            "the opening handshake must be HTTP/1.1, and came in HTTP/1.0 (nginx: proxy_http_version 1.1)"
-        )
-        # No Sec-WebSocket-Version: a client would take it for the reason (RFC 6455 4.4).
-        too_old.headers = ((b"Upgrade", b"websocket"),)
-        raise too_old
-    if request.http_version != "1.1":
-        raise HTTPVersionNotSupported("the opening handshake must be HTTP/1.1")
+    _check_method_and_version(request)
     if not is_upgrade_request(request):
         raise BadRequest("not a WebSocket upgrade")
     values = group_header_values(request.headers)
@@ -127,6 +113,24 @@ def check_upgrade_request(
         if not allowed_origins.allows(values.get(b"origin", []), host or hosts[0]):
             raise Forbidden("Origin is not allowed")
     return keys[0]
+
+
+def _check_method_and_version(request: RequestReceived) -> None:
+    if request.method != b"GET":
+        wrong_method = MethodNotAllowed("the opening handshake must be a GET request")
+        wrong_method.headers = ((b"Allow", b"GET"),)
+        raise wrong_method
+    if request.http_version == "1.0":
+        # RFC 9110 7.8 would ignore the upgrade; but then the log would not say what is wrong, which is nearly
+        # always the default of a proxy.
+        too_old = UpgradeRequired(
+            "the opening handshake must be HTTP/1.1, and came in HTTP/1.0 (nginx: proxy_http_version 1.1)"
+        )
+        # No Sec-WebSocket-Version: a client would take it for the reason (RFC 6455 4.4).
+        too_old.headers = ((b"Upgrade", b"websocket"),)
+        raise too_old
+    if request.http_version != "1.1":
+        raise HTTPVersionNotSupported("the opening handshake must be HTTP/1.1")
 
 
 def build_101_response(

@@ -94,16 +94,7 @@ class WebSocketExchange(Exchange, SessionOwner):
     ) -> None:
         config = service.config
         backlog = Backlog()
-        self._ws = WSProtocol(
-            enable_compression=config.ws_per_message_deflate,
-            peer_extensions=get_header_values(request.headers, b"sec-websocket-extensions"),
-            deflate=config.deflate,
-            max_message_size=config.ws_max_size,
-            max_fragments=config.ws_max_fragments,
-            hold_close=True,
-            make_message=backlog.build_message,
-            clock=service.clock,
-        )
+        self._ws = _build_protocol(service, request, backlog)
         scope = build_ws_scope(
             request,
             config,
@@ -433,3 +424,17 @@ class WebSocketExchange(Exchange, SessionOwner):
         elif phase is Phase.OPEN or phase is Phase.ENDING:
             # The peer does not know yet: what it sends before its CLOSE is still delivered.
             self._session.close(SERVICE_RESTART, discard=False)
+
+
+def _build_protocol(service: Service, request: RequestReceived, backlog: Backlog) -> WSProtocol:
+    config = service.config
+    return WSProtocol(
+        enable_compression=config.ws_per_message_deflate,
+        peer_extensions=get_header_values(request.headers, b"sec-websocket-extensions"),
+        deflate=config.deflate,
+        max_message_size=config.ws_max_size,
+        max_fragments=config.ws_max_fragments,
+        hold_close=True,
+        make_message=backlog.build_message,
+        clock=service.clock,
+    )
