@@ -83,9 +83,11 @@ class WakerTests(unittest.IsolatedAsyncioTestCase):
     async def test_one_that_is_over_is_forgotten(self) -> None:
         await self.wake(self.first)
         self.waker.forget(self.second)
-        self.assertIs(self.waker._last, self.first)
+        await self.wake(self.first)
+        self.assertEqual(self.at_once, ["first", "first"])
         self.waker.forget(self.first)
-        self.assertIsNone(self.waker._last)
+        await self.wake(self.first)
+        self.assertEqual((self.at_once, self.resumed), (["first"] * 2, ["first"] * 3))
 
     async def test_one_that_ends_the_process_keeps_nobody_from_its_turn(self) -> None:
         loop = mock.create_autospec(asyncio.BaseEventLoop, instance=True)
