@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import copy
 import json
 import unittest
@@ -21,6 +22,8 @@ from .doubles import Clock, MemoryTransport, turn_loop
 from .loopback import HELLO, MASKED_HELLO, REQUEST, SWITCHING
 
 Event = Dict[str, Any]
+
+NAME = contextvars.ContextVar("NAME", default="nobody")
 
 PAGE_REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 PAGE = b"HTTP/1.1 200 OK\r\n" + DATE + b"Connection: close\r\nContent-Length: 2\r\n\r\nhi"
@@ -113,6 +116,22 @@ class HeadTests(ConnectionCase):
             self.assertIsInstance(json.dumps(scope["extensions"]), str)
             transport.lose()
             await turn_loop()
+
+    async def test_each_connection_has_a_context_of_its_own(self) -> None:
+        seen: List[str] = []
+
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            seen.append(NAME.get())
+            NAME.set(scope["type"])
+            await receive()
+            seen.append(NAME.get())
+
+        self.service.app = app
+        for request in (REQUEST, PAGE_REQUEST, REQUEST):
+            self.connect().feed(request)
+            await turn_loop()
+        self.assertEqual(seen, ["nobody", "websocket", "nobody", "http", "nobody", "websocket"])
+        self.assertEqual(NAME.get(), "nobody")
 
     async def test_connection_is_a_member_until_another_takes_over(self) -> None:
         transport = self.connect()
@@ -469,6 +488,16 @@ class DeadlineTests(ConnectionCase):
         self.clock.advance(10)
         self.service.sweep()
         await self.assert_refused(transport, TIMEOUT)
+
+    async def test_peer_has_any_time_where_none_is_configured(self) -> None:
+        self.configure(timeout_handshake=None)
+        transport = self.connect()
+        for piece in (REQUEST[:1], REQUEST[1:-1], REQUEST[-1:]):
+            self.clock.advance(1e6)
+            self.service.sweep()
+            await self.assert_answer(transport, b"")
+            transport.feed(piece)
+        await self.assert_answer(transport, SWITCHING)
 
     async def test_refused_peer_that_stays_is_cut(self) -> None:
         transport = self.connect()

@@ -408,6 +408,14 @@ class StallTests(ExchangeTestCase):
         self.assert_calls("abort")
         self.assert_logged(("INFO", "peer took nothing for timeout_write: connection cut"))
 
+    async def test_peer_has_any_time_where_none_is_configured(self) -> None:
+        self.set_up(ws_write_limit=LIMIT, timeout_write=None)
+        self.exchange = PlainExchange(self.service, self.transport)
+        await self.fill()
+        for _ in range(3):
+            await self.advance(1e6)
+        self.assert_calls()
+
     async def test_peer_that_takes_a_little_is_not(self) -> None:
         self.transport.is_peer_reading = False
         self.exchange.write(bytes(1000))

@@ -1,4 +1,4 @@
-"""`PageExchange`: one GET or HEAD, one response, and every way in which it does not come to that."""
+"""`PageExchange`: one request without a body, one response, and every way in which that fails."""
 
 from __future__ import annotations
 

@@ -225,6 +225,21 @@ class ConnectingTests(WebSocketTestCase):
         self.assert_half_closed()
         self.assert_logged(("INFO", '127.0.0.1:50000 "websocket /chat" 403'))
 
+    async def test_refusal_that_holds_anything_is_403_and_no_error(self) -> None:
+        # FastAPI's validation errors, Litestar's long reasons, Channels' HTTP status.
+        for content in (
+            {"code": 1008, "reason": [{"loc": ["query", "token"], "msg": "Field required"}]},
+            {"code": 4000, "reason": "x" * 200},
+            {"code": 403},
+        ):
+            await self.connect()
+            await self.send({**REFUSE, **content})
+            self.assert_written(FORBIDDEN)
+            await self.app.return_()
+            self.assert_logged(("INFO", '127.0.0.1:50000 "websocket /chat" 403'))
+            self.transport.lose()
+            await turn_loop()
+
     async def test_after_a_refusal_comes_disconnect(self) -> None:
         await self.connect()
         await self.send(REFUSE)
@@ -236,6 +251,17 @@ class ConnectingTests(WebSocketTestCase):
         self.assert_written(RAISED)
         self.assert_half_closed()
         self.assert_logged(("ERROR", "application raised"), ("INFO", '127.0.0.1:50000 "websocket /chat" 500'))
+
+    async def test_whatever_the_application_raises_is_500(self) -> None:
+        # What it awaits may be cancelled by another task; argparse exits on a user's text.
+        for error in (asyncio.CancelledError(), SystemExit(2), GeneratorExit()):
+            await self.connect()
+            await self.app.raise_(error)
+            self.assert_written(RAISED)
+            answered = ("INFO", '127.0.0.1:50000 "websocket /chat" 500')
+            self.assert_logged(("ERROR", "application raised"), answered)
+            self.transport.lose()
+            await turn_loop()
 
     async def test_application_that_returns_is_500(self) -> None:
         await self.connect()
@@ -280,6 +306,15 @@ class ConnectingTests(WebSocketTestCase):
         self.app.ignores_cancellation = True
         await self.advance(10)
         await self.assert_disconnected(ACCEPT)
+
+    async def test_accept_has_the_time_that_is_configured_or_any(self) -> None:
+        for timeout, seconds in ((15, 11.0), (None, 11.0), (None, 1e6)):
+            await self.connect(timeout_accept=timeout)
+            await self.advance(seconds)
+            await self.send(ACCEPT)
+            self.assert_written(SWITCHING)
+            self.transport.lose()
+            await self.app.return_()
 
     async def test_accept_ends_the_deadline(self) -> None:
         await self.open(timeout_accept=10, ws_ping_interval=None)
@@ -474,7 +509,7 @@ class DenialTests(WebSocketTestCase):
 class OpenTests(WebSocketTestCase):
     """OPEN: messages in, messages out."""
 
-    async def test_text_and_binary_carry_both_keys(self) -> None:
+    async def test_message_has_exactly_one_of_text_and_bytes(self) -> None:
         await self.open()
         self.transport.feed(PEER_HELLO + bytes.fromhex("82 82 00000000 00ff"))
         await self.assert_receives(RECEIVED_HELLO, {"type": "websocket.receive", "bytes": b"\x00\xff"})
@@ -684,10 +719,11 @@ class ResumingTests(WebSocketTestCase):
     async def test_connection_that_is_over_is_not_kept(self) -> None:
         await self.open_with_echo()
         await self.feed(PEER_HELLO)
-        waker: Any = self.service.waker
-        self.assertIs(waker._last, self.exchange)
         self.service.discard(self.exchange)
-        self.assertIsNone(waker._last)
+        # Otherwise it would answer inside the read, as the one that was woken last.
+        self.transport.writes.clear()
+        self.assertEqual(await self.feed(PEER_HELLO), [])
+        self.assert_written(HELLO)
 
 
 class EndingTests(WebSocketTestCase):
@@ -1032,6 +1068,16 @@ class ClosingTests(WebSocketTestCase):
         self.assert_calls("abort")
         await self.assert_receives(LOST)
 
+    async def test_peer_has_any_time_where_none_is_configured(self) -> None:
+        await self.open_closing(timeout_close=None)
+        await self.advance(1e6)
+        self.assert_calls()
+        self.transport.feed(PEER_CLOSE)
+        self.assert_half_closed()
+        # From now on it has less than a second all the same.
+        await self.advance(1)
+        self.assertEqual(self.transport.calls[-1], "abort")
+
     async def test_peer_that_only_ends_its_stream_is_1006(self) -> None:
         await self.open_closing()
         self.transport.feed_eof()
@@ -1077,11 +1123,14 @@ class ClosingTests(WebSocketTestCase):
         self.assert_half_closed()
 
     async def test_application_that_raises_is_1011_and_logged_once(self) -> None:
-        await self.open()
-        await self.app.raise_(ValueError("no"))
-        self.assert_written(CLOSE_1011)
-        self.assert_logged(("ERROR", "application raised"))
-        self.assertIsInstance(self.records[-1].exc_info[1], ValueError)
+        for error in (ValueError("no"), asyncio.CancelledError(), SystemExit(2), GeneratorExit()):
+            await self.open()
+            await self.app.raise_(error)
+            self.assert_written(CLOSE_1011)
+            self.assert_logged(("ERROR", "application raised"))
+            self.assertIsInstance(self.records[-1].exc_info[1], type(error))
+            self.transport.lose()
+            await turn_loop()
 
     async def test_application_that_ends_after_its_close_adds_nothing(self) -> None:
         await self.open_closing()
@@ -1111,6 +1160,28 @@ class OverTests(WebSocketTestCase):
         self.assertFalse(self.app.is_running)
         self.assertEqual(self.logged.pop()[0], "WARNING")
         self.assertEqual(list(self.service.members), [])
+
+    async def test_application_may_work_on_by_default(self) -> None:
+        # The cleanup, or a BackgroundTask, of more than ten seconds.
+        for end in (self.transport_lost, self.peer_closed, self.application_closed):
+            await self.open()
+            await end()
+            await self.advance(13)
+            await self.advance(1e6)
+            self.assertTrue(self.app.is_running)
+            self.assertTrue(self.transport.is_lost)
+            await self.app.return_()
+            self.assertEqual((self.app.cancellations, list(self.service.members)), (0, []))
+
+    async def transport_lost(self) -> None:
+        self.transport.lose()
+
+    async def peer_closed(self) -> None:
+        self.transport.feed(PEER_CLOSE)
+
+    async def application_closed(self) -> None:
+        await self.send({"type": "websocket.close", "code": 4000})
+        self.transport.feed(PEER_CLOSE)
 
     async def test_application_that_returns_in_time_is_not(self) -> None:
         await self.open()
@@ -1206,11 +1277,16 @@ class OverTests(WebSocketTestCase):
         await self.app.return_()
         self.assertEqual(list(self.service.members), [])
 
-    async def test_close_does_nothing(self) -> None:
-        await self.open()
-        self.transport.lose()
-        await self.send({"type": "websocket.close"})
-        self.assert_written()
+    async def test_close_does_nothing_whatever_it_holds(self) -> None:
+        # Channels: `disconnect(code)` that calls `close(code)` with what came.
+        for content in ({}, {"code": 1005}, {"code": 1006, "reason": "x" * 200}, {"code": "no"}):
+            await self.open()
+            self.transport.lose()
+            await self.assert_receives(LOST)
+            await self.send({"type": "websocket.close", **content})
+            await self.app.return_()
+            self.assert_written()
+            self.assert_logged()
 
     async def test_peer_that_half_closes_and_reads_nothing_is_cut(self) -> None:
         await self.open(ws_ping_interval=None, timeout_write=10)
