@@ -44,9 +44,10 @@ class ConnectionCase(unittest.IsolatedAsyncioTestCase):
     async def asyncSetUp(self) -> None:
         self.scopes: List[Event] = []
         self.clock = Clock()
-        self.configure()
         logger.setLevel("CRITICAL")
         self.addCleanup(logger.setLevel, "NOTSET")
+        # Its connections are cut, with warnings, before the level comes back.
+        self.configure()
 
     def configure(self, **options: Any) -> None:
         self.service = Service(self.app, ServerConfig(**options), clock=self.clock, date=build_date)

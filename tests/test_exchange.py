@@ -33,6 +33,17 @@ class PlainExchange(Exchange):
         super()._end_after_app(has_failed)
         self.ended.append(has_failed)
 
+    # What is for subclasses, as this one uses it.
+
+    def run(self) -> None:
+        self._run({"type": "test"}, None, None)  # type: ignore[arg-type]
+
+    def hand_over(self) -> None:
+        self._hand_over()
+
+    def stay_open_at_eof(self) -> bool:
+        return self._stay_open_at_eof()
+
 
 class Group(Exception):
     """What `asyncio.TaskGroup` raises, for Pythons without it (PEP 654)."""
@@ -68,7 +79,7 @@ class ControlCTests(unittest.TestCase):
         async def serve() -> None:
             service = Service(interrupted, ServerConfig())
             self.exchange = PlainExchange(service, MemoryTransport())
-            self.exchange._run({"type": "test"}, None, None)  # type: ignore[arg-type]
+            self.exchange.run()
             await turn_loop()
 
         loop = asyncio.new_event_loop()
@@ -88,7 +99,7 @@ class ExchangeTestCase(ServiceTestCase):
         self.exchange = PlainExchange(self.service, self.transport)
 
     async def run_app(self) -> None:
-        self.exchange._run({"type": "test"}, None, None)  # type: ignore[arg-type]
+        self.exchange.run()
         await turn_loop()
 
     async def fill(self) -> None:
@@ -286,11 +297,11 @@ class ApplicationTests(ExchangeTestCase):
         loop = asyncio.get_running_loop()
 
         def create_task(coroutine: Any) -> Any:
-            self.exchange._hand_over()
+            self.exchange.hand_over()
             return asyncio.Task(coroutine, loop=loop)
 
         with mock.patch.object(loop, "create_task", create_task):
-            self.exchange._run({"type": "test"}, None, None)  # type: ignore[arg-type]
+            self.exchange.run()
         await turn_loop()
         self.assertIn(self.exchange, self.service.members)
         await self.advance(10.0)
@@ -502,7 +513,7 @@ class EndTests(ExchangeTestCase):
 
     async def test_hand_over_leaves_the_connection_to_linger(self) -> None:
         await self.run_app()
-        self.exchange._hand_over()
+        self.exchange.hand_over()
         self.assertIsInstance(self.transport.get_protocol(), Linger)
         self.assert_calls("resume_reading", "write_eof")
         self.exchange.write(b"late")
@@ -510,7 +521,7 @@ class EndTests(ExchangeTestCase):
 
     async def test_hand_over_starts_the_applications_time(self) -> None:
         await self.run_app()
-        self.exchange._hand_over()
+        self.exchange.hand_over()
         self.transport.lose()
         await self.advance(10)
         self.assertEqual(self.app.cancellations, 1)
@@ -519,19 +530,19 @@ class EndTests(ExchangeTestCase):
     async def test_hand_over_of_a_lost_connection_does_nothing(self) -> None:
         await self.run_app()
         self.transport.lose()
-        self.exchange._hand_over()
+        self.exchange.hand_over()
         self.assertEqual(list(self.service.members), [self.exchange])
 
     async def test_hand_over_wakes_those_who_wait_for_room(self) -> None:
         await self.fill()
         draining = await self.start(self.drain())
-        self.exchange._hand_over()
+        self.exchange.hand_over()
         await turn_loop()
         self.assertIsInstance(draining.exception(), ConnectionResetError)
 
     async def test_second_loss_does_not_prolong_the_applications_time(self) -> None:
         await self.run_app()
-        self.exchange._hand_over()
+        self.exchange.hand_over()
         await self.advance(5)
         self.exchange.connection_lost(None)
         await self.advance(5)
@@ -539,18 +550,18 @@ class EndTests(ExchangeTestCase):
         self.logged.clear()
 
     async def test_half_closed_peer_of_a_plain_connection_may_still_be_answered(self) -> None:
-        self.assertTrue(self.exchange._stay_open_at_eof())
-        self.exchange._hand_over()
+        self.assertTrue(self.exchange.stay_open_at_eof())
+        self.exchange.hand_over()
         self.assert_calls("close")
 
     async def test_half_closed_peer_of_a_tls_connection_may_not(self) -> None:
         self.transport.lose()
         self.set_up(half_close=False)
-        self.assertFalse(PlainExchange(self.service, self.transport)._stay_open_at_eof())
+        self.assertFalse(PlainExchange(self.service, self.transport).stay_open_at_eof())
 
     async def test_lost_connection_does_not_stay_open(self) -> None:
         self.transport.lose()
-        self.assertFalse(self.exchange._stay_open_at_eof())
+        self.assertFalse(self.exchange.stay_open_at_eof())
 
     async def test_cut_aborts_the_connection_and_cancels_the_application(self) -> None:
         await self.run_app()
