@@ -1,7 +1,7 @@
 """The bridge for a page: a request without a body, one response, and the connection closes.
 
-As ASGI's HTTP has it up to version 2.3, which its scopes name: behind the
-disconnect ``send`` does nothing.
+Its scopes name version 2.3 of ASGI's HTTP, in which ``send`` does nothing once
+the client is gone (from 2.4 on it raises).
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ def create_http_send(
     """The application's ``send`` for one response.
 
     ``drain`` is what to await while too much is written and not yet sent.
-    ``gone`` is set where nothing can be written any more: nothing happens
-    then, whatever an event holds.
+    Once ``gone`` is set, ``send`` does nothing, whatever an event holds.
 
     Raises `EventError` for an event that breaks a rule, and `StateError` for
     one at the wrong time.
@@ -47,7 +46,7 @@ def create_http_send(
 
     async def send(event: ASGIEvent) -> None:
         if gone.is_set():
-            # An application that only sends would keep the loop for itself.
+            # Let the loop turn: an application that only sends would starve everything else.
             await asyncio.sleep(0)
             return
         kind = event.get("type")
@@ -65,7 +64,7 @@ def create_http_send(
             if waiting is not None:
                 await waiting
         except OSError:
-            # The client has left meanwhile, of which `receive` tells.
+            # The client has left, as `receive` will tell.
             return
 
     return send

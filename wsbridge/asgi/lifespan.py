@@ -32,7 +32,7 @@ class Lifespan:
         self._is_supported = False
         #: Whether the application said that its startup is complete: there is something to shut down.
         self.has_started = False
-        #: What an application raised on its scope in mode ``auto``: it has no lifespan.
+        #: What the application raised before it answered the startup, in mode ``auto``: it has no lifespan.
         self.unsupported: Optional[BaseException] = None
 
     @property
@@ -42,7 +42,7 @@ class Lifespan:
 
     @property
     def seems_supported(self) -> bool:
-        """Whether what is `unsupported` was raised behind the startup event, and not by our own refusal."""
+        """Whether `unsupported` was raised behind the startup event: then it is most likely a mistake."""
         error = self.unsupported
         return self._has_taken_startup and error is not None and not isinstance(error, EventError)
 
@@ -56,7 +56,7 @@ class Lifespan:
         await self._ask("shutdown")
 
     def cancel(self) -> None:
-        """Wait for nothing any more: `startup` and `shutdown` return, the application is cancelled."""
+        """Cancel the application; `startup` and `shutdown` return when it ends."""
         self._is_cancelled = True
         if self._task is not None:
             self._task.cancel()
@@ -78,7 +78,7 @@ class Lifespan:
                 raise StateError("the application returned without lifespan.startup.complete")
         except KeyboardInterrupt as error:
             self._note_error(error)
-            # Unlike SystemExit it need not be the application's own.
+            # It may be a Ctrl-C, and not the application's own.
             raise
         except asyncio.CancelledError as error:
             if not self._is_cancelled:
@@ -86,7 +86,7 @@ class Lifespan:
         except BaseException as error:
             self._note_error(error)
         finally:
-            # From now on nobody needs to wait for its answers.
+            # The application has ended: end `startup` and `shutdown`, if they wait for an answer.
             for answered in self._answered.values():
                 answered.set()
 
@@ -95,8 +95,8 @@ class Lifespan:
         if self._mode == "auto" and not has_begun and isinstance(error, Exception):
             self.unsupported = error
         else:
-            # What it said itself before it raised tells more; but several lines are, from Starlette, the
-            # traceback that the cause has as well.
+            # A message that the application sent before it raised tells more than the exception; but one of
+            # several lines is Starlette's traceback, which the cause has as well.
             if self._failure is None or "\n" in self._failure:
                 self._failure = describe_error(error)
             self._cause = error

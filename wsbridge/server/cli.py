@@ -26,7 +26,7 @@ __all__ = ["command", "main"]
 # Not __package__, which is None here in Python 3.9 when we are in a zip.
 PACKAGE = __name__.rpartition(".")[0].rpartition(".")[0]
 
-# Seconds that threads have to end behind a clean stop.
+# Seconds that the application's threads have to end after a clean stop.
 THREAD_PATIENCE = 1.0
 
 
@@ -43,9 +43,9 @@ def command() -> NoReturn:
 
 
 def _limit_exit(code: int) -> None:
-    """Let the interpreter wait for threads, as it does at its end, no longer than `THREAD_PATIENCE`."""
+    """Limit the interpreter's wait for threads at its end to `THREAD_PATIENCE`."""
     are_over = threading.Event()
-    # Exit handlers are called when all threads are over, the one that was registered last first.
+    # Exit handlers are called after the last thread has ended, and the one registered last is called first.
     atexit.register(are_over.set)
     threading.Thread(target=_end_without_threads, args=(are_over, code), daemon=True).start()
 
@@ -90,7 +90,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     target = values.pop("app")
     try:
         if target is None:
-            # No page from elsewhere shall join the room in its visitor's name.
+            # Pages of other sites must not join the demo's room in the name of a visitor.
             target = f"{PACKAGE}.demo.app:app"
             values.setdefault("allowed_origins", ("same-origin",))
         config = ServerConfig(**values)

@@ -1,4 +1,4 @@
-"""What is logged, and where it goes when nobody else prints it."""
+"""The logger, the lines that several modules write, and a handler where the program has none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ logger = logging.getLogger("wsbridge")
 
 
 class FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Prints what no other handler gets: an application may set logging up at any time."""
+    """Prints a record only if no other handler gets it: an application may set logging up at any time."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if logger.handlers == [self] and not (logger.propagate and logging.root.handlers):
@@ -21,7 +21,7 @@ class FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def set_up_logging(level: str) -> None:
-    """Log from ``level`` on, to stderr as long as nobody else takes our lines."""
+    """Log from ``level`` on, to stderr as long as no other handler gets our lines."""
     if not logger.handlers:
         handler = FallbackHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

@@ -26,7 +26,7 @@ from .unix_socket import identify, listen_on_path, remove_path
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    # Type checkers know it; at run time nobody asks.
+    # Type checkers know it; it is not needed at run time.
     from typing_extensions import Unpack
 
     from .listener import Listener
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Server", "run", "serve"]
 
-# Seconds: 30 years.
+# Seconds, 30 years: asyncio takes no None.
 NO_LIMIT = 1e9
 
-# On Windows the backlog of the first `listen` stays.
+# On Windows a second `listen` does not change the backlog.
 CAN_LISTEN_AGAIN = sys.platform != "win32"
 
 
@@ -48,8 +48,8 @@ class Server:
     fields of `ServerConfig`, changed in ``config`` or in the defaults.
 
     ``async with Server(app, port=0) as server:`` listens inside the block;
-    `serve` runs until a signal, or `stop_serving`, ends it. Both may be done
-    again after the end.
+    `serve` runs until a signal or `stop_serving` ends it. A server that has
+    ended can be used again, in either way.
     """
 
     def __init__(
@@ -63,14 +63,14 @@ class Server:
         self.startup_signal: Optional[int] = None
         self._app = load_application(app) if isinstance(app, str) else app
         self._is_started = False
-        #: Held while it starts or stops.
+        # Held while the server starts or stops.
         self._lock: Optional[asyncio.Lock] = None
         self._server: Optional[asyncio.AbstractServer] = None
         self._listeners: List[Listener] = []
         self._service: Optional[Service] = None
         self._lifespan: Optional[Lifespan] = None
         self._uds_identity: Optional[Tuple[int, int]] = None
-        # Of `serve`: the loop it runs in, its task until it listens, and how often it was asked to end.
+        # While `serve` runs: its loop, the task of `start` until that is done, how often it was asked to end.
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._starting: Optional[asyncio.Task[None]] = None
         self._stop_requests = 0
@@ -82,8 +82,8 @@ class Server:
         """Run the application's startup, then listen.
 
         Raises `LifespanFailed` where the application could not start,
-        `ConfigError` for a certificate that cannot be read or an address that
-        cannot be one, `OSError` where the address cannot be had, and
+        `ConfigError` for a certificate that cannot be read or a malformed
+        address, `OSError` where it cannot listen on the address, and
         `StateError` where the server is started already.
         """
         if self._is_started:
@@ -118,13 +118,12 @@ class Server:
         poller = None
         if isinstance(loop, PollerEventLoop) and ssl is None and not loop.get_debug():
             poller = loop.poller
-        # asyncio accepts as many connections in a row as the backlog says, and where no descriptor is left
-        # reports each of them as an error: so it gets 1, and the kernel the real number.
+        # asyncio accepts up to `backlog` connections in a row, and reports an error for each of them when no
+        # descriptor is left: so asyncio is told 1, and the kernel the real number below.
         backlog = 1 if CAN_LISTEN_AGAIN else config.backlog
         options: Dict[str, Any] = {"ssl": ssl, "backlog": backlog, "start_serving": poller is None}
         if ssl is not None:
-            # A TLS handshake comes before the first byte of the request, and has the same time. None would be
-            # asyncio's own limit.
+            # The TLS handshake is part of timeout_handshake. To asyncio None means its own limit.
             options["ssl_handshake_timeout"] = config.timeout_handshake or NO_LIMIT
 
         def build_connection() -> Connection:
@@ -144,7 +143,7 @@ class Server:
             raise ConfigError(f"cannot listen on {config.uds or config.host!r}: {error}") from error
         for bound in self.sockets:
             with socket.fromfd(bound.fileno(), bound.family, bound.type) as duplicate:
-                # PyPy lets both block, and asyncio accepts until there is nobody.
+                # On PyPy the duplicate makes both of them block, and asyncio accepts until it would block.
                 duplicate.setblocking(False)
                 if CAN_LISTEN_AGAIN or poller is not None:
                     duplicate.listen(config.backlog)
@@ -154,14 +153,14 @@ class Server:
                     self._listeners.append(Listener(service, poller, duplicate))
 
     async def stop(self) -> None:
-        """Listen no more, close every connection with 1012, run the application's shutdown.
+        """Stop listening, close every connection with 1012, run the application's shutdown.
 
         The connections have ``timeout_graceful_shutdown``, the application's
         shutdown ``timeout_lifespan_shutdown`` after that. Raises
         `LifespanFailed` where it fails.
         """
         if self._lock is not None:
-            # Whoever stops it meanwhile is waited for.
+            # Another `start` or `stop` may be under way.
             async with self._lock:
                 await self._stop()
 
@@ -201,7 +200,7 @@ class Server:
             await lifespan.wait_until_over(CUT_TIMEOUT)
 
     def _cut(self) -> None:
-        """Wait no longer for anybody."""
+        """End connections and lifespan now."""
         if self._service is not None:
             self._service.cut()
         if self._lifespan is not None:
@@ -233,9 +232,9 @@ class Server:
     async def serve(self) -> None:
         """Start, run until SIGINT, SIGTERM or `stop_serving`, then stop; a second signal ends at once.
 
-        Only the main thread catches signals. Handlers that the program has set
-        come back at the end, and are called with what has come. Where it is to
-        end before it listens, the application's startup is cancelled.
+        Only the main thread catches signals. At the end the program's own
+        handlers are set again, and called with the signals that have come.
+        Asked to end before it listens, it cancels the application's startup.
         """
         if self._loop is not None:
             raise StateError("the server is serving already")
@@ -255,7 +254,7 @@ class Server:
         try:
             await self._starting
         except asyncio.CancelledError:
-            # It may just have begun to listen.
+            # The cancellation may have come when it had just begun to listen.
             await self.stop()
             if not stop_requested.is_set():
                 raise
@@ -271,7 +270,7 @@ class Server:
             await self.stop()
 
     def stop_serving(self) -> None:
-        """End `serve` in an orderly way, or before it begins; called again, at once. From any thread."""
+        """End `serve` in an orderly way, now or when it begins; called again: at once. Safe in any thread."""
         self._stop_requests += 1
         loop = self._loop
         if loop is not None:
@@ -305,9 +304,9 @@ def run(
 ) -> None:
     """Serve ``app`` in an event loop of its own until SIGINT or SIGTERM; see `Server` for the arguments.
 
-    Log lines go to stderr where nobody else prints them, and malloc is asked to
-    keep large blocks. What an application raises ends nobody else's connection,
-    SystemExit and KeyboardInterrupt included. Raises what `Server.start` does,
+    Log lines go to stderr where no other handler prints them, and malloc is
+    asked to keep large blocks. What an application raises, SystemExit and
+    KeyboardInterrupt included, ends no other connection. Raises what `Server.start` does,
     and SystemExit (128 + the signal's number) for a signal that came before the
     application had started, or without a lifespan before the server listened.
     """
@@ -331,7 +330,7 @@ def _run_until_over(loop: asyncio.AbstractEventLoop, server: Server) -> None:
     try:
         _run_to_end(loop, serving)
     finally:
-        # Unless it is over, a KeyboardInterrupt has come out, which stops it as a signal does.
+        # Not done: a KeyboardInterrupt has come out, which stops the server as a signal does.
         if not serving.done():
             serving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -339,7 +338,7 @@ def _run_until_over(loop: asyncio.AbstractEventLoop, server: Server) -> None:
 
 
 def _run_to_end(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
-    """Run ``task``; what ends the loop, but is not of it, is logged, and the loop goes on."""
+    """Run ``task``; where another one ends the loop, log what it raised and run the loop again."""
     while True:
         try:
             loop.run_until_complete(task)
@@ -347,7 +346,7 @@ def _run_to_end(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> Non
         except (KeyboardInterrupt, SystemExit) as error:
             # asyncio lets these two out of any task and callback.
             is_own = task.done() and not task.cancelled() and task.exception() is error
-            # Where we do not catch SIGINT, a KeyboardInterrupt may be one.
+            # Where we do not catch SIGINT, a KeyboardInterrupt may be a Ctrl-C.
             if is_own or (isinstance(error, KeyboardInterrupt) and not are_signals_caught()):
                 raise
             log_raised("application raised", error)
@@ -359,7 +358,7 @@ def _run_to_end(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> Non
 def _report(loop: asyncio.AbstractEventLoop, context: Dict[str, Any]) -> None:
     error = context.get("exception")
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
-        # Of a task that nobody has awaited: it comes out of the loop as well, before or after.
+        # A task that was never awaited: asyncio reports it here, and it comes out of the loop as well.
         log_raised("application raised", error)
     else:
         loop.default_exception_handler(context)

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM while servers run: each reaches all of them, and then whoever had it before."""
+"""SIGINT and SIGTERM while servers run: each reaches all servers, then the handler that was set before."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ __all__ = ["are_signals_caught", "catch_signals"]
 # Ctrl-Break is how Windows asks a process group to end.
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
 
-# No signal interrupts a `select` of Windows, and Python calls its handlers when that has returned.
+# On Windows a signal does not interrupt `select`, and Python calls handlers only after that has returned; so
+# the loop is woken every `TICK` seconds.
 IS_SELECT_DEAF = sys.platform == "win32"
 TICK = 0.25
 
-# Handlers belong to the process, and so does this: the servers that want them, the handlers that were there
-# before the first of them, and the signals that came meanwhile.
+# Handlers belong to the process, and so does this state: the servers that catch signals, the handlers that
+# were set before the first of them, and the signals that have come since.
 _servers: List[Tuple[asyncio.AbstractEventLoop, Callable[[int], None]]] = []
 _previous: Dict[int, Any] = {}
 _received: Set[int] = set()
@@ -29,15 +30,15 @@ _received: Set[int] = set()
 def catch_signals(callback: Callable[[int], None]) -> Iterator[None]:
     """Call ``callback`` in the running loop with every SIGINT and SIGTERM; only the main thread catches any.
 
-    Where several servers run, all are called. Handlers that were there before
-    come back with the end of the last one, and those of the program's own are
-    then called with what has come meanwhile.
+    Where several servers run, all are called. When the last one ends, the
+    handlers of before are set again, and those of the program are called with
+    the signals that have come meanwhile.
     """
     loop = asyncio.get_running_loop()
     try:
         _install()
     except ValueError:
-        # Another thread, or a subinterpreter: it is not theirs to handle signals.
+        # Another thread, or a subinterpreter: Python lets neither set handlers.
         yield
         return
     server = (loop, callback)
@@ -53,7 +54,7 @@ def catch_signals(callback: Callable[[int], None]) -> Iterator[None]:
 
 
 def are_signals_caught() -> bool:
-    """Whether a SIGINT would come here; otherwise it is a KeyboardInterrupt, or the program's own affair."""
+    """Whether our handler gets SIGINT; otherwise Ctrl-C is a KeyboardInterrupt, or the program's matter."""
     return signal.getsignal(signal.SIGINT) is _note_signal
 
 
@@ -63,13 +64,13 @@ def _install() -> None:
         raise ValueError("signals are the main thread's")
     for number in SIGNALS:
         handler = signal.getsignal(number)
-        # None is a handler that is not Python's, and that Python could not give back.
+        # None: the handler was not set by Python, which could not restore it.
         if handler not in (None, _note_signal):
             _previous[number] = signal.signal(number, _note_signal)
 
 
 def _note_signal(number: int, frame: object) -> None:
-    # This interrupts any place of the program: what is to be done is done in the loop's next turn.
+    # The program may be interrupted anywhere: leave the work to the loops' next turns.
     _received.add(number)
     for loop, callback in tuple(_servers):
         if not loop.is_closed():
@@ -79,7 +80,7 @@ def _note_signal(number: int, frame: object) -> None:
 def _give_back() -> None:
     missed = [number for number in _received if _is_of_program(_previous.get(number))]
     for number, handler in _previous.items():
-        # Who has replaced ours meanwhile keeps it.
+        # A handler that has replaced ours meanwhile stays.
         if signal.getsignal(number) is _note_signal:
             signal.signal(number, handler)
     _previous.clear()
@@ -89,8 +90,9 @@ def _give_back() -> None:
 
 
 def _is_of_program(handler: Any) -> bool:
-    # What a loop's `add_signal_handler` was given is called all the same: the loop reads the signal's number
-    # from a pipe of its own. The handler that `asyncio.run` sets cancels what it runs, which has just ended.
+    # Two kinds are not called: what a loop's `add_signal_handler` was given, which the loop has called already
+    # (it reads the signal's number from a pipe), and the handler of `asyncio.run`, which would cancel what has
+    # just ended.
     module = getattr(getattr(handler, "func", handler), "__module__", None) or ""
     is_of_loop = module.partition(".")[0] in ("asyncio", "uvloop")
     return callable(handler) and handler is not signal.default_int_handler and not is_of_loop

@@ -1,4 +1,4 @@
-"""The path of a unix socket: taken where nobody listens on it, and removed at the end if it is still ours."""
+"""Listening on the path of a unix socket: taken if no server listens there, removed at the end if still ours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..protocols.errors import ConfigError
 
 __all__ = ["identify", "listen_on_path", "remove_path"]
 
-# So often another server is waited for that takes a path of the same folder.
+# Attempts, and seconds between two of them, to lock a folder in which another server is taking a path.
 LOCK_ATTEMPTS = 10
 LOCK_DELAY = 0.01
 
@@ -22,9 +22,9 @@ LOCK_DELAY = 0.01
 async def listen_on_path(path: str, mode: int, backlog: int) -> socket.socket:
     """A socket that listens on ``path``, whose permissions are ``mode``; a leading NUL means no file.
 
-    Raises `OSError` (EADDRINUSE) where another server listens on it, or
-    where it is something else than a socket. What a server that was killed
-    has left is replaced.
+    The socket of a server that was killed is replaced. Raises `OSError`
+    (EADDRINUSE) where a server listens on the path, or something other than a
+    socket is there.
     """
     if not hasattr(socket, "AF_UNIX"):
         raise ConfigError("uds is set, but this system has no unix sockets")
@@ -37,7 +37,7 @@ async def listen_on_path(path: str, mode: int, backlog: int) -> socket.socket:
         else:
             async with _lock_folder(path):
                 _take_path(listening, path, mode)
-                # Inside the lock: to the others a socket that does not listen yet would look dead.
+                # Inside the lock: to other servers a socket that does not listen yet looks dead.
                 listening.listen(backlog)
     except BaseException:
         listening.close()
@@ -47,7 +47,7 @@ async def listen_on_path(path: str, mode: int, backlog: int) -> socket.socket:
 
 @contextlib.asynccontextmanager
 async def _lock_folder(path: str) -> AsyncIterator[None]:
-    """Let other servers of ours wait that want a path of this folder; without a lock where there is none."""
+    """Keep other wsbridge servers from taking a path in this folder; without a lock where locking fails."""
     import fcntl
 
     descriptor = -1
@@ -59,7 +59,7 @@ async def _lock_folder(path: str) -> AsyncIterator[None]:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                # It may also be somebody else, who keeps it: `flock /run/app python3 -m wsbridge` does.
+                # Not for ever: `flock /run/app python3 -m wsbridge`, for one, keeps the lock.
                 await asyncio.sleep(LOCK_DELAY)
     try:
         yield
@@ -77,7 +77,7 @@ def _take_path(listening: socket.socket, path: str, mode: int) -> None:
         if error.errno != errno.EADDRINUSE:
             raise
         raise OSError(error.errno, f"Address {path!r} is already in use") from None
-    # Nobody can connect before it listens: the umask's mode is never in force.
+    # It does not listen yet, so that no peer can connect while the umask's mode is in force.
     os.chmod(path, mode)
 
 
@@ -94,7 +94,7 @@ def _is_dead_socket(path: str) -> bool:
         except ConnectionRefusedError:
             return True
         except OSError:
-            # Such as EAGAIN: the queue of those who wait to be accepted is full.
+            # Such as EAGAIN: a server listens, and its backlog is full.
             return False
     return False
 
