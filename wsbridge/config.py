@@ -78,9 +78,10 @@ def _option(default: Any, rule: Rule, help: str, *, repr: bool = True, base: int
 class ServerConfig:
     """The server's configuration; raises `ConfigError` for a value that breaks its field's rule.
 
-    Sizes are bytes, times seconds unless the help says so. Where uvicorn has the flag, the name is the
-    same; a switch ``x`` is ``--x`` and ``--no-x``. ``python3 -m wsbridge
-    --help`` prints every field with its reason.
+    Sizes are bytes and times seconds, unless a field's help says otherwise.
+    Where uvicorn has the flag, the name is the same; a switch ``x`` is ``--x``
+    and ``--no-x``. ``python3 -m wsbridge --help`` prints every field with its
+    reason.
     """
 
     # Listening.
@@ -90,7 +91,7 @@ class ServerConfig:
     uds_mode: int = _option(
         0o666,
         _whole_number(0, 0o777),
-        "its permissions, octal; by default any local user can connect",
+        "permissions of the unix socket, octal; by default any local user can connect",
         base=8,
     )
     backlog: int = _option(2048, _whole_number(1), "connections the kernel may hold before they are accepted")
@@ -116,8 +117,8 @@ class ServerConfig:
     forwarded_headers: Tuple[str, ...] = _option(
         DEFAULT_FORWARDED_HEADERS,
         Rule("a tuple of names, of " + ", ".join(FORWARDED_HEADERS), _is_text_tuple),
-        "headers that the trusted proxy sets, of " + ", ".join(FORWARDED_HEADERS) + "; no other is read: a "
-        "proxy passes on what a client sends, unless it sets it itself",
+        "headers that the trusted proxy sets, of " + ", ".join(FORWARDED_HEADERS) + "; no other is read, "
+        "because a proxy passes on those of the client that it does not set",
     )
     allowed_origins: Optional[Tuple[str, ...]] = _option(
         None,
@@ -141,7 +142,9 @@ class ServerConfig:
         32, _whole_number(1), "messages received and not yet taken by the application; past it reading pauses"
     )
     ws_max_queue_bytes: int = _option(
-        2 * 1024 * 1024, _whole_number(1), "the same in bytes (text: characters); a larger one passes alone"
+        2 * 1024 * 1024,
+        _whole_number(1),
+        "limit on queued bytes (text: characters); one message larger than this is still let through",
     )
     ws_write_limit: int = _option(
         64 * 1024, _whole_number(1), "bytes waiting to be written above which the application's send waits"
@@ -164,7 +167,7 @@ class ServerConfig:
     ws_deflate_threshold: int = _option(
         0,
         _whole_number(0),
-        "messages of fewer bytes are sent uncompressed; 0 for clients that take no uncompressed ones",
+        "messages of fewer bytes are sent uncompressed; 0: none, as some clients fail on those",
     )
     ws_deflate_level: int = _option(
         3, _whole_number(0, 9), "zlib's level: more makes messages smaller, and takes longer"
@@ -183,7 +186,9 @@ class ServerConfig:
     ws_deflate_server_no_context_takeover: bool = _option(
         False, _SWITCH, "compress every message on its own: no memory between messages, larger messages"
     )
-    ws_deflate_client_no_context_takeover: bool = _option(False, _SWITCH, "ask the client to do so")
+    ws_deflate_client_no_context_takeover: bool = _option(
+        False, _SWITCH, "ask the client to compress every message on its own"
+    )
 
     # Deadlines; None: none.
     timeout_handshake: Optional[float] = _option(
@@ -197,21 +202,25 @@ class ServerConfig:
         "until the application accepts or refuses a WebSocket; past it 503, and it is cancelled",
     )
     timeout_write: Optional[float] = _option(
-        30.0, _optional(_SECONDS), "a peer that takes nothing of what waits for it is cut off after"
+        30.0,
+        _optional(_SECONDS),
+        "time in which a peer takes nothing of what waits for it; past it the connection is cut",
     )
     timeout_close: Optional[float] = _option(
-        10.0, _optional(_SECONDS), "closing handshake, draining included; past it the connection is cut"
+        10.0,
+        _optional(_SECONDS),
+        "time from our CLOSE, or our last byte, to the peer's end; past it the connection is cut",
     )
     close_grace: Optional[float] = _option(
         1.0,
         _optional(_SECONDS),
-        "the application's time to answer what came before the peer's CLOSE, until ours is sent",
+        "the application's time to answer what came before the peer's CLOSE; past it ours is sent",
     )
     timeout_app: Optional[float] = _option(
         None,
         _optional(_SECONDS),
-        "the application's time to return after the disconnect; past it it is cancelled; by default it may "
-        "work on",
+        "the application's time to return after the disconnect; past it it is cancelled; None: no limit, for "
+        "cleanup and background tasks may take long",
     )
     timeout_graceful_shutdown: Optional[float] = _option(
         20.0,
@@ -227,7 +236,9 @@ class ServerConfig:
 
     # Limits.
     limit_concurrency: Optional[int] = _option(
-        None, _optional(_whole_number(1)), "connections at a time, not counting refused ones; past it 503"
+        None,
+        _optional(_whole_number(1)),
+        "connections at a time; past it 503. As many more, refused or closed, may wait for their peer",
     )
     limit_request_line: int = _option(
         32 * 1024, _whole_number(16), "request line, for URLs with tokens in them; past it 414"
@@ -252,11 +263,11 @@ class ServerConfig:
                 raise ConfigError(f"{item.name}={value!r}: it must be {rule.words}")
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             raise ConfigError("ssl_keyfile without ssl_certfile: a key needs its certificate")
-        # A path begins with a slash, and "/app/" before it would make two of them.
+        # Every path begins with a slash: behind "/app/" there would be two.
         object.__setattr__(self, "root_path", self.root_path.rstrip("/"))
         object.__setattr__(self, "forwarded_headers", tuple(map(str.lower, self.forwarded_headers)))
         check_forwarded_headers(self.forwarded_headers)
-        # Made here and not on first use, so that a wrong item is told at once.
+        # Parsed here and not on first use, so that a wrong item raises at once.
         self.trusted_peers  # noqa: B018
         self.origins  # noqa: B018
 
@@ -272,7 +283,7 @@ class ServerConfig:
 
     @cached_property
     def deflate(self) -> DeflateSettings:
-        """The fields named ``ws_deflate_*``, as the ground floor takes them."""
+        """The fields named ``ws_deflate_*``, as `WSProtocol` takes them."""
         prefix = "ws_deflate_"
         values: Dict[str, Any] = {
             item.name[len(prefix) :]: getattr(self, item.name)

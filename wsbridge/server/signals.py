@@ -90,9 +90,8 @@ def _give_back() -> None:
 
 
 def _is_of_program(handler: Any) -> bool:
-    # Two kinds are not called: what a loop's `add_signal_handler` was given, which the loop has called already
-    # (it reads the signal's number from a pipe), and the handler of `asyncio.run`, which would cancel what has
-    # just ended.
+    # Not called again: what a loop's `add_signal_handler` was given, which the loop has called already (it
+    # reads numbers from a pipe). Nor `asyncio.run`'s handler, which cancels what has just ended.
     module = getattr(getattr(handler, "func", handler), "__module__", None) or ""
     is_of_loop = module.partition(".")[0] in ("asyncio", "uvloop")
     return callable(handler) and handler is not signal.default_int_handler and not is_of_loop

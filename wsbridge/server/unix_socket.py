@@ -1,4 +1,4 @@
-"""Listening on the path of a unix socket: taken if no server listens there, removed at the end if still ours."""
+"""The path of a unix socket: taken if no server listens on it, removed at the end if it is still ours."""
 
 from __future__ import annotations
 
