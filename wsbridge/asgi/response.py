@@ -9,11 +9,11 @@ An HTTP/1.0 client knows no chunks: the end of the connection ends the body.
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Optional, Sequence, Tuple
 
 from ..protocols.errors import EventError
 from ..protocols.http11 import build_response_head, check_header
-from .types import ASGIEvent
+from .types import ASGIEvent, HeaderPairs
 
 __all__ = [
     "ResponseBuilder",
@@ -22,8 +22,6 @@ __all__ = [
     "check_response_body",
     "check_response_start",
 ]
-
-HeaderPairs = List[Tuple[bytes, bytes]]
 
 # RFC 9110 7.6.1: these speak of the connection, which is the server's.
 HOP_BY_HOP = (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Dict, Iterable, Optional, Tuple
 from urllib.parse import quote, unquote_to_bytes
 
 from ..config import ServerConfig
@@ -10,13 +10,12 @@ from ..protocols.events import RequestReceived
 from ..protocols.fields import parse_authority, parse_subprotocols
 from ..protocols.forwarded import Forwarded, read_forwarded
 from ..protocols.handshake import check_upgrade_request
-from .types import Scope
+from .types import HeaderPairs, Scope
 
 __all__ = ["build_http_scope", "build_ws_scope", "check_ws_request"]
 
 # Host and port; a path and None for a server on a unix socket; None for a client on one.
 Address = Optional[Tuple[str, Optional[int]]]
-Headers = List[Tuple[bytes, bytes]]
 
 
 def check_ws_request(request: RequestReceived, config: ServerConfig, client: Address) -> bytes:
@@ -170,8 +169,8 @@ def _split_target(target: bytes) -> Tuple[bytes, bytes]:
 
 
 def _apply_host(
-    headers: Headers, server: Address, scheme: str, host: Optional[bytes], port: Optional[int]
-) -> Tuple[Headers, Address]:
+    headers: HeaderPairs, server: Address, scheme: str, host: Optional[bytes], port: Optional[int]
+) -> Tuple[HeaderPairs, Address]:
     """What the client saw as Host and port, in the place of the proxy's."""
     default_port = 443 if scheme in ("wss", "https") else 80
     if host is None:

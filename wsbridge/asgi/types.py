@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Awaitable, Callable, Dict, Optional, Protocol
+from typing import Any, Awaitable, Callable, Dict, List, Optional, Protocol, Tuple
 
-__all__ = ["ASGIEvent", "Application", "EventSource", "Flag", "Receive", "Scope", "Send", "Writer"]
+__all__ = [
+    "ASGIEvent",
+    "Application",
+    "EventSource",
+    "Flag",
+    "HeaderPairs",
+    "Receive",
+    "Scope",
+    "Send",
+    "Writer",
+]
 
 Scope = Dict[str, Any]
 ASGIEvent = Dict[str, Any]
+HeaderPairs = List[Tuple[bytes, bytes]]
 Receive = Callable[[], Awaitable[ASGIEvent]]
 Send = Callable[[ASGIEvent], Awaitable[None]]
 # Any: Starlette and its like take MutableMappings, and asgiref's types are unions of TypedDicts. To a type

@@ -6,16 +6,15 @@ statuses, headers and parts of a body.
 
 from __future__ import annotations
 
-from typing import Callable, List, Optional, Protocol, Tuple
+from typing import Callable, Optional, Protocol
 
 from ..protocols.errors import RequestRefused
 from ..protocols.handshake import build_101_response
 from ..protocols.http11 import build_refusal
 from .response import ResponseBuilder, build_date
+from .types import HeaderPairs
 
 __all__ = ["Http11Wire", "Output", "Wire"]
-
-HeaderPairs = List[Tuple[bytes, bytes]]
 
 
 class Output(Protocol):

@@ -19,7 +19,7 @@ from itertools import islice, tee
 from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from .errors import ConfigError
-from .fields import TCHAR, parse_authority
+from .fields import TCHAR, Headers, parse_authority
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -33,7 +33,6 @@ __all__ = [
     "read_forwarded",
 ]
 
-Headers = Iterable[Tuple[bytes, bytes]]
 Client = Tuple[str, int]
 
 #: What can be listed. ``forwarded`` is for and proto of RFC 7239, ``forwarded-host`` its host.

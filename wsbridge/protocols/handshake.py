@@ -19,6 +19,7 @@ from .errors import (
 )
 from .events import RequestReceived, WebSocketConnected
 from .fields import (
+    Headers,
     check_header,
     get_header_values,
     group_header_values,
@@ -38,8 +39,6 @@ __all__ = [
     "generate_ws_key",
     "is_upgrade_request",
 ]
-
-HeaderList = Iterable[Tuple[bytes, bytes]]
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 
@@ -138,7 +137,7 @@ def build_101_response(
     *,
     subprotocol: Optional[str] = None,
     extensions: Union[str, bytes, None] = None,
-    headers: HeaderList = (),
+    headers: Headers = (),
 ) -> bytes:
     """The server's answer that completes the opening handshake (RFC 6455 4.2.2, item 5).
 
@@ -159,7 +158,7 @@ def build_101_response(
     return b"".join(lines)
 
 
-def _append_headers(lines: List[bytes], headers: HeaderList, forbidden: Iterable[bytes]) -> None:
+def _append_headers(lines: List[bytes], headers: Headers, forbidden: Iterable[bytes]) -> None:
     for name, value in headers:
         check_header(name, value)
         lower = name.lower()
@@ -207,7 +206,7 @@ def build_upgrade_request(
     *,
     subprotocols: Sequence[str] = (),
     extensions: Union[str, bytes, None] = None,
-    headers: HeaderList = (),
+    headers: Headers = (),
     origin: Union[str, bytes, None] = None,
 ) -> bytes:
     """A client's opening handshake (RFC 6455 4.1).

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
-from typing import Any, Callable, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Type
+from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Tuple, Type
 
 from .errors import (
     BadRequest,
@@ -43,7 +43,7 @@ from .errors import (
     WSBridgeError,
 )
 from .events import RequestReceived
-from .fields import DEFAULT_PORTS, FIELD_VALUE, TCHAR, check_header, has_token, parse_authority
+from .fields import DEFAULT_PORTS, FIELD_VALUE, TCHAR, Headers, check_header, has_token, parse_authority
 from .shared_headers import SHARED_HEADERS, SHARED_NAMES
 
 __all__ = [
@@ -55,8 +55,6 @@ __all__ = [
     "build_response_head",
     "check_header",
 ]
-
-HeaderList = Iterable[Tuple[bytes, bytes]]
 
 _LF, _CR = b"\n\r"
 
@@ -444,7 +442,7 @@ class ResponseParser(_HeadParser):
 
 def build_response_head(
     status: int,
-    headers: HeaderList = (),
+    headers: Headers = (),
     *,
     reason: Optional[bytes] = None,
     date: Optional[bytes] = None,
@@ -475,7 +473,7 @@ def build_response_head(
 
 
 def build_response(
-    status: int, headers: HeaderList = (), body: bytes = b"", *, date: Optional[bytes] = None
+    status: int, headers: Headers = (), body: bytes = b"", *, date: Optional[bytes] = None
 ) -> bytes:
     """A whole small response, after which the connection is closed.
 
