@@ -293,7 +293,9 @@ class AcceptTests(BridgeCase):
             self.connect(WSProtocol(), offered_subprotocols=offered)
             with self.assertLogs("wsbridge", "WARNING") as logs:
                 await self.assert_sends(SWITCHING + b"\r\n", {**ACCEPT, "subprotocol": "superchat"})
-            expected = f"accepted without subprotocol 'superchat': what was offered is: {names}"
+            expected = (
+                f"accepted without subprotocol 'superchat', which the client did not offer (offered: {names})"
+            )
             self.assertEqual([record.getMessage() for record in logs.records], [expected])
             self.assertIsNone(self.ws.subprotocol)
 

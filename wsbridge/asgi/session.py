@@ -329,7 +329,11 @@ class Session:
             return subprotocol
         # RFC 6455 4.2.2: one that was not offered must not be named; a browser would fail the connection.
         offered = ", ".join(self._offered) or "none"
-        logger.warning("accepted without subprotocol %r: what was offered is: %.200s", subprotocol, offered)
+        logger.warning(
+            "accepted without subprotocol %r, which the client did not offer (offered: %.200s)",
+            subprotocol,
+            offered,
+        )
         return None
 
     def _refuse(self, event: ASGIEvent) -> bool:

@@ -49,10 +49,10 @@ FORWARDED_HEADERS = (
 #: What nearly every proxy sets, and uvicorn reads.
 DEFAULT_FORWARDED_HEADERS = ("x-forwarded-for", "x-forwarded-proto")
 
-# The exact names: x_forwarded_for, which CGI cannot tell from the real one, is another header.
+# Names are compared exactly: x_forwarded_for, which CGI cannot tell from the real one, is another header.
 _HEADERS = {name.encode("ascii"): name for name in FORWARDED_HEADERS if name != "forwarded-host"}
 
-# Of each pair, who sets the one passes the other on as the client has sent it.
+# Pairs that tell the same: a proxy that sets one passes on the other as the client has sent it.
 _CONFLICTS = (
     ("forwarded", "x-forwarded-for"),
     ("forwarded", "x-forwarded-proto"),
@@ -80,7 +80,7 @@ _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _PREFIX = re.compile(rb"[\x21\x22\x24-\x3e\x40-\x7e]*")
 _PERCENT_ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
 
-# Decoded: segments that nobody normalises away or takes for an authority.
+# A decoded path: no "." or ".." that is normalised away, and no "//" that is read as an authority.
 _ROOT_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[^/\\\x00-\x1f\x7f-\x9f]+)+")
 
 # What may end an element or a pair, or hide such an end: delimiters, quotes, and backslashes before quotes.
@@ -185,7 +185,7 @@ def read_forwarded(
     values = _collect(headers, names)
     if not values:
         return None
-    # Twice, and lazily: what stands left of the client is made up, and not worth the time to parse.
+    # Lazily: what stands left of the client is made up, and not worth the time to parse.
     elements, again = tee(_parse_elements(values.get("forwarded", b"")))
     if "forwarded" in names:
         client, hop = _walk((_parse_node(element.get(b"for", b"")) for element in elements), trusted)

@@ -17,8 +17,8 @@ BYTES_PER_FRAGMENT = 32
 
 CHECKED_SLICE = 64 * 1024
 
-# What arrives is gathered up to this size in one place, and joined at the end: one `bytearray` that grows to
-# 1 MiB in steps is copied at each of them on PyPy, and often enough on CPython (1.48 ms, and joined 1.27).
+# What arrives is gathered in pieces of this size, which are joined at the end: a single `bytearray` is copied
+# each time it grows on PyPy, and often on CPython.
 GATHERED_SIZE = 64 * 1024
 
 
@@ -116,7 +116,7 @@ class Message(DiscardedMessage):
             pieces[-1] += piece
         else:
             pieces.append(piece if isinstance(piece, bytearray) else bytearray(piece))
-        # ASCII is UTF-8 at a glance: a text of 1 MiB takes a quarter less time through the whole server.
+        # ASCII is UTF-8, and `isascii` is much faster than decoding.
         if self._is_text and (self._undecided or not piece.isascii()):
             # In slices: what is decoded to be checked takes up to four times the space.
             for start in range(0, len(piece), CHECKED_SLICE):

@@ -1,6 +1,6 @@
 """Headers that nearly every opening handshake has: connections share one object of each name and pair.
 
-A request whose head comes in one piece saves 45 bytes for a name, a hundred for a pair.
+Used for heads that come in one piece.
 """
 
 from __future__ import annotations
