@@ -134,6 +134,20 @@ class ServerCase(LoopbackCase):
             await asyncio.wait_for(server.start(), TIMEOUT)
         self.assertEqual(server.sockets, [])
 
+    def note_backlogs(self) -> List[int]:
+        """What sockets are told from now on when they listen."""
+        listen = socket.socket.listen
+        backlogs: List[int] = []
+
+        def note_and_listen(listening: socket.socket, backlog: int) -> None:
+            backlogs.append(backlog)
+            listen(listening, backlog)
+
+        patch = mock.patch.object(socket.socket, "listen", note_and_listen)
+        patch.start()
+        self.addCleanup(patch.stop)
+        return backlogs
+
     def assert_no_task_is_left(self) -> None:
         self.assertEqual(asyncio.all_tasks(), {asyncio.current_task()})
 
@@ -214,15 +228,8 @@ class ListeningTests(ServerCase):
         self.assertRegex(await client.read_to_end(), b"^HTTP/1.1 404 Not Found\r\n")
 
     async def test_kernel_has_the_backlog(self) -> None:
-        listen = socket.socket.listen
-        backlogs: List[int] = []
-
-        def note_and_listen(listening: socket.socket, backlog: int) -> None:
-            backlogs.append(backlog)
-            listen(listening, backlog)
-
-        with mock.patch.object(socket.socket, "listen", note_and_listen):
-            await self.start(backlog=77)
+        backlogs = self.note_backlogs()
+        await self.start(backlog=77)
         self.assertEqual(backlogs, list(self.BACKLOGS))
 
     async def test_no_host_is_every_address(self) -> None:
@@ -239,17 +246,8 @@ class ListeningTests(ServerCase):
 class ListenOnceTests(ServerCase):
     async def test_kernel_has_the_backlog_where_a_second_listen_changes_nothing(self) -> None:
         """As on Windows."""
-        listen = socket.socket.listen
-        backlogs: List[int] = []
-
-        def listen_once(listening: socket.socket, backlog: int) -> None:
-            backlogs.append(backlog)
-            listen(listening, backlog)
-
-        with (
-            mock.patch.object(socket.socket, "listen", listen_once),
-            mock.patch.object(server_module, "CAN_LISTEN_AGAIN", False),
-        ):
+        backlogs = self.note_backlogs()
+        with mock.patch.object(server_module, "CAN_LISTEN_AGAIN", False):
             server = await self.start(backlog=77)
         self.assertEqual(backlogs, [77])
         await self.assert_echo(await self.open_websocket(server))
