@@ -163,6 +163,9 @@ class ArgumentTests(CommandCase):
     def test_none_switches_off_what_may_be(self) -> None:
         self.assert_config(ServerConfig(ws_ping_interval=None), "--ws-ping-interval=none")
         self.assert_config(ServerConfig(ws_ping_interval=None), "--ws-ping-interval=None")
+        deadlines = [item.name for item in fields(ServerConfig) if item.name.startswith("timeout_")]
+        for name in (*deadlines, "close_grace", "ws_ping_interval", "ws_ping_timeout"):
+            self.assert_config(ServerConfig(**{name: None}), f"--{name.replace('_', '-')}=none")
         self.assert_config(ServerConfig(), "--limit-concurrency=none", "--uds=none", "--allowed-origins=none")
 
     def test_list_is_separated_by_commas(self) -> None:

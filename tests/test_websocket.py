@@ -339,6 +339,18 @@ class ConnectingTests(WebSocketTestCase):
         await self.assert_receives(CONNECT, LOST)
         await self.assert_disconnected(ACCEPT)
 
+    async def test_answer_to_a_client_that_is_gone_raises_and_nothing_is_logged(self) -> None:
+        deny = {"type": "websocket.http.response.start", "status": 404}
+        for event in (ACCEPT, {**ACCEPT, "subprotocol": 5}, deny):
+            await self.connect()
+            self.transport.lose()
+            with self.assertRaises(ClientDisconnected) as raised:
+                await self.send(event)
+            await self.app.raise_(raised.exception)
+            self.assert_written()
+            self.assert_logged()
+            self.assertEqual([record.levelname for record in self.records[-1:]], ["DEBUG"])
+
     async def test_refusal_of_a_client_that_is_gone_writes_nothing(self) -> None:
         await self.connect()
         self.transport.lose()
@@ -1094,6 +1106,17 @@ class ClosingTests(WebSocketTestCase):
         await self.open_closing()
         await self.send({"type": "websocket.close", "code": 4000})
         self.assert_written()
+
+    async def test_application_that_is_ended_by_its_send_is_not_logged(self) -> None:
+        for event in (SEND_HELLO, ACCEPT, {**SEND_HELLO, "text": 5}):
+            await self.open_closing()
+            with self.assertRaises(ClientDisconnected) as raised:
+                await self.send(event)
+            await self.app.raise_(raised.exception)
+            self.assert_written()
+            self.assert_logged()
+            self.transport.lose()
+            await turn_loop()
 
     async def test_send_raises(self) -> None:
         await self.open_closing()
