@@ -48,7 +48,7 @@ class Linger(asyncio.Protocol):
         elif not half_close:
             self._patience = TLS_LINGER
         self._unsent = get_unsent_size(transport)
-        self._deadline = self._get_deadline()
+        self._restart_deadline()
         transport.set_protocol(self)
         service.add(self)
         service.add_lingering(self)
@@ -65,14 +65,15 @@ class Linger(asyncio.Protocol):
         else:
             self._half_close()
 
-    def _get_deadline(self) -> float:
-        config = self._service.config
-        return self._service.get_deadline(config.timeout_write if self._unsent else self._patience)
+    def _restart_deadline(self) -> None:
+        """Time for the peer to take more of what is unsent, or then to end."""
+        timeout = self._service.config.timeout_write if self._unsent else self._patience
+        self._deadline = self._service.get_deadline(timeout)
 
     def resume_writing(self) -> None:
         """The last byte has left; the transport is still in the middle of saying so."""
         self._unsent = 0
-        self._deadline = self._get_deadline()
+        self._restart_deadline()
         self._service.loop.call_soon(self._half_close)
 
     def _half_close(self) -> None:
@@ -98,7 +99,7 @@ class Linger(asyncio.Protocol):
         unsent = get_unsent_size(self._transport)
         if unsent < self._unsent:
             self._unsent = unsent
-            self._deadline = self._get_deadline()
+            self._restart_deadline()
         elif now < self._deadline:
             return
         elif self._may_close:
