@@ -21,11 +21,11 @@ SWITCHING = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 )
-# RFC 6455 5.7: "Hello", masked and unmasked.
-MASKED_HELLO = bytes.fromhex("81 85 37fa213d 7f9f4d5158")
+# RFC 6455 5.7: "Hello" from the peer, which masks it, and from us.
+PEER_HELLO = bytes.fromhex("81 85 37fa213d 7f9f4d5158")
 HELLO = b"\x81\x05Hello"
-# RFC 6455 5.5.1: CLOSE with code 1000, masked with zeros and unmasked; and CLOSE 1012.
-MASKED_CLOSE = bytes.fromhex("88 82 00000000 03e8")
+# RFC 6455 5.5.1: CLOSE with 1000 from the peer, under an all-zero key, and from us; ours with 1012.
+PEER_CLOSE = bytes.fromhex("88 82 00000000 03e8")
 CLOSE = bytes.fromhex("88 02 03e8")
 CLOSE_1012 = bytes.fromhex("88 02 03f4")
 

@@ -19,7 +19,7 @@ from wsbridge.server.service import Service
 from wsbridge.server.websocket import WebSocketExchange
 
 from .doubles import Clock, MemoryTransport, turn_loop
-from .loopback import HELLO, MASKED_HELLO, REQUEST, SWITCHING
+from .loopback import HELLO, PEER_HELLO, REQUEST, SWITCHING
 
 Event = Dict[str, Any]
 
@@ -98,7 +98,7 @@ class HeadTests(ConnectionCase):
         transport.feed(REQUEST)
         self.assertIsInstance(transport.get_protocol(), WebSocketExchange)
         await self.assert_answer(transport, SWITCHING)
-        transport.feed(MASKED_HELLO)
+        transport.feed(PEER_HELLO)
         await self.assert_answer(transport, HELLO)
 
     async def test_get_is_answered_by_a_page(self) -> None:
@@ -159,7 +159,7 @@ class HeadTests(ConnectionCase):
 
     async def test_frames_behind_the_head_in_one_segment_are_answered_in_order(self) -> None:
         transport = self.connect()
-        transport.feed(REQUEST + MASKED_HELLO + b"\x81\x81\0\0\0\0b")
+        transport.feed(REQUEST + PEER_HELLO + b"\x81\x81\0\0\0\0b")
         await self.assert_answer(transport, SWITCHING + HELLO + b"\x81\x01b")
 
     async def test_connection_not_upgrade_and_upgrade_h2c_are_plain_requests(self) -> None:
@@ -213,7 +213,7 @@ class HeadTests(ConnectionCase):
         connection = Connection(self.service)
         transport.set_protocol(connection)
         connection.connection_made(transport)
-        connection.data_received(REQUEST + MASKED_HELLO)
+        connection.data_received(REQUEST + PEER_HELLO)
         await self.assert_answer(transport, SWITCHING + HELLO)
         self.assertEqual(self.scopes[0]["client"], ("192.0.2.1", 5000))
 

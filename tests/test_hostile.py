@@ -17,14 +17,13 @@ from wsbridge.server.page import PageExchange
 from wsbridge.server.websocket import WebSocketExchange
 
 from .doubles import turn_loop
-from .loopback import MASKED_CLOSE, MASKED_HELLO, REQUEST, SWITCHING, Client
+from .loopback import PEER_CLOSE, PEER_HELLO, REQUEST, SWITCHING, Client
 from .test_connection import PAGE_REQUEST, ConnectionCase
 from .test_server import ServerCase
 from .test_websocket import (
     ACCEPT,
     CONNECT,
     FORBIDDEN,
-    PEER_HELLO,
     RAISED,
     RECEIVED_HELLO,
     REFUSE,
@@ -173,11 +172,11 @@ class NothingLeftTests(ServerCase):
         server = await self.start()
         for data in (PAGE_REQUEST, b"GET * HTTP/1.1\r\n\r\n", b"GET / HT", REQUEST):
             await self.send_and_leave(await self.connect_to(server), data)
-        for data in (MASKED_HELLO + MASKED_CLOSE, b"\x83\x80", MASKED_HELLO[:7]):
+        for data in (PEER_HELLO + PEER_CLOSE, b"\x83\x80", PEER_HELLO[:7]):
             await self.send_and_leave(await self.open_websocket(server), data)
         for _ in range(5):
             client = await self.open_websocket(server)
-            client.send(MASKED_HELLO)
+            client.send(PEER_HELLO)
             client.reset()
         await server.stop()
         await turn_loop()

@@ -14,25 +14,11 @@ from tests.doubles import MemoryTransport, ServiceTestCase, turn_loop
 from wsbridge.server.linger import Linger
 from wsbridge.server.server import Server
 
-# RFC 6455 1.3 and 4.2.2.
-REQUEST = (
-    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
-SWITCHING = (
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-)
+from .loopback import CLOSE, HELLO, PEER_CLOSE, PEER_HELLO, REQUEST, SWITCHING
 
 # RFC 6455 5.1: a client must mask.
 VIOLATION = bytes.fromhex("81 01 41")
 CLOSE_1002 = bytes.fromhex("88 1e 03ea") + b"unmasked frame from a client"
-
-# RFC 6455 5.5.1 and 5.7, under the sample's masking key.
-PEER_HELLO = bytes.fromhex("81 85 37fa213d 7f9f4d5158")
-HELLO = bytes.fromhex("81 05 48656c6c6f")
-PEER_CLOSE = bytes.fromhex("88 82 00000000 03e8")
-CLOSE = bytes.fromhex("88 02 03e8")
 
 # More than a socket's buffers take at once.
 LARGE = 4 * 1024 * 1024

@@ -37,8 +37,8 @@ from .loopback import (
     ENCRYPTED_KEY,
     HELLO,
     KEY,
-    MASKED_CLOSE,
-    MASKED_HELLO,
+    PEER_CLOSE,
+    PEER_HELLO,
     REQUEST,
     SWITCHING,
     TIMEOUT,
@@ -56,7 +56,7 @@ Event = Dict[str, Any]
 
 PAGE_REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 PAGE = b"HTTP/1.1 200 OK\r\nDate: today\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi"
-MASKED_CLOSE_1012 = bytes.fromhex("88 82 00000000 03f4")
+PEER_CLOSE_1012 = bytes.fromhex("88 82 00000000 03f4")
 
 
 def count_exchanges() -> int:
@@ -125,7 +125,7 @@ class ServerCase(LoopbackCase):
         return client
 
     async def assert_echo(self, client: Client) -> None:
-        client.send(MASKED_HELLO, MASKED_CLOSE)
+        client.send(PEER_HELLO, PEER_CLOSE)
         await self.assert_end(client, HELLO + CLOSE)
 
     async def assert_no_start(self, error: Any, text: str, app: Any = None, **options: Any) -> None:
@@ -521,7 +521,7 @@ class StopTests(ServerCase):
         await self.begin_stop(server)
         for client in clients:
             await self.assert_answer(client, CLOSE_1012)
-            client.send(MASKED_CLOSE_1012)
+            client.send(PEER_CLOSE_1012)
             await self.assert_end(client)
         await server.stop()
         self.assertEqual(self.app.log, ["startup", *["disconnect 1012"] * 20, "shutdown"])
@@ -529,10 +529,10 @@ class StopTests(ServerCase):
     async def test_application_that_still_answers_does_so(self) -> None:
         server = await self.start()
         client = await self.open_websocket(server)
-        client.send(MASKED_HELLO)
+        client.send(PEER_HELLO)
         await self.assert_answer(client, HELLO)
         await self.begin_stop(server)
-        client.send(MASKED_HELLO, MASKED_CLOSE_1012)
+        client.send(PEER_HELLO, PEER_CLOSE_1012)
         await self.assert_end(client, CLOSE_1012)
 
     async def test_page_in_progress_is_finished(self) -> None:
@@ -549,7 +549,7 @@ class StopTests(ServerCase):
         server = await self.start()
         client, other = await self.connect_to(server), await self.open_websocket(server)
         client.send(b"GET / HTTP/1.1\r\n")
-        other.send(MASKED_CLOSE)
+        other.send(PEER_CLOSE)
         await self.assert_end(other, CLOSE)
         await self.begin_stop(server)
         self.assertRegex(await client.read_to_end(), b"(?s)^HTTP/1.1 503 .*\r\n\r\nthe server is stopping\n$")
@@ -562,7 +562,7 @@ class StopTests(ServerCase):
         await self.begin_stop(server)
         with self.assertRaises(ConnectionRefusedError):
             await asyncio.open_connection(*address)
-        open_one.send(MASKED_CLOSE_1012)
+        open_one.send(PEER_CLOSE_1012)
         await self.assert_end(open_one, CLOSE_1012)
 
     async def test_peer_that_does_not_close_is_cut_after_the_graceful_timeout(self) -> None:
@@ -584,7 +584,7 @@ class AgainTests(ServerCase):
         client = await self.open_websocket(server)
         stopping = asyncio.ensure_future(server.stop())
         await self.assert_answer(client, CLOSE_1012)
-        client.send(MASKED_CLOSE_1012)
+        client.send(PEER_CLOSE_1012)
         await self.assert_end(client)
         await asyncio.wait_for(stopping, TIMEOUT)
         self.assertEqual(server.sockets, [])
@@ -725,7 +725,7 @@ class ServeTests(ServeCase):
         client = await self.open_websocket(self.server)
         self.server.stop_serving()
         await self.assert_answer(client, CLOSE_1012)
-        client.send(MASKED_CLOSE_1012)
+        client.send(PEER_CLOSE_1012)
         await self.assert_end(client)
         await self.assert_over(serving)
 
@@ -787,7 +787,7 @@ class ServeTests(ServeCase):
             client = await self.open_websocket(self.server)
             self.server.stop_serving()
             await self.assert_answer(client, CLOSE_1012)
-            client.send(MASKED_CLOSE_1012)
+            client.send(PEER_CLOSE_1012)
             await self.assert_end(client)
             await self.assert_over(serving)
         self.assertEqual(self.app.log, ["startup", "disconnect 1012", "shutdown"] * 2)
@@ -988,7 +988,7 @@ class RunTests(unittest.TestCase):
         return told
 
     async def assert_lives(self, client: Client) -> None:
-        client.send(MASKED_HELLO)
+        client.send(PEER_HELLO)
         self.assertEqual(await client.read(len(HELLO)), HELLO)
 
     def test_what_asyncio_lets_through_is_logged_once_and_everybody_lives_on(self) -> None:
@@ -1027,7 +1027,7 @@ class RunTests(unittest.TestCase):
                         await self.assert_lives(client)
                         await do(error)
                         await self.assert_lives(client)
-                        client.send(MASKED_CLOSE)
+                        client.send(PEER_CLOSE)
                         self.assertEqual(await client.read_to_end(), CLOSE)
                         await client.close()
 
@@ -1138,7 +1138,7 @@ class RunTests(unittest.TestCase):
             self.assertEqual(await client.read(len(SWITCHING)), SWITCHING)
             # CLOSE 1011.
             self.assertEqual(await client.read(4), bytes.fromhex("88 02 03f3"))
-            client.send(MASKED_CLOSE)
+            client.send(PEER_CLOSE)
             await client.close()
 
         patch = mock.patch.object(Application, "websocket", staticmethod(websocket))
@@ -1159,12 +1159,12 @@ class RunTests(unittest.TestCase):
                 self.assertEqual(await client.read(len(SWITCHING)), SWITCHING)
             for _ in range(5):
                 for client in clients:
-                    client.send(MASKED_HELLO)
+                    client.send(PEER_HELLO)
                     asyncio.get_running_loop().call_soon(sys.exit, 3)
                 for client in clients:
                     self.assertEqual(await client.read(len(HELLO)), HELLO)
             for client in clients:
-                client.send(MASKED_CLOSE)
+                client.send(PEER_CLOSE)
                 self.assertEqual(await client.read_to_end(), CLOSE)
                 await client.close()
 

@@ -15,6 +15,8 @@ from wsbridge.protocols.errors import ClientDisconnected, EventError, ServiceUna
 from wsbridge.protocols.events import WebSocketDisconnected
 from wsbridge.protocols.ws import WSProtocol
 
+from .loopback import CLOSE, HELLO, PEER_HELLO, SWITCHING
+
 tracemalloc: Optional[ModuleType]
 try:
     import tracemalloc
@@ -26,18 +28,11 @@ Event = Dict[str, Any]
 
 MIB = 1024 * 1024
 
-# RFC 6455 1.3: the sample nonce, and 4.2.2: what completes its handshake.
+# RFC 6455 1.3: the sample nonce.
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
-SWITCHING = (
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-)
 FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\n" + DATE
-HELLO = bytes.fromhex("81 05 48656c6c6f")
-CLOSE = bytes.fromhex("88 02 03e8")
-# RFC 6455 5.7: a masked text message "Hello"; 5.5.1: a CLOSE with 1001, and a violation, under zero keys.
-PEER_HELLO = bytes.fromhex("81 85 37fa213d 7f9f4d5158")
-PEER_CLOSE = bytes.fromhex("88 82 00000000 03e9")
+# RFC 6455 5.5.1: a CLOSE with 1001, and a violation, under all-zero keys.
+PEER_CLOSE_1001 = bytes.fromhex("88 82 00000000 03e9")
 VIOLATION = bytes.fromhex("83 80")
 
 ACCEPT: Event = {"type": "websocket.accept"}
@@ -121,7 +116,7 @@ class SessionCase(unittest.IsolatedAsyncioTestCase):
         elif phase is not Phase.CONNECTING:
             await self.session.send(ACCEPT)
             if phase is Phase.ENDING:
-                self.feed(PEER_CLOSE)
+                self.feed(PEER_CLOSE_1001)
             elif phase is Phase.CLOSING:
                 await self.session.send(END)
         self.assertIs(self.session.phase, phase)
@@ -200,7 +195,7 @@ class PhaseTests(SessionCase):
 
     async def test_peers_close_behind_ours_is_over(self) -> None:
         await self.reach(Phase.CLOSING)
-        self.feed(PEER_CLOSE)
+        self.feed(PEER_CLOSE_1001)
         self.assertIs(self.session.phase, Phase.OVER)
 
     async def test_loss_is_over_in_every_phase(self) -> None:
@@ -232,7 +227,7 @@ class OwnerTests(SessionCase):
 
     async def test_answers_while_the_close_is_held(self) -> None:
         await self.reach(Phase.OPEN)
-        self.feed(PEER_HELLO * 2 + PEER_CLOSE)
+        self.feed(PEER_HELLO * 2 + PEER_CLOSE_1001)
         await self.session.send(SEND)
         await self.session.receive()
         await self.session.send(SEND)
@@ -365,7 +360,7 @@ class ReceiveTests(SessionCase):
 
     async def test_messages_come_in_order_and_the_disconnect_behind_them(self) -> None:
         await self.open()
-        self.feed(PEER_HELLO + b"\x82\x81\0\0\0\0!" + PEER_CLOSE)
+        self.feed(PEER_HELLO + b"\x82\x81\0\0\0\0!" + PEER_CLOSE_1001)
         expected = [
             message("Hello"),
             {"type": "websocket.receive", "bytes": b"!"},
@@ -469,7 +464,7 @@ class OwesAnswerTests(SessionCase):
         await self.assert_owes(True)
 
     async def test_the_end_alone_asks_for_none(self) -> None:
-        self.feed(PEER_CLOSE)
+        self.feed(PEER_CLOSE_1001)
         await self.assert_owes(False)
 
 

@@ -16,8 +16,8 @@ from .doubles import MemoryTransport, turn_loop
 from .loopback import (
     CLOSE,
     HELLO,
-    MASKED_CLOSE,
-    MASKED_HELLO,
+    PEER_CLOSE,
+    PEER_HELLO,
     REQUEST,
     SWITCHING,
     TIMEOUT,
@@ -97,16 +97,16 @@ class StreamsCase(LoopbackCase):
 class ConversationTests(StreamsCase):
     async def test_message_is_echoed_and_the_peer_closes(self) -> None:
         client = await self.open()
-        client.send(MASKED_HELLO)
+        client.send(PEER_HELLO)
         await self.assert_answer(client, HELLO)
-        client.send(MASKED_CLOSE)
+        client.send(PEER_CLOSE)
         await self.assert_end(client, CLOSE)
         await self.assert_over()
         self.assertEqual(self.log, ["disconnect 1000"])
 
     async def test_pipelined_frames_in_the_reader_are_answered_in_order(self) -> None:
         client = await self.start()
-        client.send(REQUEST, MASKED_HELLO, b"\x81\x81\0\0\0\0b", MASKED_CLOSE)
+        client.send(REQUEST, PEER_HELLO, b"\x81\x81\0\0\0\0b", PEER_CLOSE)
         await self.assert_end(client, SWITCHING + HELLO + b"\x81\x01b" + CLOSE)
         await self.assert_over()
 
@@ -120,7 +120,7 @@ class ConversationTests(StreamsCase):
         client.send(REQUEST)
         await self.assert_answer(client, SWITCHING + CLOSE)
         self.assertTrue(self.over.empty())
-        client.send(MASKED_HELLO, MASKED_CLOSE)
+        client.send(PEER_HELLO, PEER_CLOSE)
         await self.assert_end(client)
         await self.assert_over()
 
@@ -133,7 +133,7 @@ class ConversationTests(StreamsCase):
 
     async def test_half_closed_peer_gets_what_it_is_still_owed(self) -> None:
         client = await self.start(self.wait_and_echo)
-        client.send(REQUEST, MASKED_HELLO, MASKED_CLOSE)
+        client.send(REQUEST, PEER_HELLO, PEER_CLOSE)
         client.half_close()
         await self.assert_answer(client, SWITCHING)
         self.gate.set()
@@ -182,11 +182,11 @@ class SharedServiceTests(StreamsCase):
         service = Service(self.echo, ServerConfig())
         first = await self.open(service=service)
         second = await self.open(service=service)
-        first.send(MASKED_CLOSE)
+        first.send(PEER_CLOSE)
         await self.assert_end(first, CLOSE)
         self.assertIsNone(await asyncio.wait_for(self.over.get(), TIMEOUT))
         self.assertEqual(len(service.members), 1)
-        second.send(MASKED_CLOSE)
+        second.send(PEER_CLOSE)
         await self.assert_end(second, CLOSE)
         await self.assert_over()
 
@@ -194,7 +194,7 @@ class SharedServiceTests(StreamsCase):
 class RefusalTests(StreamsCase):
     async def assert_refused(self, expected: bytes, before: bytes, after: bytes) -> None:
         client = await self.start()
-        client.send(REQUEST.replace(before, after), MASKED_HELLO)
+        client.send(REQUEST.replace(before, after), PEER_HELLO)
         answer = await client.read_to_end()
         self.assertRegex(answer, expected)
         self.assertEqual(self.scopes, [])
@@ -282,7 +282,7 @@ class EndTests(StreamsCase):
 
         client = await self.open(app)
         await self.wait_for(self.begun)
-        client.send(MASKED_HELLO)
+        client.send(PEER_HELLO)
         await self.assert_end(client)
         await self.assert_over(KeyError)
         self.assertEqual(self.log, ["cancelled"])
@@ -298,7 +298,7 @@ class EndTests(StreamsCase):
 
         client = await self.start(app, timeout_close=0.001, timeout_write=0.001, ws_per_message_deflate=False)
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        client.send(REQUEST, MASKED_CLOSE)
+        client.send(REQUEST, PEER_CLOSE)
         client.half_close()
         await self.wait_for(self.begun)
         await self.assert_over()
@@ -327,7 +327,7 @@ class BackpressureTests(StreamsCase):
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]
         await self.assert_answer(client, SWITCHING + bytes.fromhex("82 7f 00000000 00800000"))
         self.assertEqual(await client.read(size), bytes(size))
-        client.send(MASKED_CLOSE)
+        client.send(PEER_CLOSE)
         await self.assert_end(client, CLOSE)
         await self.assert_over()
         self.assertEqual(self.log, ["waits", "sent"])
@@ -346,7 +346,7 @@ class BackpressureTests(StreamsCase):
         client = await self.open(app, ws_max_queue=2)
         client.writer.transport.set_write_buffer_limits(0)
         numbers = [b"%07d" % number for number in range(20000)]
-        client.send(*(b"\x82\x87\0\0\0\0" + number for number in numbers), MASKED_CLOSE)
+        client.send(*(b"\x82\x87\0\0\0\0" + number for number in numbers), PEER_CLOSE)
         await turn_loop(50)
         self.gate.set()
         await self.assert_end(client, CLOSE)
@@ -364,7 +364,7 @@ class BackpressureTests(StreamsCase):
 
         client = await self.open(app, ws_max_queue=1, ws_per_message_deflate=False)
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        client.send(MASKED_HELLO, MASKED_HELLO)
+        client.send(PEER_HELLO, PEER_HELLO)
         await self.wait_for(self.begun)
         self.gate.set()
         await turn_loop(50)

@@ -14,27 +14,17 @@ from wsbridge.protocols.events import RequestReceived
 from wsbridge.server.waking import Waker
 from wsbridge.server.websocket import WebSocketExchange
 
+from .loopback import CLOSE, CLOSE_1012, HELLO, PEER_CLOSE, PEER_HELLO, SWITCHING
+
 Event = Dict[str, Any]
 
-# RFC 6455 1.3: the sample nonce, and 4.2.2: what completes its handshake.
+# RFC 6455 1.3: the sample nonce.
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
-SWITCHING = (
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-)
-
-# RFC 6455 5.7: a masked text message "Hello", and the same unmasked.
-PEER_HELLO = bytes.fromhex("81 85 37fa213d 7f9f4d5158")
-HELLO = bytes.fromhex("81 05 48656c6c6f")
-
-# RFC 6455 5.5.1: CLOSE with 1000 under an all-zero key; its echo; one without a code and its echo.
-PEER_CLOSE = bytes.fromhex("88 82 00000000 03e8")
-CLOSE = bytes.fromhex("88 02 03e8")
+# RFC 6455 5.5.1: a CLOSE without a code under an all-zero key, and its echo.
 PEER_CLOSE_EMPTY = bytes.fromhex("88 80 00000000")
 CLOSE_EMPTY = bytes.fromhex("88 00")
 
 CLOSE_1011 = bytes.fromhex("88 02 03f3")
-CLOSE_1012 = bytes.fromhex("88 02 03f4")
 CLOSE_KEEPALIVE = bytes.fromhex("88 18 03f3") + b"keepalive ping timeout"
 
 # RFC 6455 5.1: a client must mask.
