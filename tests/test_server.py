@@ -1062,14 +1062,14 @@ class RunTests(unittest.TestCase):
             self.assertEqual(await other.read(len(SWITCHING)), SWITCHING)
             address = other.writer.get_extra_info("peername")
             client = Client(*await asyncio.open_connection(*address))
-            client.send(REQUEST.replace(b"/chat", b"/fail"), MASKED_HELLO)
+            client.send(REQUEST.replace(b"/chat", b"/fail"), PEER_HELLO)
             # CLOSE 1011, whatever came before.
             self.assertTrue((await client.read(len(SWITCHING) + 4)).endswith(bytes.fromhex("88 02 03f3")))
             client.send(bytes.fromhex("88 82 00000000 03f3"))
             self.assertEqual(await client.read_to_end(), b"")
             await client.close()
             await self.assert_lives(other)
-            other.send(MASKED_CLOSE)
+            other.send(PEER_CLOSE)
             self.assertEqual(await other.read_to_end(), CLOSE)
             await other.close()
 
