@@ -219,6 +219,19 @@ class NoAnswerTests(PageCase):
         await self.begin_steps(START, PART)
         await self.assert_cut(HALF_SENT)
 
+    async def test_status_of_a_half_sent_response_is_the_one_that_was_sent(self) -> None:
+        line = 'INFO:wsbridge:127.0.0.1:50000 "http /a" 200'
+        returned = "ERROR:wsbridge:application returned before its response was complete"
+        for steps, expected in (
+            ((), [line, returned]),
+            ((KeyError("a"),), ["ERROR:wsbridge:application raised", line]),
+        ):
+            self.transport = MemoryTransport()
+            with self.assertLogs(logger, "INFO") as logs:
+                await self.begin_steps(START, PART, *steps)
+            await self.assert_cut(HALF_SENT)
+            self.assertEqual([output.partition("\n")[0] for output in logs.output], expected)
+
     async def test_header_that_cannot_be_sent_raises_in_the_application_and_is_500(self) -> None:
         with self.assertLogs(logger, "ERROR") as logs:
             await self.begin_steps({**START, "headers": [(b"a", b"b\r\nc: d")]})
@@ -322,6 +335,16 @@ class DisconnectTests(PageCase):
         await self.assert_answer(b"2\r\nhi\r\n0\r\n\r\n")
         self.assertEqual(self.heard, ["http.request", "http.disconnect"])
         await self.assert_over()
+
+    async def test_endless_response_that_its_client_has_left_is_logged_with_its_status(self) -> None:
+        # As an event stream does: told of the disconnect, it returns and sends no end.
+        for leave in (MemoryTransport.feed_eof, MemoryTransport.lose):
+            self.transport = MemoryTransport()
+            with self.assertLogs(logger, "INFO") as logs:
+                await self.begin_steps("receive", START, PART, "receive")
+                leave(self.transport)
+                await self.assert_over()
+            self.assertEqual(logs.output, ['INFO:wsbridge:127.0.0.1:50000 "http /a" 200'])
 
     async def test_client_that_left_before_an_endless_response_is_told_too(self) -> None:
         await self.begin_steps("receive", "wait", START, PART, "receive", BODY)

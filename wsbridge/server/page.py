@@ -12,7 +12,7 @@ from ..protocols.errors import InternalServerError
 from ..protocols.events import RequestReceived
 from .addresses import get_client, get_server, is_secure
 from .exchange import Exchange
-from .log import log_answer
+from .log import log_answer, logger
 from .service import Service
 
 __all__ = ["PageExchange"]
@@ -71,15 +71,21 @@ class PageExchange(Exchange):
         if self._wire.is_complete:
             log_answer(self._scope, self._wire.status)
             self._hand_over()
+        elif self._wire.is_on_wire:
+            self._break_off(has_failed)
         elif self._transport is not None:
             self._fail("raised" if has_failed else "returned")
+
+    def _break_off(self, has_failed: bool) -> None:
+        """The response has begun, so that its status is what the client knows, and does not end."""
+        log_answer(self._scope, self._wire.status)
+        if not has_failed and not self._disconnected.is_set():
+            logger.error("application returned before its response was complete")
+        self._wire.reset()
 
     def _fail(self, what: str) -> None:
         refusal = InternalServerError(f"the application {what} before its response was complete")
         log_answer(self._scope, refusal.status)
-        if self._wire.is_on_wire:
-            self._wire.reset()
-            return
         self._wire.refuse(refusal)
         self._disconnected.set()
         self._is_gone.set()
