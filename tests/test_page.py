@@ -328,6 +328,35 @@ class DisconnectTests(PageCase):
         self.assertEqual(self.transport.calls, ["close"])
         await self.assert_over()
 
+    async def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.service.sweep()
+        await turn_loop()
+
+    async def test_client_that_half_closed_and_got_nothing_has_left(self) -> None:
+        await self.begin_steps("receive", "receive", timeout_close=5.0)
+        self.transport.feed_eof()
+        await self.advance(4.9)
+        self.assertEqual(self.heard, ["http.request"])
+        await self.advance(0.1)
+        self.assertEqual(self.heard, ["http.request", "http.disconnect"])
+        await self.assert_answer(RETURNED)
+        await self.assert_over()
+
+    async def test_half_closed_client_gets_a_late_answer_where_nobody_asks_whether_it_has_left(self) -> None:
+        await self.begin_steps("receive", "wait", START, BODY, timeout_close=5.0)
+        self.transport.feed_eof()
+        await self.advance(100)
+        self.gate.set()
+        await self.assert_answer(PAGE)
+        await self.assert_over()
+
+    async def test_without_a_deadline_a_half_closed_client_is_never_taken_to_have_left(self) -> None:
+        await self.begin_steps("receive", "receive", timeout_close=None)
+        self.transport.feed_eof()
+        await self.advance(1e6)
+        self.assertEqual(self.heard, ["http.request"])
+
     async def test_client_that_leaves_an_endless_response_is_told_to_the_application(self) -> None:
         await self.begin_steps("receive", START, PART, "receive", BODY)
         await self.assert_answer(HALF_SENT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Optional
 
 from ..asgi.http_bridge import create_http_receive, create_http_send
@@ -21,7 +22,7 @@ __all__ = ["PageExchange"]
 class PageExchange(Exchange):
     """An asyncio protocol that takes ``transport`` over once ``request`` was parsed."""
 
-    __slots__ = ("_disconnected", "_is_gone", "_scope", "_wire")
+    __slots__ = ("_deadline", "_disconnected", "_is_gone", "_scope", "_wire")
 
     def __init__(self, service: Service, transport: asyncio.Transport, request: RequestReceived) -> None:
         super().__init__(service, transport)
@@ -36,6 +37,7 @@ class PageExchange(Exchange):
         # What receive waits for, and what makes send do nothing: a client may half close and still read.
         self._disconnected = asyncio.Event()
         self._is_gone = asyncio.Event()
+        self._deadline = math.inf
         self._wire = Http11Wire(
             self,
             is_head=request.method == b"HEAD",
@@ -60,7 +62,15 @@ class PageExchange(Exchange):
         # response, is told so.
         if self._wire.is_on_wire:
             self._disconnected.set()
+        # One that waits for it before its response would otherwise never be told: nothing more is read,
+        # and nothing written that could fail.
+        self._deadline = self._service.get_deadline(self._service.config.timeout_close)
         return self._stay_open_at_eof()
+
+    def check_deadlines(self, now: float) -> None:
+        super().check_deadlines(now)
+        if now >= self._deadline:
+            self._disconnected.set()
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self._disconnected.set()
