@@ -24,10 +24,10 @@ from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError, LifespanFailed, StateError
 from wsbridge.server import server as server_module
 from wsbridge.server.event_loop import PollerEventLoop
+from wsbridge.server.exchange import Exchange
 from wsbridge.server.log import logger
 from wsbridge.server.server import Server, run, serve
 from wsbridge.server.signals import are_signals_caught
-from wsbridge.server.websocket import WebSocketExchange
 
 from .doubles import turn_loop
 from .loopback import (
@@ -60,7 +60,7 @@ PEER_CLOSE_1012 = bytes.fromhex("88 82 00000000 03f4")
 
 
 def count_exchanges() -> int:
-    return sum(isinstance(thing, WebSocketExchange) for thing in gc.get_objects())
+    return sum(isinstance(thing, Exchange) for thing in gc.get_objects())
 
 
 class Application:
@@ -181,6 +181,34 @@ class ListeningTests(ServerCase):
         await self.assert_echo(client)
         await server.stop()
         self.app.scopes.clear()
+        self.assertEqual(count_exchanges(), before)
+
+    @unittest.skipUnless(sys.implementation.name == "cpython", "this Python counts no references")
+    async def test_page_and_what_was_never_answered_are_freed_so_as_well(self) -> None:
+        begun = asyncio.Event()
+
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            begun.set()
+            while (await receive())["type"] != "websocket.disconnect":
+                pass
+
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        before = count_exchanges()
+        server = await self.start(lifespan="off")
+        client = await self.connect_to(server)
+        client.send(PAGE_REQUEST)
+        await self.assert_end(client, PAGE)
+        await server.stop()
+        self.assertEqual(count_exchanges(), before)
+        server = await self.start(app, lifespan="off")
+        client = await self.connect_to(server)
+        client.send(REQUEST)
+        await self.wait_for(begun)
+        self.assertEqual(count_exchanges(), before + 1)
+        client.reset()
+        await server.stop()
         self.assertEqual(count_exchanges(), before)
 
     async def test_scope_tells_both_ends(self) -> None:

@@ -48,6 +48,15 @@ class WireTests(unittest.TestCase):
             self.build().accept(None, None, [(b"upgrade", b"h2c")])
         self.assertEqual(self.output.writes, [])
 
+    def test_detached_it_writes_nowhere(self) -> None:
+        wire = self.build()
+        wire.start(200, [])
+        wire.detach()
+        wire.send_body(b"a", True)
+        wire.reset()
+        self.assertTrue(wire.is_on_wire)
+        self.assertEqual((self.output.writes, self.output.resets), ([], 0))
+
     def test_refusal_is_a_whole_response_with_a_date(self) -> None:
         self.build().refuse(Forbidden("no"))
         head = b"HTTP/1.1 403 Forbidden\r\n" + DATE + b"Content-Type: text/plain; charset=utf-8\r\n"

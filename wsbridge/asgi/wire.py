@@ -54,6 +54,21 @@ class Wire(Protocol):
         """The response's status; 0 before its start."""
 
 
+class _Nowhere:
+    """Where a wire's bytes go when its connection has ended."""
+
+    __slots__ = ()
+
+    def write(self, data: bytes) -> None:
+        """Drop ``data``."""
+
+    def reset(self) -> None:
+        """There is nothing to drop."""
+
+
+_NOWHERE = _Nowhere()
+
+
 class Http11Wire:
     """A `Wire` of HTTP/1.1 (RFC 9112), or 1.0 for pages.
 
@@ -72,7 +87,7 @@ class Http11Wire:
         http_version: str = "1.1",
         date: Callable[[], bytes] = build_date,
     ) -> None:
-        self._output = output
+        self._output: Output = output
         self._ws_key = ws_key
         self._is_head = is_head
         self._date = date
@@ -95,6 +110,10 @@ class Http11Wire:
 
     def reset(self) -> None:
         self._output.reset()
+
+    def detach(self) -> None:
+        """Forget the output, which has ended: the two would only be freed by the collector of cycles."""
+        self._output = _NOWHERE
 
     @property
     def is_on_wire(self) -> bool:

@@ -93,6 +93,11 @@ class PageExchange(Exchange):
             logger.error("application returned before its response was complete")
         self._wire.reset()
 
+    def _leave_if_over(self) -> None:
+        super()._leave_if_over()
+        if self._task is None and self._transport is None:
+            self._wire.detach()
+
     def _fail(self, what: str) -> None:
         refusal = InternalServerError(f"the application {what} before its response was complete")
         log_answer(self._scope, refusal.status)

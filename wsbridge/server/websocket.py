@@ -365,6 +365,8 @@ class WebSocketExchange(Exchange, SessionOwner):
         super()._leave_if_over()
         if self._task is None and self._transport is None:
             self._session.detach()
+            # Of one that was never answered, it is still here.
+            self._scope = _LOGGED
 
     # -------------------------------------------------------------------- deadlines
 
