@@ -992,6 +992,31 @@ class OwedAnswerTests(WebSocketTestCase):
         await self.assert_receives(disconnect(1000))
         self.assert_written(CLOSE)
 
+    async def test_message_that_is_taken_behind_an_answer_may_take_longer_than_that(self) -> None:
+        await self.open()
+        self.transport.feed(PEER_HELLO * 2 + PEER_CLOSE)
+        await self.assert_receives(RECEIVED_HELLO)
+        await self.send(SEND_HELLO)
+        await self.assert_receives(RECEIVED_HELLO)
+        await self.advance(0.5)
+        await self.send(SEND_HELLO)
+        self.assertEqual(self.transport.read(), HELLO * 2)
+        await self.advance(0.1)
+        self.assert_written(CLOSE)
+
+    async def test_message_that_is_taken_behind_an_answer_and_has_none_waits_for_the_grace(
+        self,
+    ) -> None:
+        await self.open(close_grace=1)
+        self.transport.feed(PEER_HELLO * 2 + PEER_CLOSE)
+        await self.assert_receives(RECEIVED_HELLO)
+        await self.send(SEND_HELLO)
+        await self.assert_receives(RECEIVED_HELLO)
+        await self.advance(0.9)
+        self.assertEqual(self.transport.read(), HELLO)
+        await self.advance(0.1)
+        self.assert_written(CLOSE)
+
     async def test_all_of_it_is_within_the_grace(self) -> None:
         await self.open(close_grace=0.5)
         self.transport.feed(PEER_HELLO * 20 + PEER_CLOSE)

@@ -229,12 +229,13 @@ class Session:
         return self._wire is not None and self._wire.is_on_wire
 
     @property
-    def owes_answer(self) -> bool:
-        """Whether the application has a message to answer.
+    def is_working(self) -> bool:
+        """Whether the application took a message and has neither sent since nor asked for the next."""
+        return self._last_is_unanswered
 
-        That is one that it has not taken, or the last one that it took, where
-        it has neither sent nor called `receive` since.
-        """
+    @property
+    def owes_answer(self) -> bool:
+        """Whether the application has a message to answer: in hand, or not yet taken."""
         return self._last_is_unanswered or any(
             event["type"] == "websocket.receive" for event in self._events[len(self._events) - self.count :]
         )

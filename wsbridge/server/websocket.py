@@ -380,9 +380,16 @@ class WebSocketExchange(Exchange, SessionOwner):
         elif phase is Phase.OPEN:
             self._keep_alive(now)
         elif phase is Phase.ENDING:
-            self._session.close()
+            self._release_close(now)
         else:
             self._transport.abort()
+
+    def _release_close(self, now: float) -> None:
+        """The time for further answers is over, unless another message has been taken meanwhile."""
+        if self._session.is_working and now < self._grace_deadline:
+            self._deadline = self._grace_deadline
+        else:
+            self._session.close()
 
     def _refuse_late(self) -> None:
         if self._session.is_response_on_wire:
