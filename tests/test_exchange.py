@@ -455,6 +455,15 @@ class StallTests(ExchangeTestCase):
             await self.advance(0)
         self.assert_calls()
 
+    async def test_peer_that_takes_a_little_before_more_is_written_is_alive(self) -> None:
+        await self.fill()
+        await self.advance(0)
+        for _ in range(10):
+            await self.advance(15)
+            self.transport.take(50)
+            self.exchange.write(bytes(100))
+        self.assert_calls()
+
     async def test_time_begins_anew_with_every_pause(self) -> None:
         await self.fill()
         await self.advance(0)

@@ -1512,6 +1512,15 @@ class WritingTests(WebSocketTestCase):
         self.assert_calls("abort")
         self.assert_logged(("INFO", "peer took nothing for timeout_write: connection cut"))
 
+    async def test_peer_that_takes_a_little_before_more_is_sent_is_not_cut(self) -> None:
+        await self.assert_waits(self.app.send(SEND_LARGE))
+        await self.advance(0)
+        for _ in range(5):
+            await self.advance(20)
+            self.transport.take(1)
+            await self.assert_waits(self.app.send(SEND_HELLO))
+        self.assert_calls()
+
     async def test_close_waits_in_the_buffer_and_the_half_close_behind_it(self) -> None:
         await self.assert_waits(self.app.send(SEND_LARGE))
         await self.start(self.app.send({"type": "websocket.close"}))

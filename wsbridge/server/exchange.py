@@ -131,6 +131,9 @@ class Exchange(asyncio.Protocol):
             # in the loop's next turn.
             self._sends_in_a_row = MAX_SENDS_IN_A_ROW
         else:
+            if self._writing_paused:
+                # What is added does not hide what the peer takes.
+                self._stalled_size += len(data)
             transport.write(data)
 
     def drain(self) -> Optional[Awaitable[None]]:
@@ -219,7 +222,6 @@ class Exchange(asyncio.Protocol):
         elif now >= self._stall_deadline:
             logger.info("peer took nothing for timeout_write: connection cut")
             transport.abort()
-        # Several tasks of the application may send, so that it grows: that is no sign of life of the peer.
         self._stalled_size = size
 
     def shut_down(self) -> None:

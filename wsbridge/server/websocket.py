@@ -281,7 +281,9 @@ class WebSocketExchange(Exchange, SessionOwner):
         """
         if not self._session.count:
             transport = self._transport
-            if transport is not None and not self._gathered and not transport.is_closing():
+            if transport is not None and not (
+                self._gathered or self._writing_paused or transport.is_closing()
+            ):
                 transport.write(data)
             else:
                 self._write_through(data)
