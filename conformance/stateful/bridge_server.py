@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from typing import Any, List
 
-from wsbridge.asgi.ws_bridge import build_ws_scope, create_ws_receive, create_ws_send
-from wsbridge.protocols.events import RequestReceived, WebSocketDataReceived
+from wsbridge.asgi.ws_bridge import build_ws_event, build_ws_scope, create_ws_receive, create_ws_send
+from wsbridge.protocols.events import RequestReceived
 from wsbridge.protocols.handshake import check_upgrade_request
 from wsbridge.protocols.ws import WSProtocol
 from wsbridge.server.connection_info import ConnectionInfo
@@ -56,7 +56,7 @@ class BridgeServer:
         try:
             await asyncio.wait([reading, self._app, closing], return_when=asyncio.FIRST_COMPLETED)
             if self._app.done() and self._accepted.is_set() and not self._writer.is_closing():
-                has_failed = not self._app.cancelled() and self._app.exception() is not None
+                has_failed = self._app.cancelled() or self._app.exception() is not None
                 self._writer.write(self._protocol.close(1011 if has_failed else 1000))
             if self._accepted.is_set():
                 await asyncio.wait([reading], timeout=CLOSE_SECONDS)
@@ -81,13 +81,7 @@ class BridgeServer:
 
     def _tell(self, events: List[Any]) -> None:
         for event in events:
-            if not isinstance(event, WebSocketDataReceived):
-                told = {"type": "websocket.disconnect", "code": event.code, "reason": event.reason}
-            elif isinstance(event.data, str):
-                told = {"type": "websocket.receive", "bytes": None, "text": event.data}
-            else:
-                told = {"type": "websocket.receive", "bytes": event.data, "text": None}
-            self._events.put_nowait(told)
+            self._events.put_nowait(build_ws_event(event))
 
     async def reap(self) -> None:
         """Tell the application of the end, cancel it until it ends too, and wait no longer for the peer."""

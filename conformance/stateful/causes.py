@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List, Optional
+from typing import Any, Dict, List, Optional
 
 from .conversation import Conversation
+from .hold import TOLERANCE, closes, find_heard
 from .puppet import Call
 from .wire import Abort
 
-__all__ = ["Cause", "find_causes", "may_abort", "may_have_timed_out", "owes_close"]
+__all__ = [
+    "RESTART",
+    "Cause",
+    "find_causes",
+    "find_last_byte",
+    "is_last_part",
+    "may_abort",
+    "may_cancel",
+    "may_have_timed_out",
+    "owes_close",
+]
+
+# The payload of a stopping server's CLOSE.
+RESTART = b"\x03\xf4"
+# Seconds that a peer has when both sides have closed, and when a connection is over at the latest.
+CLOSED_LINGER = 0.7
 
 
 @dataclass(frozen=True)
@@ -35,23 +51,25 @@ def find_causes(talk: Conversation) -> List[Cause]:
                 Cause(item.begun, "peer", item.code, None, item.may_be_held or item.begun != item.order)
             )
     puppet = talk.puppet
-    accepted = talk.accept_order
     for call in puppet.calls:
-        # One that waited for room when the connection was lost has been written, too.
-        is_vague = call.outcome == "ClientDisconnected"
-        if is_close(call) and (call.was_written or is_vague) and 0 < accepted < call.order:
-            code, reason = call.event.get("code", 1000), call.event.get("reason", "")  # type: ignore[union-attr]
-            causes.append(Cause(call.order, "app", code, code.to_bytes(2, "big") + reason.encode(), is_vague))
+        if closes(call) and call.order + 1 == talk.close_order:
+            payload = build_close_payload(call.event or {})
+            causes.append(Cause(call.order, "app", int.from_bytes(payload[:2], "big"), payload))
     if puppet.ended is not None:
-        code = 1000 if puppet.ended in ("returned", "cancelled") else 1011
+        code = 1000 if puppet.ended == "returned" else 1011
         causes.append(Cause(puppet.ended_at_order, "app", code, code.to_bytes(2, "big"), True))
     if talk.stopped_at_order:
-        causes.append(Cause(talk.stopped_at_order, "server", 1012, b"\x03\xf4", True))
+        causes.append(Cause(talk.stopped_at_order, "server", 1012, RESTART, True))
     return sorted(causes, key=lambda cause: cause.order)
 
 
-def is_close(call: Call) -> bool:
-    return call.event is not None and call.event.get("type") == "websocket.close"
+def build_close_payload(event: Dict[str, Any]) -> bytes:
+    code, reason = event.get("code"), event.get("reason")
+    payload: bytes = (1000 if code is None else code).to_bytes(2, "big") + (
+        reason if isinstance(reason, str) else ""
+    ).encode()
+    # RFC 6455 5.5: a control frame has room for 125 bytes; a reason is cut at a character.
+    return payload[:2] + payload[2:125].decode("utf-8", "ignore").encode()
 
 
 def is_last_part(call: Call) -> bool:
@@ -88,23 +106,51 @@ def may_abort(talk: Conversation, abort: Abort) -> bool:
         return True
     if abort.stalled is not None and abort.stalled >= config.timeout_write:
         return True
-    was_heard = any(item.kind == "close" and item.order for item in talk.peer.sent)
-    if abort.is_deaf or (was_heard and not abort.has_ended and abort.stalled is None):
+    end, _ = find_heard(talk)
+    was_heard = end is not None and end.kind == "close"
+    if was_heard and talk.close_order:
+        # Both have closed: what is unsent is not cut, and behind it the peer has a little time.
+        return abort.stalled is None and abort.time >= find_last_byte(talk) + CLOSED_LINGER - TOLERANCE
+    # A stopping server delivers, and what an application does not take is in the way of the peer's CLOSE.
+    is_deaf = abort.is_deaf and talk.written.close != RESTART
+    if is_deaf or (was_heard and not abort.has_ended and abort.stalled is None):
         # It waits for what it has got already.
         return False
     has_waited = abort.time - find_end(talk) >= config.timeout_close
     return has_waited and (abort.stalled is not None or not abort.was_eof_read)
 
 
+def find_last_byte(talk: Conversation) -> float:
+    """When both sides had closed, and the last byte that was written had left."""
+    end, heard = find_heard(talk)
+    order = max(heard or (end.order if end else 0), talk.close_order)
+    return max(talk.puppet.time_of(order), talk.wire.progress_at)
+
+
 def find_end(talk: Conversation) -> float:
     """When something ended the connection first, at the earliest; all that follows has a deadline."""
     config, puppet = talk.config, talk.puppet
     times = [puppet.time_of(cause.order) for cause in find_causes(talk)]
-    times += [puppet.time_of(call.order) for call in puppet.calls if is_close(call)]
+    times += [puppet.time_of(call.order) for call in puppet.calls if closes(call)]
     times.append(find_first_timeout(talk))
     if talk.eof_order:
         times.append(puppet.time_of(talk.eof_order))
     if not talk.accept_order:
-        times.append(talk.started + min(config.timeout_handshake, config.timeout_accept))
+        if puppet.scope is None:
+            times.append(talk.started + config.timeout_handshake)
+        elif not talk.scenario.is_page:
+            times.append(talk.started + config.timeout_accept)
         times += [puppet.time_of(call.order) for call in puppet.calls if is_last_part(call)]
     return min(times)
+
+
+def may_cancel(talk: Conversation) -> bool:
+    """Whether the server has a reason to cancel the application."""
+    config, is_slow = talk.config, not (talk.accept_order or talk.scenario.is_page)
+    timeouts = [config.timeout_app or float("inf"), config.timeout_accept if is_slow else float("inf")]
+    return (
+        talk.was_cut
+        or talk.stopped_at_order > 0
+        or not talk.floor.has_deadlines
+        or talk.elapsed >= min(timeouts)
+    )

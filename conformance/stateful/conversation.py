@@ -21,7 +21,7 @@ from .floors import FLOORS
 from .loop import ManualLoop
 from .peer import OFFERS, Peer
 from .puppet import AppError, Call, Puppet
-from .reader import Wrong
+from .reader import WrittenStream, Wrong
 from .records import logged
 from .tally import Tally
 from .wire import Wire
@@ -46,10 +46,15 @@ CONFIGS: Dict[str, ServerConfig] = {
         **DEADLINES, ws_max_queue=2, ws_max_queue_bytes=600, ws_write_limit=100, ws_max_size=20_000
     ),
     "no pings": ServerConfig(
-        **{**DEADLINES, "ws_ping_interval": None}, ws_max_queue=5, ws_write_limit=2000, ws_deflate_threshold=0
+        **{**DEADLINES, "ws_ping_interval": None, "timeout_app": None},
+        ws_max_queue=5,
+        ws_write_limit=2000,
+        ws_deflate_threshold=0,
     ),
 }
 SHUTDOWN_SECONDS = 4.0
+# The server parses so much compressed data at once, and may keep the rest while the queue is full.
+COMPRESSED_SLICE = 16 * 1024
 
 ENDINGS = (
     "peer closes",
@@ -113,11 +118,18 @@ class Conversation:
         self.puppet = Puppet(self.wire)
         self.puppet.stubbornness = scenario.stubbornness
         self.wire.on_delivery = self._note_delivery
+        self.wire.on_write = self._note_write
+        self.written = WrittenStream()
+        #: When our CLOSE was written.
+        self.close_order = 0
+        #: Whether compressed data came that is more than the server parses at once.
+        self.was_sliced = False
         self.started = self.loop.time()
         self.steps_after_loss = 0
         self.stopped_at_order = 0
         #: When a server that stops cuts what has not ended.
         self.cut_at = float("inf")
+        self.offered_subprotocols = ("chat", "superchat") if scenario.offer % 2 == 0 else ()
         self.was_cut = False
         self.was_disturbed = False
         self.eof_order = 0
@@ -128,7 +140,7 @@ class Conversation:
         with self.loop.running():
             app = self.puppet.run if scenario.is_plain else self.puppet
             self.floor = FLOORS[scenario.floor](self.loop, app, self.config, self.wire)
-            head = self.peer.build_request(is_page=scenario.is_page, subprotocols=scenario.offer % 2 == 0)
+            head = self.peer.build_request(is_page=scenario.is_page, subprotocols=self.offered_subprotocols)
             self.floor.open(head)
             if self.floor.reads_head:
                 self.peer.send(head)
@@ -148,15 +160,24 @@ class Conversation:
         wire, puppet = self.wire, self.puppet
         may_be_held = self.accept_order == 0 or self.peer.can_compress or self.scenario.floor != "server"
         order = puppet.next_order()
+        unparsed = len(data) if self.accept_order else wire.delivered
+        self.was_sliced = self.was_sliced or (self.scenario.offer > 0 and unparsed > COMPRESSED_SLICE)
         for item in self.peer.sent:
             if item.start < wire.delivered and not item.begun:
                 item.begun = order
                 item.may_be_held = may_be_held
             if item.end <= wire.delivered and not item.order:
                 item.order = order
+                item.was_paused = wire.is_paused
+                item.may_be_held = item.may_be_held or wire.is_paused
         count = self.count_delivered()
         if count > self.delivered_messages[1]:
             self.delivered_messages = [self.delivered_messages[1], count]
+
+    def _note_write(self, data: bytes) -> None:
+        self.written.feed(data)
+        if self.written.close is not None and not self.close_order:
+            self.close_order = self.puppet.next_order()
 
     def count_delivered(self) -> int:
         return sum(item.kind == "message" and item.order > 0 for item in self.peer.sent)
@@ -164,11 +185,11 @@ class Conversation:
     @property
     def accept_order(self) -> int:
         """When the application accepted; 0 where it has not."""
-        for call in self.puppet.calls:
+        for call in () if self.scenario.is_page else self.puppet.calls:
             if call.event is not None and call.event.get("type") == "websocket.accept":
                 # One that waited for room when the connection was lost has been written, too.
-                was_read = call.outcome == "ClientDisconnected" and self.peer.stream.is_open
-                if call.was_written or was_read:
+                was_waiting = call.outcome == "ClientDisconnected" and self.written.is_open
+                if call.was_written or was_waiting:
                     return call.order
         return 0
 
@@ -201,11 +222,11 @@ class Conversation:
 
     # ----------------------------------------------------------------------- actions
 
-    def do(self, *calls: Call, in_main: bool) -> None:
+    def do(self, *calls: Call, in_main: bool, pause: float = 0.0) -> None:
         """The application calls ``receive`` and ``send``, if it runs, or has run."""
         with self.loop.running():
             if self.puppet.scope is not None:
-                self.puppet.do(*calls, in_main=in_main)
+                self.puppet.do(*calls, in_main=in_main, pause=pause)
 
     def deliver(self, size: Optional[int] = None) -> None:
         """The server reads; once more for the end of the stream, where it reads all."""
@@ -224,7 +245,8 @@ class Conversation:
     def stop_server(self, timeout: float = SHUTDOWN_SECONDS) -> None:
         with self.loop.running():
             self.stopped_at_order = self.stopped_at_order or self.puppet.next_order()
-            self.cut_at = min(self.cut_at, self.loop.time() + timeout)
+            # The last second, or the second half, is for applications that are cancelled.
+            self.cut_at = min(self.cut_at, self.loop.time() + max(timeout - 1.0, timeout / 2))
             self.floor.shut_down(timeout)
 
     def cut(self) -> None:
@@ -311,6 +333,7 @@ class Conversation:
             ending.startswith("app")
             or ending == "peer vanishes"
             or self.has_begun_response
+            or self.scenario.is_page
             or self.wire.is_dead
         )
 
@@ -328,14 +351,14 @@ class Conversation:
         puppet = self.puppet
         if not puppet.is_idle:
             return
-        if self.has_begun_response:
-            # Nothing limits how long an application takes for a response that it has begun.
+        if self.has_begun_response or (self.scenario.is_page and not self.wire.is_lost):
+            # Nothing limits how long an application takes for a page, or a response that it has begun.
             app_end = "returns"
         elif puppet.waiting:
             return
         if app_end != "returns" and not puppet.was_told:
             self.do(Call(), in_main=True)
-        elif app_end in ("receives", "returns"):
+        elif app_end in ("receives", "returns") or (self.config.timeout_app is None and self.wire.is_lost):
             with self.loop.running():
                 puppet.end()
 
@@ -380,5 +403,5 @@ class Conversation:
         self.loop.set_task_factory(None)
         self.loop.close()
         self.floor = None  # type: ignore[assignment]
-        self.wire.on_delivery = lambda data: None
+        self.wire.on_delivery = self.wire.on_write = lambda data: None
         self.wire._protocol = None

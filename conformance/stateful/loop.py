@@ -104,13 +104,14 @@ class StoppingSelector(selectors.BaseSelector):
 class WatchedTask(asyncio.Task):  # type: ignore[type-arg]
     """Tells the loop where it stands when it is cancelled."""
 
-    was_cancelled = False
+    #: How often it was cancelled.
+    cancels = 0
 
     def cancel(self, *args: Any, **kwargs: Any) -> bool:
         places = [] if self.done() else list(locate(self.get_coro()))
         is_cancelled = super().cancel(*args, **kwargs)
         loop = self.get_loop()
-        self.was_cancelled = self.was_cancelled or is_cancelled
+        self.cancels += is_cancelled
         if is_cancelled and isinstance(loop, ManualLoop):
             for place in places:
                 loop.note_cancellation(place)

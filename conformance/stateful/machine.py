@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, Optional, Type
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -18,11 +18,14 @@ from .puppet import AppError, Call
 from .steps import (
     APP_SIZES,
     CLOSES,
+    CODES,
     KINDS,
     NONSENSE,
     PARTS,
+    REASONS,
     SECONDS,
     SIZES,
+    SUBPROTOCOLS,
     app_exists,
     app_has_room,
     app_is_idle,
@@ -156,6 +159,17 @@ class Machine(RuleBasedStateMachine):
         self.talk.peer.close_with(payload, inside_message=inside_message)
         self._deliver(part)
 
+    @step(peer_can_send, count=st.integers(1, 3), payload=CLOSES)
+    def peer_sends_and_closes(self, count: int, payload: bytes) -> None:
+        """In one segment."""
+        self._send_and_close(count, payload)
+
+    def _send_and_close(self, count: int, payload: bytes) -> None:
+        for _ in range(count):
+            self.talk.peer.send_message("text", 5, 1, compress=False, ping=False)
+        self.talk.peer.close_with(payload)
+        self.talk.deliver()
+
     @step(peer_can_send, name=st.sampled_from(list(VIOLATIONS)), part=PARTS)
     def peer_breaks_a_rule(self, name: str, part: Optional[int]) -> None:
         self.talk.peer.break_rule(name)
@@ -212,7 +226,7 @@ class Machine(RuleBasedStateMachine):
         content = make_content(self.serial, kind, size)
         return {"type": "websocket.send", "text" if isinstance(content, str) else "bytes": content}
 
-    @step(app_has_room, is_websocket, subprotocol=st.sampled_from([None, "chat"]), in_main=st.booleans())
+    @step(app_has_room, is_websocket, subprotocol=SUBPROTOCOLS, in_main=st.booleans())
     def app_accepts(self, subprotocol: Optional[str], in_main: bool) -> None:
         self._do({"type": "websocket.accept", "subprotocol": subprotocol, "headers": [(b"x", b"y")]}, in_main)
 
@@ -245,6 +259,42 @@ class Machine(RuleBasedStateMachine):
     def app_sends_in_a_row(self, size: int, count: int) -> None:
         self.talk.do(*[Call(self._message("same", size)) for _ in range(count)], in_main=False)
 
+    @step(
+        app_has_room,
+        is_websocket,
+        takes=st.sampled_from([0, 0, 1, 2]),
+        count=st.sampled_from([1, 5, 30]),
+        pause=st.sampled_from([0.015, 0.05, 0.12]),
+    )
+    def app_pushes(self, takes: int, count: int, pause: float) -> None:
+        """With pauses, the first of them perhaps as answers."""
+        self._push(takes, count, pause)
+
+    def _push(self, takes: int, count: int, pause: float) -> None:
+        calls = []
+        for number in range(count):
+            calls += [Call()] if number < takes and may_receive(self) else []
+            calls.append(Call(self._message("text", 20)))
+        self.talk.do(*calls, in_main=False, pause=pause)
+
+    @step(
+        app_has_room,
+        may_receive,
+        is_websocket,
+        is_connected,
+        peer_can_send,
+        count=st.integers(1, 3),
+        takes=st.integers(0, 2),
+        delay=st.sampled_from([0.0, 0.06, 0.3]),
+        pause=st.sampled_from([0.015, 0.05, 0.12]),
+    )
+    def peer_leaves_an_app_at_work(self, count: int, takes: int, delay: float, pause: float) -> None:
+        """Messages and CLOSE in one segment, which are answered in many parts."""
+        self._send_and_close(count, b"\x03\xe8")
+        self.talk.pass_time(delay)
+        self._push(takes, 10, pause)
+        self.talk.pass_time(0.5)
+
     @step(app_has_room, is_connected, count=st.integers(1, 3), is_cancelled=st.booleans())
     def app_sends_until_it_waits(self, count: int, is_cancelled: bool) -> None:
         """In several tasks, to a peer that stops reading; the last may be cancelled there."""
@@ -258,16 +308,10 @@ class Machine(RuleBasedStateMachine):
         calls = self.talk.puppet.stuck_sends()
         if is_cancelled and calls:
             with self.talk.loop.running():
-                calls[-1].task.cancel()
+                self.talk.puppet.cancel(calls[-1].task)
 
-    @step(
-        app_has_room,
-        is_websocket,
-        code=st.sampled_from([1000, 3000]),
-        reason=st.sampled_from(["", "bye"]),
-        in_main=st.booleans(),
-    )
-    def app_closes(self, code: int, reason: str, in_main: bool) -> None:
+    @step(app_has_room, is_websocket, code=CODES, reason=REASONS, in_main=st.booleans())
+    def app_closes(self, code: Any, reason: Any, in_main: bool) -> None:
         self._do({"type": "websocket.close", "code": code, "reason": reason}, in_main)
 
     @step(app_has_room, status=st.sampled_from([200, 404]), in_main=st.booleans())
@@ -282,7 +326,10 @@ class Machine(RuleBasedStateMachine):
 
     @step(app_has_room, event=st.sampled_from(NONSENSE), in_main=st.booleans(), lets_through=st.booleans())
     def app_sends_nonsense(self, event: Any, in_main: bool, lets_through: bool) -> None:
-        self._do(dict(event), in_main, lets_through)
+        event = dict(event)
+        if self.talk.scenario.is_page and event:
+            event["type"] = event["type"].replace("websocket.", "")
+        self._do(event, in_main, lets_through)
 
     @step(app_exists, is_websocket)
     def app_pings(self) -> None:
@@ -294,31 +341,33 @@ class Machine(RuleBasedStateMachine):
         with self.talk.loop.running():
             self.talk.puppet.end()
 
-    @step(app_is_idle, error=st.sampled_from(["its own", "of another connection"]))
-    def app_raises(self, error: str) -> None:
+    @step(app_is_idle, kind=st.sampled_from([AppError, ClientDisconnected, SystemExit]))
+    def app_raises(self, kind: Type[BaseException]) -> None:
+        # SystemExit leaves a loop whose tasks are not wsbridge's.
+        is_ours = self.talk.floor.has_deadlines or issubclass(kind, Exception)
         with self.talk.loop.running():
-            self.talk.puppet.end(AppError(error) if error == "its own" else ClientDisconnected(error))
+            self.talk.puppet.end((kind if is_ours else AppError)("of another connection"))
 
     @step(lambda self: self.talk.puppet.is_running, ignored=st.sampled_from([0, 0, 1]))
     def app_is_cancelled(self, ignored: int) -> None:
         """In its main task, where it stands."""
         with self.talk.loop.running():
             self.talk.puppet.stubbornness = ignored
-            self.talk.puppet.main.cancel()
+            self.talk.puppet.cancel(self.talk.puppet.main)
 
     @step(lambda self: self.talk.puppet.pending(), number=st.integers(0, 7))
     def a_call_is_cancelled(self, number: int) -> None:
         """One of the application's other tasks, where it stands."""
         with self.talk.loop.running():
             tasks = self.talk.puppet.pending()
-            tasks[number % len(tasks)].cancel()
+            self.talk.puppet.cancel(tasks[number % len(tasks)])
 
     @step(lambda self: self.talk.puppet.stuck_sends(), number=st.integers(0, 7))
     def a_send_is_cancelled(self, number: int) -> None:
         """One that waits for the peer to read, in whatever task."""
         with self.talk.loop.running():
             calls = self.talk.puppet.stuck_sends()
-            calls[number % len(calls)].task.cancel()
+            self.talk.puppet.cancel(calls[number % len(calls)].task)
 
     # ------------------------------------------------------------- the server, the clock
 

@@ -17,7 +17,7 @@ from .tally import Tally
 __all__ = ["CHECKS", "count_awaits", "write_page"]
 
 # What needs listening sockets, signals or an application's lifespan is no part of a connection.
-OUTSIDE = ("asgi/lifespan.py", "server/server.py")
+OUTSIDE = ("asgi/lifespan.py", "server/server.py", "server/unix_socket.py")
 
 CHECKS = {
     "check_received": "the application takes connect, the peer's messages in order, once, byte-exact, then "
@@ -25,6 +25,8 @@ CHECKS = {
     "check_sent": "the peer reads messages in order, byte-exact, without a gap; before a CLOSE all of them",
     "check_pongs": "every PONG answers a PING, in order, once",
     "check_close": "the CLOSE has the code and reason of what ended the connection first",
+    "check_close_time": "the CLOSE leaves not before what is owed could be answered, nor later than the rule",
+    "check_calls": "behind the end a close does nothing and all else raises, whatever it holds",
     "check_bounds": "no read while the queue was full; no writes into a lost connection that asyncio logs",
     "check_quiet": "nothing reported to the loop, no log line above the documented level",
     "check_disconnect": "the disconnect has the right code; before the peer's own end nothing is missing",

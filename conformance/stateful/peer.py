@@ -6,7 +6,7 @@ import random
 import re
 import zlib
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from .reader import BINARY, CLOSE, PING, PONG, TEXT, Content, ServerStream
 from .wire import Listener, Wire
@@ -53,8 +53,9 @@ class Item:
     #: When its first byte, and its last, reached the server; 0: not yet.
     begun: int = 0
     order: int = 0
-    #: Whether the server may have kept it unread for some time.
+    #: Whether the server may have kept it unread for some time, and had paused reading.
     may_be_held: bool = False
+    was_paused: bool = False
 
 
 def build_frame(first: int, payload: bytes, key: bytes = b"\0\0\0\0") -> bytes:
@@ -98,7 +99,7 @@ class Peer(Listener):
         self._keys = random.Random(7)
         self._serial = 0
 
-    def build_request(self, *, is_page: bool, subprotocols: bool) -> bytes:
+    def build_request(self, *, is_page: bool, subprotocols: Sequence[str]) -> bytes:
         if is_page:
             return b"GET /page HTTP/1.1\r\nHost: a.example\r\n\r\n"
         lines = [
@@ -112,7 +113,7 @@ class Peer(Listener):
         if self._offer is not None:
             lines.append(f"Sec-WebSocket-Extensions: {self._offer}")
         if subprotocols:
-            lines.append("Sec-WebSocket-Protocol: chat, superchat")
+            lines.append(f"Sec-WebSocket-Protocol: {', '.join(subprotocols)}")
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
     # --------------------------------------------------------------------- reading

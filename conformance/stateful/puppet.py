@@ -31,9 +31,12 @@ class Call:
     #: Whether an error of the call ends the application.
     lets_through: bool = False
     outcome: str = "waiting"
-    #: In which order calls began.
+    #: In which order calls began, and `receive` returned.
     order: int = 0
+    returned_order: int = 0
     result: Optional[Dict[str, Any]] = None
+    #: Whether the connection was lost before.
+    was_lost: bool = False
     #: Who waits for it.
     task: Any = None
 
@@ -82,6 +85,8 @@ class Puppet:
         self.ended_at_order = 0
         #: When `receive` returned its disconnect event.
         self.told_at_order = 0
+        #: How often the machine has cancelled the main task.
+        self.own_cancels = 0
         #: How many cancellations it ignores.
         self.stubbornness = 0
         self.troubles: List[str] = []
@@ -132,11 +137,14 @@ class Puppet:
             finally:
                 self._command = None
 
-    async def perform(self, *calls: Call) -> None:
-        """Call `receive` or `send` so often, one behind the other, until one raises."""
-        for call in calls:
+    async def perform(self, *calls: Call, pause: float = 0.0) -> None:
+        """Call `receive` or `send` so often, with pauses before sends, until one raises."""
+        for number, call in enumerate(calls):
+            if number and pause and call.event is not None:
+                await asyncio.sleep(pause)
             call.order = self.next_order()
             call.outcome = "pending"
+            call.was_lost = self._wire.is_lost
             call.task = asyncio.current_task()
             self.waiting.remove(call)
             self.calls.append(call)
@@ -145,7 +153,7 @@ class Puppet:
                 call.outcome = "returned"
             except asyncio.CancelledError:
                 call.outcome = "cancelled"
-                if not call.task.was_cancelled:
+                if not call.task.cancels:
                     self.troubles.append(f"call {call.order} was cancelled, but nobody cancelled its task")
                 raise
             except (ClientDisconnected, EventError, StateError) as error:
@@ -164,8 +172,9 @@ class Puppet:
         if call.event is None:
             call.result = await self._receive()
             self.received.append(call.result)
+            call.returned_order = self.next_order()
             if self.was_told:
-                self.told_at_order = self.next_order()
+                self.told_at_order = call.returned_order
             return
         wire = self._wire
         was_paused, resumptions = wire.is_protocol_paused, wire.resumptions
@@ -190,6 +199,14 @@ class Puppet:
         """Whether it has taken its disconnect event."""
         return bool(self.received) and self.received[-1]["type"].endswith("disconnect")
 
+    @property
+    def was_cancelled_by_server(self) -> bool:
+        return self.main is not None and self.main.cancels > self.own_cancels
+
+    def cancel(self, task: Any) -> None:
+        self.own_cancels += task is self.main
+        task.cancel()
+
     def pending(self) -> List[Any]:
         """The other tasks that have not ended."""
         self.others = [task for task in self.others if not task.done()]
@@ -199,7 +216,7 @@ class Puppet:
         """The calls of `send` that wait for the peer to read."""
         return [call for call in self.calls if call.outcome == "pending" and call.event is not None]
 
-    def do(self, *calls: Call, in_main: bool) -> None:
+    def do(self, *calls: Call, in_main: bool, pause: float = 0.0) -> None:
         """Let the main task do it, if it is free; else a task of its own."""
         self.waiting += calls
         if in_main and len(calls) == 1 and self.is_idle and self._command is not None:
@@ -208,7 +225,7 @@ class Puppet:
         else:
             for call in calls:
                 call.lets_through = False
-            task = asyncio.get_running_loop().create_task(self.perform(*calls))
+            task = asyncio.get_running_loop().create_task(self.perform(*calls, pause=pause))
             # One of them may raise, or the task be cancelled before its first step.
             task.add_done_callback(lambda _: self._forget(calls))
             self.others.append(task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Any, Dict, List, Optional, Tuple, Union
 
-__all__ = ["Content", "ServerStream", "Wrong"]
+__all__ = ["Content", "ServerStream", "Wrong", "WrittenStream"]
 
 Content = Union[str, bytes]
 
@@ -60,6 +60,9 @@ class ServerStream:
         self.headers = {
             name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
         }
+        # RFC 9110 6.6.1: all but 1xx.
+        if self.status >= 200 and "date" not in self.headers:
+            raise Wrong(f"no Date: {head!r}")
         self._data[:] = rest
         if self.status == 101 and "permessage-deflate" in self.headers.get("sec-websocket-extensions", ""):
             self._inflater = zlib.decompressobj(-15)
@@ -123,3 +126,11 @@ class ServerStream:
                 except zlib.error as error:
                     raise Wrong(f"a message does not inflate: {error}") from None
             self.messages.append(payload.decode() if opcode == TEXT else payload)
+
+
+class WrittenStream(ServerStream):
+    """The same bytes as they are written, of which only the CLOSE matters."""
+
+    def _take(self, opcode: int, is_compressed: bool, payload: bytes) -> None:
+        if opcode == CLOSE:
+            self.close = payload

@@ -20,6 +20,10 @@ APP_SIZES = st.sampled_from([0, 1, 20, 125, 126, 300, 2000, 9000, 70_000])
 KINDS = st.sampled_from(["text", "noise", "same"])
 PARTS = st.sampled_from([None, None, None, 0, 1, 2, 3, 7, 50, 400])
 CLOSES = st.sampled_from([b"", b"\x03\xe8", b"\x03\xe9going away", b"\x0f\xa0" + b"x" * 123])
+# All of these, and none, may stand before the accept and behind the end; an open connection takes some.
+CODES = st.sampled_from([1000, 3000, None, 403, 1005, 1006])
+REASONS: Any = st.sampled_from(["", "bye", None, "\u20ac" * 42, "x" * 200, [{"loc": 1}]])
+SUBPROTOCOLS = st.sampled_from([None, "chat", "", "never-offered"])
 SECONDS = st.sampled_from([0.01, 0.3, 0.8, 1.1, 2.1, 3.1, 4.2, 7.5])
 # Of a connection that is lost there is little more to see.
 STEPS_AFTER_LOSS = 8
@@ -28,9 +32,7 @@ NONSENSE: List[Any] = [
     {"type": "websocket.send", "text": "a", "bytes": b"a"},
     {"type": "websocket.send", "text": b"a"},
     {"type": "websocket.send", "text": "\ud800"},
-    {"type": "websocket.close", "code": 1005},
-    {"type": "websocket.close", "reason": "x" * 124},
-    {"type": "websocket.accept", "subprotocol": "never offered"},
+    {"type": "websocket.accept", "subprotocol": "no token"},
     {"type": "websocket.accept", "headers": [(b"x", b"a\r\nb: c")]},
     {"type": "websocket.http.response.body", "body": b"x"},
     {"type": "nonsense"},

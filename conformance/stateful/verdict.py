@@ -6,8 +6,19 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from wsbridge.protocols.errors import ClientDisconnected
 
-from .causes import Cause, find_causes, may_abort, may_have_timed_out, owes_close
+from .causes import (
+    RESTART,
+    Cause,
+    find_causes,
+    find_last_byte,
+    is_last_part,
+    may_abort,
+    may_cancel,
+    may_have_timed_out,
+    owes_close,
+)
 from .conversation import Conversation
+from .hold import find_fault, find_heard
 from .puppet import Call
 from .reader import Content, Wrong
 from .records import logged
@@ -16,6 +27,15 @@ __all__ = ["END_CHECKS", "STEP_CHECKS", "check_end", "check_step"]
 
 KEEPALIVE = b"\x03\xf3keepalive ping timeout"
 ABNORMAL = 1006
+
+# What becomes of a call once our CLOSE has left, or the disconnect was taken, whatever its event holds.
+BEHIND_THE_END = {
+    "websocket.accept": "ClientDisconnected",
+    "websocket.close": "returned",
+    "websocket.http.response.start": "ClientDisconnected",
+    "websocket.http.response.body": "ClientDisconnected",
+    "websocket.send": "ClientDisconnected",
+}
 
 
 # ------------------------------------------------------------------------ after each step
@@ -39,9 +59,9 @@ def check_received(talk: Conversation) -> None:
 
 
 def check_message(talk: Conversation, number: int, event: Dict[str, Any]) -> None:
-    if set(event) != {"type", "bytes", "text"} or (event["bytes"] is None) == (event["text"] is None):
+    content = event.get("text", event.get("bytes"))
+    if set(event) != {"type", "text" if isinstance(content, str) else "bytes"}:
         raise Wrong(f"keys of {event!r:.200}")
-    content = event["text"] if event["bytes"] is None else event["bytes"]
     messages = [item for item in talk.peer.sent if item.kind == "message" and item.order]
     expected = messages[number].content if number < len(messages) else None
     if content != expected or type(content) is not type(expected):
@@ -102,6 +122,50 @@ def check_close(talk: Conversation) -> None:
         raise Wrong(f"CLOSE {payload!r}, causes: {causes}")
 
 
+def check_close_time(talk: Conversation) -> None:
+    """Our CLOSE leaves neither before what is owed could be answered nor later than the rules say."""
+    fault = find_fault(talk)
+    if fault:
+        raise Wrong(fault)
+    if talk.scenario.floor != "server" or talk.scenario.is_page or not talk.accept_order:
+        return
+    puppet, now = talk.puppet, talk.loop.time()
+    asked = [puppet.ended_at_order, 0 if talk.was_cut else talk.stopped_at_order]
+    is_late = any(order and puppet.time_of(order) < now for order in asked)
+    if is_late and not talk.close_order and not talk.wire.is_closing():
+        raise Wrong("the application has ended, or the server stops, and no CLOSE has left")
+    end, heard = find_heard(talk)
+    is_sent = heard and talk.close_order and not talk.wire.buffer and not talk.wire.is_closing()
+    if is_sent and end and end.kind == "close" and now >= find_last_byte(talk) + 1.0:
+        raise Wrong("both sides have closed, all is sent, and the connection is still there")
+
+
+def check_calls(talk: Conversation) -> None:
+    """What an event holds does not matter where it does nothing, and behind the end nothing does."""
+    over = min([order for order in (talk.close_order, talk.puppet.told_at_order) if order], default=0)
+    denied = is_complete = False
+    for call in talk.puppet.calls:
+        kind = str(call.event and call.event.get("type"))
+        expected = ""
+        if talk.scenario.is_page:
+            # Behind a whole response anything is a mistake of the application's.
+            expected = "returned" if call.was_lost and not is_complete else ""
+            is_complete = is_complete or (is_last_part(call) and call.was_written and not call.was_lost)
+        elif over and call.order > over:
+            expected = BEHIND_THE_END.get(kind, "EventError")
+        elif kind == "websocket.close" and not (denied or 0 < talk.accept_order < call.order):
+            expected = "returned"
+        denied = denied or (kind == "websocket.http.response.start" and call.was_written)
+        if call.event is not None and expected and call.outcome not in (expected, "pending", "cancelled"):
+            raise Wrong(f"{call.event!r:.100}: {call.outcome}, expected {expected}")
+    accepts = [call for call in talk.puppet.calls if call.order == talk.accept_order > 0]
+    if accepts and talk.peer.stream.is_open:
+        chosen = (accepts[0].event or {}).get("subprotocol")
+        offered = chosen if chosen in talk.offered_subprotocols else None
+        if talk.peer.stream.headers.get("sec-websocket-protocol") != offered:
+            raise Wrong(f"subprotocol {chosen!r} accepted: {talk.peer.stream.headers}")
+
+
 def check_bounds(talk: Conversation) -> None:
     """No read while the queue was full before the last one; no writes into the void that asyncio logs."""
     config, wire = talk.config, talk.wire
@@ -132,19 +196,30 @@ def check_quiet(talk: Conversation) -> None:
             raised += 1
         elif level not in ("DEBUG", "INFO") and not may_warn(talk, text):
             troubles.append(f"{level}: {text}")
-    ended = talk.puppet.ended
-    if raised and (isinstance(ended, (str, type(None))) or is_expected(ended)):
-        troubles.append(f"logged as an error: the application ended with {ended!r}")
+    if raised and not has_failed(talk):
+        troubles.append(f"logged as an error: the application ended with {talk.puppet.ended!r}")
+    if talk.puppet.was_cancelled_by_server and not may_cancel(talk):
+        troubles.append("the server has cancelled the application")
     if troubles:
         raise Wrong("; ".join(troubles))
 
 
 def may_warn(talk: Conversation, text: str) -> bool:
     if "did not return within timeout_app" in text:
-        return talk.elapsed >= talk.config.timeout_app
+        return talk.config.timeout_app is not None and talk.elapsed >= talk.config.timeout_app
+    if "accepted without subprotocol" in text:
+        return any((call.event or {}).get("type") == "websocket.accept" for call in talk.puppet.calls)
     if "did not close in time" in text:
         return talk.loop.time() >= talk.cut_at
     return "ignore their cancellation" in text and bool(talk.stopped_at_order)
+
+
+def has_failed(talk: Conversation) -> bool:
+    """Whether the application has ended with an error, such as a cancellation nobody asked for."""
+    ended = talk.puppet.ended
+    if ended == "cancelled":
+        return not talk.puppet.was_cancelled_by_server
+    return isinstance(ended, BaseException) and not is_expected(ended)
 
 
 def is_expected(error: BaseException) -> bool:
@@ -170,6 +245,8 @@ def check_disconnect(talk: Conversation) -> None:
     # What ended it while the peer's CLOSE may still have been held had messages before that CLOSE discarded.
     others = [cause for cause in causes if cause.kind != "peer" and cause.order < talk.puppet.told_at_order]
     was_first = not causes or (causes[0] in peers and not (causes[0].is_vague and others))
+    # A server that stops reads on.
+    was_first = was_first or talk.written.close == RESTART
     ended_well = code != ABNORMAL or is_whole_at_eof(talk)
     if was_first and ended_well:
         check_nothing_missing(talk)
@@ -226,8 +303,7 @@ def check_error_line(talk: Conversation) -> None:
     if isinstance(ended, ClientDisconnected) and not is_expected(ended):
         # Quiet only where this connection was over too.
         return
-    must = isinstance(ended, BaseException) and not is_expected(ended)
-    if count != int(must):
+    if count != int(has_failed(talk)):
         raise Wrong(f"the application ended with {ended!r}, which was logged {count} times")
 
 
@@ -237,6 +313,8 @@ STEP_CHECKS: Tuple[Check, ...] = (
     check_sent,
     check_pongs,
     check_close,
+    check_close_time,
+    check_calls,
     check_bounds,
     check_quiet,
 )

@@ -86,6 +86,7 @@ class Wire(asyncio.Transport):
         #: Bytes that reached a protocol.
         self.delivered = 0
         self.on_delivery: Callable[[bytes], None] = lambda data: None
+        self.on_write: Callable[[bytes], None] = lambda data: None
 
     def time(self) -> float:
         return self._loop.time()
@@ -111,17 +112,14 @@ class Wire(asyncio.Transport):
         if self.inbound:
             data = bytes(self.inbound[: self.max_size if size is None else size])
             del self.inbound[: len(data)]
-            self.delivered += len(data)
-            self.on_delivery(data)
-            if not self._is_tls:
-                self._protocol.data_received(data)
-                return
             # Before CPython 3.11 TLS hands over all that it has decrypted, and the end, paused or not.
-            half = len(data) // 2
+            half = len(data) // 2 if self._is_tls else 0
             for record in (data[:half], data[half:]):
                 if record and not self.is_lost:
+                    self.delivered += len(record)
+                    self.on_delivery(record)
                     self._protocol.data_received(record)
-            if not self.inbound and self.inbound_eof and not self._is_closing:
+            if self._is_tls and not self.inbound and self.inbound_eof and not self._is_closing:
                 self._tell_eof()
         elif self.inbound_eof:
             self._tell_eof()
@@ -226,6 +224,7 @@ class Wire(asyncio.Transport):
             self.warnings += self._losses >= WRITES_UNTIL_WARNING
             self._losses += 1
             return
+        self.on_write(bytes(data))
         rest = bytes(data)
         if not self.buffer:
             self.progress_at = self._loop.time()
