@@ -184,6 +184,7 @@ class SnippetTests(unittest.TestCase):
         expected = "".join(f"{line}\n" for line in re.findall(r"^ *# -> (.*)$", block.text, re.MULTILINE))
         self.assertRegex(printed.getvalue(), f"^{re.escape(expected).replace(ANY_TEXT, '.*')}$")
 
+    @unittest.skipUnless(os.name == "posix", "the commands are those of a Unix shell")
     def test_shell_blocks_end_with_0(self) -> None:
         for page in PAGES:
             blocks = list(read_blocks(page))
@@ -266,13 +267,12 @@ class HouseTests(unittest.TestCase):
         for file in FOLDER.rglob("*.py"):
             name = file.relative_to(FOLDER).as_posix()
             if not name.endswith("__init__.py"):
-                self.assertIn(f"`{name}`", self.text)
+                self.assertTrue(f"`{name}`" in self.text, name)
 
     def test_every_test_file_that_guides_name_is_importable(self) -> None:
         for page in PAGES:
             for name in re.findall(r"\btests\.(\w+)", page.read_text("utf-8")):
-                if (TESTS / f"{name}.py").exists() is False:
-                    self.fail(f"{page.name}: tests.{name}")
+                self.assertTrue((TESTS / f"{name}.py").exists(), f"{page.name}: tests.{name}")
 
 
 if __name__ == "__main__":
