@@ -212,9 +212,9 @@ class RootPathTests(unittest.TestCase):
                 ConfigError, "root_path=.*: it must be a path such as /app, or empty"
             ):
                 ServerConfig(root_path=value)
-        for value in (None, 1, b"/app"):
+        for value in (None, 1, b"/app"):  # type: ignore[assignment]
             with self.assertRaisesRegex(ConfigError, "a path such as /app"):
-                ServerConfig(root_path=value)  # type: ignore[arg-type]
+                ServerConfig(root_path=value)
 
 
 class OriginsTests(unittest.TestCase):

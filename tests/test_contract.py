@@ -21,7 +21,8 @@ from wsbridge import (
     create_ws_receive,
     create_ws_send,
 )
-from wsbridge.protocols.handshake import check_upgrade_request, get_header_values
+from wsbridge.protocols.fields import get_header_values
+from wsbridge.protocols.handshake import check_upgrade_request
 from wsbridge.protocols.http11 import build_refusal
 
 Event = Dict[str, Any]

@@ -66,7 +66,7 @@ class OnPoller(unittest.IsolatedAsyncioTestCase):
 
 
 class ListeningTests(OnPoller, test_server.ListeningTests):
-    BACKLOGS = (77,)
+    BACKLOGS = (77,)  # type: ignore[assignment]
 
     async def count_our_transports(self) -> int:
         make = SocketTransport.__init__

@@ -100,7 +100,7 @@ class EventTests(unittest.TestCase):
             (b"GET", b"/", [(b"host", b"a"), b"ab"], "1.1"),
         ):
             with self.assertRaises(TypeError, msg=arguments):
-                RequestReceived(*arguments)  # type: ignore[arg-type]
+                RequestReceived(*arguments)
 
     def test_value_outside_its_rule_is_the_callers_value_error(self) -> None:
         for target, version in (

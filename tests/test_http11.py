@@ -696,7 +696,7 @@ class ResponseHeadBuildingTests(unittest.TestCase):
                 {"headers": [(bad, b"a")]},
             ):
                 with self.assertRaises(errors.EventError):
-                    build_response_head(200, **arguments)  # type: ignore[arg-type]
+                    build_response_head(200, **arguments)
 
 
 class ResponseBuildingTests(unittest.TestCase):

@@ -433,7 +433,7 @@ class Conversation:
         self.transport: asyncio.Transport
         if is_asyncios:
             making = loop.connect_accepted_socket(lambda: protocol, ours)
-            self.transport = loop.run_until_complete(making)[0]  # type: ignore[assignment]
+            self.transport = loop.run_until_complete(making)[0]
         else:
             self.transport = SocketTransport(loop, loop.poller, ours, "who", protocol)
         self.log: List[Any] = []

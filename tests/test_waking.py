@@ -174,7 +174,7 @@ class ResumeTaskTests(unittest.IsolatedAsyncioTestCase):
     async def test_wish_to_end_the_process_leaves_the_loop_in_the_next_turn_and_not_the_read(self) -> None:
         for error in (SystemExit(3), KeyboardInterrupt()):
             loop = mock.create_autospec(asyncio.BaseEventLoop, instance=True)
-            future = asyncio.Future(loop=loop)
+            future: asyncio.Future[None] = asyncio.Future(loop=loop)
             future.add_done_callback(mock.Mock(side_effect=error))
             resume_task(future)
             (((raise_, raised), _),) = loop.call_soon.call_args_list

@@ -202,7 +202,7 @@ class ReceivingTests(ProtocolTestCase):
             self.assertEqual(protocol.receive_data(kind(data)), ([WebSocketDataReceived("Hello")], b""))
             events, _ = protocol.receive_data(kind(b"\0\0\0\0a"))
             self.assertEqual(events, [WebSocketDataReceived(b"a")])
-            self.assertIs(type(events[0].data), bytes)  # type: ignore[union-attr]
+            self.assertIs(type(events[0].data), bytes)
 
     def test_nothing_is_received_for_nothing(self) -> None:
         self.assertEqual(WSProtocol().receive_data(b""), ([], b""))
@@ -742,7 +742,7 @@ class TraceTests(ProtocolTestCase):
         protocol, frames = self.traced(**DEFLATE)
         wire = "81 81 00000000 61 02 80 00000000 80 82 00000000 6162 8a 80 00000000 c1 81 00000000 00"
         events, _ = protocol.receive_data(bytes.fromhex(wire))
-        self.assertEqual([event.data for event in events], ["a", b"ab", ""])  # type: ignore[union-attr]
+        self.assertEqual([event.data for event in events], ["a", b"ab", ""])
         self.assertEqual(
             frames,
             [
@@ -1005,7 +1005,7 @@ class CompressionTests(ProtocolTestCase):
         with mock.patch.object(ws, "Message", side_effect=AssertionError):
             for first, content in (("c1", "Hello"), ("c2", b"Hello")):
                 events, _ = protocol.receive_data(bytes.fromhex(first + "87 00000000 f248cdc9c90700"))
-                self.assertEqual([event.data for event in events], [content])  # type: ignore[union-attr]
+                self.assertEqual([event.data for event in events], [content])
 
     def test_7_2_3_2_sharing_the_window(self) -> None:
         wire = "c1 87 00000000 f248cdc9c90700 c1 85 00000000 f200110000"
