@@ -28,7 +28,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 import wsbridge
 from wsbridge.config import ServerConfig
 
-from .loopback import HELLO, MASKED_HELLO, REQUEST, SWITCHING, TIMEOUT, Client
+from .loopback import HELLO, PEER_HELLO, REQUEST, SWITCHING, TIMEOUT, Client
 
 FOLDER = Path(str(wsbridge.__file__)).parent
 TESTS = Path(__file__).parent
@@ -219,7 +219,7 @@ class ReadmeApplicationTests(unittest.IsolatedAsyncioTestCase):
         async with wsbridge.Server(app, port=0, log_level="error") as server:
             port = server.sockets[0].getsockname()[1]
             client = Client(*await asyncio.open_connection("127.0.0.1", port))
-            client.send(REQUEST, MASKED_HELLO)
+            client.send(REQUEST, PEER_HELLO)
             self.assertEqual(await client.read(len(SWITCHING + HELLO)), SWITCHING + HELLO)
             client.writer.close()
             client = Client(*await asyncio.open_connection("127.0.0.1", port))

@@ -77,6 +77,11 @@ class CountTests(ServiceCase):
         self.service.discard(members[0])
         self.assertEqual((self.service.open_connections, len(self.service.lingering)), (2, 0))
 
+    async def test_applications_without_a_connection_do_not_count(self) -> None:
+        members = [Member(self.service) for _ in range(3)]
+        self.service.add_detached(members[0])
+        self.assertEqual(self.service.open_connections, 2)
+
     async def test_as_many_linger_as_connections_are_allowed_and_the_oldest_is_cut(self) -> None:
         self.limit(3)
         members = [self.add_lingering() for _ in range(5)]

@@ -353,6 +353,26 @@ class BackpressureTests(StreamsCase):
         await self.assert_over()
         self.assertEqual(received, numbers)
 
+    async def test_peer_that_leaves_while_nothing_is_read_ends_an_application_that_only_sends(self) -> None:
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            while True:
+                # Until it raises.
+                await send({"type": "websocket.send", "text": "Hello"})
+                self.begun.set()
+                await asyncio.sleep(0)
+
+        for leave in (Client.reset, Client.half_close):
+            self.begun.clear()
+            client = await self.open(app, ws_max_queue=1)
+            client.send(PEER_HELLO * 20_000)
+            await self.wait_for(self.begun)
+            await turn_loop(50)
+            leave(client)
+            client.writer.transport.abort()
+            await self.assert_over()
+
     async def test_peer_that_resets_wakes_an_application_that_waits_for_room(self) -> None:
         async def app(scope: Event, receive: Any, send: Any) -> None:
             await receive()
@@ -444,6 +464,17 @@ class TransportTests(unittest.IsolatedAsyncioTestCase):
         self.writer.lost.set()
         await asyncio.wait_for(pumping, TIMEOUT)
         await self.assert_told(*told)
+
+    async def test_reading_goes_on_behind_the_loss_whatever_is_paused(self) -> None:
+        pumping = await self.begin()
+        self.protocol.then = self.transport.pause_reading
+        self.transport.pause_reading()
+        self.writer.lost.set()
+        await turn_loop()
+        for data in (b"a", b"b"):
+            self.reader.feed_data(data)
+            await turn_loop()
+        await self.assert_over(pumping, b"a", b"b", "eof", None)
 
     async def test_bytes_and_the_end_of_the_stream_are_told_in_order(self) -> None:
         pumping = await self.begin()

@@ -136,8 +136,11 @@ class Service:
 
     @property
     def open_connections(self) -> int:
-        """How many connections count towards ``limit_concurrency``."""
-        return len(self.members) - len(self.lingering)
+        """How many connections count towards ``limit_concurrency``.
+
+        Neither those that only linger do, nor applications whose connection is over.
+        """
+        return len(self.members) - len(self.lingering) - len(self.detached)
 
     def discard(self, member: Member) -> None:
         """This member is over; discarding it twice is no error."""

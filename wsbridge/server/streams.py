@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, Dict, Optional
 
 from ..asgi.scope import check_ws_request
@@ -69,6 +70,8 @@ class StreamTransport(asyncio.Transport):
         self._may_read = asyncio.Event()
         self._may_read.set()
         self._draining: Optional[asyncio.Task[None]] = None
+        self._watching: Optional[asyncio.Task[None]] = None
+        self._is_lost = False
         self._high_water = READ_SIZE
         self._is_closing = False
 
@@ -83,8 +86,9 @@ class StreamTransport(asyncio.Transport):
             error = failure
         finally:
             self.abort()
-            if self._draining is not None:
-                self._draining.cancel()
+            for task in (self._draining, self._watching):
+                if task is not None:
+                    task.cancel()
             self._protocol.connection_lost(error)
 
     async def _carry(self) -> None:
@@ -96,7 +100,7 @@ class StreamTransport(asyncio.Transport):
                 return
             if data:
                 self._protocol.data_received(data)
-            elif self._protocol.eof_received():
+            elif self._protocol.eof_received() and not self._is_lost:
                 self._may_read.clear()
             else:
                 return
@@ -112,7 +116,19 @@ class StreamTransport(asyncio.Transport):
         return self._writer.get_extra_info(name, default)
 
     def pause_reading(self) -> None:
+        if self._is_lost:
+            return
         self._may_read.clear()
+        if self._watching is None:
+            self._watching = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        """Let the pump go on when the connection is lost: nobody reads meanwhile, who would learn of it."""
+        with contextlib.suppress(OSError):
+            # Cancelling a bare wait would cancel the stream's own future, before Python 3.12.
+            await asyncio.shield(self._writer.wait_closed())
+        self._is_lost = True
+        self._may_read.set()
 
     def resume_reading(self) -> None:
         self._may_read.set()

@@ -366,6 +366,10 @@ class WebSocketExchange(Exchange, SessionOwner):
     def _leave_if_over(self) -> None:
         super()._leave_if_over()
         if self._task is None and self._transport is None:
+            # A task that the application has left behind may still wait for what was held.
+            self._held_data = b""
+            self._session.end_stream()
+            self._session.wake()
             self._session.detach()
             # Of one that was never answered, it is still here.
             self._scope = _LOGGED
