@@ -209,6 +209,8 @@ def may_warn(talk: Conversation, text: str) -> bool:
         return talk.config.timeout_app is not None and talk.elapsed >= talk.config.timeout_app
     if "accepted without subprotocol" in text:
         return any((call.event or {}).get("type") == "websocket.accept" for call in talk.puppet.calls)
+    if "returned before its response was complete" in text:
+        return talk.scenario.is_page and talk.puppet.ended == "returned" and talk.has_open_response
     if "did not close in time" in text:
         return talk.loop.time() >= talk.cut_at
     return "ignore their cancellation" in text and bool(talk.stopped_at_order)

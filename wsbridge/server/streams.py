@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any, Dict, Optional
 
 from ..asgi.scope import check_ws_request
@@ -70,7 +69,7 @@ class StreamTransport(asyncio.Transport):
         self._may_read = asyncio.Event()
         self._may_read.set()
         self._draining: Optional[asyncio.Task[None]] = None
-        self._watching: Optional[asyncio.Task[None]] = None
+        self._watching: Optional[asyncio.Future[Any]] = None
         self._is_lost = False
         self._high_water = READ_SIZE
         self._is_closing = False
@@ -86,9 +85,8 @@ class StreamTransport(asyncio.Transport):
             error = failure
         finally:
             self.abort()
-            for task in (self._draining, self._watching):
-                if task is not None:
-                    task.cancel()
+            if self._draining is not None:
+                self._draining.cancel()
             self._protocol.connection_lost(error)
 
     async def _carry(self) -> None:
@@ -120,13 +118,13 @@ class StreamTransport(asyncio.Transport):
             return
         self._may_read.clear()
         if self._watching is None:
-            self._watching = asyncio.get_running_loop().create_task(self._watch())
+            # Nobody reads meanwhile, who would learn of the loss. The task is never cancelled: before Python
+            # 3.12 the stream's own future would be cancelled with it.
+            self._watching = asyncio.gather(self._writer.wait_closed(), return_exceptions=True)
+            self._watching.add_done_callback(self._note_loss)
 
-    async def _watch(self) -> None:
-        """Let the pump go on when the connection is lost: nobody reads meanwhile, who would learn of it."""
-        with contextlib.suppress(OSError):
-            # Cancelling a bare wait would cancel the stream's own future, before Python 3.12.
-            await asyncio.shield(self._writer.wait_closed())
+    def _note_loss(self, closed: object) -> None:
+        """Let the pump go on to the end."""
         self._is_lost = True
         self._may_read.set()
 
