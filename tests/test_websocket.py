@@ -1303,6 +1303,14 @@ class OverTests(WebSocketTestCase):
         await self.assert_receives(*map(received, "bc"), LOST)
         await self.assert_disconnected()
 
+    async def test_application_that_ends_by_it_while_messages_are_held_is_not_logged(self) -> None:
+        for error in (ClientDisconnected("gone"), OSError("not ours")):
+            await self.hold(peer_text(b"c"))
+            self.transport.lose()
+            await self.app.raise_(error)
+            lines = [("ERROR", "application raised")] if type(error) is OSError else []
+            self.assert_logged(*lines)
+
     async def test_send_raises_between_messages_that_are_held(self) -> None:
         await self.hold(peer_text(b"c"))
         self.transport.lose()

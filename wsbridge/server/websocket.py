@@ -351,7 +351,9 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._scope = _LOGGED
 
     def _expects_disconnect(self) -> bool:
-        return self._session.phase in (Phase.ENDING, Phase.CLOSING, Phase.OVER)
+        # Where messages are held, the session goes on behind the loss of its connection.
+        is_ending = self._session.phase in (Phase.ENDING, Phase.CLOSING, Phase.OVER)
+        return is_ending or super()._expects_disconnect()
 
     def _end_after_app(self, has_failed: bool) -> None:
         self._session.end_application(has_failed)
