@@ -7,6 +7,7 @@ import contextlib
 import errno
 import gc
 import os
+import re
 import select
 import signal
 import socket
@@ -294,7 +295,16 @@ class AddressErrorTests(ServerCase):
 
     async def test_path_in_a_folder_that_is_not_there_is_an_oserror(self) -> None:
         path = os.fspath(self.make_folder() / "nowhere" / "socket")
-        await self.assert_no_start(FileNotFoundError, "", uds=path)
+        await self.assert_no_start(FileNotFoundError, f": '{re.escape(path)}'$", uds=path)
+
+    async def test_host_that_is_unknown_is_named(self) -> None:
+        loop = asyncio.get_running_loop()
+        unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        with mock.patch.object(loop, "getaddrinfo", side_effect=unknown):
+            await self.assert_no_start(socket.gaierror, "not known: 'db.invalid'$", host="db.invalid")
+
+    async def test_path_that_is_too_long_says_so(self) -> None:
+        await self.assert_no_start(OSError, "path too long$", uds="/tmp/" + "x" * 200)
 
     async def test_listening_that_fails_in_the_middle_listens_no_more(self) -> None:
         with mock.patch.object(socket, "fromfd", side_effect=OSError(errno.EMFILE, "no descriptors")):

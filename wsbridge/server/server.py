@@ -141,6 +141,12 @@ class Server:
         except ValueError as error:
             # A NUL, or a name that IDNA cannot encode.
             raise ConfigError(f"cannot listen on {config.uds or config.host!r}: {error}") from error
+        except OSError as error:
+            address = config.uds or config.host
+            # Neither the resolver nor the bind of a unix socket names what it failed on.
+            if error.strerror is not None and address not in str(error):
+                error.filename = address
+            raise
         for bound in self.sockets:
             with socket.fromfd(bound.fileno(), bound.family, bound.type) as duplicate:
                 # On PyPy the duplicate makes both of them block, and asyncio accepts until it would block.
