@@ -442,12 +442,12 @@ class OwesAnswerTests(SessionCase):
     async def test_a_message_that_waits_and_one_that_was_taken(self) -> None:
         self.feed(PEER_HELLO)
         await self.assert_owes(True)
-        self.assertFalse(self.session.is_working)
+        self.assertFalse(self.session.last_is_unanswered)
         await self.session.receive()
         await self.assert_owes(True)
-        self.assertTrue(self.session.is_working)
+        self.assertTrue(self.session.last_is_unanswered)
         await self.session.send(SEND)
-        self.assertFalse(self.session.is_working)
+        self.assertFalse(self.session.last_is_unanswered)
 
     async def test_nothing_once_it_has_sent_or_asked_for_the_next(self) -> None:
         self.feed(PEER_HELLO)

@@ -169,13 +169,13 @@ class Session:
     __slots__ = (
         "_answer",
         "_events",
-        "_last_is_unanswered",
         "_offered",
         "_owner",
         "_protocol",
         "_wire",
         "backlog",
         "count",
+        "last_is_unanswered",
         "waiter",
     )
 
@@ -193,8 +193,8 @@ class Session:
         self._wire: Optional[Wire] = wire
         self._offered = offered_subprotocols
         self._answer = Answer.NONE
-        # Whether the application has neither sent nor called `receive` since it took a message.
-        self._last_is_unanswered = False
+        #: Whether the application took a message, and has neither sent nor called `receive` since.
+        self.last_is_unanswered = False
         # The last `count` of these were received and not yet taken. A list, for an idle connection's sake: an
         # empty deque is ten times as large.
         self._events: List[Any] = [{"type": "websocket.connect"}]
@@ -229,14 +229,9 @@ class Session:
         return self._wire is not None and self._wire.is_on_wire
 
     @property
-    def is_working(self) -> bool:
-        """Whether the application took a message and has neither sent since nor asked for the next."""
-        return self._last_is_unanswered
-
-    @property
     def owes_answer(self) -> bool:
         """Whether the application has a message to answer: in hand, or not yet taken."""
-        return self._last_is_unanswered or any(
+        return self.last_is_unanswered or any(
             event["type"] == "websocket.receive" for event in self._events[len(self._events) - self.count :]
         )
 
@@ -257,7 +252,7 @@ class Session:
 
     async def receive(self) -> ASGIEvent:
         """The application's ``receive``: the next event. Raises `ClientDisconnected` behind the last one."""
-        self._last_is_unanswered = False
+        self.last_is_unanswered = False
         while not self.count:
             if self._protocol.receiving is not _READABLE:
                 # The disconnect, which is always the last event, was taken.
@@ -280,7 +275,7 @@ class Session:
         self.count -= 1
         kind = event["type"]
         if kind == "websocket.receive":
-            self._last_is_unanswered = True
+            self.last_is_unanswered = True
             if not self.count:
                 self.backlog.size = 0
         elif kind == "websocket.disconnect":
@@ -364,11 +359,11 @@ class Session:
         else:
             raise EventError("websocket.send needs exactly one of 'text' (str) and 'bytes' (bytes)")
         frame = self._protocol.send_message(message)
-        self._last_is_unanswered = False
+        self.last_is_unanswered = False
         self._owner.write(frame)
 
     def _send_last_message(self, event: ASGIEvent) -> None:
-        is_first = self._last_is_unanswered
+        is_first = self.last_is_unanswered
         self._send_message(event)
         self._owner.session_answered(is_first)
 

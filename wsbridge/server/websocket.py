@@ -394,7 +394,7 @@ class WebSocketExchange(Exchange, SessionOwner):
 
     def _release_close(self, now: float) -> None:
         """The time for further answers is over, unless another message has been taken meanwhile."""
-        if self._session.is_working and now < self._grace_deadline:
+        if self._session.last_is_unanswered and now < self._grace_deadline:
             self._deadline = self._grace_deadline
         else:
             self._session.close()
