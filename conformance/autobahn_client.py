@@ -3,7 +3,7 @@
     python3 conformance/run.py autobahn-client [--cases '6.4.*' | quick ...] [--check | --update] [--jobs N]
         [--python PATH] [--loop uvloop]
 
-The client is conformance/apps/client.py. Reports, record and exit code are those of `autobahn`.
+The client is conformance/lib/apps/client.py. Reports, record and exit code are those of `autobahn`.
 """
 
 from __future__ import annotations

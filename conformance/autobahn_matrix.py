@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import List, NamedTuple, Optional, Tuple
 
 from . import autobahn, autobahn_client
-from .environment import Unavailable, describe_python
+from .lib.environment import Unavailable, describe_python
 
 SECTIONS = ["1", "2", "3", "4", "5", "6", "7", "10"]
 REQUIRED = [(3, minor) for minor in range(9, 14)]

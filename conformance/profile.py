@@ -22,8 +22,8 @@ from typing import Any, Counter, Dict, Iterable, List, NamedTuple, Tuple
 
 from .bench import load, rounds, workloads
 from .bench.peers import LOAD_CORE, SERVERS, Running, Server, run_server
-from .environment import Unavailable, describe_python, report_folder, say_line
-from .report import Page
+from .lib.environment import Unavailable, describe_python, report_folder, say_line
+from .lib.report import Page
 
 DEFAULT = "one-125,hundred-125,burst-125,one-16k,one-1m,deflate-125"
 WARM_UP_SECONDS = 0.5

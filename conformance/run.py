@@ -50,7 +50,7 @@ def main(argv: List[str]) -> int:
     # The folder of this script would otherwise come first, and conformance/autobahn/ would hide the library
     # of the same name.
     sys.path[:] = [str(ROOT)] + [entry for entry in sys.path if Path(entry or ".").resolve() != FOLDER]
-    from conformance.environment import Unavailable
+    from conformance.lib.environment import Unavailable
 
     try:
         return int(importlib.import_module("conformance." + name.replace("-", "_")).main(argv[1:]))

@@ -18,8 +18,8 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-from ..environment import ROOT, Unavailable, lock_folder, report_folder
-from ..report import Cell, Value
+from ..lib.environment import ROOT, Unavailable, lock_folder, report_folder
+from ..lib.report import Cell, Value
 from .cases import CASES, SUITE_VERSION, pick_cases
 from .page import build_page, save_summary, write_overview
 from .results import build_record, compare_record, count_behaviors, join_ranges, load_records, save_records

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ..report import Cell, Page, Value
+from ..lib.report import Cell, Page, Value
 from .cases import DEFLATE_SIZES, SECTIONS, SUITE_VERSION, get_section
 from .results import LEAST_SAVED, Compression, Result, count_behaviors
 from .suite import Run

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Iterable, Sequence, Set
 
-from ..environment import say_line
+from ..lib.environment import say_line
 from .cases import estimate_seconds
 
 BAR = 28

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
-from ..environment import ROOT, Unavailable, describe_python, ensure_environment
+from ..lib.environment import ROOT, Unavailable, describe_python, ensure_environment
 
-APPLICATION = "conformance.apps.echo:app"
+APPLICATION = "conformance.lib.apps.echo:app"
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 UVLOOP = "uvloop==0.23.0"
@@ -97,7 +97,7 @@ PEERS = {
 
 # The other role: not a server, but started the same way; {url} and {agent} are filled in.
 CLIENT = "wsbridge-client"
-_CLIENT = Peer("", [], ["-m", "conformance.apps.client", "{url}", "{agent}"])
+_CLIENT = Peer("", [], ["-m", "conformance.lib.apps.client", "{url}", "{agent}"])
 
 # wsbridge has no flag for it: asyncio's own policy decides which loop a program gets.
 _ON_UVLOOP = (

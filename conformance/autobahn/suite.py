@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple
 
-from ..environment import ROOT
+from ..lib.environment import ROOT
 from .cases import get_section, split_batches
 from .progress import Progress
 from .results import Result

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
-from ..environment import Unavailable, ensure_environment
+from ..lib.environment import Unavailable, ensure_environment
 from .cases import SUITE_VERSION
 
 # What pip resolves for the suite under Python 2.7, all of it, so that nothing moves.

@@ -15,7 +15,7 @@ import subprocess
 import time
 from typing import Any, Dict, List, Sequence
 
-from ..environment import Unavailable, ensure_environment, say_line
+from ..lib.environment import Unavailable, ensure_environment, say_line
 from . import crowd, imports, instructions, pages, rounds, targets, workloads
 from .peers import REQUIREMENTS, ROOT, SERVER_CORE, Claims, Server, choose_servers, claim_core, find_python
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any, Dict, List, Sequence
 
-from ..environment import Unavailable, say_line
+from ..lib.environment import Unavailable, say_line
 from .peers import Server, run_server
 from .rounds import Load, find_warm_up
 

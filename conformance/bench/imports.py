@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Dict, List
 
-from ..environment import ROOT, say_line
+from ..lib.environment import ROOT, say_line
 
 MODULES = ("asyncio", "wsbridge", "wsbridge.server.server", "wsbridge.server.cli")
 

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
-from ..environment import Unavailable, say_line
+from ..lib.environment import Unavailable, say_line
 from . import load
 from .peers import Running, Server, run_server
 

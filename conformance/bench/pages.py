@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from ..environment import ROOT, report_folder
-from ..report import Cell, Page
+from ..lib.environment import ROOT, report_folder
+from ..lib.report import Cell, Page
 from .instructions import MODES
 from .peers import REQUIREMENTS
 from .rounds import DISTURBED, find_median

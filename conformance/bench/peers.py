@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set
 
-from ..environment import ROOT, Unavailable, ensure_environment
+from ..lib.environment import ROOT, Unavailable, ensure_environment
 
 SERVERS = Path(__file__).resolve().parent / "servers"
 SERVER_CORE, LOAD_CORE = 0, 1

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from ..environment import Unavailable, say_line
+from ..lib.environment import Unavailable, say_line
 from .peers import LOAD_CORE, SERVER_CORE, Running, Server, claim_core, run_server
 from .workloads import Workload
 

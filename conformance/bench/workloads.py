@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from ..environment import Unavailable
+from ..lib.environment import Unavailable
 
 SIZES = {"16": 16, "125": 125, "1k": 1 << 10, "16k": 1 << 14, "64k": 1 << 16, "1m": 1 << 20}
 IN_FLIGHT = 16

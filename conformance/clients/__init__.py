@@ -29,7 +29,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, AsyncIterator, Dict, List, Optional, Sequence, Tuple
 
-from conformance.environment import Unavailable, ensure_environment, lock_folder, report_folder, say_line
+from conformance.lib.environment import Unavailable, ensure_environment, lock_folder, report_folder, say_line
 from conformance.lib.servers import ServerFailed, ServerProcess, build_command
 
 from .page import Report, Result

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-from conformance.report import Cell, Page
+from conformance.lib.report import Cell, Page
 
 from .peers import Peer, read_version
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, List, Sequence, Union
 
-from conformance.environment import ENVIRONMENTS, Unavailable, ensure_environment, say_line
+from conformance.lib.environment import ENVIRONMENTS, Unavailable, ensure_environment, say_line
 
 FOLDER = Path(__file__).resolve().parent
 BUILD_SECONDS = 300.0

@@ -19,7 +19,7 @@ import sys
 import time
 from typing import Dict, List
 
-from ..environment import Unavailable, enter_environment, lock_folder, report_folder
+from ..lib.environment import Unavailable, enter_environment, lock_folder, report_folder
 
 REQUIREMENTS = ["wsproto==1.3.2", "websockets==17.4", "h11==0.16.0", "httptools==0.9.0"]
 

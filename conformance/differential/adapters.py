@@ -14,8 +14,9 @@ from wsbridge.protocols.deflate import DeflateSettings
 from wsbridge.protocols.events import WebSocketDataReceived, WebSocketDisconnected
 from wsbridge.protocols.ws import WSProtocol
 
+from ..lib.wire import CLOSE, TEXT
 from .cases import Case, Deflate, Message, Transcript
-from .wire import CLOSE, TEXT, Malformed, read_answers
+from .wire import Malformed, read_answers
 
 # ------------------------------------------------------------------------------------ wsbridge
 

@@ -10,10 +10,10 @@ import random
 import zlib
 from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
+from ..lib.wire import BINARY, CONTINUATION, TEXT
 from .cases import DEFAULT_LIMIT, Case, Deflate, Message
 from .inflating import TAIL, CannotInflate, inflate_message
 from .streams import FIN, RSV1, FrameDraft, Writer, cut_stream
-from .wire import BINARY, CONT, TEXT
 
 STRATEGIES = [zlib.Z_DEFAULT_STRATEGY] * 3 + [
     zlib.Z_FILTERED,
@@ -209,7 +209,7 @@ def cut_message(rng: random.Random, writer: Writer, message: Compressed) -> List
     drafts = []
     for number, (low, high) in enumerate(zip(places, places[1:])):
         fin = FIN if number == len(places) - 2 else 0
-        drafts.append(writer.draft(fin | (first if number == 0 else CONT), message.payload[low:high]))
+        drafts.append(writer.draft(fin | (first if number == 0 else CONTINUATION), message.payload[low:high]))
     return drafts
 
 

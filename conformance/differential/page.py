@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 from typing import Dict, List
 
-from ..report import Cell, Page, Value
+from ..lib.report import Cell, Page, Value
 from .ruling import Ruling
 from .rulings import RULINGS
 from .work import PARTS, Tally

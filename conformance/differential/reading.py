@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import FrozenSet, List, Optional, Set, Tuple
 
+from ..lib.wire import CLOSE, CONTINUATION, PING, TEXT, apply_mask
 from .cases import Case, Message, Sent, Transcript
 from .inflating import UNLIMITED, CannotInflate, Inflater, TooBig
 from .parts import FrameInProgress, MessageInProgress, Violation, parse_close
 from .utf8 import NotUTF8
-from .wire import CLOSE, CONT, PING, TEXT, mask
 
 OPEN, CLOSING, OVER = range(3)
 
@@ -186,7 +186,7 @@ class Reading:
 
     def _begin_data_frame(self, frame: FrameInProgress, rest: bytes) -> bool:
         """RFC 6455 5.4: whether the frame may come now; False to wait."""
-        if (frame.opcode == CONT) is (self._message is None):
+        if (frame.opcode == CONTINUATION) is (self._message is None):
             if (
                 self._peer == "wsproto"
                 and frame.length
@@ -200,7 +200,7 @@ class Reading:
             if self._peer == "wsproto":
                 self._inflate_as_wsproto(frame, rest)
             raise Violation(1002)
-        if frame.opcode != CONT:
+        if frame.opcode != CONTINUATION:
             is_discarded = self._state == CLOSING and not self._is_read_on()
             is_compressed = frame.rsv1 and self._inflater is not None
             self._message = MessageInProgress(frame.opcode == TEXT, is_compressed, is_discarded)
@@ -218,7 +218,7 @@ class Reading:
             return
         piece = rest[: frame.length]
         try:
-            self._inflater.feed(mask(piece, frame.key) if frame.key else piece, UNLIMITED)
+            self._inflater.feed(apply_mask(piece, frame.key) if frame.key else piece, UNLIMITED)
             if frame.fin and len(piece) == frame.length:
                 self._inflater.finish_message()
         except CannotInflate:
@@ -254,7 +254,7 @@ class Reading:
         piece, self._data = self._data[:missing], self._data[missing:]
         if frame.key is not None:
             turn = frame.taken & 3
-            piece = mask(piece, frame.key[turn:] + frame.key[:turn])
+            piece = apply_mask(piece, frame.key[turn:] + frame.key[:turn])
         frame.taken += len(piece)
         is_complete = frame.taken == frame.length
         if frame.fault:
@@ -275,7 +275,9 @@ class Reading:
         """websockets inflates a frame, and meets the limit there, before it looks at what else is wrong."""
         message, inflater = self._message, self._inflater
         begins = frame.opcode in (1, 2) and frame.rsv1
-        goes_on = frame.opcode == CONT and message is not None and message.is_compressed and not frame.rsv1
+        goes_on = (
+            frame.opcode == CONTINUATION and message is not None and message.is_compressed and not frame.rsv1
+        )
         if inflater is not None and (begins or goes_on):
             room = self._get_room()
             if begins:

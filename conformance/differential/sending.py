@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 from typing import Any, List
 
+from ..lib.wire import BINARY, TEXT
 from .adapters import WSProtoRun, make_websockets, make_wsbridge
 from .cases import DEFAULT_LIMIT, Case, Deflate, Message, join_messages
 from .deflated import make_plain
 from .inflating import CannotInflate, inflate_message
 from .judge import Finding
-from .wire import BINARY, TEXT, Malformed, WireFrame, read_frames
+from .wire import Malformed, WireFrame, read_frames
 
 
 def make_sending(seed: int, index: int) -> Case:

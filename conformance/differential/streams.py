@@ -6,8 +6,8 @@ import random
 import zlib
 from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
+from ..lib.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, build_frame
 from .cases import DEFAULT_LIMIT, Case, Deflate
-from .wire import BINARY, CLOSE, CONT, PING, PONG, TEXT, build
 
 FIN, RSV1 = 0x80, 0x40
 
@@ -45,7 +45,7 @@ class FrameDraft:
 
     def build(self) -> bytes:
         key = self.key if self.is_masked else None
-        return build(self.first, self.payload, key, self.form, self.claimed)
+        return build_frame(self.first, self.payload, key, form=self.form, claimed=self.claimed)
 
 
 class Writer:
@@ -92,7 +92,7 @@ class Writer:
         drafts = []
         for number, piece in enumerate(pieces):
             fin = FIN if number == len(pieces) - 1 else 0
-            drafts.append(self.draft(fin | (first if number == 0 else CONT), piece))
+            drafts.append(self.draft(fin | (first if number == 0 else CONTINUATION), piece))
             if not fin and rng.random() < 0.25:
                 drafts.append(self.write_control())
         return drafts
@@ -171,7 +171,7 @@ def claim_huge(rng: random.Random, drafts: Drafts, writer: Writer) -> None:
 
 
 def break_text(rng: random.Random, drafts: Drafts, writer: Writer) -> None:
-    texts = [draft for draft in drafts if draft.first & 0x4F in (TEXT, CONT)] or drafts
+    texts = [draft for draft in drafts if draft.first & 0x4F in (TEXT, CONTINUATION)] or drafts
     draft = rng.choice(texts)
     place = rng.choice((0, len(draft.payload), rng.randint(0, len(draft.payload))))
     draft.payload = draft.payload[:place] + rng.choice(BAD_UTF8) + draft.payload[place:]

@@ -1,16 +1,14 @@
-"""Frames read and written by hand: what the check itself knows of RFC 6455 5.2, and nothing of wsbridge.
+"""Frames that an implementation has sent, read strictly.
 
 The reader is for what an implementation sends, so it is strict: every byte belongs to a well-formed frame.
 """
 
 from __future__ import annotations
 
-import struct
 from typing import List, NamedTuple, Optional, Tuple
 
+from ..lib.wire import CLOSE, PONG, apply_mask
 from .cases import Sent
-
-CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
 class Malformed(Exception):
@@ -22,32 +20,6 @@ class WireFrame(NamedTuple):
     rsv: int
     opcode: int
     payload: bytes
-
-
-def mask(payload: bytes, key: bytes) -> bytes:
-    repeated = (key * (len(payload) // 4 + 1))[: len(payload)]
-    return (int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")).to_bytes(len(payload), "big")
-
-
-def build(
-    first: int,
-    payload: bytes,
-    key: Optional[bytes],
-    form: Optional[int] = None,
-    claimed: Optional[int] = None,
-) -> bytes:
-    """A frame; `form` 7, 16 or 64 forces the length's form, `claimed` is a length other than the true one."""
-    length = len(payload) if claimed is None else claimed
-    shortest = 7 if length < 126 else 16 if length < 65536 else 64
-    form = shortest if form is None else form
-    masked = 0x80 if key is not None else 0
-    if form == 7:
-        header = bytes((first, masked | length & 0x7F))
-    elif form == 16:
-        header = struct.pack("!BBH", first, masked | 126, length & 0xFFFF)
-    else:
-        header = struct.pack("!BBQ", first, masked | 127, length)
-    return header + payload if key is None else header + key + mask(payload, key)
 
 
 def read_frames(data: bytes, *, masked: bool) -> List[WireFrame]:
@@ -77,7 +49,7 @@ def read_frames(data: bytes, *, masked: bool) -> List[WireFrame]:
         fin, rsv, opcode = bool(first & 0x80), first >> 4 & 7, first & 15
         if opcode >= CLOSE and (length > 125 or not fin or rsv):
             raise Malformed("control frame over 125 bytes, fragmented or with a reserved bit")
-        frames.append(WireFrame(fin, rsv, opcode, mask(payload, key) if key else payload))
+        frames.append(WireFrame(fin, rsv, opcode, apply_mask(payload, key) if key else payload))
         position = start + length
     return frames
 

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
-from ..environment import say_line
+from ..lib.environment import say_line
 from .deflated import count_messages, make_deflated
 from .head_judge import judge_head
 from .heads import make_head

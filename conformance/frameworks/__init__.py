@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
 
-from ..environment import ROOT, Unavailable, ensure_environment, lock_folder, report_folder, say_line
+from ..lib.environment import ROOT, Unavailable, ensure_environment, lock_folder, report_folder, say_line
 from ..lib.servers import ServerFailed, ServerProcess, build_command
 from .catalogue import FRAMEWORKS
 from .differences import DIFFERENCES

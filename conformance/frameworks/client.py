@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import List, Optional, Sequence, Tuple, Union
 
-from ..interop_clients.wire import (
+from ..lib.wire import (
     CLOSE,
     CONTINUATION,
     TEXT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Sequence
 
-from ..report import Cell, Page
+from ..lib.report import Cell, Page
 from .catalogue import FRAMEWORKS
 from .differences import Difference
 from .verdict import VERDICTS, Verdict

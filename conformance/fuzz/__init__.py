@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, Tuple
 
-from ..environment import (
+from ..lib.environment import (
     Unavailable,
     ensure_environment,
     enter_environment,

@@ -17,7 +17,7 @@ from wsbridge.protocols.handshake import check_upgrade_request
 from wsbridge.protocols.http11 import RequestParser, ResponseParser
 from wsbridge.protocols.ws import WSProtocol
 
-from . import wire
+from ..lib import wire
 
 KIB, MIB = 1024, 1024 * 1024
 READ, SEGMENT = 64 * KIB, 1448

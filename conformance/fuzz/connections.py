@@ -8,8 +8,8 @@ from wsbridge.protocols.deflate import DeflateSettings
 from wsbridge.protocols.events import WebSocketDataReceived, WebSocketDisconnected
 from wsbridge.protocols.ws import WSProtocol
 
+from ..lib.wire import CLOSE, PONG, SENDABLE_CODES, Frame, parse_frames
 from .findings import LAWFUL, PIECES, cut_in_all_ways, require
-from .wire import CLOSE, PONG, SENDABLE_CODES, Frame, parse_frames
 
 DEFAULT_LIMITS = (16 * 1024 * 1024, 1024)
 # What the peer offers, or as a server answers: nothing, both takeovers off, both windows small, all of it.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from ..environment import ROOT, say_line
+from ..lib.environment import ROOT, say_line
 from .findings import DOCUMENTED, Finding
 from .seeds import write_dictionary, write_random_seeds, write_seeds
 from .targets import TARGETS, describe_replay

@@ -19,7 +19,6 @@ from wsbridge.protocols.http11 import RequestParser, ResponseParser, ResponseRec
 from wsbridge.protocols.ws import WSProtocol
 
 from .findings import IDENTITY, LAWFUL, PIECES, REFERENCE, cut_in_all_ways, require
-from .wire import join_headers
 
 # RFC 6455 1.3: the sample nonce.
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
@@ -97,7 +96,7 @@ def build_head(head: Any) -> bytes:
         first = b"%b %b HTTP/%b\r\n" % (head.method, head.target, head.http_version.encode())
     else:
         first = b"HTTP/%b %d %b\r\n" % (head.http_version.encode(), head.status, head.reason)
-    return first + join_headers(head.headers) + b"\r\n"
+    return first + b"".join(b"%b: %b\r\n" % pair for pair in head.headers) + b"\r\n"
 
 
 def check_fields(headers: Sequence[Tuple[bytes, bytes]]) -> None:

@@ -17,7 +17,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from wsbridge.protocols.errors import WSBridgeError
 
-from ..environment import say_line
+from ..lib.environment import say_line
 from .adversaries import ADVERSARIES, KIB, MIB, Adversary
 from .findings import Finding
 from .processes import open_pool

@@ -18,7 +18,7 @@ from typing import List, Optional, Sequence
 
 from wsbridge.protocols.errors import WSBridgeError
 
-from ..environment import ROOT, say_line
+from ..lib.environment import ROOT, say_line
 from .findings import Finding
 from .memory_cases import CASES, Case
 

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
-from ..report import Cell, Page, Value
+from ..lib.report import Cell, Page, Value
 from .findings import INVARIANTS, Finding
 from .guided import Search
 from .linear import LIMIT, Slope, Times

@@ -18,7 +18,7 @@ from wsbridge.protocols.frames import (
 from wsbridge.protocols.masking import TRANSLATE_FROM, apply_mask, unmask
 from wsbridge.protocols.messages import Message
 
-from . import wire
+from ..lib import wire
 from .findings import IDENTITY, LAWFUL, PIECES, REFERENCE, cut_in_all_ways, require
 
 

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import hypothesis
 from hypothesis import HealthCheck, given, settings
 
-from ..environment import say_line
+from ..lib.environment import say_line
 from .dialogues import DIALOGUES
 from .findings import DOCUMENTED, IDENTITY, LAWFUL, REFERENCE, Finding, Violation
 from .processes import open_pool

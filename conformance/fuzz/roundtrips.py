@@ -31,7 +31,7 @@ from wsbridge.protocols.handshake import (
 from wsbridge.protocols.http11 import RequestParser, ResponseParser, build_response_head
 from wsbridge.protocols.ws import WSProtocol
 
-from . import wire
+from ..lib import wire
 from .findings import IDENTITY, LAWFUL, REFERENCE, cut_into_pieces, require
 from .strategies import MASKING_SIZES
 

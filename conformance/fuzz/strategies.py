@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from wsbridge.protocols.masking import TRANSLATE_FROM
 
-from . import wire
+from ..lib import wire
 from .connections import Setup
 from .heads import KEY
 

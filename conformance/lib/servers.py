@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import List, Mapping, Optional, Sequence, Type, Union
 
-from conformance.environment import ROOT
+from conformance.lib.environment import ROOT
 
 START_SECONDS = 15.0
 STOP_SECONDS = 10.0

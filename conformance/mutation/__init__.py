@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 from typing import List, Sequence
 
-from ..environment import Unavailable, enter_environment, lock_folder, report_folder
+from ..lib.environment import Unavailable, enter_environment, lock_folder, report_folder
 from .last_run import load_killed, save_outcomes
 from .outcomes import Outcome
 from .survivors import Comparison, compare_survivors, load_survivors, save_survivors

@@ -27,7 +27,7 @@ from cosmic_ray.plugins import get_operator
 from cosmic_ray.work_db import WorkDB
 from cosmic_ray.work_item import MutationSpec
 
-from ..environment import ROOT, Unavailable, say_line
+from ..lib.environment import ROOT, Unavailable, say_line
 from .child import Say, run_in_child
 from .outcomes import Key, Outcome, build_key
 from .trial import SURVIVED, Durations, enter_copy, install, list_imports, measure, try_mutant

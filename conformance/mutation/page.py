@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import List, Sequence
 
-from ..report import Cell, Page, Value
+from ..lib.report import Cell, Page, Value
 from .outcomes import CAUSES, Outcome
 from .survivors import CLASSES, Comparison, find_class
 

@@ -12,7 +12,7 @@ import json
 from collections import Counter
 from typing import Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
 
-from ..environment import ROOT
+from ..lib.environment import ROOT
 from .outcomes import Key, Outcome
 
 SURVIVORS = ROOT / "conformance" / "mutation-survivors.json"

@@ -19,7 +19,14 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
-from conformance.environment import ROOT, Unavailable, enter_environment, lock_folder, report_folder, say_line
+from conformance.lib.environment import (
+    ROOT,
+    Unavailable,
+    enter_environment,
+    lock_folder,
+    report_folder,
+    say_line,
+)
 
 REQUIREMENTS = ["hypothesis==6.170.15", "sortedcontainers==2.4.0"]
 FULL_STEPS, SHORT_STEPS = 100_000, 50_000

@@ -9,7 +9,7 @@ from typing import Any, List, Mapping, Sequence, Tuple
 import hypothesis
 
 import wsbridge
-from conformance.report import Cell, Page, Value
+from conformance.lib.report import Cell, Page, Value
 
 from .loop import Place, find_awaits
 from .tally import Tally

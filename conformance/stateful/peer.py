@@ -8,6 +8,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from ..lib.wire import build_frame
 from .reader import BINARY, CLOSE, PING, PONG, TEXT, Content, ServerStream
 from .wire import Listener, Wire
 
@@ -56,18 +57,6 @@ class Item:
     #: Whether the server may have kept it unread for some time, and had paused reading.
     may_be_held: bool = False
     was_paused: bool = False
-
-
-def build_frame(first: int, payload: bytes, key: bytes = b"\0\0\0\0") -> bytes:
-    """A masked frame (RFC 6455 5.2)."""
-    length = len(payload)
-    if length < 126:
-        header = bytes([first, 0x80 | length])
-    elif length < 65536:
-        header = bytes([first, 0x80 | 126]) + length.to_bytes(2, "big")
-    else:
-        header = bytes([first, 0x80 | 127]) + length.to_bytes(8, "big")
-    return header + key + bytes(byte ^ key[i & 3] for i, byte in enumerate(payload))
 
 
 def make_content(serial: int, kind: str, size: int) -> Content:

@@ -1,8 +1,8 @@
 """A server made with asyncio.start_server that parses the request itself and hands it to `handle_websocket`.
 
-    python3 -m conformance.apps.streams_server PORT
+    python3 -m conformance.lib.apps.streams_server PORT
 
-This is what an owner of such a server writes; the application is conformance.apps.interop_app.
+This is what an owner of such a server writes; the application is conformance.lib.apps.interop_app.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import sys
 from typing import Any, Set
 
-from conformance.apps.interop_app import app
+from conformance.lib.apps.interop_app import app
 from wsbridge import ServerConfig, handle_websocket
 from wsbridge.protocols.events import RequestReceived
 

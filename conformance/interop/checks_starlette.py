@@ -8,9 +8,9 @@ import time
 import urllib.request
 from typing import Any, List
 
-from conformance.interop_clients.checks_closing import REASON
-from conformance.interop_clients.checks_handshake import check_refusal, expect_refusal, find_header
-from conformance.interop_clients.trial import (
+from conformance.interop.checks_closing import REASON
+from conformance.interop.checks_handshake import check_refusal, expect_refusal, find_header
+from conformance.interop.trial import (
     Mismatch,
     Trial,
     check,

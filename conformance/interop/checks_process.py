@@ -8,8 +8,8 @@ import json
 import signal
 import time
 
-from conformance.interop_clients import checks_closing, checks_messages
-from conformance.interop_clients.trial import (
+from conformance.interop import checks_closing, checks_messages
+from conformance.interop.trial import (
     Check,
     Trial,
     check,

@@ -13,8 +13,8 @@ from typing import Any, AsyncIterator, ClassVar, Dict, Optional, Sequence
 
 from playwright.async_api import BrowserContext, ConsoleMessage, Page, async_playwright
 
-from conformance.environment import Unavailable
-from conformance.interop_clients.trial import Client, Closed, Connection, Message, Opening, Refused
+from conformance.interop.trial import Client, Closed, Connection, Message, Opening, Refused
+from conformance.lib.environment import Unavailable
 
 FLAGS = [
     "--no-sandbox",

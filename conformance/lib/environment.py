@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import IO, Dict, Iterator, List, Sequence, Tuple, Union
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 ENVIRONMENTS = ROOT / "conformance" / ".venvs"
 REPORTS = ROOT / "conformance" / "reports"
 

@@ -11,7 +11,8 @@ from socket import SO_LINGER, SOL_SOCKET
 from types import TracebackType
 from typing import List, Optional, Tuple, Type
 
-from conformance.interop_clients import wire
+from conformance.interop.rules import find_broken_rules
+from conformance.lib import wire
 from conformance.lib.servers import Target
 
 END_SECONDS = 5.0
@@ -182,4 +183,4 @@ class Tap:
             return broken
         received, tail = wire.parse_frames(rest)
         whole = not self.was_cut
-        return broken + wire.find_broken_rules(request, response, self.sent_frames(), received, tail, whole)
+        return broken + find_broken_rules(request, response, self.sent_frames(), received, tail, whole)

@@ -3,7 +3,7 @@
     python3 conformance/run.py interop [--client NAME] [--group NAME] [--check WORDS] [--verbose]
         [--python PATH] [--peer uvicorn]
 
-Every check is a small function in conformance/interop_clients/checks_*.py. It runs with each client that
+Every check is a small function in conformance/interop/checks_*.py. It runs with each client that
 is able to, against server processes on 127.0.0.1, through a tap that keeps what went over the wire; besides
 what a check itself expects, no connection may hold a frame or an end that the standards forbid.
 
@@ -28,11 +28,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, AsyncIterator, Dict, List, Optional, Sequence
 
-from conformance.environment import ROOT, Unavailable, ensure_environment, enter_environment, report_folder
-from conformance.report import Cell, Page
+from conformance.lib.environment import (
+    ROOT,
+    Unavailable,
+    ensure_environment,
+    enter_environment,
+    report_folder,
+)
+from conformance.lib.report import Cell, Page
 
 if TYPE_CHECKING:
-    from conformance.interop_clients.trial import Check, Client
+    from conformance.interop.trial import Check, Client
     from conformance.lib.servers import ServerProcess
 
 REQUIREMENTS = ["websockets==17.4", "aiohttp==3.14.5", "starlette==1.10.0", "playwright==1.65.2"]
@@ -105,7 +111,7 @@ def parse_arguments(argv: List[str]) -> argparse.Namespace:
 
 def build_groups(options: argparse.Namespace, folder: Path) -> List[Group]:
     """What runs against what; --python serves all but Starlette, which needs its packages."""
-    from conformance.interop_clients import (
+    from conformance.interop import (
         checks_closing,
         checks_demo,
         checks_handshake,
@@ -121,9 +127,9 @@ def build_groups(options: argparse.Namespace, folder: Path) -> List[Group]:
         framework, python = sys.executable, options.python or sys.executable
         command = ["-m", "wsbridge"]
     listen = ["--host", "127.0.0.1", "--port", "{port}"]
-    serve = [python, *command, "conformance.apps.interop_app:app", *listen]
-    starlette = [framework, *command, "conformance.apps.starlette_app:app", *listen]
-    streams = [python, "-m", "conformance.apps.streams_server", "{port}"]
+    serve = [python, *command, "conformance.lib.apps.interop_app:app", *listen]
+    starlette = [framework, *command, "conformance.lib.apps.starlette_app:app", *listen]
+    streams = [python, "-m", "conformance.lib.apps.streams_server", "{port}"]
     whole = [*checks_messages.CHECKS, *checks_handshake.CHECKS, *checks_closing.CHECKS]
     no_lifespan = [one for one in whole if one is not checks_handshake.hands_over_the_lifespan_state]
     intervals = ["--ws-ping-interval", "0.4", "--ws-ping-timeout", "0.6"]
@@ -184,9 +190,9 @@ class Run:
         return self.results
 
     async def start_clients(self, stack: contextlib.AsyncExitStack) -> None:
-        from conformance.interop_clients.aiohttp_client import AiohttpClient
-        from conformance.interop_clients.chromium_client import start_chromium
-        from conformance.interop_clients.websockets_client import WebsocketsClient
+        from conformance.interop.aiohttp_client import AiohttpClient
+        from conformance.interop.chromium_client import start_chromium
+        from conformance.interop.websockets_client import WebsocketsClient
 
         makers: Dict[str, Any] = {"websockets": WebsocketsClient, "aiohttp": AiohttpClient}
         for name in CLIENTS:
@@ -258,7 +264,7 @@ class Run:
         print(f"  {client.name:<10}  {counts}, {time.monotonic() - started:.1f} s", flush=True)
 
     async def run_check(self, group: Group, client: Client, server: ServerProcess, one: Check) -> Result:
-        from conformance.interop_clients.trial import Mismatch, Refused, Trial
+        from conformance.interop.trial import Mismatch, Refused, Trial
 
         trial = Trial(client, server)
         started = time.monotonic()
@@ -292,7 +298,7 @@ class Run:
     async def read_figures(
         self, group: Group, client: Client, server: Optional[ServerProcess]
     ) -> Optional[Dict[str, int]]:
-        from conformance.interop_clients.trial import Trial
+        from conformance.interop.trial import Trial
 
         if server is None or not group.has_figures or self.options.check:
             return None

@@ -7,7 +7,7 @@ from typing import ClassVar, Dict, Optional
 import aiohttp
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
 
-from conformance.interop_clients.trial import (
+from conformance.interop.trial import (
     Client,
     Closed,
     Connection,

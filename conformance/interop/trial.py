@@ -22,7 +22,7 @@ from typing import (
     Union,
 )
 
-from conformance.interop_clients.tap import Tap
+from conformance.interop.tap import Tap
 from conformance.lib.servers import ServerProcess
 
 Message = Union[str, bytes]

@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.typing import Subprotocol
 
-from conformance.interop_clients.trial import (
+from conformance.interop.trial import (
     Client,
     Closed,
     Connection,

@@ -9,8 +9,8 @@ from typing import AsyncIterator, List, Optional
 from playwright.async_api import ConsoleMessage, Error, Page
 from playwright.async_api import expect as see
 
-from conformance.interop_clients.chromium_client import ChromiumClient
-from conformance.interop_clients.trial import Mismatch, Trial, check, expect, expect_true, list_checks
+from conformance.interop.chromium_client import ChromiumClient
+from conformance.interop.trial import Mismatch, Trial, check, expect, expect_true, list_checks
 
 see.set_options(timeout=8_000)
 

@@ -1,6 +1,6 @@
 """A small asyncio client on `WSProtocol`, with which the fuzzing server's cases are run one after the other.
 
-    python3 -m conformance.apps.client ws://127.0.0.1:9001 AGENT
+    python3 -m conformance.lib.apps.client ws://127.0.0.1:9001 AGENT
 
 It asks the suite how many cases there are, echoes through each of them, and has the reports written; the
 suite then ends. A case that fails prints a line and the next one follows: judging is the suite's task.

@@ -8,8 +8,7 @@ import random
 import re
 from typing import AsyncIterator, List, Optional
 
-from conformance.interop_clients import wire
-from conformance.interop_clients.trial import (
+from conformance.interop.trial import (
     Connection,
     Deflate,
     Message,
@@ -22,6 +21,7 @@ from conformance.interop_clients.trial import (
     list_checks,
     make_key,
 )
+from conformance.lib import wire
 
 MIB = 1024 * 1024
 TEXTS = ["hello", "ünïcödé", "日本語", "🙂 𐍈 \U0010ffff", "line\r\nbreak\ttab", "\x00\x7f\u0080", " "]

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, List, Optional, Tuple
 
-from conformance.apps.interop_app import DENIAL, DENIAL_PAUSE
-from conformance.interop_clients import wire
-from conformance.interop_clients.tap import Tap
-from conformance.interop_clients.trial import (
+from conformance.interop.tap import Tap
+from conformance.interop.trial import (
     Refused,
     Trial,
     check,
@@ -16,6 +14,8 @@ from conformance.interop_clients.trial import (
     expect_true,
     list_checks,
 )
+from conformance.lib import wire
+from conformance.lib.apps.interop_app import DENIAL, DENIAL_PAUSE
 
 
 @check()

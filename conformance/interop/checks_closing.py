@@ -6,9 +6,8 @@ import asyncio
 from typing import List, Optional
 from urllib.parse import quote
 
-from conformance.interop_clients import wire
-from conformance.interop_clients.tap import Tap
-from conformance.interop_clients.trial import (
+from conformance.interop.tap import Tap
+from conformance.interop.trial import (
     Connection,
     Mismatch,
     Trial,
@@ -20,6 +19,7 @@ from conformance.interop_clients.trial import (
     list_checks,
     make_key,
 )
+from conformance.lib import wire
 
 REASON = "tschüß ✓"
 
