@@ -8,10 +8,23 @@ import unittest
 from typing import Any, Awaitable, Dict, List, Optional, Tuple
 
 from wsbridge.config import ServerConfig
+from wsbridge.server.plain import Plain
 from wsbridge.server.service import Service
+from wsbridge.server.speed import SPEED
 
-__all__ = ["DATE", "Clock", "ManualApp", "MemoryTransport", "ServiceTestCase", "build_date", "turn_loop"]
+__all__ = [
+    "DATE",
+    "HAS_FAST",
+    "Clock",
+    "ManualApp",
+    "MemoryTransport",
+    "ServiceTestCase",
+    "build_date",
+    "turn_loop",
+]
 
+#: Whether `wsbridge.server.fast` is there, without which a server does the same, more slowly.
+HAS_FAST = type(SPEED) is not Plain
 
 # RFC 9110 5.6.7: the example of a date.
 DATE = b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"

@@ -6,7 +6,7 @@ import asyncio
 import unittest
 from typing import Any
 
-from wsbridge.server.addresses import format_client, get_client, get_server, is_secure
+from wsbridge.server.connection.addresses import format_client, get_client, get_server, is_secure
 
 
 def transport(**extra: Any) -> asyncio.BaseTransport:

@@ -7,7 +7,7 @@ import contextvars
 import unittest
 from typing import Any, Optional
 
-from wsbridge.server.attribution import Claim, find_exchange
+from wsbridge.server.connection.attribution import Claim, find_exchange
 
 
 class AttributionTests(unittest.TestCase):

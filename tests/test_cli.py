@@ -324,7 +324,7 @@ class StartErrorTests(CommandCase):
     """What only the server itself can find out: it is run, but for the time that it would serve."""
 
     def assert_no_start(self, code: int, text: str, *arguments: str) -> None:
-        from wsbridge.server.server import run
+        from wsbridge.server.running import run
 
         self.assert_error(code, text, *arguments, "--log-level=critical", raises=run)
 
@@ -344,7 +344,7 @@ class StartErrorTests(CommandCase):
         self.assert_no_start(1, "application startup failed: no database", "served:no_startup")
 
     def test_startup_that_raises(self) -> None:
-        from wsbridge.server.server import run
+        from wsbridge.server.running import run
 
         for name in ("raises", "tells_and_raises"):
             found = self.command(

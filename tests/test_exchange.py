@@ -12,8 +12,8 @@ from unittest import mock
 from tests.doubles import MemoryTransport, ServiceTestCase, turn_loop
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ClientDisconnected
-from wsbridge.server.exchange import Exchange
-from wsbridge.server.linger import Linger
+from wsbridge.server.connection.exchange import Exchange
+from wsbridge.server.connection.linger import Linger
 from wsbridge.server.service import Service
 from wsbridge.server.signals import catch_signals
 

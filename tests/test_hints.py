@@ -6,7 +6,7 @@ import unittest
 from typing import Optional, Tuple
 
 from wsbridge.protocols.events import RequestReceived
-from wsbridge.server.hints import describe_ignored_host, describe_missing_upgrade, describe_start
+from wsbridge.server.connection.hints import describe_ignored_host, describe_missing_upgrade, describe_start
 
 Header = Tuple[bytes, bytes]
 

@@ -10,15 +10,15 @@ from typing import Any, List, Tuple
 
 from wsbridge.protocols.errors import EventError
 from wsbridge.protocols.ws import WSProtocol
-from wsbridge.server.connection import Connection
-from wsbridge.server.linger import Linger
+from wsbridge.server.connection.head import Connection
+from wsbridge.server.connection.linger import Linger
+from wsbridge.server.connection.page import PageExchange
+from wsbridge.server.connection.websocket import WebSocketExchange
 from wsbridge.server.log import logger
-from wsbridge.server.page import PageExchange
-from wsbridge.server.websocket import WebSocketExchange
 
 from .doubles import turn_loop
 from .loopback import PEER_CLOSE, PEER_HELLO, REQUEST, SWITCHING, Client
-from .test_connection import PAGE_REQUEST, ConnectionCase
+from .test_head import PAGE_REQUEST, ConnectionCase
 from .test_server import ServerCase
 from .test_websocket import (
     ACCEPT,

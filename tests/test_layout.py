@@ -139,6 +139,12 @@ class FloorTests(unittest.TestCase):
     def test_top_floor_does_not_import_the_demo(self) -> None:
         self.assert_imports_only_of_ours("server/", "server", "asgi", "protocols", "config", "__version__")
 
+    def test_one_module_alone_chooses_fast(self) -> None:
+        for imported in self.imports_of(""):
+            if imported.is_ours and "fast" in imported.name.split("."):
+                self.assertTrue(imported.file.startswith("server/fast/"), imported)
+        self.assertIn('f"{__package__}.fast"', (FOLDER / "server" / "speed.py").read_text("utf-8"))
+
     def test_configuration_imports_the_ground_floor_only(self) -> None:
         self.assert_imports_only_of_ours("config.py", "protocols")
         self.assert_imports_none_of("config.py", CLOCKS_AND_SOCKETS)

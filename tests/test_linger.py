@@ -11,7 +11,7 @@ from typing import Any, List, Tuple
 from unittest import mock
 
 from tests.doubles import MemoryTransport, ServiceTestCase, turn_loop
-from wsbridge.server.linger import Linger
+from wsbridge.server.connection.linger import Linger
 from wsbridge.server.server import Server
 
 from .loopback import CLOSE, HELLO, PEER_CLOSE, PEER_HELLO, REQUEST, SWITCHING

@@ -9,9 +9,9 @@ from typing import Any, Dict, List
 from tests.doubles import DATE, build_date
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.events import RequestReceived
-from wsbridge.server.linger import Linger
+from wsbridge.server.connection.linger import Linger
+from wsbridge.server.connection.page import PageExchange
 from wsbridge.server.log import logger
-from wsbridge.server.page import PageExchange
 from wsbridge.server.service import Service
 
 from .doubles import Clock, MemoryTransport, turn_loop

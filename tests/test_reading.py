@@ -7,7 +7,7 @@ import unittest
 from unittest import mock
 
 from tests.doubles import MemoryTransport
-from wsbridge.server.reading import get_unsent_size, limit_reads, pause_reading, resume_reading
+from wsbridge.server.connection.reading import get_unsent_size, limit_reads, pause_reading, resume_reading
 
 
 class ReadingTests(unittest.TestCase):

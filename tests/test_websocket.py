@@ -8,11 +8,11 @@ import zlib
 from typing import Any, Dict, List, Tuple
 from unittest import mock
 
-from tests.doubles import DATE, ServiceTestCase, turn_loop
+from tests.doubles import DATE, HAS_FAST, ServiceTestCase, turn_loop
 from wsbridge.protocols.errors import BadRequest, ClientDisconnected, EventError
 from wsbridge.protocols.events import RequestReceived
-from wsbridge.server.waking import Waker
-from wsbridge.server.websocket import WebSocketExchange
+from wsbridge.server.connection.websocket import WebSocketExchange
+from wsbridge.server.plain import PlainWaker
 
 from .loopback import CLOSE, CLOSE_1012, HELLO, PEER_CLOSE, PEER_HELLO, SWITCHING
 
@@ -635,6 +635,7 @@ class GatheringTests(WebSocketTestCase):
         self.assert_written()
 
 
+@unittest.skipUnless(HAS_FAST, "wsbridge/server/fast is not there")
 class ResumingTests(WebSocketTestCase):
     """A waiting application goes on inside the read, if its connection was the last to be woken too."""
 
@@ -714,7 +715,7 @@ class ResumingTests(WebSocketTestCase):
 
     async def test_loop_that_is_not_written_in_python_resumes_in_its_next_turn(self) -> None:
         await self.open_with_echo()
-        self.service.waker = Waker(mock.create_autospec(asyncio.AbstractEventLoop, instance=True))
+        self.service.waker = PlainWaker()
         self.assertEqual(await self.feed(PEER_HELLO), [])
         self.assert_written(HELLO)
 

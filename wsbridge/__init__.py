@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from .protocols.handshake import build_101_response, build_ws_accept_key
     from .protocols.http11 import RequestParser
     from .protocols.ws import WSProtocol
-    from .server.connection import Connection
-    from .server.event_loop import new_event_loop
-    from .server.server import Server, run, serve
+    from .server.connection.head import Connection
+    from .server.running import run
+    from .server.server import Server, serve
     from .server.service import Service
+    from .server.speed import new_event_loop
     from .server.streams import handle_websocket
 
 __version__ = "0.1.0"
@@ -48,10 +49,10 @@ _HOMES = {
     "build_ws_accept_key": ".protocols.handshake",
     "RequestParser": ".protocols.http11",
     "WSProtocol": ".protocols.ws",
-    "Connection": ".server.connection",
-    "new_event_loop": ".server.event_loop",
+    "Connection": ".server.connection.head",
+    "new_event_loop": ".server.speed",
     "Server": ".server.server",
-    "run": ".server.server",
+    "run": ".server.running",
     "serve": ".server.server",
     "Service": ".server.service",
     "handle_websocket": ".server.streams",

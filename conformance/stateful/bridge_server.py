@@ -10,7 +10,7 @@ from wsbridge.asgi.ws_bridge import build_ws_event, build_ws_scope, create_ws_re
 from wsbridge.protocols.events import RequestReceived
 from wsbridge.protocols.handshake import check_upgrade_request
 from wsbridge.protocols.ws import WSProtocol
-from wsbridge.server.connection_info import ConnectionInfo
+from wsbridge.server.connection.info import ConnectionInfo
 from wsbridge.server.service import Service
 
 __all__ = ["BridgeServer"]

@@ -10,12 +10,12 @@ from typing import Any, Dict, List, Optional
 
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.ws import WSProtocol
-from wsbridge.server.connection import Connection
-from wsbridge.server.linger import Linger
-from wsbridge.server.page import PageExchange
+from wsbridge.server.connection.head import Connection
+from wsbridge.server.connection.linger import Linger
+from wsbridge.server.connection.page import PageExchange
+from wsbridge.server.connection.websocket import WebSocketExchange
 from wsbridge.server.service import Service
 from wsbridge.server.streams import StreamTransport
-from wsbridge.server.websocket import WebSocketExchange
 
 from .floors import FLOORS
 from .loop import ManualLoop

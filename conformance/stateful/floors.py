@@ -8,7 +8,7 @@ from typing import Any, Coroutine, Dict, List, Type
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.events import RequestReceived
 from wsbridge.protocols.http11 import RequestParser
-from wsbridge.server.connection import Connection
+from wsbridge.server.connection.head import Connection
 from wsbridge.server.service import Service
 from wsbridge.server.streams import handle_websocket
 

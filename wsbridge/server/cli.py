@@ -19,7 +19,7 @@ from ..config import ServerConfig
 from ..protocols.errors import ConfigError, LifespanFailed
 from .loading import load_application
 from .log import logger, set_up_logging
-from .server import run
+from .running import run
 
 __all__ = ["command", "main"]
 

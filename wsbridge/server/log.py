@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from ..asgi.types import Scope
-from .addresses import format_client
+from .connection.addresses import format_client
 
 __all__ = ["log_answer", "log_raised", "logger", "set_up_logging"]
 

@@ -1,9 +1,8 @@
-"""`Server`: listening, lifespan, signals and a clean stop; `serve` and `run` around it."""
+"""`Server`: listening, lifespan, signals and a clean stop."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import sys
 from dataclasses import replace
@@ -13,14 +12,13 @@ from ..asgi.lifespan import Lifespan
 from ..asgi.types import Application
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError, LifespanFailed, StateError
-from .allocator import keep_freed_blocks
-from .attribution import find_exchange
-from .connection import Connection
-from .event_loop import PollerEventLoop, new_event_loop
+from .connection.head import Connection
 from .loading import load_application
-from .log import log_raised, logger, set_up_logging
+from .log import logger
+from .plain import Listener
 from .service import CUT_TIMEOUT, Service
-from .signals import are_signals_caught, catch_signals
+from .signals import catch_signals
+from .speed import SPEED
 from .unix_socket import identify, listen_on_path, remove_path
 
 if TYPE_CHECKING:
@@ -29,10 +27,9 @@ if TYPE_CHECKING:
     # Type checkers know it; it is not needed at run time.
     from typing_extensions import Unpack
 
-    from .listener import Listener
     from .options import ServerOptions
 
-__all__ = ["Server", "run", "serve"]
+__all__ = ["Server", "serve"]
 
 # Seconds, 30 years: asyncio takes no None.
 NO_LIMIT = 1e9
@@ -115,13 +112,11 @@ class Server:
     async def _listen(self, ssl: Optional[SSLContext], service: Service) -> None:
         config = self.config
         loop = asyncio.get_running_loop()
-        poller = None
-        if isinstance(loop, PollerEventLoop) and ssl is None and not loop.get_debug():
-            poller = loop.poller
+        build_listener = SPEED.find_listener(loop) if ssl is None else None
         # asyncio accepts up to `backlog` connections in a row, and reports an error for each of them when no
         # descriptor is left: so asyncio is told 1, and the kernel the real number below.
         backlog = 1 if CAN_LISTEN_AGAIN else config.backlog
-        options: Dict[str, Any] = {"ssl": ssl, "backlog": backlog, "start_serving": poller is None}
+        options: Dict[str, Any] = {"ssl": ssl, "backlog": backlog, "start_serving": build_listener is None}
         if ssl is not None:
             # The TLS handshake is part of timeout_handshake. To asyncio None means its own limit.
             options["ssl_handshake_timeout"] = config.timeout_handshake or NO_LIMIT
@@ -151,12 +146,10 @@ class Server:
             with socket.fromfd(bound.fileno(), bound.family, bound.type) as duplicate:
                 # On PyPy the duplicate makes both of them block, and asyncio accepts until it would block.
                 duplicate.setblocking(False)
-                if CAN_LISTEN_AGAIN or poller is not None:
+                if CAN_LISTEN_AGAIN or build_listener is not None:
                     duplicate.listen(config.backlog)
-                if poller is not None:
-                    from .listener import Listener
-
-                    self._listeners.append(Listener(service, poller, duplicate))
+                if build_listener is not None:
+                    self._listeners.append(build_listener(service, duplicate))
 
     async def stop(self) -> None:
         """Stop listening, close every connection with 1012, run the application's shutdown.
@@ -303,87 +296,6 @@ async def serve(
 ) -> None:
     """Serve ``app`` until SIGINT or SIGTERM; see `Server` for the arguments, and `Server.serve`."""
     await Server(app, config, **options).serve()
-
-
-def run(
-    app: Union[Application, str], config: Optional[ServerConfig] = None, **options: Unpack[ServerOptions]
-) -> None:
-    """Serve ``app`` in an event loop of its own until SIGINT or SIGTERM; see `Server` for the arguments.
-
-    Log lines go to stderr where no other handler prints them, and malloc is
-    asked to keep large blocks. What an application raises, SystemExit and
-    KeyboardInterrupt included, ends no other connection. Raises what `Server.start` does,
-    and SystemExit (128 + the signal's number) for a signal that came before the
-    application had started, or without a lifespan before the server listened.
-    """
-    server = Server(app, config, **options)
-    set_up_logging(server.config.log_level)
-    keep_freed_blocks()
-    # Over TLS the transports are asyncio's, for which a `Poller` is only one system call more.
-    loop = new_event_loop() if server.config.ssl_certfile is None else asyncio.new_event_loop()
-    loop.set_exception_handler(_report)
-    try:
-        asyncio.set_event_loop(loop)
-        _run_until_over(loop, server)
-    finally:
-        _close_loop(loop)
-    if server.startup_signal is not None:
-        raise SystemExit(128 + server.startup_signal)
-
-
-def _run_until_over(loop: asyncio.AbstractEventLoop, server: Server) -> None:
-    serving = loop.create_task(server.serve())
-    try:
-        _run_to_end(loop, serving)
-    finally:
-        # Not done: a KeyboardInterrupt has come out, which stops the server as a signal does.
-        if not serving.done():
-            serving.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                _run_to_end(loop, serving)
-
-
-def _run_to_end(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
-    """Run ``task``; where another one ends the loop, log what it raised and run the loop again."""
-    while True:
-        try:
-            loop.run_until_complete(task)
-            return
-        except (KeyboardInterrupt, SystemExit) as error:
-            # asyncio lets these two out of any task and callback.
-            is_own = task.done() and not task.cancelled() and task.exception() is error
-            # Where we do not catch SIGINT, a KeyboardInterrupt may be a Ctrl-C.
-            if is_own or (isinstance(error, KeyboardInterrupt) and not are_signals_caught()):
-                raise
-            log_raised("application raised", error)
-            exchange = find_exchange(error)
-            if exchange is not None:
-                exchange.fail_application()
-
-
-def _report(loop: asyncio.AbstractEventLoop, context: Dict[str, Any]) -> None:
-    error = context.get("exception")
-    if isinstance(error, (KeyboardInterrupt, SystemExit)):
-        # A task that was never awaited: asyncio reports it here, and it comes out of the loop as well.
-        log_raised("application raised", error)
-    else:
-        loop.default_exception_handler(context)
-
-
-def _close_loop(loop: asyncio.AbstractEventLoop) -> None:
-    # What `asyncio.run` does at its end, but without waiting for ever for what ignores its cancellation, for
-    # generators that do not close, or for threads of the default executor.
-    try:
-        tasks = asyncio.all_tasks(loop)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            _run_to_end(loop, loop.create_task(asyncio.wait(tasks, timeout=CUT_TIMEOUT)))
-        closing = loop.create_task(loop.shutdown_asyncgens())
-        _run_to_end(loop, loop.create_task(asyncio.wait([closing], timeout=CUT_TIMEOUT)))
-    finally:
-        asyncio.set_event_loop(None)
-        loop.close()
 
 
 def _build_ssl_context(config: ServerConfig) -> Optional[SSLContext]:

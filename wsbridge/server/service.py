@@ -11,7 +11,8 @@ from ..asgi.response import build_date
 from ..asgi.types import Application
 from ..config import ServerConfig
 from .log import logger
-from .waking import Waker
+from .plain import Waker
+from .speed import SPEED
 
 __all__ = ["Member", "Service"]
 
@@ -87,7 +88,7 @@ class Service:
         #: The members whose application goes on without its connection.
         self.detached: Dict[Member, None] = {}
         self._next_detached_warning = FIRST_DETACHED_WARNING
-        self.waker: Waker = Waker(self.loop) if parent is None else parent.waker
+        self.waker: Waker = SPEED.build_waker(self.loop) if parent is None else parent.waker
         #: When a `Listener` may warn again, by the loop's clock.
         self.next_accept_warning = -inf
         self._parent = parent

@@ -11,10 +11,10 @@ from ..config import ServerConfig
 from ..protocols.errors import RequestRefused, ServiceUnavailable
 from ..protocols.events import RequestReceived
 from ..protocols.http11 import build_refusal
-from .addresses import get_client
-from .linger import Linger
+from .connection.addresses import get_client
+from .connection.linger import Linger
+from .connection.websocket import WebSocketExchange
 from .service import Service
-from .websocket import WebSocketExchange
 
 __all__ = ["handle_websocket"]
 

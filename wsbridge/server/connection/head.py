@@ -11,18 +11,18 @@ from __future__ import annotations
 import asyncio
 from typing import Optional
 
-from ..asgi.scope import check_ws_request
-from ..protocols.errors import RequestRefused, RequestTimeout, ServiceUnavailable
-from ..protocols.events import RequestReceived
-from ..protocols.handshake import is_upgrade_request
-from ..protocols.http11 import RequestParser, build_refusal
+from ...asgi.scope import check_ws_request
+from ...protocols.errors import RequestRefused, RequestTimeout, ServiceUnavailable
+from ...protocols.events import RequestReceived
+from ...protocols.handshake import is_upgrade_request
+from ...protocols.http11 import RequestParser, build_refusal
+from ..log import logger
+from ..service import Service
 from .addresses import format_client, get_client
 from .hints import START_SIZE, describe_ignored_host, describe_missing_upgrade, describe_start
 from .linger import Linger
-from .log import logger
 from .page import PageExchange
 from .reading import limit_reads
-from .service import Service
 from .websocket import WebSocketExchange
 
 __all__ = ["Connection"]

@@ -1,4 +1,4 @@
-"""`new_event_loop`, and all that `test_server` asks of a server once more in the loop that it makes."""
+"""The event loop, and all that `test_server` asks of a server once more in the loop that it makes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import unittest
 from typing import Any, Optional
 from unittest import mock
 
-from wsbridge.server.event_loop import PollerEventLoop, new_event_loop
+from tests import test_hostile, test_server
+from wsbridge.server.fast.event_loop import PollerEventLoop, new_event_loop
 
-from . import test_hostile, test_server
 from .test_poller import HAS_EPOLL, NO_EPOLL
 
 if HAS_EPOLL:
-    from wsbridge.server.poller import Poller
-    from wsbridge.server.transport import SocketTransport
+    from wsbridge.server.fast.poller import Poller
+    from wsbridge.server.fast.transport import SocketTransport
 
 
 class NewEventLoopTests(unittest.TestCase):

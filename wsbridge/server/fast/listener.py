@@ -7,10 +7,10 @@ import socket
 from contextvars import copy_context
 from select import EPOLLIN
 
-from .connection import Connection
-from .log import logger
+from ..connection.head import Connection
+from ..log import logger
+from ..service import Service
 from .poller import Poller
-from .service import Service
 from .transport import SocketTransport
 
 __all__ = ["Listener"]
@@ -29,7 +29,7 @@ class Listener:
 
     __slots__ = ("_poller", "_service", "_socket", "context")
 
-    def __init__(self, service: Service, poller: Poller, listening: socket.socket) -> None:
+    def __init__(self, poller: Poller, service: Service, listening: socket.socket) -> None:
         self._service = service
         self._poller = poller
         self._socket = listening.dup()

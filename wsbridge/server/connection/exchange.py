@@ -9,13 +9,13 @@ import asyncio
 import math
 from typing import Awaitable, List, Optional
 
-from ..asgi.types import Receive, Scope, Send
-from ..protocols.errors import ClientDisconnected
+from ...asgi.types import Receive, Scope, Send
+from ...protocols.errors import ClientDisconnected
+from ..log import log_raised, logger
+from ..service import Service
+from ..signals import are_signals_caught
 from .attribution import Claim
 from .linger import Linger
-from .log import log_raised, logger
-from .service import Service
-from .signals import are_signals_caught
 
 __all__ = ["Exchange"]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import Optional
 
+from ..service import Service
 from .reading import get_unsent_size, resume_reading
-from .service import Service
 
 __all__ = ["Linger"]
 

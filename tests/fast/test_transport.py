@@ -16,10 +16,10 @@ from .test_poller import HAS_EPOLL, NO_EPOLL
 if HAS_EPOLL:
     from select import EPOLLIN, EPOLLOUT
 
-    from wsbridge.server.event_loop import PollerEventLoop
-    from wsbridge.server.poller import Poller
-    from wsbridge.server.reading import READ_SIZE
-    from wsbridge.server.transport import HIGH_WATER, SocketTransport
+    from wsbridge.server.connection.reading import READ_SIZE
+    from wsbridge.server.fast.event_loop import PollerEventLoop
+    from wsbridge.server.fast.poller import Poller
+    from wsbridge.server.fast.transport import HIGH_WATER, SocketTransport
 
 # More than the two buffers of a socket take.
 MUCH = bytes(range(256)) * 16384

@@ -10,17 +10,17 @@ import unittest
 from typing import Any, Dict, List
 from unittest import mock
 
+from tests.doubles import turn_loop
+from tests.loopback import LoopbackCase
 from wsbridge.config import ServerConfig
 from wsbridge.server.service import Service
 
-from .doubles import turn_loop
-from .loopback import LoopbackCase
 from .test_poller import HAS_EPOLL, NAME, NO_EPOLL
 
 if HAS_EPOLL:
-    from wsbridge.server import listener as listener_module
-    from wsbridge.server.listener import ACCEPT_RETRY_DELAY, ACCEPTS_IN_A_ROW, Listener
-    from wsbridge.server.poller import Poller
+    from wsbridge.server.fast import listener as listener_module
+    from wsbridge.server.fast.listener import ACCEPT_RETRY_DELAY, ACCEPTS_IN_A_ROW, Listener
+    from wsbridge.server.fast.poller import Poller
 
 
 @unittest.skipUnless(HAS_EPOLL, NO_EPOLL)
@@ -40,7 +40,7 @@ class ListenerTests(LoopbackCase):
     def listen(self, listening: socket.socket) -> None:
         with listening:
             self.address = listening.getsockname()
-            self.listener = Listener(self.service, self.poller, listening)
+            self.listener = Listener(self.poller, self.service, listening)
         self.addCleanup(self.listener.close)
 
     def knock(self) -> socket.socket:

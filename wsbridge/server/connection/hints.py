@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import Optional
 
-from ..protocols.events import RequestReceived
-from ..protocols.fields import get_header_values, has_token
+from ...protocols.events import RequestReceived
+from ...protocols.fields import get_header_values, has_token
 
 __all__ = ["START_SIZE", "describe_ignored_host", "describe_missing_upgrade", "describe_start"]
 

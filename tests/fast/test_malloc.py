@@ -12,7 +12,7 @@ from typing import Any
 from unittest import mock
 
 from tests import PACKAGE
-from wsbridge.server import allocator
+from wsbridge.server.fast import malloc
 
 resource: Any
 try:
@@ -28,7 +28,7 @@ sys.path.insert(0, sys.argv[1])
 size = int(sys.argv[3])
 if sys.argv[4] == "keep":
     from importlib import import_module
-    import_module(sys.argv[2] + ".server.allocator").keep_freed_blocks()
+    import_module(sys.argv[2] + ".server.fast.malloc").keep_freed_blocks()
 
 def count_faults():
     blocks = [b"x" * size for _ in range(3)]
@@ -52,20 +52,20 @@ class KeepFreedBlocksTests(unittest.TestCase):
         ).stdout
         return int(output)
 
-    @unittest.skipUnless(sys.implementation.name == "cpython", "nothing is asked of this Python's allocator")
+    @unittest.skipUnless(sys.implementation.name == "cpython", "nothing is asked of this Python's malloc")
     @unittest.skipIf(resource is None, "this system does not tell page faults")
     def test_large_blocks_are_used_again_without_a_page_fault(self) -> None:
-        for size in (1 << 20, allocator.KEPT_SIZE // 2):
+        for size in (1 << 20, malloc.KEPT_SIZE // 2):
             by_itself = self.count_faults(size, "as it is")
             if by_itself < 3000:
-                self.skipTest("this allocator keeps large blocks, or gets them in large pages")
+                self.skipTest("this malloc keeps large blocks, or gets them in large pages")
             self.assertLess(self.count_faults(size, "keep"), by_itself // 20)
 
     def test_one_block_is_allocated_where_that_touches_no_page(self) -> None:
         for implementation, sizes in (("cpython", [4 * 1024 * 1024]), ("pypy", [])):
             python = mock.patch.object(sys.implementation, "name", implementation)
-            with python, mock.patch.object(allocator, "bytes", create=True) as allocate:
-                allocator.keep_freed_blocks()
+            with python, mock.patch.object(malloc, "bytes", create=True) as allocate:
+                malloc.keep_freed_blocks()
             self.assertEqual([call.args[0] for call in allocate.call_args_list], sizes)
 
 

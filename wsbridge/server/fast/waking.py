@@ -5,53 +5,38 @@ loop's next turn, and before that turn the loop asks the system whether there
 is more to read (but for a `Poller`, which reads inside that question). Where
 many connections have something, one callback serves them all; where only one
 has, its application runs inside the read, and both are saved.
-
-In loops that are not written in Python each application has its own callback:
-uvloop swallows what a read raises, SystemExit included, and reads one socket
-many times in a row, so that one busy peer would starve the others.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, List, Optional, Protocol
+from contextvars import Context
+from typing import Any, List, Optional
 
-__all__ = ["Waker", "resume_task"]
+from ..plain import Resumable, ResumeTask
 
-
-class Resumable(Protocol):
-    """A connection whose application may wait in ``receive``."""
-
-    def resume(self) -> None:
-        """Let the application go on now, if it waits and an event has come."""
-
-    def resume_later(self) -> None:
-        """Let the application, which waits, go on in the loop's next turn."""
+__all__ = ["CollectingWaker", "choose_resume_task", "resume_task"]
 
 
-class Waker:
-    """One for all connections of a service."""
+class CollectingWaker:
+    """A `Waker` for loops that are written in Python."""
 
-    __slots__ = ("_is_python", "_last", "_loop", "_woken")
+    __slots__ = ("_last", "_loop", "_woken")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._is_python = isinstance(loop, asyncio.BaseEventLoop)
         self._woken: List[Resumable] = []
         self._last: Optional[Resumable] = None
 
     def wake(self, connection: Resumable) -> None:
-        """Resume ``connection``, whose application waits, in the loop's next turn, or now.
+        """Resume ``connection`` in the loop's next turn, together with the others that are woken.
 
-        Now, where it is also the one that was woken last: no other connection
-        has read since, and batching would gain nothing.
+        It is resumed now if it is also the one that was woken last: no other
+        connection has read since, and batching would gain nothing.
         """
         is_last, self._last = self._last is connection, connection
-        if not self._is_python:
-            connection.resume_later()
-            return
         if is_last:
-            connection.resume()
+            connection.resume(resume_task)
             return
         if not self._woken:
             self._loop.call_soon(self._resume_all)
@@ -67,20 +52,43 @@ class Waker:
         self._woken = []
         try:
             for connection in woken:
-                connection.resume()
+                connection.resume(resume_task)
         finally:
             # KeyboardInterrupt and SystemExit pass through; the rest are resumed in the next turn.
             for connection in woken:
-                self._loop.call_soon(connection.resume)
+                self._loop.call_soon(connection.resume, resume_task)
 
 
-def resume_task(future: asyncio.Future[Any]) -> None:
+def choose_resume_task(future_type: Any) -> ResumeTask:
+    """Return `_resume_now` if the futures of ``future_type`` list their callbacks as it expects.
+
+    ``_callbacks`` is not part of asyncio's interface. Where it is missing or
+    different, the task goes on in the loop's next turn.
+    """
+
+    def callback(future: object) -> None: ...
+
+    context = Context()
+    future = future_type(loop=_NoLoop())
+    future.add_done_callback(callback, context=context)
+    is_known = getattr(future, "_callbacks", None) == [(callback, context)]
+    return _resume_now if is_known else _resume_later
+
+
+class _NoLoop:
+    """All that a future asks of its loop before it is done."""
+
+    def get_debug(self) -> bool:
+        return False
+
+
+def _resume_now(future: asyncio.Future[Any]) -> None:
     """Make ``future`` done, and let the task that awaits it go on before this returns.
 
     Tasks cannot be nested: where another task runs, or where several await the
     future, they go on in the loop's next turn.
     """
-    callbacks: Any = getattr(future, "_callbacks", None)
+    callbacks: Any = future._callbacks
     if callbacks and len(callbacks) == 1:
         [(callback, context)] = callbacks
         future.remove_done_callback(callback)
@@ -98,5 +106,12 @@ def resume_task(future: asyncio.Future[Any]) -> None:
         future.set_result(None)
 
 
+def _resume_later(future: asyncio.Future[Any]) -> None:
+    future.set_result(None)
+
+
 def _raise(error: BaseException) -> None:
     raise error
+
+
+resume_task = choose_resume_task(asyncio.Future)

@@ -12,7 +12,7 @@ from wsbridge.config import ServerConfig
 from wsbridge.protocols.deflate import DeflateSettings
 from wsbridge.protocols.events import RequestReceived
 from wsbridge.protocols.ws import WSProtocol
-from wsbridge.server.connection_info import ConnectionInfo
+from wsbridge.server.connection.info import ConnectionInfo
 
 
 class Pinger:

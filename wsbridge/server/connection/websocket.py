@@ -23,22 +23,22 @@ import asyncio
 import math
 from typing import List, Optional
 
-from ..asgi.scope import build_ws_scope
-from ..asgi.session import Backlog, Phase, Session, SessionOwner
-from ..asgi.types import Scope
-from ..asgi.wire import Http11Wire
-from ..protocols.errors import ServiceUnavailable
-from ..protocols.events import RequestReceived
-from ..protocols.fields import get_header_values
-from ..protocols.frames import INTERNAL_ERROR, SERVICE_RESTART
-from ..protocols.ws import Receiving, WSProtocol
+from ...asgi.scope import build_ws_scope
+from ...asgi.session import Backlog, Phase, Session, SessionOwner
+from ...asgi.types import Scope
+from ...asgi.wire import Http11Wire
+from ...protocols.errors import ServiceUnavailable
+from ...protocols.events import RequestReceived
+from ...protocols.fields import get_header_values
+from ...protocols.frames import INTERNAL_ERROR, SERVICE_RESTART
+from ...protocols.ws import Receiving, WSProtocol
+from ..log import log_answer
+from ..plain import ResumeTask
+from ..service import Service
 from .addresses import get_client, get_server, is_secure
-from .connection_info import ConnectionInfo
 from .exchange import Exchange
-from .log import log_answer
+from .info import ConnectionInfo
 from .reading import pause_reading, resume_reading
-from .service import Service
-from .waking import resume_task
 
 __all__ = ["WebSocketExchange"]
 
@@ -151,7 +151,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         if waiter is not None and not waiter.done():
             self._service.waker.wake(self)
 
-    def resume(self) -> None:
+    def resume(self, resume_task: ResumeTask) -> None:
         """Let the application go on now, if it waits; what it writes leaves when it waits again."""
         session = self._session
         waiter = session.waiter

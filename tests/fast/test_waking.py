@@ -9,7 +9,8 @@ from typing import Any, Callable, List
 from unittest import mock
 
 from tests.doubles import turn_loop
-from wsbridge.server.waking import Waker, resume_task
+from wsbridge.server.fast.waking import CollectingWaker, choose_resume_task, resume_task
+from wsbridge.server.plain import ResumeTask
 
 NAME = contextvars.ContextVar("NAME", default="nobody")
 
@@ -22,7 +23,7 @@ class Waiting:
         self.resumed = resumed
         self.then = then
 
-    def resume(self) -> None:
+    def resume(self, resume_task: ResumeTask) -> None:
         self.resumed.append(self.name)
         self.then()
 
@@ -33,7 +34,7 @@ class Waiting:
 class WakerTests(unittest.IsolatedAsyncioTestCase):
     async def asyncSetUp(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.waker = Waker(self.loop)
+        self.waker = CollectingWaker(self.loop)
         self.resumed: List[str] = []
         self.first, self.second = Waiting("first", self.resumed), Waiting("second", self.resumed)
         self.at_once: List[str] = []
@@ -69,17 +70,6 @@ class WakerTests(unittest.IsolatedAsyncioTestCase):
         await turn_loop()
         self.assertEqual(self.resumed, ["first", "second"])
 
-    async def test_a_loop_that_is_not_written_in_python_has_a_callback_for_each(self) -> None:
-        loop = mock.create_autospec(asyncio.AbstractEventLoop, instance=True)
-        waker = Waker(loop)
-        waker.wake(self.first)
-        waker.wake(self.second)
-        self.assertEqual(self.resumed, ["first later", "second later"])
-        # Never inside the read, which may be one of many in a row.
-        waker.wake(self.second)
-        self.assertEqual(self.resumed, ["first later", "second later", "second later"])
-        loop.call_soon.assert_not_called()
-
     async def test_one_that_is_over_is_forgotten(self) -> None:
         await self.wake(self.first)
         self.waker.forget(self.second)
@@ -91,7 +81,7 @@ class WakerTests(unittest.IsolatedAsyncioTestCase):
 
     async def test_one_that_ends_the_process_keeps_nobody_from_its_turn(self) -> None:
         loop = mock.create_autospec(asyncio.BaseEventLoop, instance=True)
-        waker = Waker(loop)
+        waker = CollectingWaker(loop)
 
         def stop() -> None:
             raise SystemExit(3)
@@ -102,7 +92,7 @@ class WakerTests(unittest.IsolatedAsyncioTestCase):
         with self.assertRaises(SystemExit):
             resume_all()
         self.assertEqual(self.resumed, ["last"])
-        self.assertEqual(loop.call_soon.call_args_list[1:], [mock.call(self.second.resume)])
+        self.assertEqual(loop.call_soon.call_args_list[1:], [mock.call(self.second.resume, resume_task)])
         waker.wake(self.first)
         self.assertEqual(loop.call_soon.call_count, 3)
 
@@ -182,10 +172,44 @@ class ResumeTaskTests(unittest.IsolatedAsyncioTestCase):
                 raise_(raised)
             self.assertIs(raised, error)
 
-    async def test_future_of_a_kind_that_does_not_tell(self) -> None:
-        future = mock.Mock(spec=["set_result"])
-        resume_task(future)
-        future.set_result.assert_called_once_with(None)
+
+class ChoiceTests(unittest.IsolatedAsyncioTestCase):
+    """What the futures of this Python are relied on for is looked at once."""
+
+    async def assert_task_goes_on_in_the_next_turn(self, future_type: Any) -> None:
+        future = asyncio.get_running_loop().create_future()
+        waiting = asyncio.ensure_future(asyncio.wait_for(future, None))
+        await turn_loop()
+        asyncio.get_running_loop().call_soon(choose_resume_task(future_type), future)
+        await asyncio.sleep(0)
+        self.assertFalse(waiting.done())
+        await turn_loop()
+        self.assertTrue(waiting.done())
+
+    def test_futures_of_this_python_are_known(self) -> None:
+        self.assertIs(choose_resume_task(asyncio.Future), resume_task)
+        self.assertIsNot(choose_resume_task(Hiding), resume_task)
+
+    async def test_future_that_does_not_list_its_callbacks(self) -> None:
+        await self.assert_task_goes_on_in_the_next_turn(Hiding)
+
+    async def test_future_that_lists_its_callbacks_otherwise(self) -> None:
+        await self.assert_task_goes_on_in_the_next_turn(Listing)
+
+
+class Hiding:
+    """A future that keeps its callbacks to itself."""
+
+    def __init__(self, loop: Any) -> None: ...
+
+    def add_done_callback(self, callback: object, context: object) -> None: ...
+
+
+class Listing(Hiding):
+    """A future with callbacks, but no contexts."""
+
+    def add_done_callback(self, callback: object, context: object) -> None:
+        self._callbacks = [callback]
 
 
 if __name__ == "__main__":

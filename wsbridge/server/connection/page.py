@@ -6,15 +6,15 @@ import asyncio
 import math
 from typing import Optional
 
-from ..asgi.http_bridge import create_http_receive, create_http_send
-from ..asgi.scope import build_http_scope
-from ..asgi.wire import Http11Wire
-from ..protocols.errors import InternalServerError
-from ..protocols.events import RequestReceived
+from ...asgi.http_bridge import create_http_receive, create_http_send
+from ...asgi.scope import build_http_scope
+from ...asgi.wire import Http11Wire
+from ...protocols.errors import InternalServerError
+from ...protocols.events import RequestReceived
+from ..log import log_answer, logger
+from ..service import Service
 from .addresses import get_client, get_server, is_secure
 from .exchange import Exchange
-from .log import log_answer, logger
-from .service import Service
 
 __all__ = ["PageExchange"]
 

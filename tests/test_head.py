@@ -11,12 +11,12 @@ from typing import Any, Dict, List
 
 from tests.doubles import DATE, build_date
 from wsbridge.config import ServerConfig
-from wsbridge.server.connection import Connection
-from wsbridge.server.linger import Linger
+from wsbridge.server.connection.head import Connection
+from wsbridge.server.connection.linger import Linger
+from wsbridge.server.connection.page import PageExchange
+from wsbridge.server.connection.websocket import WebSocketExchange
 from wsbridge.server.log import logger
-from wsbridge.server.page import PageExchange
 from wsbridge.server.service import Service
-from wsbridge.server.websocket import WebSocketExchange
 
 from .doubles import Clock, MemoryTransport, turn_loop
 from .loopback import HELLO, PEER_HELLO, REQUEST, SWITCHING

@@ -8,8 +8,8 @@ from contextvars import copy_context
 from select import EPOLLIN, EPOLLOUT
 from typing import Any, Optional, Tuple
 
+from ..connection.reading import READ_SIZE
 from .poller import Poller
-from .reading import READ_SIZE
 
 __all__ = ["SocketTransport"]
 

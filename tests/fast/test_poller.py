@@ -11,13 +11,13 @@ import unittest
 from typing import Callable, List, Tuple
 from unittest import mock
 
-from .test_hostile import is_open
+from tests.test_hostile import is_open
 
 if hasattr(select, "epoll"):
     from select import EPOLLHUP, EPOLLIN, EPOLLOUT
 
-    from wsbridge.server import poller as poller_module
-    from wsbridge.server.poller import Poller
+    from wsbridge.server.fast import poller as poller_module
+    from wsbridge.server.fast.poller import Poller
 
 NAME = contextvars.ContextVar("NAME", default="nobody")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Optional, Protocol
 
-from ..protocols.ws import Trace, WSProtocol
+from ...protocols.ws import Trace, WSProtocol
 
 __all__ = ["ConnectionInfo"]
 

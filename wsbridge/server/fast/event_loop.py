@@ -1,4 +1,4 @@
-"""`new_event_loop`: asyncio's event loop, on Linux with our `Poller` in it."""
+"""`PollerEventLoop`: asyncio's event loop, on Linux with our `Poller` in it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,7 @@ class PollerEventLoop(asyncio.SelectorEventLoop):
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """The loop in which a `Server` has least to do: a ``loop_factory`` for `asyncio.run` (Python 3.12).
-
-    It is what `asyncio.new_event_loop` makes where another policy than
-    asyncio's own was chosen, or the system has no epoll.
-    """
+    """A `PollerEventLoop`, but asyncio's where the system has no epoll or another policy was chosen."""
     if not hasattr(select, "epoll") or not _has_default_policy():
         return asyncio.new_event_loop()
     from .poller import Poller

@@ -1,0 +1,443 @@
+"""`run`: a server in an event loop of its own, which no application can end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+import socket
+import sys
+import threading
+import unittest
+from typing import Any, AsyncIterator, Dict, List, Optional, Tuple
+from unittest import mock
+
+from wsbridge.config import ServerConfig
+from wsbridge.server import running
+from wsbridge.server import server as server_module
+from wsbridge.server.log import logger
+from wsbridge.server.running import run
+from wsbridge.server.server import Server
+from wsbridge.server.signals import are_signals_caught
+from wsbridge.server.speed import SPEED, new_event_loop
+
+from .doubles import turn_loop
+from .loopback import (
+    CLOSE,
+    HELLO,
+    PEER_CLOSE,
+    PEER_HELLO,
+    REQUEST,
+    SWITCHING,
+    TIMEOUT,
+    Client,
+)
+from .test_server import Application, hanging_app
+
+Event = Dict[str, Any]
+
+
+class RunTests(unittest.TestCase):
+    """Each test in a loop of its own."""
+
+    def setUp(self) -> None:
+        # `run` prints our log lines; the other tests' shall stay where they are.
+        self.addCleanup(setattr, logger, "handlers", list(logger.handlers))
+        self.addCleanup(logger.setLevel, logger.level)
+
+    def run_and_stop(self, **options: Any) -> Tuple[type, List[str]]:
+        """The loop's type, and what the application was told."""
+        log: List[str] = []
+        loops: List[type] = []
+
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            loops.append(type(asyncio.get_running_loop()))
+            log.append((await receive())["type"])
+            await send({"type": "lifespan.startup.complete"})
+            signal.raise_signal(signal.SIGTERM)
+            log.append((await receive())["type"])
+            await send({"type": "lifespan.shutdown.complete"})
+
+        run(app, ServerConfig(), port=0, **options)
+        [loop] = loops
+        return loop, log
+
+    def test_run_serves_until_it_is_stopped(self) -> None:
+        self.assertEqual(self.run_and_stop()[1], ["lifespan.startup", "lifespan.shutdown"])
+
+    def test_loop_is_the_fastest_there_is_and_asyncios_own_under_tls(self) -> None:
+        for make, options in ((new_event_loop, {}), (asyncio.new_event_loop, {"ssl_certfile": "cert.pem"})):
+            loop = make()
+            loop.close()
+            with mock.patch.object(server_module, "_build_ssl_context", return_value=None):
+                self.assertIs(self.run_and_stop(**options)[0], type(loop))
+
+    def run_program(self, program: Any, told: Optional[List[str]] = None) -> List[str]:
+        """Run ``program`` as a task of the application, with a client of the server; then stop the server.
+
+        Returns what the application was told, which is also appended to ``told``.
+        """
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            address = free.getsockname()
+        told = [] if told is None else told
+        apps: List[Application] = []
+
+        async def program_and_stop() -> None:
+            try:
+                while True:
+                    try:
+                        client = Client(*await asyncio.open_connection(*address))
+                        break
+                    except ConnectionRefusedError:
+                        await asyncio.sleep(0)
+                await asyncio.wait_for(program(client), TIMEOUT)
+            finally:
+                if are_signals_caught():
+                    signal.raise_signal(signal.SIGTERM)
+
+        async def app_with_program(scope: Event, receive: Any, send: Any) -> None:
+            if scope["type"] == "lifespan":
+                scope["state"]["task"] = asyncio.ensure_future(program_and_stop())
+                apps.append(Application(told))
+            await apps[0](scope, receive, send)
+
+        run(app_with_program, port=address[1])
+        return told
+
+    async def assert_lives(self, client: Client) -> None:
+        client.send(PEER_HELLO)
+        self.assertEqual(await client.read(len(HELLO)), HELLO)
+
+    def test_what_asyncio_lets_through_is_logged_once_and_everybody_lives_on(self) -> None:
+        def raise_it(error: BaseException) -> None:
+            raise error
+
+        async def raise_later(error: BaseException) -> None:
+            await asyncio.sleep(0)
+            raise error
+
+        async def raise_and_lose(error: BaseException) -> None:
+            task = asyncio.ensure_future(raise_later(error))
+            await turn_loop()
+            del task
+            gc.collect()
+
+        async def raise_and_await(error: BaseException) -> None:
+            with self.assertRaises(type(error)):
+                await asyncio.gather(raise_later(error))
+
+        async def raise_in_callback(error: BaseException) -> None:
+            asyncio.get_running_loop().call_soon(raise_it, error)
+            await turn_loop()
+
+        async def raise_in_timer(error: BaseException) -> None:
+            asyncio.get_running_loop().call_later(0, raise_it, error)
+            await turn_loop()
+
+        for do in (raise_and_lose, raise_and_await, raise_in_callback, raise_in_timer):
+            for error in (SystemExit(3), SystemExit(), KeyboardInterrupt()):
+                with self.subTest(do.__name__, error=error):
+
+                    async def program(client: Client, do: Any = do, error: Any = error) -> None:
+                        client.send(REQUEST)
+                        self.assertEqual(await client.read(len(SWITCHING)), SWITCHING)
+                        await self.assert_lives(client)
+                        await do(error)
+                        await self.assert_lives(client)
+                        client.send(PEER_CLOSE)
+                        self.assertEqual(await client.read_to_end(), CLOSE)
+                        await client.close()
+
+                    with self.assertLogs(level="ERROR") as logs:
+                        log = self.run_program(program)
+                    self.assertEqual(log, ["startup", "disconnect 1000", "shutdown"])
+                    errors = [line for line in logs.output if type(error).__name__ in line]
+                    self.assertEqual(len(errors), 1, errors)
+                    text = f"(?s)^ERROR:wsbridge:application raised\nTraceback.*{type(error).__name__}"
+                    self.assertRegex(errors[0], text)
+
+    def assert_application_fails(self, fail: Any, path: bytes = b"/chat") -> None:
+        """``fail`` is called in an accepted WebSocket's application, which goes on; its peer gets 1011."""
+
+        async def websocket(scope: Event, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            if scope["path"] == "/fail":
+                keep = fail(receive, send)
+                if asyncio.isfuture(keep):
+                    with contextlib.suppress(SystemExit, KeyboardInterrupt):
+                        await keep
+                while (event := await receive())["type"] == "websocket.receive":
+                    pass
+                self.assertEqual((event["code"], bool(keep)), (1011, True))
+                return
+            while (event := await receive())["type"] == "websocket.receive":
+                await send({**event, "type": "websocket.send"})
+
+        async def program(other: Client) -> None:
+            other.send(REQUEST)
+            self.assertEqual(await other.read(len(SWITCHING)), SWITCHING)
+            address = other.writer.get_extra_info("peername")
+            client = Client(*await asyncio.open_connection(*address))
+            client.send(REQUEST.replace(b"/chat", b"/fail"), PEER_HELLO)
+            # CLOSE 1011, whatever came before.
+            self.assertTrue((await client.read(len(SWITCHING) + 4)).endswith(bytes.fromhex("88 02 03f3")))
+            client.send(bytes.fromhex("88 82 00000000 03f3"))
+            self.assertEqual(await client.read_to_end(), b"")
+            await client.close()
+            await self.assert_lives(other)
+            other.send(PEER_CLOSE)
+            self.assertEqual(await other.read_to_end(), CLOSE)
+            await other.close()
+
+        patch = mock.patch.object(Application, "websocket", staticmethod(websocket))
+        with patch, self.assertLogs("wsbridge", level="ERROR") as logs:
+            self.assertEqual(self.run_program(program), ["startup", "shutdown"])
+        errors = [line for line in logs.output if line.startswith("ERROR")]
+        self.assertEqual(len(errors), 1, errors)
+
+    def test_task_of_an_application_that_exits_is_1011_for_its_peer_alone(self) -> None:
+        async def exit_later() -> None:
+            await asyncio.sleep(0)
+            sys.exit(3)
+
+        self.assert_application_fails(lambda receive, send: asyncio.ensure_future(exit_later()))
+
+    def test_task_that_exits_where_it_received_is_1011_for_its_peer_alone(self) -> None:
+        """It goes on inside the read."""
+
+        async def receive_and_exit(receive: Any) -> None:
+            await receive()
+            sys.exit(3)
+
+        self.assert_application_fails(lambda receive, send: asyncio.ensure_future(receive_and_exit(receive)))
+
+    def test_task_of_a_task_that_is_interrupted_is_1011_for_its_peer_alone(self) -> None:
+        async def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        async def start() -> None:
+            self.inner = asyncio.ensure_future(interrupt())
+
+        self.assert_application_fails(lambda receive, send: asyncio.ensure_future(start()))
+
+    def test_callback_and_timer_of_an_application_that_exit_are_1011_for_its_peer_alone(self) -> None:
+        loop = asyncio.get_running_loop
+        self.assert_application_fails(lambda receive, send: loop().call_soon(sys.exit, 3))
+        self.assert_application_fails(lambda receive, send: loop().call_later(0.001, sys.exit, 3))
+
+    def test_callback_that_exits_before_the_accept_is_500(self) -> None:
+        async def websocket(scope: Event, receive: Any, send: Any) -> None:
+            asyncio.get_running_loop().call_soon(sys.exit, 3)
+            await receive()
+            self.assertEqual((await receive())["code"], 1006)
+
+        async def program(client: Client) -> None:
+            client.send(REQUEST)
+            self.assertRegex(await client.read_to_end(), b"^HTTP/1.1 500 Internal Server Error\r\n")
+            await client.close()
+
+        patch = mock.patch.object(Application, "websocket", staticmethod(websocket))
+        with patch, self.assertLogs("wsbridge", level="ERROR"):
+            self.run_program(program)
+
+    def test_application_that_passes_an_exit_of_its_task_on_is_logged_once(self) -> None:
+        async def exit_later() -> None:
+            await asyncio.sleep(0)
+            sys.exit(3)
+
+        async def websocket(scope: Event, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await asyncio.gather(exit_later())
+
+        async def program(client: Client) -> None:
+            client.send(REQUEST)
+            self.assertEqual(await client.read(len(SWITCHING)), SWITCHING)
+            # CLOSE 1011.
+            self.assertEqual(await client.read(4), bytes.fromhex("88 02 03f3"))
+            client.send(PEER_CLOSE)
+            await client.close()
+
+        patch = mock.patch.object(Application, "websocket", staticmethod(websocket))
+        with patch, self.assertLogs(level="ERROR") as logs:
+            self.assertEqual(self.run_program(program), ["startup", "shutdown"])
+        self.assertEqual(sum("SystemExit: 3" in line for line in logs.output), 1)
+
+    def test_other_connections_of_the_same_turn_lose_nothing(self) -> None:
+        """Their bytes are in the kernel or the loop: neither forgets them."""
+
+        async def program(first: Client) -> None:
+            others = [
+                Client(*await asyncio.open_connection(*first.writer.get_extra_info("peername"))) for _ in "12"
+            ]
+            clients = [others[0], first, others[1]]
+            for client in clients:
+                client.send(REQUEST)
+                self.assertEqual(await client.read(len(SWITCHING)), SWITCHING)
+            for _ in range(5):
+                for client in clients:
+                    client.send(PEER_HELLO)
+                    asyncio.get_running_loop().call_soon(sys.exit, 3)
+                for client in clients:
+                    self.assertEqual(await client.read(len(HELLO)), HELLO)
+            for client in clients:
+                client.send(PEER_CLOSE)
+                self.assertEqual(await client.read_to_end(), CLOSE)
+                await client.close()
+
+        with self.assertLogs(level="ERROR"):
+            log = self.run_program(program)
+        self.assertEqual(log, ["startup", *["disconnect 1000"] * 3, "shutdown"])
+
+    def test_application_that_exits_when_it_is_cancelled_at_the_end_is_logged(self) -> None:
+        async def exit_at_the_end() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                sys.exit(3)
+
+        async def program(client: Client) -> None:
+            await client.close()
+            tasks.append(asyncio.ensure_future(exit_at_the_end()))
+
+        tasks: List[Any] = []
+        with self.assertLogs(level="ERROR") as logs:
+            self.assertEqual(self.run_program(program), ["startup", "shutdown"])
+        self.assertEqual(sum(line.startswith("ERROR") for line in logs.output), 1)
+
+    def test_other_errors_of_tasks_are_still_told(self) -> None:
+        async def fail() -> None:
+            raise KeyError("database")
+
+        async def program(client: Client) -> None:
+            await client.close()
+            failing = asyncio.ensure_future(fail())
+            await turn_loop()
+            del failing
+            gc.collect()
+
+        with self.assertLogs("asyncio", level="ERROR") as logs:
+            self.run_program(program)
+        self.assertRegex(logs.output[0], "never retrieved")
+
+    def test_handler_of_the_program_may_end_it_behind_the_stop(self) -> None:
+        def leave(number: int, frame: object) -> None:
+            raise SystemExit(5)
+
+        self.addCleanup(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, leave))
+        with self.assertRaises(SystemExit) as end:
+            self.run_and_stop()
+        self.assertEqual(end.exception.code, 5)
+
+    def test_signal_during_the_startup_is_the_exit_code(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+
+            async def app(scope: Event, receive: Any, send: Any, number: int = number) -> None:
+                await receive()
+                signal.raise_signal(number)
+                await asyncio.Event().wait()
+
+            with self.assertRaises(SystemExit) as end:
+                run(app, port=0)
+            self.assertEqual(end.exception.code, 128 + number)
+
+    def test_signal_that_has_ended_the_startup_is_the_exit_code(self) -> None:
+        """Once more without a cancellation, behind which coverage is lost on Python 3.11."""
+
+        async def serve(server: Server) -> None:
+            server.startup_signal = signal.SIGTERM
+
+        with mock.patch.object(Server, "serve", serve), self.assertRaises(SystemExit) as end:
+            run(hanging_app)
+        self.assertEqual(end.exception.code, 143)
+
+    def test_keyboard_interrupt_comes_out_where_no_signal_is_caught(self) -> None:
+        """In a thread it is nobody's Ctrl-C, and where C code has SIGINT it may be one."""
+
+        told: List[str] = []
+
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        async def program(client: Client) -> None:
+            await client.close()
+            asyncio.get_running_loop().call_soon(interrupt)
+            await turn_loop()
+
+        not_caught = mock.patch.object(running, "are_signals_caught", return_value=False)
+        with not_caught, self.assertRaises(KeyboardInterrupt):
+            self.run_program(program, told)
+        self.assertEqual(told, ["startup", "shutdown"])
+
+    def test_thread_that_never_ends_is_not_waited_for(self) -> None:
+        may_end = threading.Event()
+        self.addCleanup(may_end.set)
+
+        async def program(client: Client) -> None:
+            await client.close()
+            waiting.append(asyncio.ensure_future(wait_in_thread()))
+            await turn_loop()
+
+        async def wait_in_thread() -> None:
+            await asyncio.get_running_loop().run_in_executor(None, may_end.wait)
+
+        waiting: List[Any] = []
+        self.assertEqual(self.run_program(program), ["startup", "shutdown"])
+        self.assertFalse(may_end.is_set())
+
+    def test_allocator_is_asked_to_keep_large_blocks(self) -> None:
+        with mock.patch.object(SPEED, "keep_freed_blocks") as keep:
+            self.run_and_stop()
+        keep.assert_called_once_with()
+
+    def test_task_that_ignores_its_cancellation_does_not_keep_the_process(self) -> None:
+        stubborn: List[Any] = []
+
+        async def ignore_cancellation() -> None:
+            while len(stubborn) < 3:
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    stubborn.append("cancelled")
+
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            stubborn.append(asyncio.ensure_future(ignore_cancellation()))
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            signal.raise_signal(signal.SIGTERM)
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+
+        with mock.patch.object(running, "CUT_TIMEOUT", 0.01):
+            run(app, ServerConfig(), port=0)
+        self.assertEqual(stubborn[1:], ["cancelled"])
+
+    def test_generator_that_does_not_close_does_not_keep_the_process(self) -> None:
+        generators: List[Any] = []
+        log: List[str] = []
+
+        async def generate() -> AsyncIterator[int]:
+            try:
+                yield 1
+            finally:
+                log.append("closing")
+                await asyncio.Event().wait()
+
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            generators.append(generate())
+            await generators[0].__anext__()
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            signal.raise_signal(signal.SIGTERM)
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+
+        with mock.patch.object(running, "CUT_TIMEOUT", 0.01):
+            run(app, ServerConfig(), port=0)
+        self.assertEqual(log, ["closing"])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,1 @@
+"""One connection, from its first byte to its last."""

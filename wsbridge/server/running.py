@@ -1,0 +1,105 @@
+"""`run`: a server in an event loop of its own, which no application can end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, Dict, Optional, Union
+
+from ..asgi.types import Application
+from ..config import ServerConfig
+from .connection.attribution import find_exchange
+from .log import log_raised, set_up_logging
+from .server import Server
+from .service import CUT_TIMEOUT
+from .signals import are_signals_caught
+from .speed import SPEED
+
+if TYPE_CHECKING:
+    # Type checkers know it; it is not needed at run time.
+    from typing_extensions import Unpack
+
+    from .options import ServerOptions
+
+__all__ = ["run"]
+
+
+def run(
+    app: Union[Application, str], config: Optional[ServerConfig] = None, **options: Unpack[ServerOptions]
+) -> None:
+    """Serve ``app`` in an event loop of its own until SIGINT or SIGTERM; see `Server` for the arguments.
+
+    Log lines go to stderr where no other handler prints them, and malloc is
+    asked to keep large blocks. What an application raises, SystemExit and
+    KeyboardInterrupt included, ends no other connection. Raises what `Server.start` does,
+    and SystemExit (128 + the signal's number) for a signal that came before the
+    application had started, or without a lifespan before the server listened.
+    """
+    server = Server(app, config, **options)
+    set_up_logging(server.config.log_level)
+    SPEED.keep_freed_blocks()
+    # Over TLS the transports are asyncio's, for which a `Poller` is only one system call more.
+    loop = SPEED.new_event_loop() if server.config.ssl_certfile is None else asyncio.new_event_loop()
+    loop.set_exception_handler(_report)
+    try:
+        asyncio.set_event_loop(loop)
+        _run_until_over(loop, server)
+    finally:
+        _close_loop(loop)
+    if server.startup_signal is not None:
+        raise SystemExit(128 + server.startup_signal)
+
+
+def _run_until_over(loop: asyncio.AbstractEventLoop, server: Server) -> None:
+    serving = loop.create_task(server.serve())
+    try:
+        _run_to_end(loop, serving)
+    finally:
+        # Not done: a KeyboardInterrupt has come out, which stops the server as a signal does.
+        if not serving.done():
+            serving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                _run_to_end(loop, serving)
+
+
+def _run_to_end(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+    """Run ``task``; where another one ends the loop, log what it raised and run the loop again."""
+    while True:
+        try:
+            loop.run_until_complete(task)
+            return
+        except (KeyboardInterrupt, SystemExit) as error:
+            # asyncio lets these two out of any task and callback.
+            is_own = task.done() and not task.cancelled() and task.exception() is error
+            # Where we do not catch SIGINT, a KeyboardInterrupt may be a Ctrl-C.
+            if is_own or (isinstance(error, KeyboardInterrupt) and not are_signals_caught()):
+                raise
+            log_raised("application raised", error)
+            exchange = find_exchange(error)
+            if exchange is not None:
+                exchange.fail_application()
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: Dict[str, Any]) -> None:
+    error = context.get("exception")
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        # A task that was never awaited: asyncio reports it here, and it comes out of the loop as well.
+        log_raised("application raised", error)
+    else:
+        loop.default_exception_handler(context)
+
+
+def _close_loop(loop: asyncio.AbstractEventLoop) -> None:
+    # What `asyncio.run` does at its end, but without waiting for ever for what ignores its cancellation, for
+    # generators that do not close, or for threads of the default executor.
+    try:
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _run_to_end(loop, loop.create_task(asyncio.wait(tasks, timeout=CUT_TIMEOUT)))
+        closing = loop.create_task(loop.shutdown_asyncgens())
+        _run_to_end(loop, loop.create_task(asyncio.wait([closing], timeout=CUT_TIMEOUT)))
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
