@@ -11,6 +11,7 @@ import signal
 import socket
 import stat
 import sys
+import tempfile
 import threading
 import unittest
 import warnings
@@ -259,7 +260,7 @@ class ListeningTests(ServerCase):
         self.assertEqual(backlogs, list(self.BACKLOGS))
 
     async def test_no_host_is_every_address(self) -> None:
-        server = await self.start(host="")
+        server = await self.start(host="", allowed_origins=("*",))
         hosts = {listening.getsockname()[0] for listening in server.sockets}
         self.assertIn("0.0.0.0", hosts)
 
@@ -267,6 +268,36 @@ class ListeningTests(ServerCase):
         listening = mock.Mock(**{"getsockname.return_value": ("::1", 80, 0, 0)})
         with mock.patch.object(Server, "sockets", [listening]):
             self.assertEqual(Server(self.app).urls, ["http://[::1]:80"])
+
+
+class OriginWarningTests(ServerCase):
+    """A server that other hosts reach, where every origin may open WebSockets, says so."""
+
+    WARNING = "WARNING:wsbridge:other hosts reach this server, and pages of every origin may open WebSockets"
+
+    async def log_of(self, **options: Any) -> List[str]:
+        with self.assertLogs(logger, "DEBUG") as log:
+            logger.debug("the beginning")
+            await self.start(**options)
+        return [line for line in log.output if line.startswith("WARNING")]
+
+    async def test_every_address(self) -> None:
+        for host in ("0.0.0.0", ""):
+            (line,) = await self.log_of(host=host)
+            self.assertTrue(line.startswith(self.WARNING), line)
+
+    async def test_this_host_alone(self) -> None:
+        self.assertEqual(await self.log_of(host="127.0.0.1"), [])
+        self.assertEqual(await self.log_of(host="localhost"), [])
+
+    async def test_origins_that_were_chosen(self) -> None:
+        for origins in ("same-origin", "*"):
+            self.assertEqual(await self.log_of(host="0.0.0.0", allowed_origins=(origins,)), [])
+
+    @unittest.skipUnless(hasattr(socket, "AF_UNIX"), "no unix sockets")
+    async def test_unix_socket(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            self.assertEqual(await self.log_of(uds=f"{folder}/s"), [])
 
 
 class ListenOnceTests(ServerCase):

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import sys
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, Union
 
 from ..asgi.lifespan import Lifespan
@@ -93,6 +94,7 @@ class Server:
                 state = await self._start_lifespan()
                 self._service = Service(self._app, self.config, state=state)
                 await self._listen(ssl, self._service)
+                self._warn_of_open_origins()
             except BaseException:
                 await self._stop()
                 raise
@@ -150,6 +152,18 @@ class Server:
                     duplicate.listen(config.backlog)
                 if build_listener is not None:
                     self._listeners.append(build_listener(service, duplicate))
+
+    def _warn_of_open_origins(self) -> None:
+        """Browsers let any page open a WebSocket, with the cookies of the user."""
+        if self.config.uds is not None or self.config.allowed_origins is not None:
+            return
+        hosts = [bound.getsockname()[0] for bound in self.sockets]
+        # An IPv6 address may have a scope behind a percent sign, which Python 3.9 does not take.
+        if not all(ip_address(host.partition("%")[0]).is_loopback for host in hosts):
+            logger.warning(
+                "other hosts reach this server, and pages of every origin may open WebSockets to it: "
+                "set allowed_origins, such as same-origin, or * if that is meant"
+            )
 
     async def stop(self) -> None:
         """Stop listening, close every connection with 1012, run the application's shutdown.
