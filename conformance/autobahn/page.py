@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..lib.report import Cell, Page, Value
-from .cases import DEFLATE_SIZES, SECTIONS, SUITE_VERSION, get_section
+from .cases import DEFLATE_SIZES, SUITE_VERSION, get_section
 from .results import LEAST_SAVED, Compression, Result, count_behaviors
 from .suite import Run
 
@@ -50,7 +49,6 @@ def build_page(
         page.heading("Different from the record")
         page.table(["case"], [[Cell(difference, "warn")] for difference in differences])
     _add_shortfalls(page, run)
-    _add_grid(page, run)
     _add_durations(page, run)
     _add_compression(page, run)
     _add_cases(page, run)
@@ -99,26 +97,6 @@ def _anchor(result: Result) -> str:
     return "case-" + result.case.replace(".", "-")
 
 
-def _add_grid(page: Page, run: Run) -> None:
-    page.heading("All cases")
-    for section, title in SECTIONS.items():
-        results = [result for result in run.results.values() if get_section(result.case) == section]
-        if not results:
-            continue
-        good = sum(result.is_good for result in results)
-        page.heading(f"{section} {title}: {good} of {len(results)}", level=3)
-        page.grid(
-            Cell(
-                result.case,
-                result.outcome,
-                title=f"{result.verdict}, {result.milliseconds} ms\n{result.get_text('description')}\n"
-                f"Expected: {result.get_text('expectation')}",
-                href=f"#{_anchor(result)}{'-row' if result.outcome == 'ok' else ''}",
-            )
-            for result in results
-        )
-
-
 def _add_durations(page: Page, run: Run) -> None:
     results = run.results.values()
     measured = [result for result in results if get_section(result.case) == "9" and result.record]
@@ -160,10 +138,8 @@ def _add_compression(page: Page, run: Run) -> None:
         "that the suite itself compressed. Red: the response lacks a parameter that was asked for, or the "
         f"echoes saved less than {LEAST_SAVED} of what the suite's own messages did."
     )
-    page.raw("<details><summary>all of 12.* and 13.*</summary>")
     columns = ["case", "bytes", "offered", "agreed", "ratio of echoes", "ratio of the suite", "ms"]
-    page.table(columns, rows)
-    page.raw("</details>")
+    page.table(columns, rows, "all of 12.* and 13.*", is_folded=True)
     groups: Dict[str, List[Tuple[float, float]]] = {}
     for result in run.results.values():
         number = int(result.case.split(".")[-1])
@@ -185,21 +161,19 @@ def _build_compression_row(result: Result, found: Compression) -> Sequence[Value
 
 def _add_cases(page: Page, run: Run) -> None:
     page.heading("Every case in words")
-    page.raw("<details><summary>description, expectation and time of all cases</summary>")
-    page.raw("<div class=scroll><table>")
-    names = ("case", "outcome", "close code", "ms", "description", "expectation")
-    page.raw("<thead><tr>" + "".join(f"<th>{name}</th>" for name in names) + "</tr></thead><tbody>")
-    for result in run.results.values():
-        cells = [
-            f"<td>{result.case}</td>",
-            f"<td class={result.outcome}>{html.escape(result.verdict)}</td>",
-            f"<td class=n>{'' if result.close_code is None else result.close_code}</td>",
-            f"<td class=n>{result.milliseconds}</td>",
-            f"<td>{html.escape(result.get_text('description'))}</td>",
-            f"<td>{html.escape(result.get_text('expectation'))}</td>",
+    rows: List[Sequence[Value]] = [
+        [
+            result.case,
+            Cell(result.verdict, result.outcome),
+            result.close_code,
+            result.milliseconds,
+            result.get_text("description"),
+            result.get_text("expectation"),
         ]
-        page.raw(f'<tr id="{_anchor(result)}-row">{"".join(cells)}</tr>')
-    page.raw("</tbody></table></div></details>")
+        for result in run.results.values()
+    ]
+    columns = ["case", "outcome", "close code", "ms", "description", "expectation"]
+    page.table(columns, rows, "description, expectation and time of all cases", is_folded=True)
 
 
 # ---------------------------------------------------------------------------- the overview
