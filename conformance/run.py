@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, List
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
@@ -26,12 +26,12 @@ def find_checks() -> Dict[str, str]:
     """Return {name on the command line: first line of its docstring}, read without importing anything."""
     checks = {}
     for path in sorted([*FOLDER.glob("*.py"), *FOLDER.glob("*/__init__.py")]):
-        module = path.parent.name if path.name == "__init__.py" else path.stem
-        if path.resolve() == Path(__file__).resolve():
-            continue
-        summary = _read_summary(path)
-        if summary is not None:
-            checks[module.replace("_", "-")] = summary
+        tree = ast.parse(path.read_text("utf-8"))
+        has_main = any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body)
+        if has_main and path.name != "run.py":
+            module = path.parent.name if path.name == "__init__.py" else path.stem
+            docstring = ast.get_docstring(tree) or "(no docstring)"
+            checks[module.replace("_", "-")] = docstring.splitlines()[0]
     return checks
 
 
@@ -39,9 +39,8 @@ def main(argv: List[str]) -> int:
     checks = find_checks()
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: python3 conformance/run.py NAME [--help | arguments]\n")
-        width = max(map(len, checks), default=0)
         for name, summary in checks.items():
-            print(f"  {name:<{width}}  {summary}")
+            print(f"  {name:<16}  {summary}")
         return 0
     name = argv[0].replace("_", "-")
     if name not in checks:
@@ -60,13 +59,6 @@ def main(argv: List[str]) -> int:
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         return 130
-
-
-def _read_summary(path: Path) -> Optional[str]:
-    tree = ast.parse(path.read_text("utf-8"))
-    if not any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body):
-        return None
-    return (ast.get_docstring(tree) or "(no docstring)").splitlines()[0]
 
 
 def turn_signals_into_interrupts() -> None:

@@ -1,4 +1,4 @@
-"""The server processes the checks run against, each started, watched and ended here."""
+"""Processes that the checks run against, most of them servers, each started, watched and ended here."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import List, Mapping, Optional, Sequence, Type, Union
+from typing import List, Mapping, Optional, Sequence, Union
 
-from conformance.lib.environment import ROOT
+from .environment import ROOT
 
 START_SECONDS = 15.0
 STOP_SECONDS = 10.0
@@ -21,7 +20,7 @@ STOP_SECONDS = 10.0
 # A port of 127.0.0.1, or the path of a unix socket.
 Target = Union[int, Path]
 
-LISTEN = ["--host", "127.0.0.1", "--port", "{port}"]
+_LISTEN = ["--host", "127.0.0.1", "--port", "{port}"]
 
 
 def build_command(server: str, python: Union[str, Path], application: str) -> List[str]:
@@ -31,9 +30,9 @@ def build_command(server: str, python: Union[str, Path], application: str) -> Li
     python: an interpreter that can import the application, and uvicorn with httptools and websockets.
     """
     if server == "wsbridge":
-        return [str(python), "-m", "wsbridge", application, *LISTEN]
+        return [str(python), "-m", "wsbridge", application, *_LISTEN]
     flags = ["--loop", "asyncio", "--http", "httptools", "--ws", "websockets-sansio"]
-    return [str(python), "-m", "uvicorn", application, *LISTEN, *flags]
+    return [str(python), "-m", "uvicorn", application, *_LISTEN, *flags]
 
 
 def find_port() -> int:
@@ -47,16 +46,80 @@ class ServerFailed(Exception):
     """The server process did not come up, or ended too early."""
 
 
-class ServerProcess:
-    """`async with ServerProcess(name, command, log) as server`: from "listens" to the end of the block.
+class Process:
+    """`async with Process(name, command, log) as process`: from its start to the end of the block.
 
-    command: what to run; "{port}" in it stands for the port, "{path}" for the unix socket.
     log: where stdout and stderr go.
-    scheme: "ws", or "wss" when it speaks TLS.
-    path: the unix socket it listens on instead of a port.
     settings: environment variables besides this process's own.
 
     However the block ends, cancellation included, the process has ended behind it.
+    """
+
+    _process: subprocess.Popen[bytes]
+
+    def __init__(
+        self, name: str, command: Sequence[str], log: Path, settings: Optional[Mapping[str, str]] = None
+    ) -> None:
+        self.name = name
+        self.command = list(command)
+        self.log = log
+        self._settings = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(settings or {})}
+
+    async def __aenter__(self) -> Process:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.log, "wb") as output:
+            self._process = subprocess.Popen(
+                self.command,
+                cwd=ROOT,
+                env=self._settings,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send_signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def poll(self) -> Optional[int]:
+        return self._process.poll()
+
+    async def stop(self) -> int:
+        """Ask it to end; kill its session when it does not within 10 s. Return the exit code."""
+        process = self._process
+        try:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            deadline = time.monotonic() + STOP_SECONDS
+            while process.poll() is None and time.monotonic() < deadline:
+                await asyncio.sleep(0.02)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+        return process.wait()
+
+    def read_log(self) -> str:
+        return self.log.read_text("utf-8", "replace")
+
+    def read_last_line(self) -> str:
+        lines = [line.strip() for line in self.read_log().splitlines() if line.strip()]
+        return lines[-1] if lines else f"exit code {self.poll()}"
+
+
+class ServerProcess(Process):
+    """A process that listens: `async with` goes on when it does, or raises `ServerFailed`.
+
+    command: "{port}" in it stands for the port, "{path}" for the unix socket.
+    scheme: "ws", or "wss" when it speaks TLS.
+    path: the unix socket it listens on instead of a port.
     """
 
     def __init__(
@@ -69,29 +132,14 @@ class ServerProcess:
         path: Optional[Path] = None,
         settings: Optional[Mapping[str, str]] = None,
     ) -> None:
-        self.name = name
         self.port = find_port()
         self.target: Target = path or self.port
         self.scheme = scheme
-        self.command = [
-            part.replace("{port}", str(self.port)).replace("{path}", str(path)) for part in command
-        ]
-        self.log = log
-        self._settings = {**os.environ, **(settings or {}), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-        self._process: Optional[subprocess.Popen[bytes]] = None
+        filled = [part.replace("{port}", str(self.port)).replace("{path}", str(path)) for part in command]
+        super().__init__(name, filled, log, settings)
 
     async def __aenter__(self) -> ServerProcess:
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.log, "wb") as output:
-            self._process = subprocess.Popen(
-                self.command,
-                cwd=ROOT,
-                env=self._settings,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        await super().__aenter__()
         try:
             await self._wait_until_listening()
         except BaseException:
@@ -99,64 +147,21 @@ class ServerProcess:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
-        await self.stop()
-
-    @property
-    def pid(self) -> int:
-        return self._running.pid
-
-    @property
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is None:
-            raise ServerFailed(f"{self.name}: not started")
-        return self._process
-
-    def send_signal(self, number: int) -> None:
-        self._running.send_signal(number)
-
-    def poll(self) -> Optional[int]:
-        return self._running.poll()
-
-    async def stop(self) -> int:
-        """Ask it to end; kill its process group when it does not within 10 s. Return the exit code."""
-        process = self._running
-        try:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-            deadline = time.monotonic() + STOP_SECONDS
-            while process.poll() is None and time.monotonic() < deadline:
-                await asyncio.sleep(0.02)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        return process.returncode
-
-    def read_log(self) -> str:
-        return self.log.read_text("utf-8", "replace")
-
     def find_tracebacks(self) -> List[str]:
         """The last lines of the tracebacks in its log, less those that were raised on purpose."""
         blocks = re.split(r"^Traceback \(most recent call last\):$", self.read_log(), flags=re.MULTILINE)[1:]
         found = []
         for block in blocks:
             lines = [line for line in block.splitlines() if line and not line.startswith((" ", "\t"))]
-            last = lines[0] if lines else block.strip()
             if "on purpose" not in block and "Expected text websocket messages" not in block:
-                found.append(last)
+                found.append(lines[0] if lines else block.strip())
         return found
 
     async def _wait_until_listening(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self.poll() is not None:
-                raise ServerFailed(f"{self.name}: ended at once: {self._read_last_line()} (log: {self.log})")
+                raise ServerFailed(f"{self.name}: ended at once: {self.read_last_line()} (log: {self.log})")
             if self._is_listening():
                 return
             await asyncio.sleep(0.05)
@@ -166,12 +171,4 @@ class ServerProcess:
         is_path = isinstance(self.target, Path)
         with socket.socket(socket.AF_UNIX if is_path else socket.AF_INET) as probe:
             probe.settimeout(1.0)
-            try:
-                probe.connect(str(self.target) if is_path else ("127.0.0.1", self.target))
-            except OSError:
-                return False
-        return True
-
-    def _read_last_line(self) -> str:
-        lines = [line for line in self.read_log().splitlines() if line.strip()]
-        return lines[-1].strip() if lines else f"exit code {self.poll()}"
+            return probe.connect_ex(str(self.target) if is_path else ("127.0.0.1", self.target)) == 0
