@@ -9,19 +9,17 @@ all but 3.14 must be there. Reports and exit code are those of `autobahn`, one r
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import time
-from pathlib import Path
-from typing import List, NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Tuple
 
-from . import autobahn, autobahn_client
+from .autobahn import run_role
+from .autobahn.targets import find_python
 from .lib.environment import Unavailable, describe_python
 
-SECTIONS = ["1", "2", "3", "4", "5", "6", "7", "10"]
-REQUIRED = [(3, minor) for minor in range(9, 14)]
-WANTED = [*REQUIRED, (3, 14)]
+OPTIONAL = (3, 14)
+VERSIONS = [*((3, minor) for minor in range(9, 14)), OPTIONAL]
 
 
 class Entry(NamedTuple):
@@ -29,79 +27,51 @@ class Entry(NamedTuple):
 
     name: str
     python: str
-    loop: str
+    loop: str = "asyncio"
 
 
 def main(argv: List[str]) -> int:
     parser = argparse.ArgumentParser(prog="run.py autobahn-matrix")
     parser.add_argument("--python", nargs="+", metavar="PATH", help="these interpreters and no others")
-    parser.add_argument("--cases", nargs="+", default=SECTIONS, metavar="PATTERN")
+    parser.add_argument("--cases", nargs="+", default=["quick"], metavar="PATTERN")
     parser.add_argument("--check", action="store_true", help="fail on differences from the recorded results")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args(argv)
-    entries, missing = find_entries(options.python)
+    if options.python:
+        entries, missing = [_describe(python) for python in options.python], []
+    else:
+        entries, missing = find_entries()
+    more = ["--jobs", str(options.jobs), *(["--check"] if options.check else []), "--cases", *options.cases]
     lines = []
-    worst = 0
+    worst = 1 if missing else 0
     for entry in entries:
-        for role, check in (("server", autobahn.main), ("client", autobahn_client.main)):
-            arguments = ["--python", entry.python, "--loop", entry.loop, "--jobs", str(options.jobs)]
-            arguments += ["--check"] if options.check else []
-            started = time.monotonic()
+        for role in ("server", "client"):
             print(f"== {entry.name}, {role}", flush=True)
+            started = time.monotonic()
             try:
-                code = check([*arguments, "--cases", *options.cases])
+                code = run_role(role, ["--python", entry.python, "--loop", entry.loop, *more])
             except Unavailable as error:
                 print(f"  {error}")
                 code = 2
             worst = max(worst, code)
             verdict = {0: "as it should be", 2: "could not run"}.get(code, "SHORTFALL")
             lines.append(f"  {entry.name:<16} {role}: {verdict} ({time.monotonic() - started:.0f} s)")
-    print("\n".join(["", *lines]))
     for name in missing:
-        print(f"  {name:<16} not on this machine: pyenv install, or apt-get install pypy3")
-    return worst or (1 if missing else 0)
+        lines.append(f"  {name:<16} not on this machine: pyenv install, or apt-get install pypy3")
+    print("\n".join(["", *lines]))
+    return worst
 
 
-def find_entries(pythons: Optional[List[str]]) -> Tuple[List[Entry], List[str]]:
+def find_entries() -> Tuple[List[Entry], List[str]]:
     """Return the matrix's entries, and the names of the required interpreters that are not here."""
-    if pythons:
-        return [Entry(_name(python), python, "asyncio") for python in pythons], []
-    entries, missing = [], []
-    for version in WANTED:
-        name = "CPython {}.{}".format(*version)
-        python = find_python(version)
-        if python is not None:
-            entries.append(Entry(name, python, "asyncio"))
-        elif version in REQUIRED:
-            missing.append(name)
-    pypy = shutil.which("pypy3")
-    if pypy is not None:
-        entries.append(Entry("PyPy", pypy, "asyncio"))
-    else:
-        missing.append("PyPy")
-    entries.append(Entry("uvloop", sys.executable, "uvloop"))
-    return entries, missing
+    found = {"CPython {}.{}".format(*version): find_python(version) for version in VERSIONS}
+    found["PyPy"] = shutil.which("pypy3")
+    entries = [Entry(name, python) for name, python in found.items() if python is not None]
+    optional = "CPython {}.{}".format(*OPTIONAL)
+    missing = [name for name, python in found.items() if python is None and name != optional]
+    return [*entries, Entry("uvloop", sys.executable, "uvloop")], missing
 
 
-def find_python(version: Tuple[int, int]) -> Optional[str]:
-    """Return a CPython of that version from this process, PATH or pyenv, or None."""
-    word = "{}.{}".format(*version)
-    home = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    kept = sorted(map(str, home.glob(f"versions/{word}.*/bin/python")))
-    for candidate in (sys.executable, shutil.which(f"python{word}"), *kept):
-        if candidate and _is_python(candidate, version):
-            return candidate
-    return None
-
-
-def _is_python(python: str, version: Tuple[int, int]) -> bool:
-    try:
-        implementation, major, minor, _, _ = describe_python(python)
-    except Unavailable:
-        return False
-    return implementation == "CPython" and (major, minor) == version
-
-
-def _name(python: str) -> str:
+def _describe(python: str) -> Entry:
     implementation, major, minor, _, _ = describe_python(python)
-    return f"{implementation} {major}.{minor}"
+    return Entry(f"{implementation} {major}.{minor}", python)

@@ -3,7 +3,7 @@
     python3 conformance/run.py autobahn [--cases '6.4.*' | quick ...] [--check | --update] [--jobs N]
         [--peer NAME] [--python PATH] [--loop uvloop]
 
-The report is conformance/reports/autobahn/index.html. The exit code is 1 for anything but OK and
+The report is conformance/reports/autobahn/NAME/index.html. The exit code is 1 for anything but OK and
 INFORMATIONAL in any case that was picked, its closing handshake included; for a case without a result; for
 compression that was not negotiated or done as asked; for a server that ended by itself or printed a
 traceback; and, when all cases ran or with --check, for any difference from conformance/autobahn-results.json.
@@ -13,66 +13,51 @@ The client role: `autobahn-client`.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Sequence
 
-from ..lib.environment import ROOT, Unavailable, lock_folder, report_folder
+from ..lib.environment import Unavailable, lock_folder, report_folder
 from ..lib.report import Cell, Value
-from .cases import CASES, SUITE_VERSION, pick_cases
-from .page import build_page, save_summary, write_overview
-from .results import build_record, compare_record, count_behaviors, join_ranges, load_records, save_records
-from .servers import PEERS, prepare_target
-from .suite import Run, ServerSeat, run_cases
+from ..lib.servers import ServerFailed
+from .cases import CASES, join_ranges, pick_cases
+from .page import build_page
+from .results import build_record, compare_record, count_behaviors, load_records, save_records
+from .suite import Run
+from .targets import CLIENT, PEERS, Target, prepare_target
 from .wstest import find_wstest
-
-RECORDS = ROOT / "conformance" / "autobahn-results.json"
-
-__all__ = ["main", "open_folder", "parse_arguments", "report_run"]
 
 
 def main(argv: List[str]) -> int:
-    options = parse_arguments(argv, with_peers=True)
+    return run_role("server", argv)
+
+
+def run_role(role: str, argv: Sequence[str]) -> int:
+    """Run the cases before our implementation of that role, "server" or "client"; return the exit code."""
+    options = parse_arguments(argv, role)
     wstest = find_wstest()
     target = prepare_target(options.peer, options.python, options.loop)
     folder = open_folder(target.label, options)
-    log = folder / "server.log"
-    seats: List[ServerSeat] = []
-
-    def build_seat(number: int) -> ServerSeat:
-        seats.append(ServerSeat(wstest, target, log))
-        return seats[-1]
-
-    run = run_cases(
-        target.label,
-        "server",
-        options.picked,
-        folder / "batches",
-        build_seat,
-        jobs=options.jobs,
-        seconds=options.seconds,
-    )
-    is_ours = target.peer == "wsbridge"
-    troubles = [*run.troubles, *_check_server(seats, log, is_ours)]
-    memory = max(seat.peak_memory for seat in seats) / 2**20
-    return report_run(
-        run._replace(troubles=troubles),
-        options,
-        folder,
-        label=target.label,
-        version=PEERS[target.peer].version,
-        record_name="server" if is_ours else "",
-        subtitle=f"{target.peer} ({PEERS[target.peer].version}) on {target.implementation}, {target.loop}; "
-        f"wstest: {wstest.origin}",
-        facts={"MiB at most": round(memory) if memory else None},
-    )
+    run = Run(wstest, target, role, options.picked, folder)
+    try:
+        asyncio.run(run.run(options.jobs, options.seconds))
+    except ServerFailed as error:
+        raise Unavailable(str(error)) from None
+    for server in run.servers:
+        count = server.read_log().count("Traceback")
+        if count:
+            run.troubles.append(f"the server printed {count} tracebacks: {server.log}")
+        if target.is_ours and server.poll():
+            run.troubles.append(f"the server's exit code is {server.poll()}: {server.log}")
+    subtitle = f"{role} role, {options.peer} ({target.version}) on {target.platform}; wstest: {wstest.origin}"
+    return report(run, options, target, folder, subtitle, role if target.is_ours else "")
 
 
-def parse_arguments(argv: Sequence[str], *, with_peers: bool) -> argparse.Namespace:
-    """The options of both roles; `picked` are the cases, in the suite's order."""
-    name = "autobahn" if with_peers else "autobahn-client"
-    parser = argparse.ArgumentParser(prog=f"run.py {name}")
+def parse_arguments(argv: Sequence[str], role: str) -> argparse.Namespace:
+    """The options of that role; `picked` are the cases, in the suite's order."""
+    parser = argparse.ArgumentParser(prog=f"run.py autobahn{'-client' if role == 'client' else ''}")
     parser.add_argument(
         "--cases",
         "--sections",
@@ -94,8 +79,9 @@ def parse_arguments(argv: Sequence[str], *, with_peers: bool) -> argparse.Namesp
         "--check", action="store_true", help="compare with the recorded results, as a run of all always does"
     )
     outcome.add_argument("--update", action="store_true", help="write the results to the committed file")
-    if with_peers:
+    if role == "server":
         parser.add_argument("--peer", default="wsbridge", choices=list(PEERS), help="the server (wsbridge)")
+    parser.set_defaults(peer="wsbridge" if role == "server" else CLIENT)
     options = parser.parse_args(argv)
     try:
         options.picked = pick_cases(options.cases)
@@ -103,52 +89,11 @@ def parse_arguments(argv: Sequence[str], *, with_peers: bool) -> argparse.Namesp
         parser.error(str(error))
     if options.update and options.picked != CASES:
         parser.error("--update needs all cases")
-    if options.check and with_peers and options.peer != "wsbridge":
+    if options.check and options.peer not in ("wsbridge", CLIENT):
         parser.error("--check is for wsbridge; of its peers only figures are recorded")
     if options.jobs < 1:
         parser.error("--jobs must be at least 1")
     return options
-
-
-def report_run(
-    run: Run,
-    options: argparse.Namespace,
-    folder: Path,
-    *,
-    label: str,
-    version: str,
-    record_name: str,
-    subtitle: str,
-    facts: Mapping[str, Value],
-) -> int:
-    """Write the pages, compare or write the record, say what came of it, and return the exit code.
-
-    record_name: the run's place in the committed record; "" for a peer, of which only figures are kept.
-    """
-    records = load_records(RECORDS)
-    differences: List[str] = []
-    shown = dict(facts)
-    if options.update:
-        _write_record(records, record_name, label, version, run)
-    elif record_name and (options.check or options.picked == CASES):
-        differences = compare_record(run.results, records.get(record_name, {}))
-        shown["differences from the record"] = Cell(len(differences), "fail" if differences else "ok")
-    page = build_page(f"Autobahn: {label}", subtitle, run, shown, differences)
-    path = page.write(folder / "index.html")
-    save_summary(folder, label, version, run, options.picked == CASES)
-    overview = write_overview(folder.parent)
-    bad = [result for result in run.results.values() if not result.is_good]
-    print(_count_in_words(run))
-    for result in bad[:40]:
-        print(f"  {result.case}: {result.verdict}: {result.get_text('result')}")
-    if len(bad) > 40:
-        print(f"  and {len(bad) - 40} more: {join_ranges([result.case for result in bad[40:]])}")
-    for line in [*run.troubles, *(f"differs: {difference}" for difference in differences[:40])]:
-        print(f"  {line}")
-    if len(differences) > 40:
-        print(f"  and {len(differences) - 40} more differences")
-    print(f"report: {path}\nall runs: {overview}")
-    return 1 if bad or run.troubles or differences else 0
 
 
 def open_folder(label: str, options: argparse.Namespace) -> Path:
@@ -166,33 +111,47 @@ def open_folder(label: str, options: argparse.Namespace) -> Path:
     return folder
 
 
-def _write_record(records: Dict[str, Any], name: str, label: str, version: str, run: Run) -> None:
-    records["suite"] = f"autobahntestsuite {SUITE_VERSION}"
+def report(
+    run: Run, options: argparse.Namespace, target: Target, folder: Path, subtitle: str, name: str
+) -> int:
+    """Write the page, compare or write the record, say what came of it, and return the exit code.
+
+    name: the run's place in the committed record; "" for a peer, of which only figures are kept.
+    """
+    records = load_records()
+    results = run.results.values()
+    differences: List[str] = []
+    facts: Dict[str, Value] = {"MiB at most": round(run.peak_memory / 2**20)} if run.peak_memory else {}
+    if options.update:
+        update_records(records, name, target, run)
+    elif name and (options.check or options.picked == CASES):
+        differences = compare_record(run.results, records[name])
+        facts["differences from the record"] = Cell(len(differences), "fail" if differences else "ok")
+    path = build_page(f"Autobahn: {target.label}", subtitle, run, facts, differences).write(
+        folder / "index.html"
+    )
+    counts = ", ".join(f"{count} {behavior}" for behavior, count in count_behaviors(results).items())
+    print(f"{len(results)} cases in {run.seconds / 60:.1f} minutes: {counts}")
+    bad = [result for result in results if not result.is_good]
+    shortfalls = [f"{result.case}: {result.verdict}: {result.get_text('result')}" for result in bad]
+    for lines in (shortfalls, run.troubles, [f"differs: {difference}" for difference in differences]):
+        for line in lines[:40]:
+            print(f"  {line}")
+        if len(lines) > 40:
+            print(f"  and {len(lines) - 40} more: see the report")
+    print(f"report: {path}")
+    return 1 if bad or run.troubles or differences else 0
+
+
+def update_records(records: Dict[str, Any], name: str, target: Target, run: Run) -> None:
     if name:
         records[name] = build_record(run.results)
     else:
-        counts = {name: count for name, count in count_behaviors(run.results.values()).items() if count}
-        bad = join_ranges([result.case for result in run.results.values() if not result.is_good])
-        figures = {"version": version, **counts, "minutes": round(run.seconds / 60, 1), "not OK": bad}
-        records.setdefault("peers", {})[label] = figures
-    save_records(RECORDS, records)
-
-
-def _check_server(seats: Sequence[ServerSeat], log: Path, is_ours: bool) -> List[str]:
-    """What a server must not do besides: print a traceback; and wsbridge: not end cleanly when asked to."""
-    troubles = []
-    printed = log.read_text("utf-8", "replace") if log.exists() else ""
-    if "Traceback" in printed:
-        troubles.append(f"the server printed {printed.count('Traceback')} tracebacks: {log}")
-    codes: List[Optional[int]] = [code for seat in seats for code in seat.exit_codes]
-    if is_ours and any(codes):
-        troubles.append(f"the server's exit codes: {codes}")
-    if not codes:
-        raise Unavailable("no server was started")
-    return troubles
-
-
-def _count_in_words(run: Run) -> str:
-    counts = count_behaviors(run.results.values())
-    parts = [f"{count} {behavior}" for behavior, count in counts.items() if count]
-    return f"{len(run.results)} cases in {run.seconds / 60:.1f} minutes: {', '.join(parts)}"
+        results = run.results.values()
+        records.setdefault("peers", {})[target.label] = {
+            "version": target.version,
+            **count_behaviors(results),
+            "minutes": round(run.seconds / 60, 1),
+            "not OK": join_ranges([result.case for result in results if not result.is_good]),
+        }
+    save_records(records)

@@ -1,9 +1,9 @@
-"""The 517 cases of autobahntestsuite 25.10.1: their numbers, how they are picked, how long they take."""
+"""The 517 cases of autobahntestsuite 25.10.1: their numbers, how they are picked and written down."""
 
 from __future__ import annotations
 
 import fnmatch
-from typing import Dict, List, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 SUITE_VERSION = "25.10.1"
 
@@ -19,42 +19,10 @@ SUBSECTIONS = {
     **{f"13.{group}": 18 for group in range(1, 8)},
 }
 
-SECTIONS = {
-    "1": "Framing",
-    "2": "Pings and pongs",
-    "3": "Reserved bits",
-    "4": "Opcodes",
-    "5": "Fragmentation",
-    "6": "UTF-8",
-    "7": "Closing",
-    "9": "Limits and performance",
-    "10": "Automatic fragmentation",
-    "12": "permessage-deflate, different payloads",
-    "13": "permessage-deflate, different parameters",
-}
-
 CASES = [f"{group}.{number}" for group, count in SUBSECTIONS.items() for number in range(1, count + 1)]
 
 # All but what takes minutes: for every interpreter of a matrix.
 QUICK = ("1", "2", "3", "4", "5", "6", "7", "10")
-
-# Sizes in bytes of the 1000 messages of each case of 12.* and 13.*.
-DEFLATE_SIZES = (
-    *(16, 64, 256, 1024, 4096, 8192, 16384, 32768, 65536, 131072),
-    *(8192, 16384, 32768, 65536, 131072, 131072, 131072, 131072),
-)
-
-# What 13.1 to 13.7 ask for: no context takeover, and the window in bits (0: nothing is said of it).
-# 13.7 offers three sets, this one first.
-DEFLATE_PARAMETERS: Dict[str, Tuple[bool, int]] = {
-    "13.1": (False, 0),
-    "13.2": (True, 0),
-    "13.3": (False, 9),
-    "13.4": (False, 15),
-    "13.5": (True, 9),
-    "13.6": (True, 15),
-    "13.7": (True, 9),
-}
 
 
 def pick_cases(patterns: Sequence[str]) -> List[str]:
@@ -65,8 +33,9 @@ def pick_cases(patterns: Sequence[str]) -> List[str]:
     """
     picked = set()
     for pattern in [part for name in patterns for part in (QUICK if name == "quick" else (name,))]:
-        found = [case for case in CASES if fnmatch.fnmatchcase(case, pattern)]
-        found += [case for case in CASES if case.startswith(pattern + ".")]
+        found = [
+            case for case in CASES if fnmatch.fnmatchcase(case, pattern) or case.startswith(pattern + ".")
+        ]
         if not found:
             raise ValueError(f"no case matches {pattern!r}")
         picked.update(found)
@@ -88,10 +57,22 @@ def split_batches(cases: Sequence[str], size: int) -> List[List[str]]:
     return batches
 
 
-def estimate_seconds(case: str) -> float:
-    """About how long a case takes; only its proportion to the others matters, for the time left."""
-    section, number = get_section(case), int(case.split(".")[-1])
-    if section in ("12", "13"):
-        fragments = {11: 32, 12: 64, 13: 128, 14: 256, 15: 512, 16: 128, 17: 32}.get(number, 1)
-        return 0.6 + DEFLATE_SIZES[number - 1] / 18e3 + fragments / 50
-    return 0.9 if section == "9" else 0.25
+def join_ranges(cases: Sequence[str]) -> str:
+    """ "1.1.1-8 2.3" for 1.1.1 to 1.1.8 and 2.3."""
+    ranges: List[Tuple[str, int, int]] = []
+    for case in cases:
+        group, _, number = case.rpartition(".")
+        if ranges and ranges[-1][0] == group and ranges[-1][2] + 1 == int(number):
+            ranges[-1] = (group, ranges[-1][1], int(number))
+        else:
+            ranges.append((group, int(number), int(number)))
+    return " ".join(f"{group}.{low}" + (f"-{high}" if high > low else "") for group, low, high in ranges)
+
+
+def split_ranges(ranges: str) -> List[str]:
+    cases = []
+    for item in ranges.split():
+        group, _, numbers = item.rpartition(".")
+        low, _, high = numbers.partition("-")
+        cases += [f"{group}.{number}" for number in range(int(low), int(high or low) + 1)]
+    return cases

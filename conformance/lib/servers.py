@@ -14,7 +14,7 @@ from typing import List, Mapping, Optional, Sequence, Union
 
 from .environment import ROOT
 
-START_SECONDS = 15.0
+START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 
 # A port of 127.0.0.1, or the path of a unix socket.
