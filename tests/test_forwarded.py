@@ -213,9 +213,9 @@ class NamesTests(unittest.TestCase):
             self.assert_refused(f"{name!r} is not one of the headers that are read: x-forwarded-for,", name)
 
     def test_two_that_tell_the_same_are_refused(self) -> None:
-        self.assert_refused("forwarded and x-forwarded-for tell the same", "forwarded", "x-forwarded-for")
-        self.assert_refused("forwarded and x-forwarded-proto tell", "forwarded", "x-forwarded-proto")
-        self.assert_refused("forwarded-host and x-forwarded-host tell", *RFC7239, "x-forwarded-host")
+        self.assert_refused("forwarded and x-forwarded-for mean the same", "forwarded", "x-forwarded-for")
+        self.assert_refused("forwarded and x-forwarded-proto mean", "forwarded", "x-forwarded-proto")
+        self.assert_refused("forwarded-host and x-forwarded-host mean", *RFC7239, "x-forwarded-host")
 
     def test_host_of_forwarded_needs_forwarded(self) -> None:
         self.assert_refused("forwarded-host is a part of forwarded", "forwarded-host")

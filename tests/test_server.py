@@ -514,7 +514,7 @@ class LifespanTests(ServerCase):
 
         with self.assertLogs("wsbridge", "WARNING") as logs:
             server = await self.start(app)
-        text = "application raised behind lifespan.startup: it is served without a lifespan\nTraceback"
+        text = "application raised after lifespan.startup: it is served without a lifespan\nTraceback"
         self.assertIn(text, logs.output[0])
         self.assertIn("KeyError: 'database'", logs.output[0])
         await self.assert_echo(await self.open_websocket(server))

@@ -103,7 +103,7 @@ class CountTests(ServiceCase):
         self.service.add_detached(self.add_leaver("shut_down"))
         with self.assertLogs(logger, "INFO") as logs:
             await self.service.shut_down(10)
-        self.assertEqual(logs.output, ["INFO:wsbridge:1 applications go on behind their disconnect"])
+        self.assertEqual(logs.output, ["INFO:wsbridge:1 applications go on after their disconnect"])
         self.assertEqual(len(self.service.detached), 0)
 
     async def test_service_around_another_counts_its_members_too(self) -> None:

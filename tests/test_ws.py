@@ -570,7 +570,7 @@ class ClosedTests(ProtocolTestCase):
     def test_nothing_can_be_sent(self) -> None:
         protocol = WSProtocol()
         protocol.receive_eof()
-        with self.assertRaisesRegex(errors.StateError, "nothing can be sent behind a CLOSE"):
+        with self.assertRaisesRegex(errors.StateError, "nothing can be sent after a CLOSE"):
             protocol.send_message("a")
         self.assertEqual((protocol.ping(), protocol.close(), protocol.resume_writing()), (b"", b"", b""))
 

@@ -79,9 +79,9 @@ class ServerConfig:
     """The server's configuration; raises `ConfigError` for a value that breaks its field's rule.
 
     Sizes are bytes and times seconds, unless a field's help says otherwise.
-    Where uvicorn has the flag, the name is the same; a switch ``x`` is ``--x``
-    and ``--no-x``. ``python3 -m wsbridge --help`` prints every field with its
-    reason.
+    Options that uvicorn has too have its names. A switch ``x`` has the flags
+    ``--x`` and ``--no-x``. ``python3 -m wsbridge --help`` prints every field
+    with its reason.
     """
 
     # Listening.
@@ -112,7 +112,7 @@ class ServerConfig:
         "",
         _TEXT,
         "peers whose forwarded_headers are believed: addresses and networks separated by "
-        "commas, 'unix' for peers on a unix socket, '*' for all; none by default, for anybody can send them",
+        "commas, 'unix' for peers on a unix socket, '*' for all; none by default: any client can send them",
     )
     forwarded_headers: Tuple[str, ...] = _option(
         DEFAULT_FORWARDED_HEADERS,
@@ -136,7 +136,8 @@ class ServerConfig:
     ws_max_fragments: int = _option(
         1024,
         _whole_number(1),
-        "fragments of a message besides one for every 32 bytes, so that empty ones end; past it CLOSE 1008",
+        "fragments of a message, plus one for every 32 bytes, as empty ones could go on for ever; past it "
+        "CLOSE 1008",
     )
     ws_max_queue: int = _option(
         32, _whole_number(1), "messages received and not yet taken by the application; past it reading pauses"
@@ -225,8 +226,8 @@ class ServerConfig:
     timeout_graceful_shutdown: Optional[float] = _option(
         20.0,
         _optional(_SECONDS),
-        "a stopping server's time for closing handshakes and applications, of which the last second is for "
-        "those that are cancelled; past it they are left",
+        "time for closing handshakes and applications when the server stops; the last second of it is for "
+        "cancelled applications; past it they are left running",
     )
     timeout_lifespan_shutdown: Optional[float] = _option(
         5.0,
@@ -263,7 +264,7 @@ class ServerConfig:
                 raise ConfigError(f"{item.name}={value!r}: it must be {rule.words}")
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             raise ConfigError("ssl_keyfile without ssl_certfile: a key needs its certificate")
-        # Every path begins with a slash: behind "/app/" there would be two.
+        # Every path begins with a slash: after "/app/" there would be two.
         object.__setattr__(self, "root_path", self.root_path.rstrip("/"))
         object.__setattr__(self, "forwarded_headers", tuple(map(str.lower, self.forwarded_headers)))
         check_forwarded_headers(self.forwarded_headers)

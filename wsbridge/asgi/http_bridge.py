@@ -1,7 +1,7 @@
 """The bridge for a page: a request without a body, one response, and the connection closes.
 
-Its scopes name version 2.3 of ASGI's HTTP, in which ``send`` does nothing once
-the client is gone (from 2.4 on it raises).
+Its scopes have spec_version 2.3, in which ``send`` does nothing once the client
+is gone (from 2.4 on it raises).
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ def create_http_send(
 ) -> Send:
     """The application's ``send`` for one response.
 
-    ``drain`` is what to await while too much is written and not yet sent.
-    Once ``gone`` is set, ``send`` does nothing, whatever an event holds.
+    ``drain`` is `SessionOwner.drain`: an awaitable for room in the write
+    buffer, or None. Once ``gone`` is set, ``send`` does nothing, whatever an
+    event holds.
 
     Raises `EventError` for an event that breaks a rule, and `StateError` for
     one at the wrong time.
@@ -46,7 +47,7 @@ def create_http_send(
 
     async def send(event: ASGIEvent) -> None:
         if gone.is_set():
-            # Let the loop turn: an application that only sends would starve everything else.
+            # Yield to the loop: an application that only sends would starve everything else.
             await asyncio.sleep(0)
             return
         kind = event.get("type")

@@ -14,8 +14,9 @@ __all__ = ["Lifespan", "describe_error"]
 class Lifespan:
     """Runs one application's lifespan, in a task of its own from `startup` to `shutdown` or `cancel`.
 
-    ``mode`` is ``on``, or ``auto``: an application that raises on the scope
-    has no lifespan, and that is no error. Make it inside a running loop.
+    ``mode`` is ``on`` or ``auto``. With ``auto`` an application that raises
+    before it answers the startup has no lifespan, and that is no error. Create
+    it inside a running loop.
     """
 
     def __init__(self, app: Application, mode: str) -> None:
@@ -30,39 +31,39 @@ class Lifespan:
         self._failure: Optional[str] = None
         self._cause: Optional[BaseException] = None
         self._is_supported = False
-        #: Whether the application said that its startup is complete: there is something to shut down.
+        #: Whether the application has completed its startup, so that a shutdown must follow.
         self.has_started = False
-        #: What the application raised before it answered the startup, in mode ``auto``: it has no lifespan.
+        #: In mode ``auto``: what the application raised before it answered the startup, or None.
         self.unsupported: Optional[BaseException] = None
 
     @property
     def state(self) -> Optional[Dict[str, Any]]:
-        """What the application keeps for its connections; None where it has no lifespan."""
+        """The lifespan's state for the scopes of connections; None if the application has no lifespan."""
         return self._state if self._is_supported else None
 
     @property
     def seems_supported(self) -> bool:
-        """Whether `unsupported` was raised behind the startup event: then it is most likely a mistake."""
+        """Whether `unsupported` was raised after the startup event was taken: most likely it is a mistake."""
         error = self.unsupported
         return self._has_taken_startup and error is not None and not isinstance(error, EventError)
 
     async def startup(self) -> None:
-        """Tell the application to start; raises `LifespanFailed` where it could not."""
+        """Tell the application to start. Raises `LifespanFailed` if it fails."""
         self._task = asyncio.get_running_loop().create_task(self._run())
         await self._ask("startup")
 
     async def shutdown(self) -> None:
-        """Tell the application to stop; raises `LifespanFailed` where it could not."""
+        """Tell the application to stop. Raises `LifespanFailed` if it fails."""
         await self._ask("shutdown")
 
     def cancel(self) -> None:
-        """Cancel the application; `startup` and `shutdown` return when it ends."""
+        """Cancel the application; a pending `startup` or `shutdown` returns when it has ended."""
         self._is_cancelled = True
         if self._task is not None:
             self._task.cancel()
 
     async def wait_until_over(self, timeout: float) -> None:
-        """Wait for the application to return, but no longer than ``timeout`` seconds."""
+        """Wait until the application returns, ``timeout`` seconds at most."""
         if self._task is not None:
             await asyncio.wait([self._task], timeout=timeout)
 
@@ -78,7 +79,7 @@ class Lifespan:
                 raise StateError("the application returned without lifespan.startup.complete")
         except KeyboardInterrupt as error:
             self._note_error(error)
-            # It may be a Ctrl-C, and not the application's own.
+            # It may be a Ctrl-C, and not raised by the application.
             raise
         except asyncio.CancelledError as error:
             if not self._is_cancelled:
@@ -86,7 +87,7 @@ class Lifespan:
         except BaseException as error:
             self._note_error(error)
         finally:
-            # The application has ended: end `startup` and `shutdown`, if they wait for an answer.
+            # The application has ended: a `startup` or `shutdown` that waits for an answer returns.
             for answered in self._answered.values():
                 answered.set()
 
@@ -95,8 +96,8 @@ class Lifespan:
         if self._mode == "auto" and not has_begun and isinstance(error, Exception):
             self.unsupported = error
         else:
-            # A message that the application sent before it raised tells more than the exception; but one of
-            # several lines is Starlette's traceback, which the cause has as well.
+            # The message of a ``failed`` event tells more than the exception that follows it. One of several
+            # lines is Starlette's traceback, which the cause has as well.
             if self._failure is None or "\n" in self._failure:
                 self._failure = describe_error(error)
             self._cause = error
@@ -126,6 +127,6 @@ class Lifespan:
 
 
 def describe_error(error: BaseException) -> str:
-    """Its type and the first line of what it says."""
+    """The error's type and the first line of its text."""
     name, text = type(error).__name__, str(error).partition("\n")[0]
     return f"{name}: {text}" if text else name

@@ -1,10 +1,10 @@
 """HTTP/1.1 responses from an application: a start and the parts of a body become bytes.
 
-Used for a denied WebSocket and for a page alike. The head leaves with the
-first part of the body, so that a response in one part gets a Content-Length;
-one in several parts, without a Content-Length of its own, is chunked (RFC
-9112 7.1), so that the peer can tell a whole response from a truncated one.
-An HTTP/1.0 client knows no chunks: the end of the connection ends the body.
+Used for a denied WebSocket and for a page. The head is written with the first
+part of the body, so that a body in one part gets a Content-Length. A body in
+several parts, for which the application gave no Content-Length, is chunked
+(RFC 9112 7.1), so that the client can tell a whole response from a truncated
+one. HTTP/1.0 has no chunks: there the end of the connection ends the body.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HOP_BY_HOP = (b"connection", b"keep-alive", b"proxy-connection", b"transfer-enco
 
 
 def check_header_pairs(headers: Any) -> HeaderPairs:
-    """The ``headers`` of an ASGI event, None for none; raises `EventError` unless all are pairs of bytes."""
+    """The ``headers`` of an ASGI event, or None. Raises `EventError` unless they are pairs of bytes."""
     try:
         pairs = [] if headers is None else [(name, value) for name, value in headers]
     except (TypeError, ValueError):
@@ -40,9 +40,9 @@ def check_header_pairs(headers: Any) -> HeaderPairs:
 
 
 def check_response_start(event: ASGIEvent) -> Tuple[int, HeaderPairs]:
-    """Status and headers of a ``start`` event; raises `EventError` for what cannot be sent."""
+    """Status and headers of a ``start`` event. Raises `EventError` for a value that cannot be sent."""
     status = event.get("status")
-    # Frameworks pass on members of `http.HTTPStatus`, which are an int's.
+    # Frameworks pass on members of `http.HTTPStatus`, a subclass of int.
     if not isinstance(status, int) or not 200 <= status <= 599:
         raise EventError(f"response status {status!r}: it must be a whole number from 200 to 599")
     headers = check_header_pairs(event.get("headers"))
@@ -52,7 +52,7 @@ def check_response_start(event: ASGIEvent) -> Tuple[int, HeaderPairs]:
 
 
 def check_response_body(event: ASGIEvent) -> Tuple[bytes, bool]:
-    """The bytes of a ``body`` event, and whether more follow; raises `EventError` for another type."""
+    """The bytes of a ``body`` event, and whether more follow. Raises `EventError` for another type."""
     part = event.get("body", b"")
     if not isinstance(part, (bytes, bytearray, memoryview)):
         raise EventError(f"body must be bytes, not {type(part).__name__}")
@@ -61,7 +61,7 @@ def check_response_body(event: ASGIEvent) -> Tuple[bytes, bool]:
 
 def build_date() -> bytes:
     """The current time as the value of a Date header (RFC 9110 6.6.1)."""
-    # Imported with the first response, because it makes the import of wsbridge slower.
+    # Imported by the first response: `email` is slow to import.
     from email.utils import formatdate
 
     return formatdate(usegmt=True).encode("ascii")
@@ -71,7 +71,7 @@ class ResponseBuilder:
     """The bytes of one response, after which the connection closes.
 
     ``is_head``: the request was a HEAD, which is answered without a body.
-    ``http_version``: the request's. ``date``: what makes the value of its Date.
+    ``http_version``: the request's. ``date``: returns the value of the Date header.
     """
 
     __slots__ = (
@@ -104,16 +104,16 @@ class ResponseBuilder:
         self._declared: Optional[int] = None
         self._is_chunked = False
         self._sent = 0
-        #: Whether the head was built: the response can no longer be replaced by another.
+        #: Whether the head was built: another response can no longer take its place.
         self.is_on_wire = False
         #: Whether the last part of the body was built.
         self.is_complete = False
 
     def start(self, status: int, headers: HeaderPairs) -> None:
-        """Take status and headers; raises `EventError` for a Content-Length that is no length.
+        """Take status and headers. Raises `EventError` for a Content-Length that is no length.
 
-        Headers that speak of the connection (RFC 9110 7.6.1) are left out, as
-        ASGI has it for Transfer-Encoding: frameworks set them unasked.
+        Headers about the connection (RFC 9110 7.6.1) are left out, as ASGI says
+        of Transfer-Encoding: frameworks set them, but the connection is the server's.
         """
         kept = []
         declared = None
@@ -131,7 +131,7 @@ class ResponseBuilder:
         self.status, self._headers, self._declared = status, kept, declared
 
     def body(self, part: bytes, more: bool) -> bytes:
-        """The bytes to write for a part of the body; raises `EventError` where the Content-Length is another.
+        """The bytes to write for a part of the body. Raises `EventError` where it breaks Content-Length.
 
         ``more``: further parts follow.
         """
@@ -153,13 +153,13 @@ class ResponseBuilder:
 
     def _build_head(self, size: int, more: bool) -> bytes:
         headers = [*self._headers, (b"Connection", b"close")]
-        # RFC 9110 8.6: a 204 has no Content-Length, a 304 need not; RFC 9112 6.1: nor a Transfer-Encoding.
+        # RFC 9110 8.6, RFC 9112 6.1: a 204 has no Content-Length and no Transfer-Encoding; a 304 needs none.
         if self._declared is None and self.status not in (204, 304):
             if more:
                 if self._can_chunk:
                     self._is_chunked = True
                     headers.append((b"Transfer-Encoding", b"chunked"))
-            # RFC 9110 8.6: the size that a GET would have, which an empty answer to a HEAD does not tell.
+            # RFC 9110 8.6: for a HEAD it is the size of the body of a GET, which an empty part does not tell.
             elif size or not self._is_head:
                 headers.append((b"Content-Length", b"%d" % size))
         return build_response_head(self.status, headers, date=self._date())

@@ -19,7 +19,7 @@ Address = Optional[Tuple[str, Optional[int]]]
 
 
 def check_ws_request(request: RequestReceived, config: ServerConfig, client: Address) -> bytes:
-    """`check_upgrade_request` with the configured origins; ``same-origin`` is the Host in the scope."""
+    """`check_upgrade_request` with the configured origins; ``same-origin`` compares with the scope's Host."""
     host = None
     if config.origins is not None:
         forwarded = _read_forwarded(request.headers, config, client)
@@ -48,15 +48,15 @@ def build_ws_scope(
     ``scope["wsbridge.connection"]``.
 
     Headers of trusted proxies are applied (`ServerConfig.forwarded_allow_ips`).
-    Raises `BadRequest` for a malformed Sec-WebSocket-Protocol, which is the
-    client's fault; `ValueError` for another ``scheme`` and `TypeError` for an
-    address that is none, which are the caller's.
+    Raises `BadRequest` for a malformed Sec-WebSocket-Protocol, a mistake of
+    the client; `ValueError` for another ``scheme`` and `TypeError` for a
+    malformed address, mistakes of the caller.
     """
     scope = _build_scope("websocket", request, config, client, server, scheme, state)
     scope["subprotocols"] = parse_subprotocols(scope["headers"])
     scope["extensions"] = {"websocket.http.response": {}}
     if connection is not None:
-        # Not among the extensions: those are data, which applications copy and write down as JSON.
+        # Not in `extensions`, which hold data that applications copy and dump as JSON.
         scope["wsbridge.connection"] = connection
     return scope
 
@@ -102,7 +102,7 @@ def _build_scope(
         if forwarded.secure is not None:
             scheme = _SCHEMES[kind][forwarded.secure]
         headers, server = _apply_host(headers, server, scheme, forwarded.host, forwarded.port)
-        # In its place, not before it: both name what a proxy has taken off, from this request or from all.
+        # It replaces root_path: both are the prefix that the proxy has removed, of this request or of all.
         root_path = forwarded.prefix or root_path
     path, raw_path, query_string = _build_paths(request.target, root_path)
     scope: Scope = {
@@ -131,7 +131,7 @@ def _read_forwarded(
 
 
 def _check_address(what: str, address: Address) -> Address:
-    """The address without what the name of an IPv6 socket has behind host and port."""
+    """Host and port of an address; that of an IPv6 socket has flow info and scope id as well."""
     if address is None:
         return None
     if not isinstance(address, (tuple, list)) or len(address) < 2:
@@ -158,7 +158,7 @@ def _build_paths(target: bytes, root_path: str) -> Tuple[str, bytes, bytes]:
 def _split_target(target: bytes) -> Tuple[bytes, bytes]:
     """Path and query of a request target (RFC 9112 3.2); the authority of an absolute one is left out.
 
-    The path of asterisk-form is ``*``, as uvicorn has it: it names the server, and no resource of it.
+    The path of asterisk-form, which is a request to the server itself, is ``*``, as on uvicorn.
     """
     if not target.startswith((b"/", b"*")):
         _, _, rest = target.partition(b"://")
@@ -171,10 +171,10 @@ def _split_target(target: bytes) -> Tuple[bytes, bytes]:
 def _apply_host(
     headers: HeaderPairs, server: Address, scheme: str, host: Optional[bytes], port: Optional[int]
 ) -> Tuple[HeaderPairs, Address]:
-    """What the client saw as Host and port, in the place of the proxy's."""
+    """Replace the proxy's Host and port by those that the client has used."""
     default_port = 443 if scheme in ("wss", "https") else 80
     if host is None:
-        # A unix socket has a path in the place of host and port: there is no port to change.
+        # The server of a unix socket is a path and None: there is no port to change.
         if port is not None and server is not None and server[1] is not None:
             server = server[0], port
         return headers, server
@@ -183,9 +183,9 @@ def _apply_host(
         headers = [(key, host if key == b"host" else value) for key, value in headers]
     else:
         headers = [(b"host", host), *headers]
-    # Whoever read it has checked it, so that it parses.
+    # `read_forwarded` has checked the host, so that it parses.
     name, own_port = parse_authority(host, default_port) or (host, default_port)
-    # A socket's own name has an IPv6 address without brackets.
+    # ASGI servers name an IPv6 address without brackets.
     return headers, (name.strip(b"[]").decode("ascii"), port or own_port)
 
 

@@ -17,9 +17,9 @@ What an application may send, by the `Phase` of its session::
     CLOSING,     any other                       same       - (raises ClientDisconnected)
     OVER
 
-The phase is looked at before the event's content: where an event does
-nothing, its content is not checked. An event that breaks a rule raises
-`EventError`, a known one that is not in the phase's rows `StateError`, both
+The phase is checked before the event's content: an event that does nothing in
+its phase may hold anything. An event that breaks a rule raises `EventError`, a
+known event that is not in the phase's rows raises `StateError`; both raise
 before a byte is written.
 
 A session stores what its protocol cannot know: how the request was answered,
@@ -93,20 +93,20 @@ def build_disconnect_event(event: WebSocketDisconnected) -> ASGIEvent:
 
 
 class Backlog:
-    """Makes the messages of a protocol, and knows their size until the application has taken all of them."""
+    """Makes the ``websocket.receive`` events of a protocol, and counts the bytes that were not taken."""
 
     __slots__ = ("size",)
 
     def __init__(self) -> None:
-        #: Bytes (characters of text) of all messages made since the application last had none left to take.
-        #: Messages that were taken meanwhile still count: reading resumes only when none is left anyway.
+        #: Bytes (for text: characters) of the messages made since the application last emptied the queue.
+        #: Messages taken since then still count: reading resumes only when the queue is empty anyway.
         self.size = 0
 
     def build_message(self, message: Union[str, bytes]) -> ASGIEvent:
         """The ``websocket.receive`` of a whole message: exactly one of ``text`` and ``bytes``.
 
-        ASGI allows a key that is None beside it; Sanic, Channels and applications
-        that ask ``"text" in event`` do not.
+        ASGI allows the other key with the value None; Sanic, Channels and
+        applications that test ``"text" in event`` fail on it.
         """
         self.size += len(message)
         return {"type": "websocket.receive", "text" if type(message) is str else "bytes": message}
@@ -121,31 +121,31 @@ class SessionOwner:
         """Write ``data``, now or soon, in order."""
 
     def drain(self) -> Optional[Awaitable[None]]:
-        """What to await while too much is written and not yet sent, or None.
+        """An awaitable that ends when the write buffer has room, or None if it has room now.
 
-        Awaiting raises `OSError` when the connection is lost.
+        Awaiting it raises `OSError` if the connection is lost.
         """
 
     def reset(self) -> None:
-        """Drop the connection: a response cannot be completed."""
+        """Abort the connection, because a response cannot be completed."""
 
     def session_waits(self) -> None:
-        """The application is about to wait for an event; the owner may put some."""
+        """The application is about to wait for an event; the owner may call `Session.put` now."""
 
     def session_accepted(self) -> None:
         """The 101 is written."""
 
     def session_refused(self, status: int) -> None:
-        """A response instead of the 101 is written, or given up: ``status`` is for the log."""
+        """A response instead of the 101 is written, or was given up; ``status`` is for the log."""
 
     def session_closed(self) -> None:
         """Our CLOSE is written."""
 
     def session_close_ignored(self) -> None:
-        """The application has closed where that does nothing."""
+        """The application has sent ``websocket.close`` in a phase in which that does nothing."""
 
     def session_answered(self, is_first: bool) -> None:
-        """A message was written while our CLOSE is held; ``is_first``: the first since one was taken."""
+        """A message was written in ENDING; ``is_first``: the first since the application took a message."""
 
     def session_disconnected(self) -> None:
         """The application has taken its ``websocket.disconnect``."""
@@ -153,17 +153,17 @@ class SessionOwner:
 
 _NO_OWNER = SessionOwner()
 
-#: What ``receive`` raises `ClientDisconnected` with, instead of waiting for ever.
+#: The text of the `ClientDisconnected` that ``receive`` raises instead of never returning.
 RECEIVE_AFTER_DISCONNECT = "receive() after websocket.disconnect: nothing can come any more"
 
 
 class Session:
-    """One session: what was received and not taken, `receive`, `send`, and the answer to the request.
+    """One session: the queue of received events, `receive`, `send`, and the answer to the request.
 
-    ``protocol`` begins behind the 101 that ``wire`` writes; ``backlog`` is
-    where it makes its messages. ``offered_subprotocols`` are the scope's: one
-    that was not offered is left out of the 101, with a warning; with None any
-    is sent.
+    ``protocol`` starts after the 101 that ``wire`` writes; ``backlog`` makes
+    its messages. ``offered_subprotocols`` are those of the scope: a subprotocol
+    that was not offered is left out of the 101, with a warning. With None any
+    subprotocol is sent.
     """
 
     __slots__ = (
@@ -189,20 +189,20 @@ class Session:
     ) -> None:
         self._owner = owner
         self._protocol = protocol
-        # None once the request is answered, so that an idle connection does not hold it.
+        # None once the request is answered: an idle connection does not keep it.
         self._wire: Optional[Wire] = wire
         self._offered = offered_subprotocols
         self._answer = Answer.NONE
-        #: Whether the application took a message, and has neither sent nor called `receive` since.
+        #: Whether the application took a message and has since neither sent nor called `receive`.
         self.last_is_unanswered = False
-        # The last `count` of these were received and not yet taken. A list, for an idle connection's sake: an
-        # empty deque is ten times as large.
+        # The last `count` of these were not taken yet. A list and not a deque, because most connections are
+        # idle, and an empty deque is ten times as large.
         self._events: List[Any] = [{"type": "websocket.connect"}]
-        #: How many events were received and not yet taken.
+        #: How many events the application has not taken yet.
         self.count = 1
-        #: The size of the messages among them, for the owner's limit.
+        #: Its ``size`` is that of the messages in the queue, for the owner's limit.
         self.backlog = backlog
-        #: What the application waits for in `receive`, if it does.
+        #: The future that the application awaits in `receive`; None if it does not wait.
         self.waiter: Optional[asyncio.Future[None]] = None
 
     @property
@@ -230,7 +230,7 @@ class Session:
 
     @property
     def owes_answer(self) -> bool:
-        """Whether the application has a message to answer: in hand, or not yet taken."""
+        """Whether the application has a message to answer, taken or still in the queue."""
         return self.last_is_unanswered or any(
             event["type"] == "websocket.receive" for event in self._events[len(self._events) - self.count :]
         )
@@ -238,12 +238,12 @@ class Session:
     # ------------------------------------------------------------------- receiving
 
     def put(self, events: List[Any]) -> None:
-        """Add what the protocol has received; the list is the session's from now on."""
+        """Queue events of the protocol; the session keeps the list itself."""
         last = events[-1]
         if type(last) is WebSocketDisconnected:
             events[-1] = build_disconnect_event(last)
         if self.count:
-            # Where the application never catches up, the list would only grow.
+            # Without this the list would only grow if the application never empties the queue.
             del self._events[: -self.count]
             self._events += events
         else:
@@ -251,11 +251,11 @@ class Session:
         self.count = len(self._events)
 
     async def receive(self) -> ASGIEvent:
-        """The application's ``receive``: the next event. Raises `ClientDisconnected` behind the last one."""
+        """The application's ``receive``: the next event. Raises `ClientDisconnected` after the last one."""
         self.last_is_unanswered = False
         while not self.count:
             if self._protocol.receiving is not _READABLE:
-                # The disconnect, which is always the last event, was taken.
+                # websocket.disconnect is always the last event, and was taken.
                 raise ClientDisconnected(RECEIVE_AFTER_DISCONNECT)
             self._owner.session_waits()
             if self.count:
@@ -267,10 +267,10 @@ class Session:
                 finally:
                     self.waiter = None
             else:
-                # Another task of the application waits already; to cancel this one must not cancel that.
+                # Another task of the application waits already. `wait` lets this one be cancelled alone.
                 await asyncio.wait([self.waiter])
         event: ASGIEvent = self._events[-self.count]
-        # The list keeps the place, but not the message.
+        # Free the message; `count` tells which places of the list are used.
         self._events[-self.count] = None
         self.count -= 1
         kind = event["type"]
@@ -293,8 +293,8 @@ class Session:
             raise EventError(f"an event must be a dict with a 'type', not {event!r:.80}") from None
         if action is None:
             raise _unexpected(event["type"], phase)
-        # All of an event happens between two awaits: a cancelled send has either written a whole
-        # frame, or nothing and left the compressor alone.
+        # An event is handled without an await: a send that is cancelled has written a whole frame, or
+        # nothing, and then has not touched the compressor either.
         if action(self, event):
             return
         try:
@@ -323,7 +323,7 @@ class Session:
             raise EventError(f"subprotocol {subprotocol!r:.80} is not a token")
         if self._offered is None or subprotocol in self._offered:
             return subprotocol
-        # RFC 6455 4.2.2: one that was not offered must not be named; a browser would fail the connection.
+        # RFC 6455 4.2.2: a server names only what was offered; browsers fail the connection otherwise.
         offered = ", ".join(self._offered) or "none"
         logger.warning(
             "accepted without subprotocol %r, which the client did not offer (offered: %.200s)",
@@ -333,7 +333,7 @@ class Session:
         return None
 
     def _refuse(self, event: ASGIEvent) -> bool:
-        # ASGI: 403, whatever the event holds.
+        # ASGI: 403, whatever code and reason are.
         self.refuse(Forbidden("the application did not accept the connection"))
         return True
 
@@ -390,7 +390,7 @@ class Session:
         """Answer the request in place of the application, in CONNECTING or DENYING."""
         wire = self._get_wire()
         if wire.is_on_wire:
-            # The response cannot be taken back: cut off, it is seen to be incomplete.
+            # The response cannot be replaced; by the reset the client sees that it is incomplete.
             wire.reset()
             self._end_refused(wire.status)
         else:
@@ -409,7 +409,7 @@ class Session:
         self._owner.session_closed()
 
     def end_application(self, has_failed: bool) -> None:
-        """The application has returned, or failed: answer the peer in its place where it did not."""
+        """The application has returned, or failed: send the answer or the CLOSE that it has not sent."""
         phase = self.phase
         if phase is Phase.CONNECTING or phase is Phase.DENYING:
             what = "raised" if has_failed else "returned"
@@ -418,7 +418,7 @@ class Session:
             self.close(INTERNAL_ERROR if has_failed else NORMAL_CLOSURE)
 
     def end_stream(self) -> None:
-        """The stream is lost: nothing comes or leaves any more; what has come may still be taken."""
+        """The stream has ended. Queued events may still be taken."""
         events = self._protocol.receive_eof()
         if events:
             self.put(events)
@@ -429,12 +429,12 @@ class Session:
             self.waiter.set_result(None)
 
     def detach(self) -> None:
-        """Drop the reference to the owner, which has one to the session: a cycle for the collector."""
+        """Drop the reference to the owner, which refers to the session: only the collector frees a cycle."""
         self._owner = _NO_OWNER
         self._wire = None
 
 
-# Returns True where the application need not wait for room: nothing can be written after this.
+# Returns True if `send` need not wait for room, because nothing can be written after the event.
 _Action = Callable[[Session, ASGIEvent], Optional[bool]]
 
 _ENDED: Dict[str, _Action] = {
@@ -466,7 +466,7 @@ def _unexpected(kind: object, phase: Phase) -> Exception:
 
 
 def _cut(reason: Any) -> Any:
-    """A close reason cut at a character, to fit a CLOSE (RFC 6455 5.5); no `str`: as it is, to be refused."""
+    """Cut a reason at a character to fit a CLOSE (RFC 6455 5.5); the protocol refuses what is no `str`."""
     if not isinstance(reason, str):
         return reason
     return reason.encode("utf-8", "replace")[:MAX_CLOSE_REASON].decode("utf-8", "ignore")

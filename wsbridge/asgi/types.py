@@ -1,4 +1,4 @@
-"""The types of the ASGI specification, version 3.0, and what the bridge asks of its surroundings."""
+"""The types of the ASGI specification, version 3.0, and of the objects that the bridge is given."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ ASGIEvent = Dict[str, Any]
 HeaderPairs = List[Tuple[bytes, bytes]]
 Receive = Callable[[], Awaitable[ASGIEvent]]
 Send = Callable[[ASGIEvent], Awaitable[None]]
-# Any: Starlette and its like take MutableMappings, and asgiref's types are unions of TypedDicts. To a type
-# checker neither is our own, and each application would be refused that says what it takes.
+# Any, because a type checker would otherwise refuse Starlette, whose applications take MutableMappings, and
+# applications with asgiref's types, which are TypedDicts.
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
@@ -30,7 +30,7 @@ class EventSource(Protocol):
     """What the bridge needs of an `asyncio.Queue`."""
 
     def get(self) -> Awaitable[ASGIEvent]:
-        """The next event, waiting for it."""
+        """Wait for the next event."""
 
 
 class Writer(Protocol):
@@ -40,9 +40,9 @@ class Writer(Protocol):
         """Write ``data``, now or soon, in order."""
 
     def drain(self) -> Optional[Awaitable[None]]:
-        """Wait while too much is written and not yet sent; raises `OSError` when the connection is lost.
+        """An awaitable that ends when the write buffer has room, or None if it has room now.
 
-        A stand-in may return None where there is nothing to wait for.
+        Awaiting it raises `OSError` if the connection is lost.
         """
 
 
@@ -50,4 +50,4 @@ class Flag(Protocol):
     """What the bridge needs of an `asyncio.Event`."""
 
     def set(self) -> None:
-        """It has happened."""
+        """Set the flag."""

@@ -1,7 +1,7 @@
 """`Wire`: how a request is answered, by an accept or by a response; `Http11Wire` is HTTP/1.1's way.
 
-Keys, Upgrade, Connection and chunks are the wire's business: a session knows
-statuses, headers and parts of a body.
+A session and a page know statuses, headers and parts of a body; a wire adds
+Upgrade, Connection, Sec-WebSocket-Accept and the framing of the body.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ class Output(Protocol):
         """Write ``data``, now or soon, in order."""
 
     def reset(self) -> None:
-        """Drop the connection: what was begun cannot be completed."""
+        """Abort the connection, because a response cannot be completed."""
 
 
 class Wire(Protocol):
-    """One answer to one request: an accept, a refusal, or a start and the parts of a body."""
+    """The answer to one request: an accept, a refusal, or a response of a start and a body."""
 
     def accept(self, subprotocol: Optional[str], extensions: Optional[str], headers: HeaderPairs) -> None:
-        """Open the WebSocket. Raises `EventError`, before anything is written, for what cannot be sent."""
+        """Open the WebSocket. Raises `EventError`, before a byte is written, for bad headers."""
 
     def refuse(self, refusal: RequestRefused) -> None:
         """Answer with the refusal's status and text."""
 
     def start(self, status: int, headers: HeaderPairs) -> None:
-        """Begin a response; it may leave with the first part of its body."""
+        """Begin a response, whose head may be written only with the first part of its body."""
 
     def send_body(self, part: bytes, more: bool) -> None:
-        """The next part of the body; ``more`` is False for the last one."""
+        """Write the next part of the body; ``more`` is False for the last part."""
 
     def reset(self) -> None:
-        """Give up a response that has begun to leave: its receiver must see that it is incomplete."""
+        """Give up a response that is partly written, so that the client sees that it is incomplete."""
 
     @property
     def is_on_wire(self) -> bool:
-        """Whether a response has begun to leave."""
+        """Whether a part of a response is written."""
 
     @property
     def status(self) -> int:
@@ -55,7 +55,7 @@ class Wire(Protocol):
 
 
 class _Nowhere:
-    """Where a wire's bytes go when its connection has ended."""
+    """The output of a connection that has ended."""
 
     __slots__ = ()
 
@@ -63,17 +63,17 @@ class _Nowhere:
         """Drop ``data``."""
 
     def reset(self) -> None:
-        """There is nothing to drop."""
+        """Do nothing."""
 
 
 _NOWHERE = _Nowhere()
 
 
 class Http11Wire:
-    """A `Wire` of HTTP/1.1 (RFC 9112), or 1.0 for pages.
+    """A `Wire` of HTTP/1.1 (RFC 9112), and of HTTP/1.0 for pages.
 
-    ``ws_key`` is the Sec-WebSocket-Key of an upgrade request. ``is_head``,
-    ``http_version`` and ``date`` as in `ResponseBuilder`.
+    ``ws_key`` is the Sec-WebSocket-Key of an upgrade request. The other
+    arguments are those of `ResponseBuilder`.
     """
 
     __slots__ = ("_date", "_is_head", "_output", "_response", "_ws_key")
@@ -112,7 +112,7 @@ class Http11Wire:
         self._output.reset()
 
     def detach(self) -> None:
-        """Forget the output, which has ended: the two would only be freed by the collector of cycles."""
+        """Drop the reference to the output, which refers to the wire: only the collector frees a cycle."""
         self._output = _NOWHERE
 
     @property

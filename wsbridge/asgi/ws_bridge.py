@@ -2,8 +2,8 @@
 
 Works with a plain `asyncio.Queue`, `asyncio.StreamWriter` and
 `asyncio.Event`, and with anything that has the same ``get``, ``write`` and
-``drain``, and ``set``. What an application may send when, and what becomes of
-it, stands in `session`, which the server uses as well.
+``drain``, and ``set``. What an application may send in which phase is in
+`session`, which the server uses as well.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["build_ws_event", "build_ws_scope", "create_ws_receive", "create_ws_s
 def build_ws_event(
     event: Union[WebSocketConnected, WebSocketDataReceived, WebSocketDisconnected],
 ) -> ASGIEvent:
-    """The ASGI event that tells an application of what `WSProtocol` has received: for the queue."""
+    """The ASGI event, for the queue of `create_ws_receive`, of an event that `WSProtocol` has returned."""
     if isinstance(event, WebSocketDataReceived):
         return Backlog().build_message(event.data)
     if isinstance(event, WebSocketDisconnected):
@@ -43,8 +43,8 @@ def build_ws_event(
 def create_ws_receive(events: EventSource) -> Receive:
     """The application's ``receive``: the ASGI events of the queue, in order.
 
-    Nothing comes behind ``websocket.disconnect``: a later call raises
-    `ClientDisconnected` instead of waiting for ever.
+    Nothing comes after ``websocket.disconnect``: a later call raises
+    `ClientDisconnected` instead of never returning.
     """
     get = events.get
     is_disconnected = False
@@ -74,14 +74,15 @@ def create_ws_send(
 
     ``ws_key`` is the request's Sec-WebSocket-Key. ``accept_event`` is set when
     ``websocket.accept`` has been written, ``close_event`` when the application
-    has closed or refused. ``offered_subprotocols`` are those of the scope: one
-    that was not offered is left out of the 101, with a warning in the log;
-    None leaves that unchecked. ``date`` makes the value of a denial's Date.
+    has closed or refused. ``offered_subprotocols`` are those of the scope: a
+    subprotocol that was not offered is left out of the 101, with a warning in
+    the log; with None any is sent. ``date`` returns the value of the Date
+    header of a response.
 
     The callable raises `EventError` for an event that breaks a rule and
     `StateError` for one at the wrong time, both before a byte is written, and
-    `ClientDisconnected` where the peer is gone; ``websocket.close`` does
-    nothing then, whatever it holds.
+    `ClientDisconnected` if the peer is gone; ``websocket.close`` then does
+    nothing, whatever it holds.
     """
     owner = _StreamOwner(writer, accept_event, close_event)
     wire = Http11Wire(owner, ws_key=ws_key, date=date)
@@ -97,8 +98,8 @@ class _StreamOwner(SessionOwner):
         self._writer = writer
         self._accept_event = accept_event
         self._close_event = close_event
-        # Before CPython 3.10.6 only one task may wait in StreamWriter.drain(): a second one fails an assert,
-        # or under -O leaves the first waiting for ever.
+        # Before CPython 3.10.6 only one task may await StreamWriter.drain(): with a second one an assert
+        # fails, or under -O the first is never resumed.
         self._lock = asyncio.Lock()
         # asyncio logs a warning for each write to a connection that is lost, from the fifth on.
         self._is_lost = False
@@ -127,5 +128,5 @@ class _StreamOwner(SessionOwner):
         self._close_event.set()
 
     def session_close_ignored(self) -> None:
-        # Where a send has failed, the caller learns of the application's end only here.
+        # After a send that has failed, only this tells the caller that the application has ended.
         self._close_event.set()

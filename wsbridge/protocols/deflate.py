@@ -1,7 +1,7 @@
-"""permessage-deflate (RFC 7692): negotiation from the offer, and a codec for messages.
+"""permessage-deflate (RFC 7692): its negotiation, and a codec for messages.
 
-zlib is imported when an offer is at hand that wants it; where it is missing,
-the offer is declined.
+zlib is imported by the first offer that can be met; without zlib every offer is
+declined.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ __all__ = ["DeflateSettings", "Agreement", "negotiate_deflate", "build_deflate_o
 
 EXTENSION = "permessage-deflate"
 
-# RFC 7692 7.2.1: the four bytes that end every flushed DEFLATE block, left out on the wire.
+# RFC 7692 7.2.1: the four bytes that end every flushed DEFLATE block, removed on the wire.
 TAIL = b"\x00\x00\xff\xff"
 
-# An empty stored block with BFINAL: read at a block's boundary, and only there, it ends the stream.
+# An empty stored block with BFINAL: at a block's boundary, and only there, it ends the stream.
 FINAL_BLOCK = b"\x01\x00\x00\xff\xff"
 
-# Behind a whole message the stream ends with this, and nothing is left over.
+# After a whole message these bytes end the stream, with none left over.
 _ENDING = TAIL + FINAL_BLOCK
 
-# A DEFLATE stream that ends itself again and again (BFINAL) costs a copy of the rest each time: in
-# slices of this size the whole stays linear.
+# Bytes. At every block with BFINAL zlib returns a copy of the rest: in slices of this size the time stays
+# linear.
 SLICE = 16384
 
-# What zlib allocates for a stream that it inflates, besides the window.
+# Bytes that zlib allocates to inflate a stream, besides the window.
 INFLATE_STATE_SIZE = 7168
 
-# A window may grow by so much before it is cut to its size.
+# Bytes by which a window may grow before it is cut to its size.
 WINDOW_SLACK = 4096
 
 
@@ -46,25 +46,26 @@ _BYTE = array("b", [0])
 
 
 def note_allocated(size: int) -> None:
-    """Tell PyPy's collector that zlib has allocated about ``size`` bytes; where references count, do nothing.
+    """Tell PyPy's collector that zlib has allocated about ``size`` bytes; on CPython do nothing.
 
-    It frees zlib's objects with other old garbage, but does not know their
-    size: on PyPy 7.3.11 a server with one client grows to gigabytes. An array's
-    memory it does count, and keeps counting when the array is gone.
+    PyPy does not know the size of zlib's objects, and frees them too late: a
+    server with one client grows to gigabytes. The memory of an array does
+    count towards the next collection, even after the array is gone.
     """
     if _IS_PYPY:
         _BYTE * size
 
 
 class DeflateSettings(NamedTuple):
-    """What we want of permessage-deflate; every field has a default.
+    """Our parameters of permessage-deflate; every field has a default.
 
-    ``level`` 0-9 and ``mem_level`` 1-9 are zlib's. Level 3 is the last without
-    zlib's lazy matching: 6 takes more than half as long again to make JSON
-    little smaller. A window of 12 bits and a memory level of 5 cost 32 KiB for
-    a connection that compresses; zlib's defaults of 15 and 8 cost 256 KiB, for
-    a few per cent of size on short messages. ``threshold``: messages of fewer
-    bytes are sent uncompressed; 0, because libwebsockets loops on those.
+    The first four are those of RFC 7692 7.1. ``level`` 0-9 and ``mem_level``
+    1-9 are zlib's. Level 3 is the highest without zlib's lazy matching; 6 takes
+    half as long again and makes JSON little smaller. A window of 12 bits and a
+    memory level of 5 cost 32 KiB for a connection that compresses; zlib's
+    defaults of 15 and 8 cost 256 KiB, for a few per cent of size on short
+    messages. ``threshold``: messages of fewer bytes are sent uncompressed; 0,
+    because libwebsockets loops on uncompressed ones.
     """
 
     server_no_context_takeover: bool = False
@@ -77,10 +78,10 @@ class DeflateSettings(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """The four parameters of RFC 7692 7.1 as both sides keep them.
+    """The four parameters of RFC 7692 7.1 that both sides use.
 
-    Our own window may be smaller than the one that was agreed on: the peer
-    inflates it all the same.
+    Our own window may be smaller than the agreed one: the peer can inflate
+    that as well.
     """
 
     server_no_context_takeover: bool = False
@@ -101,10 +102,11 @@ def import_zlib() -> Optional[ModuleType]:
 def negotiate_deflate(
     offers: Iterable[ExtensionOffer], settings: DeflateSettings
 ) -> Optional[Tuple[Agreement, str]]:
-    """Agree on the first offer that can be met: the agreement and the response's header value.
+    """Agree on the first offer that can be met; return the agreement and the response's header value.
 
     Offers of other extensions, and offers with an unknown, duplicate or
-    invalid parameter, are skipped (RFC 7692 7.1: they MUST be declined).
+    invalid parameter, are skipped: they MUST be declined (RFC 7692 7.1). None
+    if no offer can be met.
     """
     for name, parameters in offers:
         if name != EXTENSION:
@@ -170,7 +172,7 @@ def _agree(offer: _Offer, settings: DeflateSettings) -> Tuple[Agreement, str]:
         response.append("server_no_context_takeover")
     if agreement.client_no_context_takeover:
         response.append("client_no_context_takeover")
-    # RFC 7692 7.1.2.1 allows it unasked, but nhooyr (1.8.7) and Netty (4.1.48) fail on it then.
+    # RFC 7692 7.1.2.1 allows it without an offer, but then nhooyr (1.8.7) and Netty (4.1.48) fail.
     if offer.server_max_window_bits is not None:
         response.append(f"server_max_window_bits={server_bits}")
     # RFC 7692 7.1.2.2: never in a response unless the offer had it.
@@ -197,12 +199,12 @@ def build_deflate_offer(settings: DeflateSettings) -> str:
 def check_deflate_response(
     response: Iterable[ExtensionOffer], settings: Optional[DeflateSettings]
 ) -> Optional[Agreement]:
-    """What a server agreed to of `build_deflate_offer`; None where it declined.
+    """The agreement that a server's response to `build_deflate_offer` makes; None if it declines.
 
-    ``settings`` is None where nothing was offered. Where the response does not
-    say `server_max_window_bits`, the window has 15 bits, though we asked for
-    fewer: gorilla's servers do not know the parameter, and zlib inflates every
-    window. Raises `HandshakeFailed` for an extension that was not offered (RFC
+    ``settings`` is None if nothing was offered. Without `server_max_window_bits`
+    in the response the window has 15 bits, even if we asked for fewer:
+    gorilla's servers do not know the parameter, and zlib inflates every window.
+    Raises `HandshakeFailed` for an extension that was not offered (RFC
     6455 4.1), and for parameters that are unknown, invalid, repeated, or
     cannot be met (RFC 7692 7.1).
     """
@@ -239,9 +241,9 @@ def check_deflate_response(
 class Inflater:
     """Inflates a peer's messages, one after the other, each under a limit.
 
-    Each has a zlib stream of its own, which begins with the window that the last one left: to end it is the
-    only way to ask zlib whether a message is whole, and a copy that could be ended in its place is never
-    freed on PyPy (7.3.11: 7 KiB a message). Between messages nothing is held but the window.
+    Every message has a zlib stream of its own, which starts with the window of the last one. Only by ending
+    the stream can one ask zlib whether a message is whole; to end a copy of it instead would leak 7 KiB a
+    message on PyPy. Between messages only the window is kept.
     """
 
     __slots__ = (
@@ -250,7 +252,7 @@ class Inflater:
     )
 
     def __init__(self, window_bits: int, no_context_takeover: bool) -> None:
-        # Not in each method: an `import` costs as much as several calls.
+        # Not in the methods: an `import` costs as much as several calls.
         import zlib
 
         self._zlib: ModuleType = zlib
@@ -259,14 +261,15 @@ class Inflater:
         # None at the boundaries of messages and streams.
         self._decompressor: Optional[_Decompress] = None
         self._window = bytearray()
+        #: Total size of the messages, on the wire and inflated.
         self.bytes_in = 0
         self.bytes_out = 0
 
     def inflate(self, piece: Union[bytes, bytearray], limit: int, size: int = 0) -> bytes:
-        """Inflate the next piece of a message, which has ``size`` bytes already and may have ``limit``.
+        """Inflate the next piece of a message that has ``size`` bytes so far, and ``limit`` at most.
 
-        Raises `MessageTooBig`, or `InvalidCompressedData`. zlib keeps back what it inflated of a piece in
-        which it finds an error: of several errors in one message, the pieces decide which is told.
+        Raises `MessageTooBig` or `InvalidCompressedData`. zlib does not return what it inflated of a piece in
+        which it finds an error: if a message has several errors, its pieces decide which one is raised.
         """
         self.bytes_in += len(piece)
         room = limit - size
@@ -276,7 +279,7 @@ class Inflater:
                 while data:
                     if self._decompressor is None:
                         self._decompressor = self._begin_stream()
-                    # One byte more than allowed tells "just fits" from "too big"; 0 would mean no limit.
+                    # One byte more than the limit, to find a message that is too big; 0 would mean no limit.
                     output = self._decompressor.decompress(data, room + 1)
                     if len(output) > room:
                         raise MessageTooBig(limit)
@@ -285,12 +288,12 @@ class Inflater:
                     pieces.append(output)
                     data = self._decompressor.unused_data
                     if self._decompressor.eof:
-                        # RFC 7692 7.2.3.4: behind a block with BFINAL a new stream begins, and a new window.
+                        # RFC 7692 7.2.3.4: after a block with BFINAL a new stream begins, and a new window.
                         self._decompressor = None
                         self._window.clear()
                     elif not self._no_context_takeover:
                         self._window += output
-                        # Not after every piece: there are some of a single byte.
+                        # Not after every piece, which may be a single byte.
                         if len(self._window) > WINDOW_SLACK + (1 << self._window_bits):
                             del self._window[: -1 << self._window_bits]
         except self._zlib.error as error:
@@ -299,30 +302,29 @@ class Inflater:
 
     def _begin_stream(self) -> _Decompress:
         note_allocated(INFLATE_STATE_SIZE + len(self._window))
-        # An empty window would take PyPy twice the time.
+        # With an empty window PyPy would take twice the time.
         window = {"zdict": self._window} if self._window else {}
         stream: _Decompress = self._zlib.decompressobj(-self._window_bits, **window)
         return stream
 
     def finish(self) -> None:
-        """End the message: all of it has been inflated; raises where it was truncated."""
-        # RFC 7692 7.2.3.4: a message may end with a BFINAL block, behind which a new stream begins.
-        # An empty payload for an empty message (7.2.3.6 asks for 00) is what zlib makes of the second
-        # one in a row, so it is sent, and means nothing else.
+        """End the message. Raises `InvalidCompressedData` if it is truncated."""
+        # There is no stream after a block with BFINAL (RFC 7692 7.2.3.4). Nor after an empty payload, which
+        # zlib makes of the second empty message in a row, though 7.2.3.6 asks for 00.
         decompressor, self._decompressor = self._decompressor, None
         if decompressor is not None and not self._ends_at_block_boundary(decompressor):
             raise InvalidCompressedData("it ends inside a block")
         del self._window[: -1 << self._window_bits]
 
     def _ends_at_block_boundary(self, decompressor: _Decompress) -> bool:
-        # Without this a truncated message would be delivered as far as it goes, and the next one be garbage.
+        # A message that is truncated inside a block would be delivered in part, and the next one be garbage.
         try:
             if decompressor.decompress(_ENDING, 1) or not decompressor.eof:
                 return False
         except self._zlib.error:
             return False
         if decompressor.unused_data == FINAL_BLOCK:
-            # RFC 7692 7.2.1: the empty block may itself have BFINAL; behind it a new stream begins.
+            # RFC 7692 7.2.1: the empty block may itself have BFINAL; a new stream begins after it.
             self._window.clear()
             return True
         return not decompressor.unused_data
@@ -359,7 +361,7 @@ class Deflater:
         self.bytes_out = 0
 
     def deflate(self, payload: bytes) -> bytes:
-        """A whole message, compressed, without its tail (RFC 7692 7.2.1)."""
+        """Compress a whole message, and remove the tail (RFC 7692 7.2.1)."""
         compressor, zlib = self._compressor, self._zlib
         if compressor is None:
             compressor = zlib.compressobj(self._level, zlib.DEFLATED, -self._window_bits, self._mem_level)
@@ -374,7 +376,7 @@ class Deflater:
 
 
 class PerMessageDeflate:
-    """The codec of one connection: an `Inflater` and a `Deflater` as agreed."""
+    """The codec of one connection: an `Inflater` and a `Deflater` with the agreed parameters."""
 
     __slots__ = ("deflater", "inflater", "threshold")
 
@@ -392,13 +394,13 @@ class PerMessageDeflate:
 def agree_on_deflate(
     values: Iterable[bytes], settings: Optional[DeflateSettings], client: bool
 ) -> Tuple[Optional[PerMessageDeflate], Optional[str]]:
-    """What comes of the peer's Sec-WebSocket-Extensions: our codec, and a server's response to send.
+    """The codec that the peer's Sec-WebSocket-Extensions lead to, and the response that a server sends.
 
     ``values`` are those of all its lines: a client's offers, or with
-    ``client`` a server's response. ``settings`` is None where we do not want
-    permessage-deflate. Raises `BadRequest` for malformed offers, and
-    `HandshakeFailed` for a response that is malformed, or answers what was
-    not offered.
+    ``client`` a server's response. ``settings`` is None if permessage-deflate
+    is not wanted. Raises `BadRequest` for malformed offers, and
+    `HandshakeFailed` for a response that is malformed, or names what was not
+    offered.
     """
     agreement, response = None, None
     if client:

@@ -294,8 +294,8 @@ class LifespanFailed(WSBridgeError):
 
 
 class ClientDisconnected(WSBridgeError, OSError):
-    """The peer is gone, or the connection was closed: what was sent now would reach nobody.
+    """The peer is gone, or the connection was closed, so that nothing can be sent any more.
 
-    A subclass of `OSError`, as the ASGI specification asks; servers do not
-    log it when an application lets it through.
+    A subclass of `OSError`, as the ASGI specification asks. The server does not
+    log it as an error if the application does not catch it.
     """

@@ -37,9 +37,9 @@ class RequestReceived(_Event):
     ``http_version`` is ``"1.1"``, ``"1.0"``, ``"2"`` or ``"3"``, as in an
     ASGI scope.
 
-    Whoever parses requests by other means makes these: a value of the wrong
-    type is a `TypeError`, another version, or a target that is neither a path
-    nor an absolute URI nor ``*``, a `ValueError`.
+    A server with a parser of its own creates these: a value of the wrong type
+    raises `TypeError`; another version, or a target that is neither a path nor
+    an absolute URI nor ``*``, raises `ValueError`.
     """
 
     __slots__ = __match_args__ = ("method", "target", "headers", "http_version")
@@ -64,7 +64,7 @@ class RequestReceived(_Event):
     def from_parser(
         cls, method: bytes, target: bytes, headers: Tuple[Tuple[bytes, bytes], ...], http_version: str
     ) -> RequestReceived:
-        """For `RequestParser`, which has checked all of this already."""
+        """For `RequestParser`, which has checked the values already."""
         request = cls.__new__(cls)
         request.method = method
         request.target = target
@@ -104,7 +104,7 @@ class WebSocketDataReceived(_Event):
 
 
 class WebSocketDisconnected(_Event):
-    """The connection is over; comes exactly once, after every message.
+    """The connection has ended; comes exactly once, after every message.
 
     ``code`` is the peer's close code, 1005 when its CLOSE had none, 1006 when
     there was no CLOSE, or the code of the peer's violation.

@@ -2,7 +2,7 @@
 
 RFC 9110 5.6 (tokens and lists), RFC 3986 3.2 (host and port), RFC 6455 9.1
 (extensions). Every pattern here is a run of one byte class followed by a byte
-outside it, so that a match is linear in what it reads, however hostile.
+outside it, so that matching takes linear time, also for hostile values.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def get_header_values(headers: Headers, name: bytes) -> List[bytes]:
 
 
 def group_header_values(headers: Headers) -> Dict[bytes, List[bytes]]:
-    """What `get_header_values` returns for each name that occurs: for who looks up several."""
+    """The values of `get_header_values` for every name that occurs, to look up several names."""
     values: Dict[bytes, List[bytes]] = {}
     for name, value in headers:
         values.setdefault(name, []).append(value)

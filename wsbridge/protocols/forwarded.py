@@ -1,15 +1,14 @@
 """What trusted proxies say about the client: X-Forwarded-* and Forwarded (RFC 7239).
 
-Anybody can send these headers, and a proxy passes those on that it does not
-set itself: `read_forwarded` alone decides what is read, and that is what the
-configuration lists. Each proxy appends to what it was sent, so that only the
-end of a list is worth something: its last entry was written by the
-peer itself, the one before it by the peer's peer, and so on. Everything here
-is therefore read from the right, and reading stops at the first address that
-is not a trusted proxy's: what stands left of it, its owner may have made up.
+Any client can send these headers, and a proxy passes on those that it does not
+set itself: only the headers that the configuration lists are read. Each proxy
+appends to the list that it was sent. The last entry was written by the peer
+itself, the one before it by the peer's peer, and so on. So lists are read from
+the right, and reading stops at the first address that is not a trusted proxy's:
+the client at that address may have invented the entries to its left.
 
 Every pattern is a run of one byte class followed by a byte outside it, and a
-list is cut in one pass, so that the time is linear however hostile the value.
+list is split in one pass, so that the time is linear also for hostile values.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ DEFAULT_FORWARDED_HEADERS = ("x-forwarded-for", "x-forwarded-proto")
 # Names are compared exactly: x_forwarded_for, which CGI cannot tell from the real one, is another header.
 _HEADERS = {name.encode("ascii"): name for name in FORWARDED_HEADERS if name != "forwarded-host"}
 
-# Pairs that tell the same: a proxy that sets one passes on the other as the client has sent it.
+# Pairs with the same meaning: a proxy that sets one passes on the other as the client has sent it.
 _CONFLICTS = (
     ("forwarded", "x-forwarded-for"),
     ("forwarded", "x-forwarded-proto"),
@@ -61,7 +60,7 @@ _CONFLICTS = (
 
 _SECURE = {b"https": True, b"wss": True, b"http": False, b"ws": False}
 
-# RFC 7239 6: node = nodename [ ":" node-port ], of which only a nodename that is an address says anything.
+# RFC 7239 6: node = nodename [ ":" node-port ]; only a nodename that is an address is of use.
 _NODE = re.compile(rb"(?:([0-9.]+)|\[([0-9A-Fa-f:.]+)\])(?::(?:([0-9]{1,5})|_[0-9A-Za-z._\-]+))?")
 
 # X-Forwarded-For has no grammar; many proxies write IPv6 addresses into it without brackets (RFC 7239 7.4).
@@ -80,22 +79,23 @@ _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _PREFIX = re.compile(rb"[\x21\x22\x24-\x3e\x40-\x7e]*")
 _PERCENT_ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
 
-# A decoded path: no "." or ".." that is normalised away, and no "//" that is read as an authority.
+# A decoded path, without "." and "..", which would be normalised, and without "//", which begins an
+# authority.
 _ROOT_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[^/\\\x00-\x1f\x7f-\x9f]+)+")
 
-# What may end an element or a pair, or hide such an end: delimiters, quotes, and backslashes before quotes.
+# The bytes that matter for splitting: delimiters, quotes, and backslashes before quotes.
 _MARK = re.compile(rb'\\+"?|[",;]')
 
 
 class TrustedPeers:
-    """The peers whose word about the client is taken.
+    """The peers whose forwarded headers are believed.
 
     ``spec`` is a list separated by commas: IPv4 and IPv6 addresses, networks
-    such as ``10.0.0.0/8``, ``unix`` for the peers on a unix socket, ``*`` for
-    everybody. An empty one trusts nobody, and the object is then false. Behind
-    ``*`` every address in the headers is a trusted one too, so that the client
-    is whatever the leftmost entry claims: only for servers that nobody but
-    their proxy can reach, behind a proxy that replaces what it was sent.
+    such as ``10.0.0.0/8``, ``unix`` for peers on a unix socket, ``*`` for all
+    peers. An empty one trusts no peer, and the object is then false. With ``*``
+    every address in the headers is trusted as well, so that the leftmost entry
+    is the client: only for servers that no client can reach without the proxy,
+    and proxies that replace the headers of the client.
 
     Raises `ConfigError` for an item that is none of these, and for a network
     with bits set beyond its prefix.
@@ -117,7 +117,7 @@ class TrustedPeers:
 
         A zone id (``%eth0``) is ignored, and an IPv4 address in IPv6 form
         (``::ffff:192.0.2.1``) is the IPv4 address. A text that is no address
-        is trusted by ``*`` alone.
+        is trusted only with ``*``.
         """
         if self._everybody:
             return True
@@ -130,14 +130,14 @@ class TrustedPeers:
 
 
 class Forwarded(NamedTuple):
-    """What to change in a request that came through proxies; None leaves a thing as it is.
+    """What the headers of trusted proxies change in a request; None changes nothing.
 
-    ``client`` is the client's address and port, the port 0 where no proxy
-    tells it. ``secure`` is True for https and wss, False for http and ws.
-    ``host`` is the Host the client asked for, as it was sent: a valid
-    ``host[:port]``. ``port`` is the one the client connected to, 1 to 65535;
-    only X-Forwarded-Port tells it. ``prefix`` is the path that the proxies
-    have taken off, decoded and without a slash at its end.
+    ``client`` is the client's address and port; the port is 0 if no header
+    names it. ``secure`` is True for https and wss, False for http and ws.
+    ``host`` is the Host that the client has sent, a valid ``host[:port]``.
+    ``port`` is the one that the client connected to, 1 to 65535, from
+    X-Forwarded-Port. ``prefix`` is the path that the proxies have removed,
+    decoded and without a slash at its end.
     """
 
     client: Optional[Client]
@@ -148,10 +148,10 @@ class Forwarded(NamedTuple):
 
 
 def check_forwarded_headers(names: Sequence[str]) -> None:
-    """Raise `ConfigError` unless ``names`` are of `FORWARDED_HEADERS`, and tell each thing once.
+    """Raise `ConfigError` unless ``names`` are of `FORWARDED_HEADERS`, and no two have the same meaning.
 
-    Two headers that tell the same are refused, because no proxy sets both: it
-    passes one of them on as the client has sent it.
+    Two headers with the same meaning are refused, because no proxy sets both:
+    it passes one of them on as the client has sent it.
     """
     for name in names:
         if name not in FORWARDED_HEADERS:
@@ -159,8 +159,8 @@ def check_forwarded_headers(names: Sequence[str]) -> None:
             raise ConfigError(f"forwarded_headers: {name!r} is not one of the headers that are read: {known}")
     for one, other in _CONFLICTS:
         if one in names and other in names:
-            rule = "list the one that the proxy sets, for a client can send the other"
-            raise ConfigError(f"forwarded_headers: {one} and {other} tell the same: {rule}")
+            rule = "list the one that the proxy sets, because a client can send the other"
+            raise ConfigError(f"forwarded_headers: {one} and {other} mean the same: {rule}")
     if "forwarded-host" in names and "forwarded" not in names:
         raise ConfigError("forwarded_headers: forwarded-host is a part of forwarded: list both")
 
@@ -171,21 +171,21 @@ def read_forwarded(
     trusted: TrustedPeers,
     names: Sequence[str] = DEFAULT_FORWARDED_HEADERS,
 ) -> Optional[Forwarded]:
-    """What the proxies before ``peer`` say about the client, or None if there is nothing to apply.
+    """What the headers of ``peer`` say about the client, or None if they change nothing.
 
     ``headers`` have lower-case names; ``peer`` is the address at the other end
-    of the socket, None for a unix socket. A peer that ``trusted`` does not
-    trust is not listened to. ``names`` are those of `FORWARDED_HEADERS` that
-    it sets (`check_forwarded_headers`); no other is read.
+    of the socket, None for a unix socket. Without trust in ``peer`` nothing is
+    read. ``names`` are the headers that it sets, as `check_forwarded_headers`
+    takes them; no other is read.
 
-    Raises nothing for what a peer sends.
+    Nothing that a peer sends raises.
     """
     if not trusted.trusts(peer):
         return None
     values = _collect(headers, names)
     if not values:
         return None
-    # Lazily: what stands left of the client is made up, and not worth the time to parse.
+    # Lazily: entries to the left of the client are not to be trusted, and need not be parsed.
     elements, again = tee(_parse_elements(values.get("forwarded", b"")))
     if "forwarded" in names:
         client, hop = _walk((_parse_node(element.get(b"for", b"")) for element in elements), trusted)
@@ -203,14 +203,14 @@ def read_forwarded(
         _SECURE.get(proto.lower()),
         host if parse_authority(host, 0) is not None else None,
         (_parse_port(port) or None) if _PORT.fullmatch(port) else None,
-        # Each proxy appends what it has taken off, the outermost first.
+        # Each proxy appends the prefix that it has removed, the outermost first.
         _parse_prefix(_split(values, "x-forwarded-prefix")[-hop:]),
     )
     return None if forwarded == (None, None, None, None, None) else forwarded
 
 
 def _collect(headers: Headers, names: Sequence[str]) -> Dict[str, bytes]:
-    """The values of the headers that ``names`` list; several lines of one are one list (RFC 9110 5.3)."""
+    """The values of the headers in ``names``; several lines of a header are one list (RFC 9110 5.3)."""
     lines: Dict[str, List[bytes]] = {}
     for header, value in headers:
         name = _HEADERS.get(header)
@@ -220,23 +220,23 @@ def _collect(headers: Headers, names: Sequence[str]) -> Dict[str, bytes]:
 
 
 def _split(values: Dict[str, bytes], name: str) -> List[bytes]:
-    """The entries of an X-Forwarded-* list; a single empty one where there is no such header."""
+    """The entries of an X-Forwarded-* list; one empty entry if there is no such header."""
     return [entry.strip(b" \t") for entry in values.get(name, b"").split(b",")]
 
 
 def _pick(values: Dict[str, bytes], name: str, hop: int) -> bytes:
-    """What the proxy next to the client has said, ``hop`` entries from the right."""
-    # A list shorter than the walk is one that not every proxy appends to: its first entry is the client's.
+    """The entry of the proxy next to the client, ``hop`` entries from the right."""
+    # If the list is shorter, not every proxy appends to it: its first entry is that of the outermost.
     entries = _split(values, name)
     return entries[-min(hop, len(entries))]
 
 
 def _walk(nodes: Iterable[Optional[Client]], trusted: TrustedPeers) -> Tuple[Optional[Client], int]:
-    """The client among ``nodes``, which begin at the nearest proxy's, and its place, counted from 1.
+    """The client among ``nodes``, the nearest proxy's first, and its place, counted from 1.
 
     The walk ends at the first address that is not trusted, which is the
-    client's, or before the first node that is no address (None). Where even
-    the nearest proxy names no address, the other things it says still count.
+    client's, or before the first node that is no address (None). If the first
+    node is no address, the place is 1: the nearest proxy's other headers count.
     """
     client: Optional[Client] = None
     hop = 0
@@ -283,10 +283,11 @@ def _parse_pairs(element: bytes) -> Optional[Dict[bytes, bytes]]:
 def _split_from_right(value: bytes, delimiter: bytes) -> Iterator[bytes]:
     """The parts of ``value`` between delimiters outside quoted strings, the last part first.
 
-    Quotes are counted from the right: a quote that the client opens and never
-    closes cannot swallow what the proxies have appended behind it.
+    Quotes are counted from the right, so that a quote which the client opens
+    and never closes cannot include what the proxies have appended.
     """
-    # By the parity of the quotes before them, for that of the quotes behind is known only at the end.
+    # Delimiters by the parity of the quotes before them. At the end the parity of all quotes tells which of
+    # the two lists has those outside of quoted strings.
     cuts: Tuple[List[int], List[int]] = ([], [])
     quotes = 0
     for match in _MARK.finditer(value):
@@ -294,7 +295,7 @@ def _split_from_right(value: bytes, delimiter: bytes) -> Iterator[bytes]:
         if mark == delimiter:
             cuts[quotes].append(match.start())
         elif mark.endswith(b'"') and len(mark) % 2:
-            # RFC 9110 5.6.4: behind an odd number of backslashes the quote is part of the string.
+            # RFC 9110 5.6.4: after an odd number of backslashes a quote is part of the string.
             quotes ^= 1
     end = len(value)
     for cut in reversed(cuts[quotes]):
@@ -330,7 +331,7 @@ def _parse_port(digits: bytes) -> Optional[int]:
 
 
 def _parse_prefix(entries: List[bytes]) -> Optional[str]:
-    """The prefixes of all proxies as one decoded path, or None where there is none, or one is invalid."""
+    """The prefixes of all proxies as one decoded path; None if there is none, or one is invalid."""
     prefix = ""
     for entry in entries:
         if _PREFIX.fullmatch(entry) is None:

@@ -72,7 +72,7 @@ _unpack_64 = Struct("!Q").unpack_from
 
 
 def find_first_byte_violation(first: int, rsv1_allowed: bool) -> Optional[ProtocolViolation]:
-    """What is wrong with the first byte of a frame, or None (RFC 6455 5.2, 5.5; RFC 7692 6)."""
+    """The violation in the first byte of a frame, or None (RFC 6455 5.2, 5.5; RFC 7692 6)."""
     opcode = first & 0x0F
     if opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
         return UnknownOpcode(opcode)
@@ -111,10 +111,10 @@ def parse_header(
 ) -> Optional[FrameHeader]:
     """Parse the frame header at ``position``, or return None while it is incomplete.
 
-    ``masked`` is whether the peer must mask (a client must, a server must
-    not), ``max_length`` the largest payload allowed in a data frame, in bytes.
-    Raises the `ProtocolViolation` before any payload, for the first rule that
-    is broken in the order of the header's fields.
+    ``masked``: whether the peer is a client, which must mask; a server must
+    not. ``max_length``: the largest payload of a data frame, in bytes. Raises a
+    `ProtocolViolation` for the first field of the header that breaks a rule,
+    before the payload has come.
     """
     available = len(data) - position
     if available < 2:
@@ -160,9 +160,9 @@ def _parse_extended_length(data: bytes, position: int, header_size: int) -> int:
 
 
 def find_extended_length(data: bytes, position: int, length: int) -> int:
-    """The length that follows a 7-bit ``length`` of 126 or 127 in the frame at ``position``.
+    """The extended length of the frame at ``position``, whose 7-bit ``length`` is 126 or 127.
 
-    -1 where it is incomplete, or `parse_header` has something to say against it.
+    -1 if it is incomplete, or a violation for `parse_header` to raise.
     """
     available = len(data) - position
     if length == 126 and available >= 4:
@@ -193,7 +193,7 @@ def build_frame_header(first: int, length: int, mask_bit: int = 0) -> bytes:
 def build_frame(
     opcode: int, payload: bytes, *, fin: bool = True, rsv1: bool = False, mask: bool = False
 ) -> bytes:
-    """One frame as `bytes`; with ``mask`` (the client's role) under a fresh, unpredictable key."""
+    """One frame as `bytes`; with ``mask``, for a client, masked with a fresh, unpredictable key."""
     first = opcode | (FIN if fin else 0) | (RSV1 if rsv1 else 0)
     if not mask:
         return build_frame_header(first, len(payload)) + payload

@@ -1,4 +1,4 @@
-"""The opening handshake (RFC 6455 4), both roles: what is checked, what is answered."""
+"""The opening handshake (RFC 6455 4) in both roles: requests and responses, built and checked."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ _WS_KEY = re.compile(rb"[+/0-9A-Za-z]{22}==")
 
 _TARGET = re.compile(rb"/[\x21\x22\x24-\x7e]*")
 
-# Set by the handshake itself, or announcing a body it cannot have.
+# The handshake sets these itself, or they announce a body, which it cannot have.
 _OWN_HEADERS = frozenset((b"connection", b"upgrade", b"content-length", b"transfer-encoding"))
 _OWN_PREFIX = b"sec-websocket-"
 
 
 def build_ws_accept_key(ws_key: bytes) -> bytes:
     """The Sec-WebSocket-Accept that answers the Sec-WebSocket-Key ``ws_key`` (RFC 6455 4.2.2)."""
-    # A checksum against accidents, not a secret: allowed where FIPS forbids SHA-1 for security.
+    # Not used for security, and so allowed where FIPS forbids SHA-1.
     digest = hashlib.sha1(ws_key + _GUID, usedforsecurity=False).digest()
     return binascii.b2a_base64(digest, newline=False)
 
@@ -81,11 +81,11 @@ def check_upgrade_request(
 ) -> bytes:
     """Check a client's opening handshake (RFC 6455 4.2.1) and return its Sec-WebSocket-Key.
 
-    ``allowed_origins``: None allows every Origin. Otherwise what
-    `AllowedOrigins` is made of, or one that was made before. A request
-    without Origin is allowed: it does not come from a browser, so there is no
-    foreign page to be protected from (RFC 6455 10.2). ``host`` takes the place
-    of the Host header where a trusted proxy tells another.
+    ``allowed_origins``: None for every Origin, an `AllowedOrigins`, or the
+    items to make one of. A request without Origin is allowed: it does not come
+    from a browser, so there is no foreign page to protect the user from (RFC
+    6455 10.2). ``host`` replaces the Host header, if a trusted proxy names
+    another.
 
     Raises `MethodNotAllowed`, `HTTPVersionNotSupported`, `BadRequest`,
     `UpgradeRequired` or `Forbidden`; `ConfigError` for an origin that can
@@ -120,12 +120,12 @@ def _check_method_and_version(request: RequestReceived) -> None:
         wrong_method.headers = ((b"Allow", b"GET"),)
         raise wrong_method
     if request.http_version == "1.0":
-        # RFC 9110 7.8 would ignore the upgrade; but then the log would not say what is wrong, which is nearly
-        # always the default of a proxy.
+        # RFC 9110 7.8 would ignore the upgrade. But nearly always a proxy's default is the reason, and this
+        # way the log and the response say so.
         too_old = UpgradeRequired(
             "the opening handshake must be HTTP/1.1, and came in HTTP/1.0 (nginx: proxy_http_version 1.1)"
         )
-        # No Sec-WebSocket-Version: a client would take it for the reason (RFC 6455 4.4).
+        # No Sec-WebSocket-Version, from which a client concludes that its version is wrong (RFC 6455 4.4).
         too_old.headers = ((b"Upgrade", b"websocket"),)
         raise too_old
     if request.http_version != "1.1":

@@ -2,8 +2,8 @@
 
 No body is ever parsed, and a request that announces one is refused.
 
-A head is read part by part. The parser's state is the part it is in; the
-delimiter that ends a part decides the next one, anything else refuses the head::
+A head is read part by part. The parser's state is the part that it is in. The
+delimiter that ends a part decides the next one; any other byte is refused::
 
     part        its bytes                 ends with  next
     ----------  ------------------------  ---------  ------------------------------------
@@ -19,8 +19,8 @@ delimiter that ends a part decides the next one, anything else refuses the head:
     VALUE       SP, HTAB, 21-7e, 80-ff    CR         LINE_END
     HEAD_END    -                         LF         DONE
 
-Bytes are looked at once, whatever pieces they arrive in, so the answer does
-not depend on how the head was cut, and the time is linear.
+Each byte is read once, in whatever pieces the head comes: the result does not
+depend on the pieces, and the time is linear.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ _HTTP_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _STATUS_LINE = re.compile(rb"HTTP/(1\.[01]) ([1-5][0-9]{2})(?: ([" + FIELD_VALUE + rb"]*))?")
 _ABSOLUTE_FORM = re.compile(rb"(https?|wss?)://([^/?]*).*", re.IGNORECASE)
 
-# The whole head of an ordinary request. It accepts nothing that the parts above refuse.
+# The whole head of an ordinary request. It matches nothing that the parts above refuse.
 _ORDINARY_HEAD = re.compile(
     rb"(GET|HEAD) (/[\x21\x22\x24-\x7e]*) (HTTP/1\.1)"
     rb"((?:\r\n[" + TCHAR + rb"]+:[" + FIELD_VALUE + rb"]*)+)\r\n\r\n"
@@ -129,7 +129,7 @@ class _HeadParser:
     def __init__(self, part: _Part, max_line: int, max_head: int, max_headers: int) -> None:
         self.trailing = b""
         self._part = part
-        self._pieces = bytearray()  # of the current part, from earlier data
+        self._pieces = bytearray()  # the current part, as far as it came in earlier data
         self._consumed = 0
         self._max_line = max_line
         self._max_head = max_head
@@ -138,7 +138,7 @@ class _HeadParser:
         self._name = b""
 
     def _feed(self, data: bytes) -> bool:
-        """Read on; True once the head is complete and ``trailing`` is set."""
+        """Parse more of the head; True once it is complete and ``trailing`` is set."""
         if self._part is _DONE:
             raise StateError("the head is complete, or was refused")
         try:
@@ -151,7 +151,7 @@ class _HeadParser:
         position, size = 0, len(data)
         while position < size:
             part = self._part
-            # Less than nothing where max_head is below the first line.
+            # Negative if max_head is shorter than the first line.
             room = max((self._max_line if part.in_first_line else self._max_head) - self._consumed, 0)
             last = min(size, position + room)
             stop = part.find_stop(data, position, last)
@@ -216,7 +216,7 @@ class _HeadParser:
         return _LINE_END
 
     def _check_field(self, name: bytes, value: bytes) -> None:
-        """Refuse a header line that decides the matter; called before it is added."""
+        """Refuse a header line that breaks a rule; called before it is added."""
 
     def _end_head(self, value: bytes, byte: int) -> _Part:
         return _DONE
@@ -230,7 +230,7 @@ class _HeadParser:
 
 
 class RequestParser(_HeadParser):
-    """Reads one request head, in whatever pieces it comes (RFC 9112 2 and 3).
+    """Parses one request head, in whatever pieces it comes (RFC 9112 2 and 3).
 
     ``max_request_line``: bytes before the first CRLF (default 32768: tokens
     in URLs pass the 8000 that RFC 9112 3 recommends); one more is refused
@@ -244,9 +244,9 @@ class RequestParser(_HeadParser):
     the target is an absolute URI, its authority is the value of the Host that
     is returned (RFC 9112 3.2.2).
 
-    ``method`` is empty until it was read: after a refusal it tells whether
-    the answer is one to HEAD. ``ignored_host`` is None, or the Host that was
-    sent where it is another than the target's authority.
+    ``method`` is empty until it was parsed; after a refusal it tells whether
+    the answer has no body, for HEAD. ``ignored_host`` is the Host that was
+    sent if it differs from the target's authority, else None.
     """
 
     _malformed = BadRequest
@@ -268,11 +268,11 @@ class RequestParser(_HeadParser):
         self._empty_line_seen = False
 
     def receive_data(self, data: bytes) -> Optional[RequestReceived]:
-        """Read on; return the request once its head is complete, else None.
+        """Parse more of the head; return the request once it is complete, else None.
 
-        Afterwards ``trailing`` holds the bytes of ``data`` behind the head.
-        Raises a subclass of `RequestRefused` at the first byte that decides
-        it, and `StateError` when called again after the head or a refusal.
+        Afterwards ``trailing`` holds the bytes of ``data`` that follow the
+        head. Raises a subclass of `RequestRefused` at the first wrong byte, and
+        `StateError` when called again after the head or a refusal.
         """
         if not self._consumed and self._part is _METHOD:
             request = self._receive_ordinary_head(data)
@@ -285,7 +285,7 @@ class RequestParser(_HeadParser):
         )
 
     def _receive_ordinary_head(self, data: bytes) -> Optional[RequestReceived]:
-        """A faultless head that came in one piece; None leaves it to be read part by part."""
+        """Parse an ordinary head that came in one piece; None if it must be parsed part by part."""
         head = _ORDINARY_HEAD.match(data, 0, self._max_head)
         if head is None or head.end(3) > self._max_line:
             return None
@@ -352,7 +352,7 @@ class RequestParser(_HeadParser):
             self._check_framing(name, value)
 
     def _check_framing(self, name: bytes, value: bytes) -> None:
-        # RFC 9112 11.2: who reads another length than the proxy in front reads a request in the body.
+        # RFC 9112 11.2: with another length than the proxy sees, a part of the body would be a request.
         if self._is_framed:
             raise BadRequest("more than one Content-Length or Transfer-Encoding")
         self._is_framed = True
@@ -381,7 +381,7 @@ class RequestParser(_HeadParser):
         return _DONE
 
     def _replace_host(self, scheme: bytes, authority: bytes) -> None:
-        """RFC 9112 3.2.2: "MUST ignore the received Host header field (if any)", and take the target's."""
+        """RFC 9112 3.2.2: "MUST ignore the received Host header field (if any)", and use the target's."""
         if self._host is None:
             self._headers.insert(0, (b"host", authority))
             return
@@ -401,10 +401,10 @@ class RequestParser(_HeadParser):
 
 
 class ResponseParser(_HeadParser):
-    """Reads one response head, in whatever pieces it comes (RFC 9112 2 and 4).
+    """Parses one response head, in whatever pieces it comes (RFC 9112 2 and 4).
 
-    Limits as in `RequestParser`; past them, and for anything malformed,
-    `HandshakeFailed` is raised. A body is not parsed: it begins in ``trailing``.
+    The limits are those of `RequestParser`; past them, and for a malformed
+    head, `HandshakeFailed` is raised. ``trailing`` has what follows the head.
     """
 
     _malformed = HandshakeFailed
@@ -420,7 +420,7 @@ class ResponseParser(_HeadParser):
         self._http_version = ""
 
     def receive_data(self, data: bytes) -> Optional[ResponseReceived]:
-        """Read on; return the response once its head is complete, else None."""
+        """Parse more of the head; return the response once it is complete, else None."""
         if not self._feed(data):
             return None
         return ResponseReceived(self._status, tuple(self._headers), self._reason, self._http_version)
@@ -478,10 +478,10 @@ def build_response(
     """A whole small response, after which the connection is closed.
 
     Content-Length and Connection are added, and ``Content-Type: text/plain;
-    charset=utf-8`` where ``headers`` name none; ``date`` as in
-    `build_response_head`. Raises `EventError` as
-    `build_response_head` does, for a header that is added here, and for the
-    statuses without content (204, 304).
+    charset=utf-8`` unless ``headers`` have one; ``date`` is that of
+    `build_response_head`. Raises `EventError` as `build_response_head` does,
+    for a header that is added here, and for the statuses without content (204,
+    304).
     """
     fields = list(headers)
     names = {name.lower() for name, _ in fields}
@@ -498,9 +498,9 @@ def build_response(
 def build_refusal(error: RequestRefused, *, head: bool = False, date: Optional[bytes] = None) -> bytes:
     """The response to a refused request: the error's status, its headers, its text as the body.
 
-    ``head``: the request's method was HEAD, so the body is left out (RFC 9110
-    9.3.2). ``date`` as in `build_response_head`. The text leaves as one line
-    of at most 200 printable ASCII bytes.
+    ``head``: the request's method is HEAD, so the body is left out (RFC 9110
+    9.3.2). ``date`` is that of `build_response_head`. The body is one line of
+    at most 200 printable ASCII bytes.
     """
     text = str(error).encode("ascii", "backslashreplace").translate(_CONTROL_TO_SPACE)
     body = text[:_MAX_REFUSAL_TEXT] + b"\n"

@@ -1,4 +1,4 @@
-"""Fragments become messages (RFC 6455 5.4): size limits, fragment limits, incremental UTF-8."""
+"""Messages made of fragments (RFC 6455 5.4): size limits, fragment limits, incremental UTF-8."""
 
 from __future__ import annotations
 
@@ -17,28 +17,27 @@ BYTES_PER_FRAGMENT = 32
 
 CHECKED_SLICE = 64 * 1024
 
-# What arrives is gathered in pieces of this size, which are joined at the end: a single `bytearray` is copied
-# each time it grows on PyPy, and often on CPython.
+# Bytes. A message is collected in pieces of this size, which are joined at the end: a single `bytearray`
+# would be copied often as it grows.
 GATHERED_SIZE = 64 * 1024
 
 
 def compressed_limit(limit: int) -> int:
-    """How many bytes a message of up to ``limit`` bytes may have on the wire when it is compressed.
+    """The largest size on the wire of a compressed message of up to ``limit`` bytes.
 
-    Deflate makes incompressible data a little larger (1/8 with its fixed code,
-    which has 9 bits for half of all bytes), never a lot; without this limit
-    blocks that inflate to nothing would go on for ever.
+    DEFLATE makes incompressible data larger by an eighth at most (its fixed
+    code has 9 bits for half of all bytes). Without this limit, blocks that
+    inflate to nothing could go on for ever.
     """
     return limit + limit // 8 + 64
 
 
 class DiscardedMessage:
-    """A message that arrives after our own CLOSE: nothing is kept of it, the limits still hold.
+    """A message that comes after our own CLOSE: nothing of it is kept, but the limits hold.
 
-    ``wire_limit`` bounds its payload on the wire, in bytes, and is ``limit``
-    where it is not compressed; ``max_fragments`` is what a message may have
-    besides one fragment for every 32 bytes. ``begun`` is the message in
-    progress that this one goes on counting.
+    ``limit`` and ``wire_limit`` are the largest size in bytes, inflated and on
+    the wire; a message may have ``max_fragments``, plus one for every 32 bytes.
+    ``begun`` is a message in progress that this one replaces.
     """
 
     __slots__ = ("_fragments", "_limit", "_max_fragments", "_received", "_wire_limit")
@@ -57,7 +56,7 @@ class DiscardedMessage:
         self._received: int = 0 if begun is None else begun._received
 
     def begin_frame(self, length: int) -> None:
-        """Check a frame's header before any of its payload; raises `MessageTooBig`, `TooManyFragments`."""
+        """Count a frame before its payload. Raises `MessageTooBig` or `TooManyFragments`."""
         self._fragments += 1
         fragment_limit = self._max_fragments + self._received // BYTES_PER_FRAGMENT
         if self._fragments > fragment_limit:
@@ -67,10 +66,10 @@ class DiscardedMessage:
             raise MessageTooBig(self._limit)
 
     def append(self, piece: Union[bytes, bytearray]) -> None:
-        """Take the next bytes of payload, unmasked; a `bytearray` is the message's own from now on."""
+        """Take the next bytes of payload, unmasked; the message keeps a `bytearray` as its own."""
 
     def finish(self) -> Union[str, bytes, None]:
-        """The message, whose last frame is complete; None for a discarded one."""
+        """Return the message after its last frame; None if it is discarded."""
         return None
 
 
@@ -105,7 +104,7 @@ class Message(DiscardedMessage):
             raise InvalidUTF8("text message")
         pieces = self._pieces
         content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        # What was joined is not held twice while it is decoded.
+        # Free the pieces before the text is decoded.
         pieces.clear()
         return content.decode() if self._is_text else bytes(content)
 
@@ -118,7 +117,7 @@ class Message(DiscardedMessage):
             pieces.append(piece if isinstance(piece, bytearray) else bytearray(piece))
         # ASCII is UTF-8, and `isascii` is much faster than decoding.
         if self._is_text and (self._undecided or not piece.isascii()):
-            # In slices: what is decoded to be checked takes up to four times the space.
+            # In slices, because the decoded text takes up to four times the space.
             for start in range(0, len(piece), CHECKED_SLICE):
                 self._check_text(piece[start : start + CHECKED_SLICE])
 
@@ -129,7 +128,7 @@ class Message(DiscardedMessage):
         except UnicodeDecodeError:
             raise InvalidUTF8("text message") from None
         undecided = self._undecided = bytes(tail[decided:])
-        # CPython waits for a third byte where the second has decided: ed a0-bf begin surrogates.
+        # The second byte decides already: ed a0-bf begin surrogates. CPython waits for a third one.
         if len(undecided) == 2 and undecided >= b"\xed\xa0" and undecided < b"\xee":
             raise InvalidUTF8("text message")
 
@@ -137,7 +136,7 @@ class Message(DiscardedMessage):
 def inflate_message(
     opcode: int, payload: Union[bytes, bytearray], limit: int, inflater: Inflater
 ) -> Union[str, bytes]:
-    """A whole compressed message in one frame: what `Message` makes of it, error for error."""
+    """Inflate a whole message in one frame, with the result and the errors of `Message`."""
     inflated = inflater.inflate(payload, limit)
     if opcode != TEXT:
         inflater.finish()
@@ -145,7 +144,7 @@ def inflate_message(
     try:
         text = inflated.decode()
     except UnicodeDecodeError:
-        # `Message` raises where a byte decides it; cut inside a character, a truncation is told first.
+        # As `Message` does: a wrong byte comes first, then a truncated stream, then a truncated character.
         Message(TEXT, limit, 1).append(inflated)
         inflater.finish()
         raise InvalidUTF8("text message") from None

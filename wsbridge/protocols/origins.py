@@ -13,7 +13,7 @@ __all__ = ["AllowedOrigins"]
 # RFC 6454 6.2: the serialization of an origin. A file has an empty host in some browsers' requests.
 _ORIGIN = re.compile(rb"([a-z][0-9a-z+\-.]*)://([^/?#\\@\x00-\x20\x7f-\xff]*)")
 
-# What people write in the place of an origin: an optional scheme, a host, and a path.
+# What is often written instead of an origin: an optional scheme, a host, and a path.
 _URL = re.compile(r"(?:([A-Za-z][0-9A-Za-z+\-.]*)://)?([^/?#\s]*[^/?#\s:])(?:[/?#]\S*)?")
 
 
@@ -55,8 +55,9 @@ class AllowedOrigins:
     def allows(self, values: List[bytes], host: bytes) -> bool:
         """Whether the Origin lines ``values`` of a request to ``host`` are allowed.
 
-        None at all is: such a request does not come from a browser, so there
-        is no foreign page to be protected from (RFC 6455 10.2). Two are not.
+        A request without Origin is allowed: it does not come from a browser, so
+        there is no foreign page to protect the user from (RFC 6455 10.2). One
+        with two is not.
         """
         if self._everybody or not values:
             return True
@@ -81,8 +82,8 @@ def _is_below(origin: _Origin, suffix: _Origin) -> bool:
 def _is_same_origin(origin: _Origin, host: bytes) -> bool:
     """True if the origin's host and port are Host's, the origin's scheme giving both defaults.
 
-    The scheme itself is not compared: behind a proxy that ends TLS, the
-    server does not know its own.
+    The scheme is not compared: if a proxy ends TLS, the server does not know
+    its own.
     """
     port = DEFAULT_PORTS.get(origin.scheme)
     return port is not None and parse_authority(host, port) == (origin.host, origin.port)
@@ -101,7 +102,7 @@ def _parse_origin(value: bytes) -> Optional[_Origin]:
 
 def _parse_item(item: str) -> _Origin:
     """An item of the configuration, in lower case."""
-    # With a slash behind it, it is what browsers show and people copy.
+    # With a slash at the end it is what browsers show and people copy.
     text = item[:-1] if item.endswith("/") and not item.endswith("://") else item
     origin = _parse_pattern(text)
     if origin is None:

@@ -1,13 +1,13 @@
-"""Headers that nearly every opening handshake has: connections share one object of each name and pair.
+"""Headers that nearly every opening handshake has; connections share one object for each name and pair.
 
-Used for heads that come in one piece.
+The parser uses them for heads that come in one piece.
 """
 
 from __future__ import annotations
 
 __all__ = ["SHARED_HEADERS", "SHARED_NAMES"]
 
-# By its spelling, as browsers have it or in lower case: the name in lower case.
+# The name in lower case, by its spelling: that of browsers, or lower case.
 SHARED_NAMES = {
     spelling: name.lower()
     for name in (
@@ -18,7 +18,7 @@ SHARED_NAMES = {
     for spelling in (name, name.lower())
 }
 
-# What browsers and libraries send alike: each pair of lower-case name and value, by itself.
+# Pairs of lower-case name and value that browsers and libraries send; each is its own key.
 SHARED_HEADERS = {
     (name, value): (name, value)
     for name, *values in (

@@ -1,9 +1,10 @@
 """`WSProtocol`: one WebSocket connection after its opening handshake, bytes in, events and bytes out.
 
-The connection has two halves. `Receiving` is open until the peer's CLOSE, its
-violation, or the end of its stream; `Sending` until our CLOSE, or that end.
-What each input makes of a pair of halves stands in `TRANSITIONS`; what leaves
-and what is told depends on the pair it comes to:
+The connection has two halves. `Receiving` is open until the peer's CLOSE, a
+violation by the peer, or the end of the stream; `Sending` until our CLOSE or
+the end of the stream. `TRANSITIONS` has the pair of halves that each input
+leads to. What is sent, and which event is returned, depends on the pair that
+the input meets:
 
 ====================== ============== ============== ======================== =========================
 input                  receiving      sending        outbound                 event
@@ -22,9 +23,9 @@ anything from the peer not OPEN       any            -                        - 
 `close`                CLOSED, FAILED OPEN           the CLOSE that was held  -
 ====================== ============== ============== ======================== =========================
 
-"Held" is ``hold_close=True``: the answer to the peer's CLOSE waits until what
-came before it has been answered, see `WSProtocol`. Otherwise our CLOSE leaves
-in the same call, and both halves end there.
+A CLOSE is held with ``hold_close=True``: the owner answers what came before the
+peer's CLOSE, and then calls `close`. Otherwise our CLOSE is returned by the same
+call, and both halves end there.
 """
 
 from __future__ import annotations
@@ -71,12 +72,12 @@ __all__ = ["WSProtocol", "Event", "Receiving", "Sending", "Trace"]
 
 Event = Union[WebSocketDataReceived, WebSocketDisconnected]
 
-# Called for every frame: "in" or "out", opcode, FIN, RSV1, and the payload's length on the wire.
+#: A callable for every frame: "in" or "out", opcode, FIN, RSV1, and the payload's length on the wire.
 Trace = Callable[[str, int, bool, bool, int], None]
 
 
 class Receiving(Enum):
-    """The half that reads: what has ended it, if anything has."""
+    """The half that reads: open, or what has ended it."""
 
     OPEN = "open"
     CLOSED = "closed by the peer's CLOSE"
@@ -85,7 +86,7 @@ class Receiving(Enum):
 
 
 class Sending(Enum):
-    """The half that writes."""
+    """The half that writes: open, or ended."""
 
     OPEN = "open"
     CLOSED = "closed by our CLOSE, or with the stream"
@@ -134,25 +135,27 @@ WHOLE_OR_COMPRESSED = (*WHOLE_MESSAGE, WHOLE_TEXT | RSV1, WHOLE_BINARY | RSV1)
 class WSProtocol:
     """One connection's frames, messages, compression and closing handshake (RFC 6455, RFC 7692).
 
-    ``subprotocol``: what the opening handshake agreed on, if that is known already.
-    ``enable_compression``: agree to permessage-deflate if the peer has it.
+    ``subprotocol``: the one that the opening handshake agreed on, if it is known already.
+    ``enable_compression``: agree to permessage-deflate if the peer offers it.
     ``peer_extensions``: the values of the peer's Sec-WebSocket-Extensions
-    header lines: an offer, or for a client the server's response. Without
-    them nothing is compressed.
-    ``deflate``: what we want of permessage-deflate.
-    ``client``: the role; a client masks, and expects unmasked frames.
+    header lines: offers, or for a client the server's response. Without them
+    nothing is compressed.
+    ``deflate``: our parameters of permessage-deflate.
+    ``client``: the role; a client masks its frames, and expects unmasked ones.
     ``max_message_size``: bytes, inflated; default 16 MiB, enough for most
-    uploads and little enough for many connections. The peer sees CLOSE 1009.
-    ``max_fragments``: of one message, besides one for every 32 bytes;
-    default 1024, so that empty fragments cannot go on for ever. CLOSE 1008.
-    ``hold_close``: keep the answer to a CLOSE or a violation until `close`
+    uploads and little enough for many connections. Past it the peer gets
+    CLOSE 1009.
+    ``max_fragments``: of one message, plus one for every 32 bytes; default
+    1024, so that empty fragments cannot go on for ever. Past it CLOSE 1008.
+    ``hold_close``: hold the answer to a CLOSE or a violation until `close`
     is called, so that messages received before can be answered first.
-    ``make_message``: makes the event of a whole message from its `str` or
-    `bytes`; default `WebSocketDataReceived`.
-    ``clock``: seconds, for `latency`; without it there is none.
+    ``make_message``: returns the event for the `str` or `bytes` of a whole
+    message; default `WebSocketDataReceived`.
+    ``clock``: returns a monotonic time in seconds, for `latency`; without it
+    `latency` stays None.
 
     Raises `BadRequest` for a malformed offer, `HandshakeFailed` for a
-    response that is malformed, or answers what was not offered.
+    response that is malformed, or names what was not offered.
     """
 
     __slots__ = (
@@ -201,7 +204,7 @@ class WSProtocol:
         self.subprotocol = subprotocol
         #: Seconds between our last answered PING and its PONG; None before the first, or without a clock.
         self.latency: Optional[float] = None
-        #: Called for every frame, in and out; see `Trace`. It must not raise.
+        #: A `Trace`, called for every frame, in and out; it must not raise. None: no trace.
         self.trace: Optional[Trace] = None
         self._client = client
         self._max_message_size = self._wire_limit = max_message_size
@@ -211,7 +214,7 @@ class WSProtocol:
         self._clock = clock
         #: The two halves; only this class sets them.
         self.receiving, self.sending = Receiving.OPEN, Sending.OPEN
-        # Whether messages that come behind our CLOSE are thrown away.
+        # Whether messages that come after our CLOSE are discarded.
         self._is_discarding = False
         self._tail = b""
         self._first = self._remaining = 0
@@ -224,7 +227,7 @@ class WSProtocol:
         self._ping_payload: Optional[bytes] = None
         self._ping_sent = 0.0
         #: The codec that was agreed on, with its counters of bytes, and the Sec-WebSocket-Extensions value
-        #: of the 101 response that says so; or None.
+        #: for the 101 response; None without permessage-deflate.
         settings = deflate if enable_compression else None
         self.compression, self.extensions_response = agree_on_deflate(peer_extensions, settings, client)
         if self.compression is not None:
@@ -244,12 +247,12 @@ class WSProtocol:
 
     @property
     def is_receiving(self) -> bool:
-        """Whether what the peer sends is still read: it has neither closed nor failed."""
+        """Whether the receiving half is open."""
         return self.receiving is _READABLE
 
     @property
     def close_received(self) -> bool:
-        """Whether the peer's CLOSE has come: it sends nothing behind it."""
+        """Whether the peer's CLOSE has come."""
         return self.receiving is Receiving.CLOSED
 
     def _step(self, input: Input) -> None:
@@ -259,13 +262,13 @@ class WSProtocol:
     # ------------------------------------------------------------------- receiving
 
     def receive_data(self, data: bytes) -> Tuple[List[Any], bytes]:
-        """Take bytes from the peer: the events they complete, and what must be written now.
+        """Take bytes from the peer; return the events that they complete, and the bytes to write now.
 
-        Raises nothing for what a peer sends: a violation becomes an outbound
-        CLOSE and one `WebSocketDisconnected`, behind the events decoded before.
+        Nothing that a peer sends raises: a violation becomes an outbound CLOSE
+        and one `WebSocketDisconnected`, after the events decoded before it.
         """
-        # The hot loop, therefore one long method: a message in one frame, all of which is here, is decoded
-        # in line. Everything else, and everything wrong, is left to `_receive_frame`.
+        # The hot loop, and so one long method: a message in a single frame that is complete is decoded here.
+        # Every other frame, and every violation, is left to `_receive_frame`.
         events: List[Any] = []
         if self.receiving is not _READABLE:
             return events, b""
@@ -323,7 +326,7 @@ class WSProtocol:
         return events, outbound
 
     def _receive_frame(self, data: bytes, position: int, events: List[Any]) -> int:
-        """Take one frame, or the part of it that is here; returns where it ends, or -1 to wait for more."""
+        """Take a frame, or the part of it that is here. Return its end, or -1 if more bytes are needed."""
         try:
             header = parse_header(
                 data,
@@ -333,7 +336,7 @@ class WSProtocol:
                 max_length=self._wire_limit,
             )
         except MessageTooBig:
-            # `_wire_limit` is that of the compressed form; the peer is told the limit of messages.
+            # The error of `parse_header` names `_wire_limit`, that of the compressed form.
             raise MessageTooBig(self._max_message_size) from None
         if header is None:
             return -1
@@ -369,11 +372,11 @@ class WSProtocol:
         self._message = message
 
     def _discard_message(self) -> DiscardedMessage:
-        """What takes the place of the next message, or of the one in progress."""
+        """Replace the next message, or the one in progress, by one that is only counted."""
         return DiscardedMessage(self._max_message_size, self._max_fragments, self._wire_limit, self._message)
 
     def _receive_payload(self, data: bytes, start: int, events: List[Any]) -> int:
-        """Take what is here of a data frame's payload; returns where that ends."""
+        """Take the part of a data frame's payload that is here. Return its end."""
         piece: Union[bytes, bytearray] = data[start : start + self._remaining]
         size = len(piece)
         message = self._message
@@ -399,8 +402,8 @@ class WSProtocol:
             self._end_receiving(Input.PEER_CLOSE, payload)
             events.append(WebSocketDisconnected(code, reason))
         elif opcode == PING:
-            # RFC 6455 5.5.2 and 5.5.3: answered until a CLOSE was received, behind our own too; where the
-            # peer does not read, the newest answer is enough.
+            # RFC 6455 5.5.2 and 5.5.3: answer until a CLOSE was received, even after our own; while the peer
+            # does not read, only the newest PING.
             if self._writing_paused:
                 self._owed_pong = payload
             else:
@@ -417,7 +420,7 @@ class WSProtocol:
         events.append(WebSocketDisconnected(code, reason))
 
     def _end_receiving(self, input: Input, close_payload: bytes) -> None:
-        """End the receiving half; if our CLOSE has not left, it is owed, with ``close_payload``."""
+        """End the receiving half; if our CLOSE is not sent yet, it will have ``close_payload``."""
         self._step(input)
         self._message = None
         if self.sending is _WRITABLE:
@@ -429,7 +432,7 @@ class WSProtocol:
         """The peer's stream has ended: `WebSocketDisconnected` with 1006, unless it came already."""
         was_receiving = self.is_receiving
         self._step(Input.STREAM_END)
-        # Free a message in progress, which may be large: this object may live until cycles are collected.
+        # Free a message in progress, which may be large: the application may keep this object.
         self._message, self._tail = None, b""
         # RFC 6455 7.1.5: without a CLOSE from the peer the code is 1006.
         return [WebSocketDisconnected(ABNORMAL_CLOSURE, "")] if was_receiving else []
@@ -443,7 +446,7 @@ class WSProtocol:
         after a CLOSE.
         """
         if self.sending is not _WRITABLE:
-            raise StateError("the connection is closing: nothing can be sent behind a CLOSE")
+            raise StateError("the connection is closing: nothing can be sent after a CLOSE")
         if isinstance(data, str):
             first = WHOLE_TEXT
             try:
@@ -465,10 +468,10 @@ class WSProtocol:
         return header + payload
 
     def ping(self, payload: Optional[bytes] = None) -> bytes:
-        """A PING (RFC 6455 5.5.2), of up to 125 bytes; the answer to the last one sets `latency`.
+        """A PING (RFC 6455 5.5.2) of up to 125 bytes; the PONG to the last one sets `latency`.
 
-        Without ``payload`` it has four random bytes, so that no answer can be
-        sent in advance. Returns ``b""`` where a CLOSE was sent or received.
+        Without ``payload`` it has four random bytes, so that no peer can answer
+        in advance. Returns ``b""`` once a CLOSE was sent or received.
         """
         if not (self.is_receiving and self.can_send):
             return b""
@@ -482,12 +485,12 @@ class WSProtocol:
         return self._build_frame(FIN | PING, payload)
 
     def close(self, code: int = 1000, reason: str = "", *, discard: bool = True) -> bytes:
-        """End the half that sends: begin the closing handshake, or answer the peer's CLOSE that was held.
+        """End the sending half: begin the closing handshake, or send the answer that was held.
 
-        Returns the CLOSE to write, or ``b""`` where none can be sent any more;
-        ``code`` and ``reason`` are looked at only where this side closes first.
-        ``discard``: messages that still come are thrown away, though their
-        limits hold; with False they are delivered until the peer's CLOSE.
+        Returns the CLOSE to write, or ``b""`` if the half has ended already.
+        ``code`` and ``reason`` count only if this side closes first.
+        ``discard``: messages that still come are discarded, but their limits
+        hold; with False they are delivered until the peer's CLOSE.
 
         Raises `EventError` for a code that cannot be sent or a reason of over
         123 bytes of UTF-8.
@@ -505,11 +508,11 @@ class WSProtocol:
         return self._build_frame(FIN | CLOSE, payload)
 
     def pause_writing(self) -> None:
-        """The peer does not read: from now on only the newest PONG is owed."""
+        """Note that the peer does not read: from now on only the newest PING will be answered."""
         self._writing_paused = True
 
     def resume_writing(self) -> bytes:
-        """The peer reads again: the PONG that is owed, or ``b""``."""
+        """Note that the peer reads again. Returns the PONG that is owed, or ``b""``."""
         self._writing_paused = False
         payload, self._owed_pong = self._owed_pong, None
         if payload is None or self.receiving is not _READABLE:

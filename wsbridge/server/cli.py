@@ -23,15 +23,15 @@ from .running import run
 
 __all__ = ["command", "main"]
 
-# Not __package__, which is None here in Python 3.9 when we are in a zip.
+# Not __package__, which is None in a zip on Python 3.9.
 PACKAGE = __name__.rpartition(".")[0].rpartition(".")[0]
 
-# Seconds that the application's threads have to end after a clean stop.
+# Seconds in which the application's threads must end after the server has stopped.
 THREAD_PATIENCE = 1.0
 
 
 def command() -> NoReturn:
-    """`main` as a process: it ends soon after the server, whatever threads the application leaves behind."""
+    """Run `main` and end the process, soon after the server even if threads of the application go on."""
     code: object = 1
     try:
         code = main()
@@ -45,7 +45,7 @@ def command() -> NoReturn:
 def _limit_exit(code: int) -> None:
     """Limit the interpreter's wait for threads at its end to `THREAD_PATIENCE`."""
     are_over = threading.Event()
-    # Exit handlers are called after the last thread has ended, and the one registered last is called first.
+    # Exit handlers are called after the last thread has ended, the latest registered first.
     atexit.register(are_over.set)
     threading.Thread(target=_end_without_threads, args=(are_over, code), daemon=True).start()
 
@@ -61,7 +61,7 @@ def _end_without_threads(are_over: threading.Event, code: int) -> None:
         atexit._run_exitfuncs()
     finally:
         for stream in (sys.stdout, sys.stderr):
-            # They may be None, closed, or a pipe that nobody reads.
+            # A stream may be None, closed, or a broken pipe.
             with contextlib.suppress(AttributeError, OSError, ValueError):
                 stream.flush()
         os._exit(code)
@@ -74,23 +74,23 @@ def _is_waited_for(thread: threading.Thread) -> bool:
 
 
 def _list_pools() -> List[Container[threading.Thread]]:
-    """The threads that `concurrent.futures` waits for: those that a daemon has started are daemons too."""
+    """The threads that `concurrent.futures` waits for; those that a daemon thread has started are daemons."""
     pools = (("thread", "_threads_queues"), ("process", "_threads_wakeups"))
     modules = [(sys.modules.get(f"concurrent.futures.{module}"), name) for module, name in pools]
     return [getattr(module, name, ()) for module, name in modules]
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
-    """Serve until a signal; returns 0, 1 where the server could not run, or 2 for wrong arguments.
+    """Serve until a signal; returns 0, 1 if the server could not run, or 2 for wrong arguments.
 
-    Raises SystemExit for ``--help`` and its like, and as `run` does.
+    Raises SystemExit for ``--help`` and ``--version``, and as `run` does.
     """
     parser = _build_parser()
     values = vars(parser.parse_args(arguments))
     target = values.pop("app")
     try:
         if target is None:
-            # Pages of other sites must not join the demo's room in the name of a visitor.
+            # A page of another site must not join the demo's chat as its visitor.
             target = f"{PACKAGE}.demo.app:app"
             values.setdefault("allowed_origins", ("same-origin",))
         config = ServerConfig(**values)
@@ -104,7 +104,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     except OSError as error:
         return _report(parser, error, 1)
     except KeyboardInterrupt:
-        # Only while the application is imported: from then on SIGINT is the server's.
+        # Only while the application is imported: later the server handles SIGINT.
         return 130
     return 0
 
@@ -118,14 +118,14 @@ def _load(target: str) -> Application:
 
 
 def _print_error_of_application(error: Optional[BaseException]) -> None:
-    """Its traceback, without our own frames; nothing where the application was not even begun."""
+    """Print the traceback of an error in the application, without our own frames; nothing if it never ran."""
     frames = None if error is None else _skip_other_frames(error.__traceback__)
     if error is not None and (frames is not None or isinstance(error, SyntaxError)):
         traceback.print_exception(type(error), error, frames)
 
 
 def _skip_other_frames(frames: Optional[TracebackType]) -> Optional[TracebackType]:
-    """What follows our own frames, and those of the import system, at the beginning."""
+    """Drop our own frames, and those of the import system, from the start of a traceback."""
     while frames is not None:
         module = str(frames.tb_frame.f_globals.get("__name__"))
         if not module.startswith((f"{PACKAGE}.server.", f"{PACKAGE}.asgi.", "importlib", "zipimport")):
@@ -163,13 +163,13 @@ def _build_parser() -> argparse.ArgumentParser:
 
 def _add_flag(parser: argparse.ArgumentParser, item: Field[Any]) -> None:
     flag = "--" + item.name.replace("_", "-")
-    # A flag that is not given leaves no value: the defaults are those of `ServerConfig`.
+    # A flag that is not given sets no value: the defaults are those of `ServerConfig`.
     options: Dict[str, Any] = {"default": argparse.SUPPRESS}
     if type(item.default) is bool:
         options["action"] = argparse.BooleanOptionalAction
     else:
         options.update(type=_value_parser(item), metavar=_METAVARS[_kind(item)])
-    # Before Python 3.13 BooleanOptionalAction adds a default of its own to the help it is made with.
+    # Set afterwards: before Python 3.13 BooleanOptionalAction adds the default to the help that it is given.
     default = format(item.default, "o") if item.metadata["base"] == 8 else item.default
     text = f"{item.metadata['help']} (default: {default})"
     parser.add_argument(flag, **options).help = text.replace("%", "%%")
@@ -183,7 +183,7 @@ _METAVARS = {"int": "N", "float": "SECONDS", "str": "TEXT", "Tuple[str, ...": "T
 
 
 def _value_parser(item: Field[Any]) -> Callable[[str], Any]:
-    """Text to value; whether the value is allowed is for `ServerConfig` to say."""
+    """A function from text to value; `ServerConfig` checks the value."""
     is_optional = str(item.type).startswith("Optional[")
     base = item.metadata["base"]
     convert: Callable[[str], Any] = {"int": int, "float": float, "str": str}.get(_kind(item), _split_texts)

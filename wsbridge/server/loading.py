@@ -1,4 +1,4 @@
-"""Finding the application that ``module:attribute`` names."""
+"""`load_application`: import the application that ``module:attribute`` names."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["load_application"]
 
 
 def load_application(target: str) -> Application:
-    """Import ``"module:attribute"``; the working directory comes first on the path, as with ``python -m``.
+    """Import ``"module:attribute"``, with the working directory on the path, as ``python -m`` does.
 
-    Raises `ConfigError`, whose cause is what the module raised.
+    Raises `ConfigError`; if the module raised, that error is its cause.
     """
     module_name, colon, attribute = target.partition(":")
     if not colon or not module_name or not attribute:

@@ -1,4 +1,4 @@
-"""The logger, the lines that several modules write, and a handler where the program has none."""
+"""The logger, the lines that several modules log, and a handler for programs that have none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ logger = logging.getLogger("wsbridge")
 
 
 class FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Prints a record only if no other handler gets it: an application may set logging up at any time."""
+    """Prints a record only if no other handler gets it; an application may add one at any time."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if logger.handlers == [self] and not (logger.propagate and logging.root.handlers):
@@ -21,7 +21,7 @@ class FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def set_up_logging(level: str) -> None:
-    """Log from ``level`` on, to stderr as long as no other handler gets our lines."""
+    """Log records of ``level`` and above, to stderr as long as no other handler gets them."""
     if not logger.handlers:
         handler = FallbackHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -30,15 +30,15 @@ def set_up_logging(level: str) -> None:
 
 
 def log_answer(scope: Scope, status: int) -> None:
-    """One line for each request: the parser lets no control byte into a target, and ours are escaped."""
+    """Log one line for a request. The parser allows no control byte in a target."""
     if logger.isEnabledFor(logging.INFO):
         target = scope["raw_path"].decode("ascii", "backslashreplace")
         logger.info('%s "%s %s" %d', format_client(scope["client"]), scope["type"], target, status)
 
 
 def log_raised(message: str, error: BaseException) -> None:
-    """Log ``error`` with its traceback, once: a task's may come out of the loop, and of whoever awaits it."""
-    # Not by assignment: a frozen dataclass allows none.
+    """Log ``error`` with its traceback, once: it may both leave the loop and reach a task that awaits it."""
+    # Not by assignment, which a frozen dataclass refuses.
     attributes = vars(error)
     if "_wsbridge_is_logged" not in attributes:
         attributes["_wsbridge_is_logged"] = True

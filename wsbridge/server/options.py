@@ -8,7 +8,7 @@ __all__ = ["ServerOptions"]
 
 
 class ServerOptions(TypedDict, total=False):
-    """Each of them may be left out; ``config.py`` says what they are."""
+    """Every option is optional; `ServerConfig` documents them."""
 
     host: str
     port: int

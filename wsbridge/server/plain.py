@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Listener", "Plain", "PlainWaker", "ResumeTask", "Resumable", "Waker"]
 
-#: Makes a future done, and lets the task that awaits it go on.
+#: Sets the result of a future, and lets the task that awaits it go on, at once or in the loop's next turn.
 ResumeTask = Callable[["asyncio.Future[Any]"], None]
 
 
@@ -22,7 +22,7 @@ class Resumable(Protocol):
         """Let the application go on now, if it waits and an event has come."""
 
     def resume_later(self) -> None:
-        """Let the application, which waits, go on in the loop's next turn."""
+        """Let the waiting application go on in the loop's next turn."""
 
 
 class Waker(Protocol):

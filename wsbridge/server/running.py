@@ -29,16 +29,17 @@ def run(
 ) -> None:
     """Serve ``app`` in an event loop of its own until SIGINT or SIGTERM; see `Server` for the arguments.
 
-    Log lines go to stderr where no other handler prints them, and malloc is
-    asked to keep large blocks. What an application raises, SystemExit and
-    KeyboardInterrupt included, ends no other connection. Raises what `Server.start` does,
-    and SystemExit (128 + the signal's number) for a signal that came before the
-    application had started, or without a lifespan before the server listened.
+    Log lines go to stderr unless another handler prints them. malloc is set to
+    keep large freed blocks. What an application raises, SystemExit and
+    KeyboardInterrupt included, ends only its own connection. Raises what
+    `Server.start` raises, and SystemExit (128 + the signal's number) for a
+    signal that came before the application had started, or, without a
+    lifespan, before the server listened.
     """
     server = Server(app, config, **options)
     set_up_logging(server.config.log_level)
     SPEED.keep_freed_blocks()
-    # Over TLS the transports are asyncio's, for which a `Poller` is only one system call more.
+    # With TLS all transports are asyncio's, and a loop with a poller of our own only costs a system call.
     loop = SPEED.new_event_loop() if server.config.ssl_certfile is None else asyncio.new_event_loop()
     loop.set_exception_handler(_report)
     try:
@@ -55,7 +56,7 @@ def _run_until_over(loop: asyncio.AbstractEventLoop, server: Server) -> None:
     try:
         _run_to_end(loop, serving)
     finally:
-        # Not done: a KeyboardInterrupt has come out, which stops the server as a signal does.
+        # Not done if a KeyboardInterrupt has left the loop: stop the server, as a signal does.
         if not serving.done():
             serving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -63,7 +64,7 @@ def _run_until_over(loop: asyncio.AbstractEventLoop, server: Server) -> None:
 
 
 def _run_to_end(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
-    """Run ``task``; where another one ends the loop, log what it raised and run the loop again."""
+    """Run ``task``. If another task raises out of the loop, log the error and run the loop again."""
     while True:
         try:
             loop.run_until_complete(task)
@@ -71,7 +72,7 @@ def _run_to_end(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> Non
         except (KeyboardInterrupt, SystemExit) as error:
             # asyncio lets these two out of any task and callback.
             is_own = task.done() and not task.cancelled() and task.exception() is error
-            # Where we do not catch SIGINT, a KeyboardInterrupt may be a Ctrl-C.
+            # If we do not catch SIGINT, a KeyboardInterrupt may be a Ctrl-C.
             if is_own or (isinstance(error, KeyboardInterrupt) and not are_signals_caught()):
                 raise
             log_raised("application raised", error)
@@ -83,15 +84,15 @@ def _run_to_end(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> Non
 def _report(loop: asyncio.AbstractEventLoop, context: Dict[str, Any]) -> None:
     error = context.get("exception")
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
-        # A task that was never awaited: asyncio reports it here, and it comes out of the loop as well.
+        # asyncio reports a task that was never awaited here; the error leaves the loop as well.
         log_raised("application raised", error)
     else:
         loop.default_exception_handler(context)
 
 
 def _close_loop(loop: asyncio.AbstractEventLoop) -> None:
-    # What `asyncio.run` does at its end, but without waiting for ever for what ignores its cancellation, for
-    # generators that do not close, or for threads of the default executor.
+    # As `asyncio.run` at its end, but with a limit on the time for tasks that ignore their cancellation and
+    # for generators that do not close, and without waiting for the threads of the default executor.
     try:
         tasks = asyncio.all_tasks(loop)
         for task in tasks:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Server", "serve"]
 
-# Seconds, 30 years: asyncio takes no None.
+# Seconds, 30 years: to asyncio None means its own default.
 NO_LIMIT = 1e9
 
 # On Windows a second `listen` does not change the backlog.
@@ -43,7 +43,7 @@ class Server:
     """One application on its listening sockets.
 
     ``app`` is an ASGI application, or ``"module:attribute"``. ``options`` are
-    fields of `ServerConfig`, changed in ``config`` or in the defaults.
+    fields of `ServerConfig`, which replace those of ``config``, or the defaults.
 
     ``async with Server(app, port=0) as server:`` listens inside the block;
     `serve` runs until a signal or `stop_serving` ends it. A server that has
@@ -57,7 +57,7 @@ class Server:
         **options: Unpack[ServerOptions],
     ) -> None:
         self.config = replace(config or ServerConfig(), **options)
-        #: The signal that has ended `serve` before the application had started.
+        #: The number of the signal that ended `serve` before the application had started; None otherwise.
         self.startup_signal: Optional[int] = None
         self._app = load_application(app) if isinstance(app, str) else app
         self._is_started = False
@@ -68,7 +68,7 @@ class Server:
         self._service: Optional[Service] = None
         self._lifespan: Optional[Lifespan] = None
         self._uds_identity: Optional[Tuple[int, int]] = None
-        # While `serve` runs: its loop, the task of `start` until that is done, how often it was asked to end.
+        # While `serve` runs: its loop, the task of `start` until it is done, how often it was asked to stop.
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._starting: Optional[asyncio.Task[None]] = None
         self._stop_requests = 0
@@ -79,10 +79,10 @@ class Server:
     async def start(self) -> None:
         """Run the application's startup, then listen.
 
-        Raises `LifespanFailed` where the application could not start,
+        Raises `LifespanFailed` if the application could not start,
         `ConfigError` for a certificate that cannot be read or a malformed
-        address, `OSError` where it cannot listen on the address, and
-        `StateError` where the server is started already.
+        address, `OSError` if it cannot listen on the address, and
+        `StateError` if the server is started already.
         """
         if self._is_started:
             raise StateError("the server is started already")
@@ -105,7 +105,7 @@ class Server:
         self._lifespan = lifespan = Lifespan(self._app, self.config.lifespan)
         await lifespan.startup()
         if lifespan.seems_supported:
-            text = "application raised behind lifespan.startup: it is served without a lifespan"
+            text = "application raised after lifespan.startup: it is served without a lifespan"
             logger.warning(text, exc_info=lifespan.unsupported)
         elif lifespan.unsupported is not None:
             logger.debug("application has no lifespan: %r", lifespan.unsupported)
@@ -115,12 +115,12 @@ class Server:
         config = self.config
         loop = asyncio.get_running_loop()
         build_listener = SPEED.find_listener(loop) if ssl is None else None
-        # asyncio accepts up to `backlog` connections in a row, and reports an error for each of them when no
-        # descriptor is left: so asyncio is told 1, and the kernel the real number below.
+        # asyncio accepts up to `backlog` connections in a row, and reports an error for each when no
+        # descriptor is left. So asyncio gets 1, and the kernel the configured number, further down.
         backlog = 1 if CAN_LISTEN_AGAIN else config.backlog
         options: Dict[str, Any] = {"ssl": ssl, "backlog": backlog, "start_serving": build_listener is None}
         if ssl is not None:
-            # The TLS handshake is part of timeout_handshake. To asyncio None means its own limit.
+            # The TLS handshake is part of timeout_handshake.
             options["ssl_handshake_timeout"] = config.timeout_handshake or NO_LIMIT
 
         def build_connection() -> Connection:
@@ -140,13 +140,13 @@ class Server:
             raise ConfigError(f"cannot listen on {config.uds or config.host!r}: {error}") from error
         except OSError as error:
             address = config.uds or config.host
-            # Neither the resolver nor the bind of a unix socket names what it failed on.
+            # The errors of the resolver and of a unix socket do not name the address.
             if error.strerror is not None and address not in str(error):
                 error.filename = address
             raise
         for bound in self.sockets:
             with socket.fromfd(bound.fileno(), bound.family, bound.type) as duplicate:
-                # On PyPy the duplicate makes both of them block, and asyncio accepts until it would block.
+                # On PyPy `fromfd` makes both sockets blocking; asyncio would then wait in `accept`.
                 duplicate.setblocking(False)
                 if CAN_LISTEN_AGAIN or build_listener is not None:
                     duplicate.listen(config.backlog)
@@ -168,12 +168,12 @@ class Server:
     async def stop(self) -> None:
         """Stop listening, close every connection with 1012, run the application's shutdown.
 
-        The connections have ``timeout_graceful_shutdown``, the application's
-        shutdown ``timeout_lifespan_shutdown`` after that. Raises
-        `LifespanFailed` where it fails.
+        The connections have ``timeout_graceful_shutdown`` to end, then the
+        application's shutdown has ``timeout_lifespan_shutdown``. Raises
+        `LifespanFailed` if the shutdown fails.
         """
         if self._lock is not None:
-            # Another `start` or `stop` may be under way.
+            # Another `start` or `stop` may be running.
             async with self._lock:
                 await self._stop()
 
@@ -230,12 +230,12 @@ class Server:
 
     @property
     def sockets(self) -> List[Any]:
-        """The listening sockets; their `getsockname` tells the port that ``port=0`` took."""
+        """The listening sockets; their `getsockname` has the port that ``port=0`` was given."""
         return list(getattr(self._server, "sockets", ()))
 
     @property
     def urls(self) -> List[str]:
-        """Where the server can be reached."""
+        """The URLs at which the server can be reached; ``unix:PATH`` for a unix socket."""
         scheme = "http" if self.config.ssl_certfile is None else "https"
         if self.config.uds is not None:
             return [f"unix:{self.config.uds}"]
@@ -246,8 +246,9 @@ class Server:
         """Start, run until SIGINT, SIGTERM or `stop_serving`, then stop; a second signal ends at once.
 
         Only the main thread catches signals. At the end the program's own
-        handlers are set again, and called with the signals that have come.
-        Asked to end before it listens, it cancels the application's startup.
+        handlers are restored, and called with the signals that have come.
+        A server that is asked to stop before it listens cancels the
+        application's startup.
         """
         if self._loop is not None:
             raise StateError("the server is serving already")
@@ -267,7 +268,7 @@ class Server:
         try:
             await self._starting
         except asyncio.CancelledError:
-            # The cancellation may have come when it had just begun to listen.
+            # It may just have begun to listen.
             await self.stop()
             if not stop_requested.is_set():
                 raise
@@ -283,7 +284,7 @@ class Server:
             await self.stop()
 
     def stop_serving(self) -> None:
-        """End `serve` in an orderly way, now or when it begins; called again: at once. Safe in any thread."""
+        """Stop `serve`, or the next one; a second call ends it at once. May be called from any thread."""
         self._stop_requests += 1
         loop = self._loop
         if loop is not None:

@@ -1,4 +1,4 @@
-"""What all connections of one server share: the application, the configuration, and the one timer."""
+"""`Service`: what all connections of a server share; the application, the configuration, and one timer."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from .speed import SPEED
 
 __all__ = ["Member", "Service"]
 
-# Warn at this many applications that go on without a connection, and each time their number has doubled.
+# Warn at this number of applications that go on after their disconnect, and whenever it has doubled.
 FIRST_DETACHED_WARNING = 64
 
-# Seconds. A deadline is noticed up to this late; a sweep's cost grows with the number of connections.
+# Seconds. A deadline may pass by this much; the cost of a sweep grows with the number of connections.
 SWEEP_INTERVAL = 0.25
 
-# Seconds. A sweep that is this late was held up: an application blocked the loop, or the machine slept.
+# Seconds. If a sweep is this late, an application has blocked the loop, or the machine has slept.
 BLOCKED = 1.0
 
-# Seconds; a coarser clock is not used. Before Python 3.13 the loop's clock on Windows moves every 15.6 ms, in
-# which a ping's latency would be 0.
+# Seconds; a coarser clock is not used. Before Python 3.13 the loop's clock on Windows has steps of 15.6 ms:
+# the latency of most pings would be 0.
 COARSE = 1e-3
 
-# Seconds that a cancelled application has to end.
+# Seconds in which a cancelled application must end.
 CUT_TIMEOUT = 1.0
 
 
@@ -39,28 +39,28 @@ def _choose_clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
 
 
 class Member(Protocol):
-    """A connection in any of its stages: it has deadlines, and a stopping server waits for its end."""
+    """A connection in any stage: it has deadlines, and a server that stops waits for its end."""
 
     def check_deadlines(self, now: float) -> None:
-        """Do what has come due at ``now``, by the service's clock."""
+        """Act on every deadline before ``now``, which is a time of the service's clock."""
 
     def shut_down(self) -> None:
         """The server is stopping: close in an orderly way."""
 
     def cut(self) -> None:
-        """End now: the time for an orderly end is over."""
+        """End now."""
 
 
 class Service:
-    """One server's connections, under one timer that sweeps their deadlines.
+    """The connections of one server, with one timer that checks their deadlines.
 
-    ``clock`` is a monotonic time in seconds, ``date`` makes the value of an
-    answer's Date; by default both are the parent's, or the loop's time where it
-    is fine enough, and the time of day. ``state`` is the lifespan's. Make it
-    inside a running loop.
+    ``state`` is the lifespan's. ``clock`` returns a monotonic time in seconds,
+    by default the loop's; ``date`` the value of a Date header, by default the
+    current time. Create it inside a running loop.
 
-    ``parent`` is a service whose timer sweeps these members too, and whose end
-    is theirs: so one connection can be waited for alone.
+    ``parent`` is a service whose timer checks these connections too, and which
+    ends them when it ends; ``clock`` and ``date`` are then its own. With a
+    service of its own a single connection can be waited for.
     """
 
     def __init__(
@@ -81,30 +81,30 @@ class Service:
             _choose_clock(self.loop) if parent is None else parent.clock
         )
         self.date: Callable[[], bytes] = date or (build_date if parent is None else parent.date)
-        #: A dict, because it keeps the order in which they came: the order in which they are told.
+        #: The connections, oldest first: a dict keeps the order, and removes in constant time.
         self.members: Dict[Member, None] = {}
-        #: The members that are refused or closed, and only wait for their peer.
+        #: The members that only wait for their peer to close.
         self.lingering: Dict[Member, None] = {}
-        #: The members whose application goes on without its connection.
+        #: The members whose application goes on after its disconnect.
         self.detached: Dict[Member, None] = {}
         self._next_detached_warning = FIRST_DETACHED_WARNING
         self.waker: Waker = SPEED.build_waker(self.loop) if parent is None else parent.waker
-        #: When a `Listener` may warn again, by the loop's clock.
+        #: The time, of the loop's clock, from which on a `Listener` may warn again.
         self.next_accept_warning = -inf
         self._parent = parent
         self.is_stopping: bool = parent is not None and parent.is_stopping
         self._timer: Optional[asyncio.TimerHandle] = None
-        # Whether the last sweep was put off because the loop had been blocked.
+        # Whether the last sweep was skipped because the loop had been blocked.
         self._has_put_off = False
         self._is_empty = asyncio.Event()
         self._is_empty.set()
 
     def get_deadline(self, timeout: Optional[float]) -> float:
-        """``timeout`` seconds from now, by the service's clock; never, where it is None."""
+        """The time ``timeout`` seconds from now, by the service's clock; infinity if it is None."""
         return inf if timeout is None else self.clock() + timeout
 
     def add(self, member: Member) -> None:
-        """Sweep this member's deadlines from now on."""
+        """Check the deadlines of this member from now on."""
         self.members[member] = None
         self._is_empty.clear()
         if self._parent is not None:
@@ -113,9 +113,9 @@ class Service:
             self._timer = self.loop.call_later(SWEEP_INTERVAL, self._tick)
 
     def add_lingering(self, member: Member) -> None:
-        """This member only waits for its peer: it does not count towards ``limit_concurrency``.
+        """Note that a member only waits for its peer, so that ``limit_concurrency`` does not count it.
 
-        As many may do so as connections are allowed; beyond that the oldest is cut.
+        At most ``limit_concurrency`` members may wait so: beyond it the oldest is aborted.
         """
         self.lingering[member] = None
         if self._parent is not None:
@@ -125,7 +125,7 @@ class Service:
             next(iter(self.lingering)).cut()
 
     def add_detached(self, member: Member) -> None:
-        """This member's connection is over, and its application is not; a warning where they become many."""
+        """Note that a member's application goes on after its disconnect; warn if there are many."""
         self.detached[member] = None
         if self._parent is not None:
             self._parent.add_detached(member)
@@ -133,18 +133,18 @@ class Service:
         if len(self.detached) >= self._next_detached_warning:
             self._next_detached_warning *= 2
             count = len(self.detached)
-            logger.warning("%d applications go on behind their disconnect: see timeout_app", count)
+            logger.warning("%d applications go on after their disconnect: see timeout_app", count)
 
     @property
     def open_connections(self) -> int:
-        """How many connections count towards ``limit_concurrency``.
+        """The number of connections that ``limit_concurrency`` counts.
 
-        Neither those that only linger do, nor applications whose connection is over.
+        Without those that only wait for their peer, and those whose application goes on after the disconnect.
         """
         return len(self.members) - len(self.lingering) - len(self.detached)
 
     def discard(self, member: Member) -> None:
-        """This member is over; discarding it twice is no error."""
+        """Remove a member that has ended; discarding it twice is no error."""
         self.members.pop(member, None)
         self.lingering.pop(member, None)
         self.detached.pop(member, None)
@@ -158,8 +158,8 @@ class Service:
                 self._timer = None
 
     def _tick(self) -> None:
-        # A loop that was blocked may run its timers before it reads what has come meanwhile (uvloop does):
-        # put the sweep off once, so that no peer is cut for silence while its bytes wait to be read.
+        # A loop that was blocked may run its timers before it reads what has come meanwhile (uvloop does).
+        # Skip one sweep, so that no peer is aborted for silence while its bytes wait to be read.
         was_blocked = self._timer is not None and self.loop.time() - self._timer.when() > BLOCKED
         self._timer = self.loop.call_later(SWEEP_INTERVAL, self._tick)
         self._has_put_off = was_blocked and not self._has_put_off
@@ -176,19 +176,20 @@ class Service:
             try:
                 tell(member)
             except Exception:
-                # An application's `trace` may raise, for one; the other members must still be told.
+                # Such as from an application's `trace`. The other members must still be called.
                 logger.exception("connection failed and is cut")
                 member.cut()
 
     async def shut_down(self, timeout: Optional[float]) -> None:
-        """Close every connection in an orderly way, and cut what is left near the end of ``timeout``.
+        """Close every connection in an orderly way, and abort those that are left before ``timeout``.
 
-        The last second of it, or its second half where it is shorter, is for
-        applications that are cancelled. None waits for ever.
+        The last second of ``timeout``, or its second half if it is shorter than
+        two seconds, is the time of cancelled applications to end. With None
+        every connection is waited for.
         """
         self.is_stopping = True
         if self.detached:
-            logger.info("%d applications go on behind their disconnect", len(self.detached))
+            logger.info("%d applications go on after their disconnect", len(self.detached))
         self._tell_all(lambda member: member.shut_down())
         if not await self._is_empty_within(timeout and max(timeout - CUT_TIMEOUT, timeout / 2)):
             logger.warning("%d connections did not close in time and are cut", len(self.members))
@@ -198,7 +199,7 @@ class Service:
             logger.error("%d applications ignore their cancellation", len(self.members))
 
     async def wait_until_empty(self) -> None:
-        """Wait until every connection, and every application, has come to its end."""
+        """Wait until every connection, and every application, has ended."""
         await self._is_empty.wait()
 
     async def _is_empty_within(self, timeout: Optional[float]) -> bool:
@@ -209,7 +210,7 @@ class Service:
         return True
 
     def cut(self) -> None:
-        """End every connection now; `wait_until_empty` lasts `CUT_TIMEOUT` longer at most."""
+        """End every connection now; `wait_until_empty` then waits `CUT_TIMEOUT` at most."""
         for member in tuple(self.members):
             member.cut()
         self.loop.call_later(CUT_TIMEOUT, self._is_empty.set)

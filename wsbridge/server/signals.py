@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM while servers run: each reaches all servers, then the handler that was set before."""
+"""SIGINT and SIGTERM while servers run: a signal reaches all servers, then the program's own handler."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["are_signals_caught", "catch_signals"]
 # Ctrl-Break is how Windows asks a process group to end.
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
 
-# On Windows a signal does not interrupt `select`, and Python calls handlers only after that has returned; so
-# the loop is woken every `TICK` seconds.
+# On Windows a signal does not interrupt `select`, and Python calls its handler only after `select` has
+# returned: wake the loop every `TICK` seconds.
 IS_SELECT_DEAF = sys.platform == "win32"
 TICK = 0.25
 
-# Handlers belong to the process, and so does this state: the servers that catch signals, the handlers that
-# were set before the first of them, and the signals that have come since.
+# State of the process, as signal handlers are: the servers that catch signals, the handlers that were set
+# before the first of them, and the signals that have come since.
 _servers: List[Tuple[asyncio.AbstractEventLoop, Callable[[int], None]]] = []
 _previous: Dict[int, Any] = {}
 _received: Set[int] = set()
@@ -30,15 +30,15 @@ _received: Set[int] = set()
 def catch_signals(callback: Callable[[int], None]) -> Iterator[None]:
     """Call ``callback`` in the running loop with every SIGINT and SIGTERM; only the main thread catches any.
 
-    Where several servers run, all are called. When the last one ends, the
-    handlers of before are set again, and those of the program are called with
-    the signals that have come meanwhile.
+    If several servers run, the callbacks of all are called. When the last one
+    ends, the previous handlers are restored, and those of the program are
+    called with the signals that have come meanwhile.
     """
     loop = asyncio.get_running_loop()
     try:
         _install()
     except ValueError:
-        # Another thread, or a subinterpreter: Python lets neither set handlers.
+        # Another thread or a subinterpreter, where Python allows no signal handlers.
         yield
         return
     server = (loop, callback)
@@ -54,23 +54,23 @@ def catch_signals(callback: Callable[[int], None]) -> Iterator[None]:
 
 
 def are_signals_caught() -> bool:
-    """Whether our handler gets SIGINT; otherwise Ctrl-C is a KeyboardInterrupt, or the program's matter."""
+    """Whether SIGINT has our handler, so that Ctrl-C neither raises nor calls the program's handler."""
     return signal.getsignal(signal.SIGINT) is _note_signal
 
 
 def _install() -> None:
     if threading.current_thread() is not threading.main_thread():
-        # Where the main thread has installed them, there is nothing left to raise it.
+        # `signal.signal` would raise, but is not called if the main thread has set our handlers already.
         raise ValueError("signals are the main thread's")
     for number in SIGNALS:
         handler = signal.getsignal(number)
-        # None: the handler was not set by Python, which could not restore it.
+        # None: the handler was not set by Python, which cannot restore it.
         if handler not in (None, _note_signal):
             _previous[number] = signal.signal(number, _note_signal)
 
 
 def _note_signal(number: int, frame: object) -> None:
-    # The program may be interrupted anywhere: leave the work to the loops' next turns.
+    # The program may be interrupted anywhere: call back in the next turns of the loops.
     _received.add(number)
     for loop, callback in tuple(_servers):
         if not loop.is_closed():
@@ -80,7 +80,7 @@ def _note_signal(number: int, frame: object) -> None:
 def _give_back() -> None:
     missed = [number for number in _received if _is_of_program(_previous.get(number))]
     for number, handler in _previous.items():
-        # A handler that has replaced ours meanwhile stays.
+        # A handler that was set meanwhile stays.
         if signal.getsignal(number) is _note_signal:
             signal.signal(number, handler)
     _previous.clear()
@@ -90,8 +90,8 @@ def _give_back() -> None:
 
 
 def _is_of_program(handler: Any) -> bool:
-    # Not called again: what a loop's `add_signal_handler` was given, which the loop has called already (it
-    # reads numbers from a pipe). Nor `asyncio.run`'s handler, which cancels what has just ended.
+    # Handlers set by a loop's `add_signal_handler` are not called again: the loop has called them, by way of
+    # a pipe. Nor is the handler of `asyncio.run`, which would cancel a task that has just ended.
     module = getattr(getattr(handler, "func", handler), "__module__", None) or ""
     is_of_loop = module.partition(".")[0] in ("asyncio", "uvloop")
     return callable(handler) and handler is not signal.default_int_handler and not is_of_loop

@@ -31,13 +31,13 @@ async def handle_websocket(
     state: Optional[Dict[str, Any]] = None,
     service: Optional[Service] = None,
 ) -> None:
-    """Answer an upgrade request that you have parsed, and run ``app`` on the connection to its end.
+    """Answer an upgrade request that you have parsed, and run ``app`` until the connection ends.
 
-    ``reader`` stands behind the request's head. A request that is no valid
-    opening handshake is refused. Returns when the application has returned
-    and the connection is closed; cancelling ends both. ``state`` is the
-    application's lifespan state, if you run its lifespan. ``service``, made
-    once for many connections, has one timer for all of them, and its
+    The head of the request has been read from ``reader``. A request that is no
+    valid opening handshake is refused. Returns when the application has
+    returned and the connection is closed; cancelling ends both. ``state`` is
+    the application's lifespan state, if you run its lifespan. A ``service``
+    that many connections share has one timer for all of them, and its
     ``shut_down`` closes them with 1012.
     """
     service = Service(app, config, state=state, parent=service)
@@ -59,7 +59,7 @@ async def handle_websocket(
 
 
 class StreamTransport(asyncio.Transport):
-    """A transport made of a `StreamReader` and a `StreamWriter`, which need not know."""
+    """An `asyncio.Transport` on top of a `StreamReader` and a `StreamWriter`."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class StreamTransport(asyncio.Transport):
         self._is_closing = False
 
     async def pump(self) -> None:
-        """Carry bytes from the reader to the protocol until the connection is closed, and all is written."""
+        """Pass bytes from the reader to the protocol until the connection is closed, and all is sent."""
         error: Optional[Exception] = None
         try:
             await self._carry()
@@ -92,7 +92,7 @@ class StreamTransport(asyncio.Transport):
     async def _carry(self) -> None:
         while True:
             data = await self._reader.read(READ_SIZE)
-            # Reading may have been paused in the meantime: a paused protocol gets nothing.
+            # Reading may have been paused meanwhile: a paused protocol gets nothing.
             await self._may_read.wait()
             if self._is_closing:
                 return
@@ -118,13 +118,13 @@ class StreamTransport(asyncio.Transport):
             return
         self._may_read.clear()
         if self._watching is None:
-            # Nobody reads meanwhile, who would learn of the loss. The task is never cancelled: before Python
-            # 3.12 the stream's own future would be cancelled with it.
+            # While nothing is read, this task notices the loss. It is never cancelled: before Python 3.12
+            # that would cancel the stream's own future.
             self._watching = asyncio.gather(self._writer.wait_closed(), return_exceptions=True)
             self._watching.add_done_callback(self._note_loss)
 
     def _note_loss(self, closed: object) -> None:
-        """Let the pump go on to the end."""
+        """Let `pump` go on to the end."""
         self._is_lost = True
         self._may_read.set()
 
@@ -152,7 +152,7 @@ class StreamTransport(asyncio.Transport):
         try:
             await self._writer.drain()
         except OSError:
-            # The pump may be waiting for a protocol that waits for room.
+            # The protocol waits for room in the buffer, and `pump` for the protocol.
             self.abort()
             return
         self._draining = None
@@ -165,11 +165,11 @@ class StreamTransport(asyncio.Transport):
         self._writer.write_eof()
 
     def is_closing(self) -> bool:
-        # The writer knows first of a connection that a write has found to be lost.
+        # The writer knows first that a write has found the connection lost.
         return self._is_closing or self._writer.is_closing()
 
     def close(self) -> None:
-        """The reader sees the end once everything written has left."""
+        """Close once everything written is sent; the reader then gets the end of the stream."""
         self._is_closing = True
         self._may_read.set()
         self._writer.close()

@@ -1,4 +1,4 @@
-"""The path of a unix socket: taken if no server listens on it, removed at the end if it is still ours."""
+"""The path of a unix socket: bound if no server listens on it, removed at the end if it is still ours."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from ..protocols.errors import ConfigError
 
 __all__ = ["identify", "listen_on_path", "remove_path"]
 
-# Attempts, and seconds between two of them, to lock a folder in which another server is taking a path.
+# How often, and at which interval in seconds, to try to lock the folder of the path.
 LOCK_ATTEMPTS = 10
 LOCK_DELAY = 0.01
 
 
 async def listen_on_path(path: str, mode: int, backlog: int) -> socket.socket:
-    """A socket that listens on ``path``, whose permissions are ``mode``; a leading NUL means no file.
+    """A socket that listens on ``path``, with the permissions ``mode``.
 
-    The socket of a server that was killed is replaced. Raises `OSError`
-    (EADDRINUSE) where a server listens on the path, or something other than a
-    socket is there.
+    A path with a leading NUL is an abstract address, without a file. The
+    socket of a server that was killed is replaced. Raises `OSError`
+    (EADDRINUSE) if a server listens on the path, or a file is there that is no
+    socket.
     """
     if not hasattr(socket, "AF_UNIX"):
         raise ConfigError("uds is set, but this system has no unix sockets")
@@ -37,7 +38,7 @@ async def listen_on_path(path: str, mode: int, backlog: int) -> socket.socket:
         else:
             async with _lock_folder(path):
                 _take_path(listening, path, mode)
-                # Inside the lock: to other servers a socket that does not listen yet looks dead.
+                # Inside the lock, because a socket that does not listen yet looks dead to other servers.
                 listening.listen(backlog)
     except BaseException:
         listening.close()
@@ -47,11 +48,11 @@ async def listen_on_path(path: str, mode: int, backlog: int) -> socket.socket:
 
 @contextlib.asynccontextmanager
 async def _lock_folder(path: str) -> AsyncIterator[None]:
-    """Keep other wsbridge servers from taking a path in this folder; without a lock where locking fails."""
+    """Keep other wsbridge servers from binding a path in this folder; go on without if locking fails."""
     import fcntl
 
     descriptor = -1
-    # A folder that cannot be read may still be written to, and not every file system has locks.
+    # One can write to a folder that cannot be read, and not every file system has locks.
     with contextlib.suppress(OSError):
         descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
         for _ in range(LOCK_ATTEMPTS):
@@ -59,7 +60,7 @@ async def _lock_folder(path: str) -> AsyncIterator[None]:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                # Not for ever: `flock /run/app python3 -m wsbridge`, for one, keeps the lock.
+                # Only a few times: `flock /run/app python3 -m wsbridge` holds the lock as long as we run.
                 await asyncio.sleep(LOCK_DELAY)
     try:
         yield
@@ -77,7 +78,7 @@ def _take_path(listening: socket.socket, path: str, mode: int) -> None:
         if error.errno != errno.EADDRINUSE:
             raise
         raise OSError(error.errno, f"Address {path!r} is already in use") from None
-    # It does not listen yet, so that no peer can connect while the umask's mode is in force.
+    # It does not listen yet: no peer can connect while it has the permissions of the umask.
     os.chmod(path, mode)
 
 
@@ -94,13 +95,13 @@ def _is_dead_socket(path: str) -> bool:
         except ConnectionRefusedError:
             return True
         except OSError:
-            # Such as EAGAIN: a server listens, and its backlog is full.
+            # Such as EAGAIN: a server listens whose backlog is full.
             return False
     return False
 
 
 def identify(path: str) -> Optional[Tuple[int, int]]:
-    """What tells the file at ``path`` from another that comes in its place; None where there is none."""
+    """Device and inode of the file at ``path``, which another file in its place would not have; or None."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -109,6 +110,6 @@ def identify(path: str) -> Optional[Tuple[int, int]]:
 
 
 def remove_path(path: str, identity: Optional[Tuple[int, int]]) -> None:
-    """Remove ``path`` if it is what was identified: another server may have taken it over meanwhile."""
+    """Remove ``path`` if its file still has this identity: another server may have replaced it."""
     if identity is not None and identify(path) == identity:
         os.unlink(path)

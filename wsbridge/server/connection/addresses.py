@@ -1,4 +1,4 @@
-"""What a transport knows of the two ends of its connection."""
+"""The addresses of both ends of a transport, and whether it is encrypted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def get_client(transport: asyncio.BaseTransport) -> Optional[Tuple[str, int]]:
 
 
 def get_server(transport: asyncio.BaseTransport) -> Any:
-    """Our host and port; on a unix socket its path and None, as ASGI asks."""
+    """Our host and port; on a unix socket the path and None, as ASGI specifies."""
     name = transport.get_extra_info("sockname")
     return (name, None) if isinstance(name, str) else _host_and_port(name)
 
@@ -25,10 +25,10 @@ def is_secure(transport: asyncio.BaseTransport) -> bool:
 
 
 def format_client(client: Optional[Tuple[str, int]]) -> str:
-    """A peer, for a log line."""
+    """The client as log lines show it."""
     return "unix socket" if client is None else f"{client[0]}:{client[1]}"
 
 
 def _host_and_port(name: Any) -> Optional[Tuple[str, int]]:
-    # IPv6 addresses come with two fields more.
+    # IPv6 addresses have two more fields.
     return (str(name[0]), int(name[1])) if isinstance(name, (tuple, list)) else None

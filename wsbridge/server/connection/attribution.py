@@ -1,7 +1,7 @@
-"""Whose application has raised what came out of the event loop.
+"""Find the connection whose application has raised SystemExit or KeyboardInterrupt out of the event loop.
 
-asyncio lets SystemExit and KeyboardInterrupt out of every task and callback.
-Those that an application starts inherit its context, which names its exchange.
+asyncio lets these two out of every task and callback. The tasks and callbacks
+that an application starts inherit its context, which refers to its exchange.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Claim", "find_exchange"]
 
-# In a list, which is emptied at the end: a task that goes on keeps its context, and not the connection.
+# A list, which is emptied at the end: a task that goes on keeps its context, but not the connection.
 _claimed: ContextVar[List[Exchange]] = ContextVar("wsbridge_exchange")
 
 
 class Claim:
-    """Made in the context of an application: what it starts is ``exchange``'s from now on."""
+    """Marks the current context, and those of the tasks and callbacks started in it, as ``exchange``'s."""
 
     __slots__ = ("_claimed",)
 
@@ -29,12 +29,12 @@ class Claim:
         _claimed.set(self._claimed)
 
     def release(self) -> None:
-        """Nothing is its any more."""
+        """Remove the mark."""
         self._claimed.clear()
 
 
 def find_exchange(error: BaseException) -> Optional[Exchange]:
-    """Whose task or callback has raised ``error``; None where it is nobody's, or was raised in uvloop."""
+    """The exchange whose task or callback has raised ``error``; None if there is none, or on uvloop."""
     traceback = error.__traceback__
     while traceback is not None:
         # asyncio runs each callback, and each step of a task, through the `_run` of a handle.

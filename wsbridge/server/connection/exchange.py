@@ -1,4 +1,4 @@
-"""An application at work on one connection: its task, its writes, and how both come to an end.
+"""`Exchange`: an application that runs on one connection; its task, its writes, and the end of both.
 
 The two kinds are `websocket.WebSocketExchange` and `page.PageExchange`.
 """
@@ -24,7 +24,7 @@ MAX_SENDS_IN_A_ROW = 64
 
 
 class Exchange(asyncio.Protocol):
-    """The common part: an asyncio protocol to which an application's answer is written."""
+    """The common part: an asyncio protocol for which an application writes the answer."""
 
     __slots__ = (
         "_app_deadline",
@@ -49,14 +49,14 @@ class Exchange(asyncio.Protocol):
         self._task: Optional[asyncio.Task[Optional[BaseException]]] = None
         self._app_deadline = math.inf
         self._claim: Optional[Claim] = None
-        # Whether the cancellation of the task is ours.
+        # Whether it was us who cancelled the task.
         self._is_cancelled = False
-        #: The peer has half closed, and our side was kept open to finish.
+        # Whether the peer has half closed, and our side stays open to finish writing.
         self._at_eof = False
         self._linger: Optional[Linger] = None
         self._sends_in_a_row = 0
         self._writing_paused = False
-        # A list where anybody waits: empty ones would be 56 bytes for every idle connection.
+        # None while no task waits: an idle connection does not keep an empty list.
         self._drain_waiters: Optional[List[asyncio.Future[None]]] = None
         self._stall_deadline = math.inf
         self._stalled_size = 0
@@ -68,18 +68,18 @@ class Exchange(asyncio.Protocol):
 
     def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._task = self._service.loop.create_task(self._run_app(scope, receive, send))
-        # An eager task (Python 3.12) may have refused, and been forgotten, before it was known here.
+        # Again, because an eager task (Python 3.12) may already have refused, and been discarded.
         self._service.add(self)
         self._task.add_done_callback(self._app_done)
 
     async def _run_app(self, scope: Scope, receive: Receive, send: Send) -> Optional[BaseException]:
-        """What the application raises; out of a task SystemExit and KeyboardInterrupt would end the loop."""
+        """Return what the application raises: SystemExit and KeyboardInterrupt would leave the loop."""
         self._claim = Claim(self)
         try:
             await self._service.app(scope, receive, send)
         except BaseException as error:
             is_ours = isinstance(error, asyncio.CancelledError) and self._is_cancelled
-            # Where no server catches SIGINT, a KeyboardInterrupt is the program's that embeds us.
+            # If no server catches SIGINT, a KeyboardInterrupt belongs to the program that embeds us.
             is_for_all = isinstance(error, KeyboardInterrupt) and not are_signals_caught()
             if is_ours or is_for_all:
                 raise
@@ -93,27 +93,27 @@ class Exchange(asyncio.Protocol):
             if error is not None:
                 self._log_error(error)
         finally:
-            # The application's own logging may raise: the peer gets its answer all the same.
+            # A logging handler of the application's may raise: the peer gets its answer all the same.
             self._end_after_app(error is not None)
             self._leave_if_over()
 
     def _log_error(self, error: BaseException) -> None:
-        # One that another connection raised, in a broadcast perhaps, is an error like any other.
+        # While its own peer is there, the error comes from another connection, such as in a broadcast.
         if _is_disconnect(error) and self._expects_disconnect():
             logger.debug("application ended by the disconnect: %s", error)
         else:
             log_raised("application raised", error)
 
     def fail_application(self) -> None:
-        """A task or callback of the application has raised what leaves the loop; its own task goes on."""
+        """End as after an error: a task or callback of the application has raised out of the loop."""
         self._end_after_app(True)
 
     def _expects_disconnect(self) -> bool:
-        """Whether the application may end with `ClientDisconnected`: its peer is gone, or told to go."""
+        """Whether `ClientDisconnected` is an ordinary end: the peer is gone, or our CLOSE has left."""
         return self._transport is None
 
     def _end_after_app(self, has_failed: bool) -> None:
-        """The application has returned, or raised: answer the peer in its place where it did not."""
+        """The application has returned, or raised: send the answer that it has not sent."""
 
     def _leave_if_over(self) -> None:
         if self._task is None and self._transport is None:
@@ -127,19 +127,19 @@ class Exchange(asyncio.Protocol):
         """Hand ``data`` to the transport; dropped once the connection is lost."""
         transport = self._transport
         if transport is None or transport.is_closing():
-            # Make the next `drain` wait: where a write has found the connection lost, `connection_lost` comes
-            # in the loop's next turn.
+            # Make the next `drain` wait for one turn of the loop: if this write has found the connection
+            # lost, `connection_lost` comes in it.
             self._sends_in_a_row = MAX_SENDS_IN_A_ROW
         else:
             if self._writing_paused:
-                # What is added does not hide what the peer takes.
+                # So that `_check_stall` sees what the peer takes, though the buffer grows.
                 self._stalled_size += len(data)
             transport.write(data)
 
     def drain(self) -> Optional[Awaitable[None]]:
-        """What to await while the write buffer is above its limit, or None where there is room.
+        """An awaitable that ends when the write buffer is below its limit, or None if it is now.
 
-        Awaiting raises `ConnectionResetError` where the connection ends first, or had ended before the write.
+        Awaiting it raises `ConnectionResetError` if the connection ends first, or had ended before the write.
         """
         if self._writing_paused:
             return self._wait_for_room()
@@ -148,8 +148,8 @@ class Exchange(asyncio.Protocol):
             return None
         if self._transport is None:
             return self._wait_for_room()
-        # Let the loop turn: an application that only sends would starve the other connections, and never
-        # hear that this one is lost.
+        # Yield to the loop: an application that only sends would starve the other connections, and never
+        # learn that its own is lost.
         self._sends_in_a_row = 0
         return asyncio.sleep(0)
 
@@ -170,7 +170,7 @@ class Exchange(asyncio.Protocol):
                 waiter.set_result(None)
 
     def _stay_open_at_eof(self) -> bool:
-        """For `eof_received`: whether our side stays open to finish writing; TLS cannot be half closed."""
+        """For `eof_received`: keep our side open to finish writing; TLS cannot be half closed."""
         self._at_eof = self._transport is not None and self._transport.can_write_eof()
         return self._at_eof
 
@@ -185,7 +185,7 @@ class Exchange(asyncio.Protocol):
     # --------------------------------------------------------------------- the end
 
     def _hand_over(self, *, closed: bool = False) -> None:
-        """All is written: `Linger` takes the connection, and ``timeout_app`` begins for the application."""
+        """Everything is written: give the connection to `Linger`, and start ``timeout_app``."""
         transport, self._transport = self._transport, None
         if transport is not None:
             self._linger = Linger(self._service, transport, closed=closed, at_eof=self._at_eof)
@@ -225,7 +225,7 @@ class Exchange(asyncio.Protocol):
         self._stalled_size = size
 
     def shut_down(self) -> None:
-        """The server is stopping; each kind of exchange closes in its own way."""
+        """The server is stopping: close in an orderly way."""
 
     def cut(self) -> None:
         """End it now: abort the connection, cancel the application."""

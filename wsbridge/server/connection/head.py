@@ -1,9 +1,9 @@
 """`Connection`: one accepted connection until its request is read; then an exchange takes over.
 
-Shaped so that another server can use it: make it the transport's protocol,
-call `connection_made`, and hand it the bytes read so far with
-`data_received`. In this order: `connection_made` may already refuse, and
-leave the transport to another protocol.
+Another server can hand over a connection of its own: make this the transport's
+protocol, then call `connection_made`, then `data_received` with the bytes read
+so far. The order matters: `connection_made` may refuse the connection, and give
+the transport to another protocol.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["Connection"]
 
 
 class Connection(asyncio.Protocol):
-    """Reads one request's head, under one deadline, and decides who answers it."""
+    """Reads one request's head, under one deadline, and starts the exchange that answers it."""
 
     __slots__ = ("_deadline", "_linger", "_parser", "_service", "_start", "_transport")
 
@@ -38,7 +38,7 @@ class Connection(asyncio.Protocol):
         self._service = service
         self._transport: Optional[asyncio.Transport] = None
         self._linger: Optional[Linger] = None
-        #: The first bytes that came, as long as the head is not complete: the log's hint, if it is refused.
+        # The first bytes of an incomplete head: a hint in the log if it is refused.
         self._start = b""
         self._deadline = service.get_deadline(config.timeout_handshake)
         self._parser = RequestParser(
@@ -103,11 +103,11 @@ class Connection(asyncio.Protocol):
         self._service.discard(self)
 
     def eof_received(self) -> None:
-        """A half closed connection without a request is over: returning None closes it."""
+        """Return None, so that the transport closes: without a request there is nothing to answer."""
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         if self._linger is not None:
-            # A TLS transport tells the protocol that it had when it noticed the loss.
+            # A TLS transport calls the protocol that it had when it noticed the loss.
             self._linger.connection_lost(exc)
         self._leave()
 

@@ -1,8 +1,7 @@
-"""Hints for the log: what a request, or the beginning of something else, most likely suffers from.
+"""Hints for the log: what is most likely wrong with a request, or with bytes that are no request.
 
-A hint is for the operator and changes no answer. It quotes nothing of what
-came but valid hosts, cut short, so that nobody can write lines of their own
-into the log.
+A hint is for the operator and changes no answer. It quotes nothing but valid
+hosts, shortened, so that no client can forge a line of the log.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ __all__ = ["START_SIZE", "describe_ignored_host", "describe_missing_upgrade", "d
 # How many bytes from the start of a connection `describe_start` wants to see.
 START_SIZE = 24
 
-# How much of a host is shown; one may have 32 KiB.
+# Characters of a host that are shown; a host may have 32 KiB.
 MAX_HOST = 80
 
 _FOREIGN_STARTS = (
-    # RFC 8446 5.1: a handshake record. Its first byte is refused at once, and may have come alone.
+    # RFC 8446 5.1: a handshake record. The parser refuses its first byte, which may have come alone.
     (re.compile(rb"\x16(?:\x03|$)"), "a TLS hello on a port without TLS (ssl_certfile)"),
     # The PROXY protocol, versions 1 and 2.
     (re.compile(rb"PROXY (?:TCP4|TCP6|UNKNOWN)"), "a PROXY protocol line, which is not supported"),
@@ -35,7 +34,7 @@ _PROXY_HINT = "if a proxy has left it out: nginx needs proxy_http_version 1.1 an
 
 
 def describe_start(start: bytes) -> Optional[str]:
-    """What the first bytes of a refused connection look like, where that is not HTTP/1.1."""
+    """What the first bytes of a refused connection look like; None if they look like HTTP/1.1."""
     for pattern, what in _FOREIGN_STARTS:
         if pattern.match(start):
             return f"this looks like {what}"
@@ -43,7 +42,7 @@ def describe_start(start: bytes) -> Optional[str]:
 
 
 def describe_missing_upgrade(request: RequestReceived) -> Optional[str]:
-    """What a plain request lacks that seems to want a WebSocket (RFC 6455 4.2.1, items 3 and 4)."""
+    """What a request lacks to open a WebSocket, if it seems to want one (RFC 6455 4.2.1, items 3 and 4)."""
     headers = request.headers
     if has_token(headers, b"upgrade", b"websocket"):
         missing = "Upgrade: websocket without Connection: Upgrade"
@@ -55,7 +54,7 @@ def describe_missing_upgrade(request: RequestReceived) -> Optional[str]:
 
 
 def describe_ignored_host(request: RequestReceived, ignored: bytes) -> str:
-    """Which Host was sent beside a target with another authority (RFC 9112 3.2.2)."""
+    """That the Host differs from the authority of the target, which is used (RFC 9112 3.2.2)."""
     host = get_header_values(request.headers, b"host")[0]
     return f"sent Host {_show(ignored)} with a target at {_show(host)}, which is the one that counts"
 

@@ -1,4 +1,4 @@
-"""`ConnectionInfo`: what an application may know of the connection it is talking on."""
+"""`ConnectionInfo`: what an application can ask about its connection."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ __all__ = ["ConnectionInfo"]
 
 
 class Pinger(Protocol):
-    """What can send a ping."""
+    """An object that can send a ping."""
 
     def ping(self) -> None:
-        """Send one now."""
+        """Send a ping now."""
 
 
 class ConnectionInfo:
     """What an application finds as ``scope["wsbridge.connection"]``.
 
-    There is one of each connection: its copies, shallow and deep, are itself.
+    A connection has one; copying it, shallow or deep, returns the same object.
     """
 
     __slots__ = ("_pinger", "_ws")
@@ -32,7 +32,7 @@ class ConnectionInfo:
         return self
 
     def __deepcopy__(self, memo: Dict[int, Any]) -> ConnectionInfo:
-        # Applications copy their scope; a socket has no copy.
+        # Applications deep-copy their scope; a connection cannot be copied.
         return self
 
     def ping(self) -> None:
@@ -46,7 +46,7 @@ class ConnectionInfo:
 
     @property
     def trace(self) -> Optional[Trace]:
-        """Called for every frame: ``"in"`` or ``"out"``, opcode, FIN, RSV1, payload bytes on the wire."""
+        """A callable for every frame: ``"in"`` or ``"out"``, opcode, FIN, RSV1, payload size on the wire."""
         return self._ws.trace
 
     @trace.setter
@@ -55,25 +55,25 @@ class ConnectionInfo:
 
     @property
     def extensions_response(self) -> Optional[str]:
-        """What was agreed on of the client's Sec-WebSocket-Extensions, or None."""
+        """The Sec-WebSocket-Extensions value of the 101 response, or None."""
         return self._ws.extensions_response
 
     @property
     def bytes_before_compression(self) -> int:
-        """Bytes of the messages that were sent compressed, before."""
+        """Total size of the messages that were sent compressed, before compression."""
         return 0 if self._ws.compression is None else self._ws.compression.deflater.bytes_in
 
     @property
     def bytes_after_compression(self) -> int:
-        """Bytes of the messages that were sent compressed, on the wire."""
+        """Total size of the messages that were sent compressed, on the wire."""
         return 0 if self._ws.compression is None else self._ws.compression.deflater.bytes_out
 
     @property
     def bytes_deflated(self) -> int:
-        """Bytes of the messages that were received compressed, on the wire."""
+        """Total size of the messages that were received compressed, on the wire."""
         return 0 if self._ws.compression is None else self._ws.compression.inflater.bytes_in
 
     @property
     def bytes_inflated(self) -> int:
-        """Bytes of the messages that were received compressed, inflated."""
+        """Total size of the messages that were received compressed, inflated."""
         return 0 if self._ws.compression is None else self._ws.compression.inflater.bytes_out

@@ -1,8 +1,8 @@
-"""The end of a connection: our last bytes leave, the peer's are read and thrown away.
+"""`Linger`: the end of a connection; our last bytes are sent, the peer's are read and discarded.
 
-Closing a socket while bytes of the peer's are unread makes the kernel send a
-reset, which destroys what we wrote last at the peer's side (RFC 9112 9.6 and
-RFC 6455 7.1.1 ask for exactly this care).
+A kernel sends a reset if a socket is closed with unread bytes, and the reset
+destroys what the peer has not read of our last bytes. RFC 9112 9.6 and RFC 6455
+7.1.1 describe how to avoid that.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from .reading import get_unsent_size, resume_reading
 
 __all__ = ["Linger"]
 
-# Seconds that the peer may keep its side open once both CLOSEs are exchanged; less than one together with the
-# sweep that notices it.
+# Seconds that the peer may keep its side open once both CLOSEs are exchanged. With the interval of the sweep
+# that checks it, less than a second.
 CLOSED_LINGER = 0.7
 
-# A TLS connection cannot be half closed: the peer gets this long to read our answer and to end.
+# Seconds. A TLS connection cannot be half closed: this is the peer's time to read our answer and to close.
 TLS_LINGER = 1.0
 
 
 class Linger(asyncio.Protocol):
-    """Takes a transport over, half closes it, and discards until the peer closes or its time is over.
+    """Takes a transport over, half closes it, and discards what comes until the peer closes or times out.
 
-    The peer's time begins when all is sent; until then it is cut only where it
-    takes nothing of what waits for it for ``timeout_write``.
+    The peer's time starts when everything is sent. Until then its connection is
+    aborted only if the peer reads nothing for ``timeout_write``.
     """
 
     __slots__ = ("_deadline", "_may_close", "_patience", "_service", "_transport", "_unsent")
@@ -40,7 +40,7 @@ class Linger(asyncio.Protocol):
         self._service = service
         self._transport = transport
         half_close = transport.can_write_eof()
-        # Whether the end of the peer's time is answered by `close` first, and by `abort` only after that.
+        # Whether the transport is first closed when the time is over, and aborted only after that.
         self._may_close = not (half_close or at_eof or closed)
         self._patience: Optional[float] = config.timeout_close
         if closed or at_eof:
@@ -59,19 +59,20 @@ class Linger(asyncio.Protocol):
             return
         resume_reading(transport)
         if half_close and self._unsent:
-            # `write_eof` would half close when the buffer is empty, where asyncio does not catch the OSError
-            # of a connection that was reset; with a limit of 0 `resume_writing` tells when that is.
+            # Half close when the buffer is empty: with a limit of 0 `resume_writing` is called then.
+            # `write_eof` would do the same now, but asyncio does not catch the OSError of a connection that
+            # was reset.
             transport.set_write_buffer_limits(0)
         else:
             self._half_close()
 
     def _restart_deadline(self) -> None:
-        """Time for the peer to take more of what is unsent, or then to end."""
+        """Start the peer's time to read more of what is unsent, or then to close."""
         timeout = self._service.config.timeout_write if self._unsent else self._patience
         self._deadline = self._service.get_deadline(timeout)
 
     def resume_writing(self) -> None:
-        """The last byte has left; the transport is still in the middle of saying so."""
+        """The buffer is empty. Half close in the loop's next turn, when the transport has returned."""
         self._unsent = 0
         self._restart_deadline()
         self._service.loop.call_soon(self._half_close)
@@ -82,14 +83,14 @@ class Linger(asyncio.Protocol):
         try:
             self._transport.write_eof()
         except OSError:
-            # The peer has reset the connection: there is nobody left to read it.
+            # The peer has reset the connection.
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Discard what the peer still sends."""
 
     def eof_received(self) -> Optional[bool]:
-        """The peer has closed: returning None closes our side too, once all is written."""
+        """The peer has closed: return None, so that the transport closes once everything is written."""
         return None
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
@@ -103,7 +104,7 @@ class Linger(asyncio.Protocol):
         elif now < self._deadline:
             return
         elif self._may_close:
-            # RFC 8446 6.1: the end of a TLS connection is announced, behind all that was written.
+            # RFC 8446 6.1: `close` sends what was written, and then the alert that ends a TLS connection.
             self._may_close = False
             self._deadline = self._service.get_deadline(self._service.config.timeout_write)
             self._transport.close()
@@ -111,9 +112,9 @@ class Linger(asyncio.Protocol):
             self.cut()
 
     def shut_down(self) -> None:
-        """It is closing already."""
+        """Do nothing: the connection is closing already."""
 
     def cut(self) -> None:
         self._transport.abort()
-        # A TLS transport that has lost its connection before calls nothing.
+        # A TLS transport whose connection was lost before does not call it.
         self.connection_lost(None)

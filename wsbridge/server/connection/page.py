@@ -20,7 +20,7 @@ __all__ = ["PageExchange"]
 
 
 class PageExchange(Exchange):
-    """An asyncio protocol that takes ``transport`` over once ``request`` was parsed."""
+    """An asyncio protocol that takes ``transport`` over once ``request`` is parsed."""
 
     __slots__ = ("_deadline", "_disconnected", "_is_gone", "_scope", "_wire")
 
@@ -34,7 +34,8 @@ class PageExchange(Exchange):
             scheme="https" if is_secure(transport) else "http",
             state=service.state,
         )
-        # What receive waits for, and what makes send do nothing: a client may half close and still read.
+        # The first ends `receive`, the second makes `send` do nothing. They differ for a client that has half
+        # closed and still reads.
         self._disconnected = asyncio.Event()
         self._is_gone = asyncio.Event()
         self._deadline = math.inf
@@ -48,7 +49,7 @@ class PageExchange(Exchange):
         self._run(self._scope, create_http_receive(self._disconnected), send)
 
     def data_received(self, data: bytes) -> None:
-        """Nothing behind a request without a body is parsed."""
+        """Ignore what follows the request: the connection closes after the response."""
 
     def write(self, data: bytes) -> None:
         super().write(data)
@@ -57,13 +58,12 @@ class PageExchange(Exchange):
             self._disconnected.set()
 
     def eof_received(self) -> bool:
-        # RFC 9112 9.6: a client that has sent its request may half close, and still wants the answer.
-        # Most have left, though: an application that waits for that, behind the head of an endless
-        # response, is told so.
+        # RFC 9112 9.6: a client may half close after its request, and still wants the answer. But most
+        # clients have left, and the application of an endless response waits to be told.
         if self._wire.is_on_wire:
             self._disconnected.set()
-        # One that waits for it before its response would otherwise never be told: nothing more is read,
-        # and nothing written that could fail.
+        # An application that waits for the disconnect before it responds gets it after `timeout_close`:
+        # nothing is read any more, and no write can fail.
         self._deadline = self._service.get_deadline(self._service.config.timeout_close)
         return self._stay_open_at_eof()
 
@@ -87,7 +87,7 @@ class PageExchange(Exchange):
             self._fail("raised" if has_failed else "returned")
 
     def _break_off(self, has_failed: bool) -> None:
-        """The response has begun, so that its status is what the client knows, and does not end."""
+        """Abort: the client has the status already, and must see that the body is incomplete."""
         log_answer(self._scope, self._wire.status)
         if not has_failed and not self._disconnected.is_set():
             logger.error("application returned before its response was complete")
@@ -107,5 +107,5 @@ class PageExchange(Exchange):
         self._hand_over()
 
     def shut_down(self) -> None:
-        """A response may end, but one that waits for its client to leave is told to."""
+        """Let the response finish, and tell an application that waits for the disconnect."""
         self._disconnected.set()

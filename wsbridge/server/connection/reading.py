@@ -1,4 +1,4 @@
-"""Reading from transports, and what is unsent in them, with care for asyncio's differences."""
+"""Pausing and resuming transports, and their write buffers, where asyncio's versions differ."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import contextlib
 
 __all__ = ["READ_SIZE", "get_unsent_size", "limit_reads", "pause_reading", "resume_reading"]
 
-# Bytes. CPython allocates the whole size for each read and gives back what was not filled. From 128 KiB on
-# malloc asks the system for it each time (unless `keep_freed_blocks` has taken effect), and asyncio reads
-# 256 KiB. With less, short messages save three system calls, and large ones take as long as before.
+# Bytes. CPython allocates this size for each read, and gives back what was not filled. asyncio reads 256 KiB,
+# for which malloc makes three system calls; below 128 KiB it makes none, and large messages are as fast.
 READ_SIZE = 120 * 1024
 
 
 def limit_reads(transport: asyncio.BaseTransport) -> None:
-    """Lower asyncio's socket transports to `READ_SIZE` a read; TLS, other loops and smaller sizes stay."""
+    """Make asyncio's socket transports read `READ_SIZE` at most; TLS and other loops stay as they are."""
     if getattr(transport, "max_size", 0) > READ_SIZE:
         transport.max_size = READ_SIZE  # type: ignore[attr-defined]
 
@@ -23,19 +22,19 @@ def limit_reads(transport: asyncio.BaseTransport) -> None:
 
 
 def pause_reading(transport: asyncio.Transport) -> None:
-    """Let a transport read no more, where it still does."""
+    """Pause a transport, if it still reads."""
     with contextlib.suppress(AttributeError):
         transport.pause_reading()
 
 
 def resume_reading(transport: asyncio.Transport) -> None:
-    """Let a transport read on, where it still can."""
+    """Resume a transport, if it still can read."""
     with contextlib.suppress(AttributeError):
         transport.resume_reading()
 
 
 def get_unsent_size(transport: asyncio.Transport) -> int:
-    """How many bytes were written and not yet sent."""
+    """The size of the write buffer, in bytes."""
     with contextlib.suppress(AttributeError):
         return transport.get_write_buffer_size()
     return 0

@@ -1,20 +1,20 @@
 """`WebSocketExchange`: one WebSocket connection on the server, from its checked request to its end.
 
-It carries a `Session`'s bytes, and gives time to each of its phases:
+It reads and writes the bytes of a `Session`, and sets a deadline for each of its phases:
 
 ====================== ============================================ ==========================================
 phase                  ends with                                    deadline
 ====================== ============================================ ==========================================
 CONNECTING, DENYING    accept, refusal, or the application's end    ``timeout_accept``: 503
 OPEN                   a CLOSE from either side, a violation        keepalive: CLOSE 1011
-ENDING                 nothing is owed any more                     `ANSWER_TIME` behind an answer, and
-                                                                    ``close_grace``: the CLOSE held leaves
+ENDING                 no answer is owed any more                   `ANSWER_TIME` after an answer, and
+                                                                    ``close_grace``: the held CLOSE is sent
 CLOSING                the peer's CLOSE                             ``timeout_close``: the connection is cut
 OVER                   the application returns                      ``timeout_app``: it is cancelled
 ====================== ============================================ ==========================================
 
-ENDING keeps the order to the end: the peer has closed, or broken a rule,
-while the application owes an answer to a message that came before.
+In ENDING the peer has closed, or broken a rule, while the application owes an
+answer to a message that came before; our CLOSE follows that answer.
 """
 
 from __future__ import annotations
@@ -42,30 +42,30 @@ from .reading import pause_reading, resume_reading
 
 __all__ = ["WebSocketExchange"]
 
-# Bytes. What comes before the accept, or from a transport that is paused, is held unparsed; from this size on
-# reading pauses.
+# Bytes. Data that comes before the accept, or from a paused transport, is held unparsed. Reading pauses from
+# this size on.
 HELD_DATA_LIMIT = 64 * 1024
 
-# Bytes. Compressed data may inflate to a thousand times its size: it is taken in slices, and when the queue
-# is full the rest is held as it came. Otherwise one read could become a hundred MiB of messages.
+# Bytes. Compressed data may inflate to a thousand times its size, and one read become a hundred MiB of
+# messages: it is parsed in slices of this size, and when the queue is full, the rest is held as it came.
 COMPRESSED_SLICE = 16 * 1024
 
-# Seconds between the application's first answer after the peer's CLOSE and ours: time for several sends with
-# short waits between them, and an end for an application that pushes for ever.
+# Seconds from the application's first answer in ENDING to our CLOSE: long enough for several sends with short
+# waits between them, short enough for the client of an application that pushes without end.
 ANSWER_TIME = 0.1
 
 _READABLE = Receiving.OPEN
 
-# Takes the place of a scope whose answer is logged.
+# Replaces a scope once its answer is logged.
 _LOGGED: Scope = {}
 
 
 class WebSocketExchange(Exchange, SessionOwner):
     """An asyncio protocol that takes ``transport`` over once ``request`` was checked.
 
-    ``ws_key`` is its Sec-WebSocket-Key, ``early_data`` what came behind its
-    head. Raises `BadRequest` for malformed extension offers or subprotocols,
-    before anything is taken over.
+    ``ws_key`` is its Sec-WebSocket-Key, ``early_data`` the bytes that followed
+    its head. Raises `BadRequest` for malformed extension offers or
+    subprotocols, before the transport is taken over.
     """
 
     __slots__ = (
@@ -111,7 +111,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._deadline = service.get_deadline(config.timeout_accept)
         self._grace_deadline = math.inf
         self._answer_timer: Optional[asyncio.TimerHandle] = None
-        # Whether what comes is held unparsed: until the accept, and while the queue is full.
+        # Whether data is held unparsed: before the accept, and while the queue is full.
         self._is_holding = True
         self._held_data = b""
         self._gathered: List[bytes] = []
@@ -152,7 +152,7 @@ class WebSocketExchange(Exchange, SessionOwner):
             self._service.waker.wake(self)
 
     def resume(self, resume_task: ResumeTask) -> None:
-        """Let the application go on now, if it waits; what it writes leaves when it waits again."""
+        """Let the application go on now, if it waits. What it writes is sent when it waits again."""
         session = self._session
         waiter = session.waiter
         if waiter is not None and not waiter.done() and session.count:
@@ -169,7 +169,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._session.wake()
 
     def _receive_slices(self, data: bytes) -> None:
-        """Take ``data`` slice by slice; each may wake the application and fill the queue, as a read does."""
+        """Parse ``data`` slice by slice; each may wake the application or fill the queue, as a read does."""
         for start in range(0, len(data), COMPRESSED_SLICE):
             self.data_received(data[start : start + COMPRESSED_SLICE])
 
@@ -179,7 +179,7 @@ class WebSocketExchange(Exchange, SessionOwner):
             self._pause_reading()
 
     def _check_queue(self) -> None:
-        """Pause reading where more was received than the application may leave for later."""
+        """Pause reading if the queue has reached a limit."""
         config = self._service.config
         session = self._session
         if session.count >= config.ws_max_queue or session.backlog.size >= config.ws_max_queue_bytes:
@@ -191,9 +191,9 @@ class WebSocketExchange(Exchange, SessionOwner):
             pause_reading(self._transport)
 
     def _resume_reading(self) -> None:
-        """Take what was held; unless that fills the queue again, let the transport read on."""
+        """Parse the data that was held; unless that fills the queue again, resume reading."""
         self._is_holding = False
-        # Silence while we did not read does not mean that the peer is gone.
+        # While we did not read, silence does not mean that the peer is gone.
         self._heard_since_ping = True
         held_data, self._held_data = self._held_data, b""
         if held_data:
@@ -214,7 +214,7 @@ class WebSocketExchange(Exchange, SessionOwner):
     # ------------------------------------------------------------------- the peer's end
 
     def _peer_ended(self) -> None:
-        """The peer has closed or broken a rule."""
+        """The peer has closed or broken a rule: answer now, or when the application has answered."""
         if self._session.phase is Phase.OVER:
             self._finish()
         elif self._session.owes_answer:
@@ -224,10 +224,10 @@ class WebSocketExchange(Exchange, SessionOwner):
             self._session.close()
 
     def session_answered(self, is_first: bool) -> None:
-        """In ENDING: our CLOSE leaves `ANSWER_TIME` after the first answer to each message that was taken."""
+        """In ENDING: send our CLOSE `ANSWER_TIME` after the first answer to the message taken last."""
         if is_first or self._deadline == self._grace_deadline:
             self._deadline = min(self._service.get_deadline(ANSWER_TIME), self._grace_deadline)
-            # The service's sweep is too coarse for so short a time.
+            # The sweep of the service is too coarse for a tenth of a second.
             self._cancel_answer_timer()
             self._answer_timer = self._service.loop.call_later(
                 ANSWER_TIME, self.check_deadlines, self._deadline
@@ -243,13 +243,13 @@ class WebSocketExchange(Exchange, SessionOwner):
             self._session.close()
 
     def eof_received(self) -> bool:
-        """The peer sends no more; while its CLOSE is still to be answered our side stays open."""
+        """The peer sends no more; our side stays open while its CLOSE is not answered."""
         is_ending = self._session.phase is Phase.ENDING
         if is_ending and self._stay_open_at_eof():
             return True
         self._at_eof = True
         if is_ending:
-            # Over TLS our side ends with this: what the application has answered leaves now, or never.
+            # Over TLS our side ends as well: send now what the application has answered.
             self._session.close()
         else:
             self._finish()
@@ -263,7 +263,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._flush()
 
     def _end_stream(self) -> None:
-        """Nothing more comes. Data that is held is still parsed, as `receive` empties the queue."""
+        """No more data comes. Held data is still parsed as `receive` empties the queue."""
         self._cancel_answer_timer()
         session = self._session
         if not session.is_accepted:
@@ -275,9 +275,9 @@ class WebSocketExchange(Exchange, SessionOwner):
     # --------------------------------------------------------------------- writing
 
     def write(self, data: bytes) -> None:
-        """Write now; or, while received messages wait for the application, gather.
+        """Write now, or gather while received messages wait for the application.
 
-        So the answers to one read leave in one system call.
+        The answers to one read are sent in one system call.
         """
         if not self._session.count:
             transport = self._transport
@@ -318,7 +318,7 @@ class WebSocketExchange(Exchange, SessionOwner):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        # A peer that reads is alive; its answer to a ping may be far behind what it has to read.
+        # The peer reads, so it is alive; it may answer a ping only after all that it has to read.
         self._heard_since_ping = True
         self._write_through(self._ws.resume_writing())
 
@@ -341,7 +341,7 @@ class WebSocketExchange(Exchange, SessionOwner):
             return
         self._flush()
         self._deadline = self._service.get_deadline(self._service.config.timeout_close)
-        # The peer's CLOSE must be read, whatever comes before it.
+        # Read on, so that the peer's CLOSE is seen.
         if self._is_holding:
             self._resume_reading()
 
@@ -351,7 +351,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._scope = _LOGGED
 
     def _expects_disconnect(self) -> bool:
-        # Where messages are held, the session goes on behind the loss of its connection.
+        # With held messages the session goes on after its connection is lost.
         is_ending = self._session.phase in (Phase.ENDING, Phase.CLOSING, Phase.OVER)
         return is_ending or super()._expects_disconnect()
 
@@ -359,7 +359,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._session.end_application(has_failed)
 
     def _finish(self) -> None:
-        """Our last byte is written: leave the connection to `Linger`."""
+        """Our last byte is written: give the connection to `Linger`."""
         self._flush()
         closed = self._ws.close_received
         self._end_stream()
@@ -368,12 +368,12 @@ class WebSocketExchange(Exchange, SessionOwner):
     def _leave_if_over(self) -> None:
         super()._leave_if_over()
         if self._task is None and self._transport is None:
-            # A task that the application has left behind may still wait for what was held.
+            # A task of the application may still wait for held messages: it gets the disconnect.
             self._held_data = b""
             self._session.end_stream()
             self._session.wake()
             self._session.detach()
-            # Of one that was never answered, it is still here.
+            # A request that was never answered still has its scope.
             self._scope = _LOGGED
 
     # -------------------------------------------------------------------- deadlines
@@ -393,7 +393,7 @@ class WebSocketExchange(Exchange, SessionOwner):
             self._transport.abort()
 
     def _release_close(self, now: float) -> None:
-        """The time for further answers is over, unless another message has been taken meanwhile."""
+        """Send the held CLOSE, unless the application has taken another message and may answer it."""
         if self._session.last_is_unanswered and now < self._grace_deadline:
             self._deadline = self._grace_deadline
         else:
@@ -407,15 +407,15 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._cancel_app()
 
     def _keep_alive(self, now: float) -> None:
-        """Ping, or close where the last ping was not answered in time."""
+        """Send a ping, or close if the last one was not answered in time."""
         config = self._service.config
         timeout = config.ws_ping_timeout
         interval: float = config.ws_ping_interval  # type: ignore[assignment]  # None has no deadline
         if self._writing_paused:
-            # No ping can leave: start the interval anew.
+            # No ping can be sent: restart the interval.
             self._pinged_at = now
         if self._is_holding or self._writing_paused:
-            # An answer would not be read now; a connection that is gone fails at the next ping.
+            # An answer would not be read now; if the peer is gone, the next ping finds out.
             self._heard_since_ping = True
         next_ping = self._pinged_at + interval
         dead_at = None if self._heard_since_ping or timeout is None else self._pinged_at + timeout
@@ -439,7 +439,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         if phase is Phase.CONNECTING or phase is Phase.DENYING:
             self._session.refuse(ServiceUnavailable("the server is stopping"))
         elif phase is Phase.OPEN or phase is Phase.ENDING:
-            # The peer does not know yet: what it sends before its CLOSE is still delivered.
+            # What the peer sends before it sees our CLOSE is still delivered.
             self._session.close(SERVICE_RESTART, discard=False)
 
 

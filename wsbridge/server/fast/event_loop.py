@@ -14,7 +14,7 @@ __all__ = ["PollerEventLoop", "new_event_loop"]
 
 
 class PollerEventLoop(asyncio.SelectorEventLoop):
-    """asyncio's own; a `Server` in it leaves its sockets to ``poller``, but for TLS and the debug mode."""
+    """asyncio's own; a `Server` registers its sockets with ``poller``, except with TLS or in debug mode."""
 
     def __init__(self, poller: Poller) -> None:
         super().__init__(poller)
@@ -32,7 +32,7 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 def _has_default_policy() -> bool:
     with warnings.catch_warnings():
-        # To ask is deprecated since Python 3.14, and there will be no policies from 3.16 on.
+        # Deprecated since Python 3.14; Python 3.16 has no policies.
         warnings.simplefilter("ignore", DeprecationWarning)
         default = getattr(asyncio, "DefaultEventLoopPolicy", None)
         return default is None or type(asyncio.get_event_loop_policy()) is default

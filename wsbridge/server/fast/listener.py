@@ -25,7 +25,7 @@ LOG_INTERVAL = 1.0
 
 
 class Listener:
-    """Accepts on a duplicate of ``listening``; what is accepted becomes a `Connection` of ``service``."""
+    """Accepts on a duplicate of ``listening``; each accepted socket becomes a `Connection` of ``service``."""
 
     __slots__ = ("_poller", "_service", "_socket", "context")
 
@@ -51,12 +51,12 @@ class Listener:
             self._socket.close()
 
     def handle_events(self, events: int) -> None:
-        """Accept what waits."""
+        """Accept the connections that wait."""
         for _ in range(ACCEPTS_IN_A_ROW):
             try:
                 accepted, peername = self._socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                # Nothing waits any more, or the peer has left already.
+                # No more connections wait, or the peer has left already.
                 return
             accepted.setblocking(False)
             connection = Connection(self._service)
@@ -71,7 +71,7 @@ class Listener:
             return
         self._poller.watch(self._socket.fileno(), 0, self)
         loop.call_later(ACCEPT_RETRY_DELAY, self._start)
-        # One line for all sockets of a server: they lack the same thing.
+        # One line for all sockets of a server, which fail for the same reason.
         if loop.time() >= self._service.next_accept_warning:
             self._service.next_accept_warning = loop.time() + LOG_INTERVAL
             logger.warning("cannot accept connections for now: %s", error)

@@ -1,10 +1,10 @@
-"""`Poller`: an event loop's selector that serves our own sockets on the spot, inside its `select`.
+"""`Poller`: a selector for asyncio's event loop that handles our own sockets inside its `select`.
 
-asyncio's loop makes a handle of every socket that is ready, and runs it in its turn. Without handles a short
-message takes fewer instructions, and without what asyncio's transports do at their beginning and end, a
-handshake takes little more than half the time.
+For every ready socket asyncio's loop makes a handle, and runs it after `select` has returned. Without
+handles a short message takes fewer instructions; without the setup of asyncio's transports a handshake
+takes little more than half the time.
 
-Only Linux has epoll; `event_loop` makes a `Poller` nowhere else.
+Only Linux has epoll: elsewhere `event_loop` makes no `Poller`.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ MAX_EVENTS = 256
 
 
 class Watched(Protocol):
-    """What stands behind a file descriptor that is watched."""
+    """The object that handles the events of a file descriptor."""
 
     @property
     def context(self) -> Context:
-        """What `handle_events` is run in, as asyncio's handles are in theirs; so it cannot be nested."""
+        """The context in which `handle_events` runs, as asyncio's handles have one."""
 
     def handle_events(self, events: int) -> None:
-        """Act on ``events``, which are epoll's; there may be nothing to do."""
+        """Act on ``events``, a mask of epoll's; there may be nothing to do."""
 
     def handle_error(self, error: BaseException) -> None:
         """`handle_events` has raised ``error``."""
 
 
 class Poller(selectors.EpollSelector):
-    """The selector that asyncio knows, and beside it an epoll of our own that it is one member of."""
+    """asyncio's selector, and an epoll of our own in which the selector itself is one descriptor."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Poller(selectors.EpollSelector):
         self._epoll.register(self._others, select.EPOLLIN)
 
     def watch(self, descriptor: int, events: int, watched: Watched) -> None:
-        """Have ``watched`` handle these events from now on; without any, no longer."""
+        """Call ``watched`` for these events from now on; 0 for none."""
         if descriptor not in self._watched:
             if events:
                 self._epoll.register(descriptor, events)
@@ -55,14 +55,14 @@ class Poller(selectors.EpollSelector):
             self._epoll.modify(descriptor, events)
         else:
             del self._watched[descriptor]
-            # The descriptor may have been closed already; asyncio's selectors ignore that as well.
+            # The descriptor may be closed already, which asyncio's selectors ignore as well.
             with contextlib.suppress(OSError):
                 self._epoll.unregister(descriptor)
 
     def select(self, timeout: Optional[float] = None) -> List[Tuple[selectors.SelectorKey, int]]:
-        """Wait, serve what is watched, and return what asyncio has registered and is ready.
+        """Wait, handle the watched descriptors, and return those of asyncio's that are ready.
 
-        What is watched comes before callbacks that were asked for in the loop's last turn.
+        Watched descriptors are handled before the callbacks scheduled in the loop's last turn.
         """
         # To epoll a negative timeout means no limit; PyPy does not take None.
         timeout = -1 if timeout is None else max(timeout, 0)
@@ -79,8 +79,8 @@ class Poller(selectors.EpollSelector):
                     watched.handle_error(error)
             elif descriptor == self._others:
                 are_others_ready = True
-        # Not before all are served: an application that goes on meanwhile may stop reading others, and
-        # asyncio trusts what it gets here.
+        # After all watched ones: an application that goes on meanwhile may stop reading a socket of
+        # asyncio's, which would then still be reported as ready.
         return super().select(0) if are_others_ready else []
 
     def close(self) -> None:

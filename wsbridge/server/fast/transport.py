@@ -13,18 +13,17 @@ from .poller import Poller
 
 __all__ = ["SocketTransport"]
 
-# asyncio's limit of a write buffer, until somebody sets another.
+# asyncio's default limit of a write buffer, in bytes.
 HIGH_WATER = 64 * 1024
 
 
 class SocketTransport(asyncio.Transport):
-    """Reads from now on into ``protocol``, which is not told of its beginning.
+    """An `asyncio.Transport` of a non-blocking socket, which reads into ``protocol`` from now on.
 
-    ``accepted`` is a socket that does not block; it is closed at the end.
-    Keeps the promises of `asyncio.Transport`: `connection_lost` comes once,
-    from the loop and never from inside a call, and nothing after it. There
-    are no buffered protocols, what is written after `close` is dropped, and
-    a protocol that raises loses its connection.
+    It does not call `connection_made`. It calls `connection_lost` once, from
+    the loop and never from inside a call, and nothing after it; then it closes
+    ``accepted``. Data written after `close` is dropped. A protocol that raises
+    loses its connection. Buffered protocols are not supported.
     """
 
     __slots__ = (
@@ -66,8 +65,8 @@ class SocketTransport(asyncio.Transport):
         self.set_write_buffer_limits()
         self._is_reading = True
         self._has_read_eof = self._has_written_eof = False
-        # Closing: nothing more is read or accepted for writing, what is buffered is still sent. Lost: the
-        # buffer was dropped, and `connection_lost` is scheduled.
+        # Closing: nothing more is read or taken for writing, but the buffer is still sent. Lost: the buffer
+        # was dropped, and `connection_lost` is scheduled.
         self._is_closing = self._is_lost = False
         self._watch()
 
@@ -84,7 +83,7 @@ class SocketTransport(asyncio.Transport):
         self._poller.watch(self._descriptor, events, self)
 
     def handle_events(self, events: int) -> None:
-        """Read, send, or find out what is wrong: epoll tells of errors and hang-ups unasked."""
+        """Read or send. Epoll also reports errors and hang-ups, which a read or a send then raises."""
         if events & ~EPOLLOUT and self._is_reading:
             try:
                 data = self._socket.recv(READ_SIZE)
@@ -151,7 +150,7 @@ class SocketTransport(asyncio.Transport):
         del self._buffer[:sent]
         if self._is_writing_paused and len(self._buffer) <= self._low_water:
             self._is_writing_paused = False
-            # This may write more, so the buffer is looked at again.
+            # This may write more: check the buffer again.
             self._protocol.resume_writing()
         if not self._buffer and not self._is_lost:
             self._watch()
@@ -185,7 +184,7 @@ class SocketTransport(asyncio.Transport):
         return True
 
     def write_eof(self) -> None:
-        """Half close, once all is sent. Raises `OSError` where the connection is found to be lost."""
+        """Half close once everything is sent. Raises `OSError` if the connection is found to be lost."""
         if self._is_closing or self._has_written_eof:
             return
         self._has_written_eof = True
@@ -198,7 +197,7 @@ class SocketTransport(asyncio.Transport):
         return self._is_closing
 
     def close(self) -> None:
-        """Read no more, and end when all is sent."""
+        """Read no more, and end once everything is sent."""
         if not self._is_closing:
             self._is_closing = True
             self.pause_reading()
@@ -206,11 +205,11 @@ class SocketTransport(asyncio.Transport):
                 self._lose(None)
 
     def abort(self) -> None:
-        """End now; what was not sent is lost."""
+        """End now; unsent data is lost."""
         self._lose(None)
 
     def handle_error(self, error: BaseException) -> None:
-        """End because of ``error``: the network's, or the protocol's, which the loop is told of."""
+        """End because of ``error``; report what a protocol raises to the loop, but no network error."""
         if not isinstance(error, OSError):
             who = {"transport": self, "protocol": self._protocol}
             self._loop.call_exception_handler({"message": "a protocol has raised", "exception": error, **who})

@@ -1,10 +1,9 @@
-"""How applications that wait in ``receive`` are resumed: all in one callback, or one inside the read itself.
+"""How applications that wait in ``receive`` are resumed: together in one callback, or inside the read.
 
-A future that is done resumes its task through a callback of its own in the
-loop's next turn, and before that turn the loop asks the system whether there
-is more to read (but for a `Poller`, which reads inside that question). Where
-many connections have something, one callback serves them all; where only one
-has, its application runs inside the read, and both are saved.
+asyncio resumes the task that awaits a future by a callback of its own, in the
+loop's next turn, and before that turn the loop polls the system. If many
+connections have received something, one callback resumes all of them. If only
+one has, its application runs inside the read, which saves callback and poll.
 """
 
 from __future__ import annotations
@@ -54,16 +53,16 @@ class CollectingWaker:
             for connection in woken:
                 connection.resume(resume_task)
         finally:
-            # KeyboardInterrupt and SystemExit pass through; the rest are resumed in the next turn.
+            # After a KeyboardInterrupt or SystemExit the rest are resumed in the next turn.
             for connection in woken:
                 self._loop.call_soon(connection.resume, resume_task)
 
 
 def choose_resume_task(future_type: Any) -> ResumeTask:
-    """Return `_resume_now` if the futures of ``future_type`` list their callbacks as it expects.
+    """Return `_resume_now` if futures of ``future_type`` list their callbacks as it expects.
 
-    ``_callbacks`` is not part of asyncio's interface. Where it is missing or
-    different, the task goes on in the loop's next turn.
+    ``_callbacks`` is not part of asyncio's interface. If it is missing or
+    different, tasks go on in the loop's next turn.
     """
 
     def callback(future: object) -> None: ...
@@ -76,17 +75,17 @@ def choose_resume_task(future_type: Any) -> ResumeTask:
 
 
 class _NoLoop:
-    """All that a future asks of its loop before it is done."""
+    """What a future needs of its loop before it is done."""
 
     def get_debug(self) -> bool:
         return False
 
 
 def _resume_now(future: asyncio.Future[Any]) -> None:
-    """Make ``future`` done, and let the task that awaits it go on before this returns.
+    """Set the result of ``future``, and let the task that awaits it go on before this returns.
 
-    Tasks cannot be nested: where another task runs, or where several await the
-    future, they go on in the loop's next turn.
+    Tasks cannot be nested: if another task runs, or several await the future,
+    they go on in the loop's next turn.
     """
     callbacks: Any = future._callbacks
     if callbacks and len(callbacks) == 1:
@@ -96,11 +95,11 @@ def _resume_now(future: asyncio.Future[Any]) -> None:
         try:
             context.run(callback, future)
         except RuntimeError:
-            # Another task runs, or the context is entered: do what any other future does.
+            # Another task runs, or the context is entered: do as asyncio does.
             future.get_loop().call_soon(callback, future, context=context)
         except (KeyboardInterrupt, SystemExit) as error:
-            # asyncio lets these two out of a task. The read that resumed it is not left in the middle: they
-            # leave the loop in its next turn.
+            # asyncio lets these two out of a task. Raise them in the loop's next turn, so that the read which
+            # resumed the task is finished.
             future.get_loop().call_soon(_raise, error, context=context)
     else:
         future.set_result(None)
