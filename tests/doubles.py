@@ -234,7 +234,8 @@ class ManualApp:
         while True:
             self._end = asyncio.get_running_loop().create_future()
             try:
-                return await self._end
+                await self._end
+                return
             except asyncio.CancelledError:
                 self.cancellations += 1
                 if not self.ignores_cancellation:

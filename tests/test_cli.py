@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import logging
@@ -167,7 +168,8 @@ class ArgumentTests(CommandCase):
         self.assert_config(ServerConfig(ws_ping_interval=None), "--ws-ping-interval=None")
         deadlines = [item.name for item in fields(ServerConfig) if item.name.startswith("timeout_")]
         for name in (*deadlines, "close_grace", "ws_ping_interval", "ws_ping_timeout"):
-            self.assert_config(ServerConfig(**{name: None}), f"--{name.replace('_', '-')}=none")
+            without: Any = {name: None}
+            self.assert_config(ServerConfig(**without), f"--{name.replace('_', '-')}=none")
         self.assert_config(ServerConfig(), "--limit-concurrency=none", "--uds=none", "--allowed-origins=none")
 
     def test_list_is_separated_by_commas(self) -> None:
@@ -179,7 +181,8 @@ class ArgumentTests(CommandCase):
         for item in fields(ServerConfig):
             flag = "--" + item.name.replace("_", "-")
             if type(item.default) is bool:
-                self.assert_config(ServerConfig(**{item.name: False}), flag.replace("--", "--no-"))
+                off: Any = {item.name: False}
+                self.assert_config(ServerConfig(**off), flag.replace("--", "--no-"))
             else:
                 value = ",".join(item.default) if isinstance(item.default, tuple) else str(item.default)
                 value = "666" if item.name == "uds_mode" else value
@@ -540,9 +543,9 @@ class ExitTests(unittest.TestCase):
         self.ended = threading.Event()
         self.are_over: Any = None
         for owner, name, do in (
-            (cli.os, "_exit", self.end),
-            (cli.atexit, "register", self.register),
-            (cli.atexit, "_run_exitfuncs", lambda: self.ends.append(("handlers", None))),
+            (os, "_exit", self.end),
+            (atexit, "register", self.register),
+            (atexit, "_run_exitfuncs", lambda: self.ends.append(("handlers", None))),
             (cli, "THREAD_PATIENCE", 0.01),
         ):
             patch = mock.patch.object(owner, name, do)
@@ -626,7 +629,12 @@ class ExitTests(unittest.TestCase):
 
     def test_daemons_and_threads_that_end_are_not_left_behind(self) -> None:
         looked = threading.Event()
-        with mock.patch.object(cli.threading, "enumerate", side_effect=lambda: looked.set() or []):
+
+        def find_none() -> List[threading.Thread]:
+            looked.set()
+            return []
+
+        with mock.patch.object(threading, "enumerate", find_none):
             self.command({"return_value": 0})
             self.assertTrue(looked.wait(TIMEOUT))
             self.are_over()

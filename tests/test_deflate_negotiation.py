@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import sys
 import unittest
-from typing import Any, Optional, Union
+from typing import Any, List, Optional, Union
 from unittest import mock
 
 from wsbridge.protocols.deflate import DeflateSettings, build_deflate_offer
@@ -540,7 +540,7 @@ class AgreementOnTheWireTests(unittest.TestCase):
         server = connect(offer, server_max_window_bits=15, client_max_window_bits=15)
         answer = str(server.extensions_response)
         client = connect(answer, client=True, server_max_window_bits=15, client_max_window_bits=15)
-        messages = [
+        messages: List[Union[str, bytes]] = [
             "",
             "",
             "Hello",

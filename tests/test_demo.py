@@ -11,6 +11,7 @@ import sys
 import tempfile
 import unittest
 import zipfile
+from collections import deque
 from typing import Any, Callable, Dict, List, Optional
 from unittest import mock
 
@@ -497,7 +498,7 @@ class EndTests(DemoTestCase):
         client.say(type="close", code=1000, reason="")
         client.say(type="chat", text="too late")
         await asyncio.wait_for(client.task, 10)
-        self.assertEqual(self.state["room"].lines, demo.deque())
+        self.assertEqual(self.state["room"].lines, deque())
 
     async def test_disconnect_leaves_no_member_no_task_and_no_trace(self) -> None:
         connection = Connection()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unittest
-from typing import Dict, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 from wsbridge.protocols import events
 from wsbridge.protocols.errors import WSBridgeError
@@ -69,7 +69,8 @@ class EventTests(unittest.TestCase):
         )
 
     def test_names_of_headers_are_made_lower_case_and_values_kept(self) -> None:
-        request = RequestReceived(b"GET", b"/", [(b"Host", b"A"), [b"X-MIXED", b"\xff"], (b"a", b"")], "1.1")
+        headers: Any = [(b"Host", b"A"), [b"X-MIXED", b"\xff"], (b"a", b"")]
+        request = RequestReceived(b"GET", b"/", headers, "1.1")
         self.assertEqual(request.headers, ((b"host", b"A"), (b"x-mixed", b"\xff"), (b"a", b"")))
 
     def test_request_of_a_parser_is_equal_to_one_of_the_same_values(self) -> None:

@@ -48,7 +48,7 @@ class PlainExchange(Exchange):
 class Group(Exception):
     """What `asyncio.TaskGroup` raises, for Pythons without it (PEP 654)."""
 
-    def __init__(self, *exceptions: Exception) -> None:
+    def __init__(self, *exceptions: BaseException) -> None:
         super().__init__(str(len(exceptions)))
         self.exceptions = exceptions
 
@@ -256,7 +256,7 @@ class ApplicationTests(ExchangeTestCase):
     async def test_application_that_cannot_be_called_so_is_a_failure(self) -> None:
         async def app(scope: Any) -> None: ...
 
-        for self.service.app in (lambda scope: None, app):  # type: ignore[assignment,misc,return-value]
+        for self.service.app in (lambda scope: None, app):  # type: ignore[assignment]
             await self.run_app()
             self.assertEqual(self.exchange.ended.pop(), True)
             self.assert_logged(("ERROR", "application raised"))

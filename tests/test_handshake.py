@@ -8,7 +8,7 @@ import unittest
 from typing import Any, List, Optional, Sequence, Tuple, Type
 from unittest import mock
 
-from wsbridge.protocols import errors, handshake
+from wsbridge.protocols import errors
 from wsbridge.protocols.events import RequestReceived, WebSocketConnected
 from wsbridge.protocols.handshake import (
     build_101_response,
@@ -375,7 +375,7 @@ class ResponseTests(unittest.TestCase):
 
 class KeyGenerationTests(unittest.TestCase):
     def test_key_is_16_random_bytes_in_base64(self) -> None:
-        with mock.patch.object(handshake.os, "urandom", return_value=b"the sample nonce") as urandom:
+        with mock.patch("os.urandom", return_value=b"the sample nonce") as urandom:
             self.assertEqual(generate_ws_key(), KEY)
         urandom.assert_called_once_with(16)
 

@@ -10,7 +10,7 @@ from typing import Any, Dict, List
 from wsbridge.asgi.lifespan import Lifespan
 from wsbridge.protocols.errors import EventError, LifespanFailed
 
-from .doubles import turn_loop
+from .doubles import ManualApp, turn_loop
 
 Event = Dict[str, Any]
 
@@ -210,7 +210,7 @@ class FailureTests(LifespanCase):
         await asyncio.wait_for(self.lifespan.shutdown(), 10)
 
     async def test_cancelling_what_has_not_begun_is_no_error(self) -> None:
-        lifespan = Lifespan(self.begin, "on")
+        lifespan = Lifespan(ManualApp(), "on")
         lifespan.cancel()
         await lifespan.wait_until_over(10)
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import unittest
-from types import ModuleType
-from typing import Iterable, List, Optional, Tuple, Union
+from typing import Any, Iterable, List, Optional, Tuple, Union
 
 from wsbridge.protocols import errors, messages
 from wsbridge.protocols.deflate import Inflater
 from wsbridge.protocols.frames import BINARY, TEXT
 from wsbridge.protocols.messages import DiscardedMessage, Message, compressed_limit, inflate_message
 
-tracemalloc: Optional[ModuleType]
+tracemalloc: Any
 try:
     import tracemalloc
 except ImportError:

@@ -324,7 +324,7 @@ class SizeLimitTests(ReceiverTestCase):
         )
 
     def test_frame_over_the_limit(self) -> None:
-        limit = {"max_message_size": 20 * KIB}
+        limit: Dict[str, Any] = {"max_message_size": 20 * KIB}
         self.assert_fails(1009, "82 ff 0000000000032000", **limit)
         self.assert_fails(1009, "82 fe 5001", **limit)
         self.assert_receives("82 fe 5000 37fa213d c805dec2*5120", b"\xff" * 20 * KIB, **limit)

@@ -15,6 +15,7 @@ import tempfile
 import threading
 import unittest
 import warnings
+from asyncio import constants
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 from unittest import mock
@@ -1010,7 +1011,7 @@ class ThreadTests(unittest.TestCase):
 class NoDescriptorsTests(ServerCase):
     async def test_no_descriptors_left_in_accept(self) -> None:
         """One log line for each attempt, one attempt a second, and the next one that succeeds serves."""
-        self.assertEqual(asyncio.constants.ACCEPT_RETRY_DELAY, 1)
+        self.assertEqual(constants.ACCEPT_RETRY_DELAY, 1)
         reports: List[Event] = []
         asyncio.get_running_loop().set_exception_handler(lambda loop, report: reports.append(report))
         accept = socket.socket.accept
@@ -1022,7 +1023,7 @@ class NoDescriptorsTests(ServerCase):
             return accept(listening)
 
         with (
-            mock.patch.object(asyncio.constants, "ACCEPT_RETRY_DELAY", 0),
+            mock.patch.object(constants, "ACCEPT_RETRY_DELAY", 0),
             mock.patch.object(socket.socket, "accept", accept_later),
         ):
             await self.assert_echo(await self.open_websocket(await self.start()))

@@ -55,7 +55,8 @@ class ServiceCase(unittest.IsolatedAsyncioTestCase):
 
     def add_leaver(self, *on: str) -> Member:
         """A member that is over when it is told one of ``on``."""
-        member = Member(self.service, **{what: lambda: self.service.discard(member) for what in on})
+        member = Member(self.service)
+        member.then = {what: lambda: self.service.discard(member) for what in on}
         return member
 
 

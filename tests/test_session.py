@@ -28,6 +28,8 @@ Event = Dict[str, Any]
 
 MIB = 1024 * 1024
 
+NO_EVENTS: Tuple[Any, ...] = (None, 5, [], {}, {"type": "websocket.receive"}, {"type": []})
+
 # RFC 6455 1.3: the sample nonce.
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\n" + DATE
@@ -185,7 +187,7 @@ class PhaseTests(SessionCase):
     async def test_what_is_no_event_is_an_error_in_every_phase(self) -> None:
         for phase in Phase:
             await self.reach(phase)
-            for event in (None, 5, [], {}, {"type": "websocket.receive"}, {"type": []}):
+            for event in NO_EVENTS:
                 await self.assert_raises(EventError, event)
 
     async def test_violation_of_the_peer_is_ending_too(self) -> None:

@@ -24,7 +24,8 @@ class ChoiceTests(unittest.TestCase):
         with mock.patch.dict(sys.modules):
             for name in [name for name in sys.modules if name.startswith(FAST)]:
                 del sys.modules[name]
-            sys.modules.update(dict.fromkeys(missing))  # type: ignore[misc]
+            for name in missing:
+                sys.modules[name] = None  # type: ignore[assignment]
             return importlib.reload(speed).SPEED
 
     def test_folder_is_chosen_where_it_is_there(self) -> None:

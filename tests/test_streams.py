@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import unittest
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, cast
 
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.http11 import RequestParser
@@ -61,11 +61,10 @@ class StreamsCase(LoopbackCase):
             request: Any = RequestParser().receive_data(head)
             try:
                 config = ServerConfig(**options)
-                self.over.put_nowait(
-                    await handle_websocket(
-                        app or self.echo, config, request, reader, writer, state=state, service=service
-                    )
+                await handle_websocket(
+                    app or self.echo, config, request, reader, writer, state=state, service=service
                 )
+                self.over.put_nowait(None)
             except BaseException as error:
                 self.over.put_nowait(error)
             finally:
@@ -444,7 +443,7 @@ class TransportTests(unittest.IsolatedAsyncioTestCase):
         self.reader = asyncio.StreamReader()
         self.memory = MemoryTransport()
         self.memory.set_protocol(asyncio.Protocol())
-        self.writer: Any = Writer(self.memory)
+        self.writer = cast(Any, Writer(self.memory))
         self.transport = StreamTransport(self.reader, self.writer)
         self.protocol = Protocol()
         self.transport.set_protocol(self.protocol)

@@ -1167,7 +1167,8 @@ class ClosingTests(WebSocketTestCase):
             await self.app.raise_(error)
             self.assert_written(CLOSE_1011)
             self.assert_logged(("ERROR", "application raised"))
-            self.assertIsInstance(self.records[-1].exc_info[1], type(error))
+            exc_info: Any = self.records[-1].exc_info
+            self.assertIsInstance(exc_info[1], type(error))
             self.transport.lose()
             await turn_loop()
 

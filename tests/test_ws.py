@@ -178,7 +178,8 @@ class ReceivingTests(ProtocolTestCase):
             protocol = WSProtocol(client=client, max_message_size=65537)
             with mock.patch.object(WSProtocol, "_receive_frame", side_effect=AssertionError):
                 events, _ = protocol.receive_data(data)
-            expected = [b"", "!", b"!" * 126, b"!" * 3125, b"!" * 65536, b"!" * 65537, b"!" * 125]
+            expected: List[Union[str, bytes]] = [b"", "!"]
+            expected += [b"!" * 126, b"!" * 3125, b"!" * 65536, b"!" * 65537, b"!" * 125]
             self.assertEqual(events, [WebSocketDataReceived(message) for message in expected])
 
     def test_fragments_with_control_frames_between(self) -> None:

@@ -13,6 +13,7 @@ from unittest import mock
 from tests.doubles import turn_loop
 from tests.loopback import LoopbackCase
 from wsbridge.config import ServerConfig
+from wsbridge.server.log import logger
 from wsbridge.server.service import Service
 
 from .test_poller import HAS_EPOLL, NAME, NO_EPOLL
@@ -98,7 +99,7 @@ class ListenerTests(LoopbackCase):
             with (
                 mock.patch.object(socket.socket, "accept", side_effect=error) as accept,
                 mock.patch.object(listener_module, "ACCEPT_RETRY_DELAY", 0),
-                mock.patch.object(listener_module.logger, "warning"),
+                mock.patch.object(logger, "warning"),
             ):
                 self.turn()
                 self.turn()

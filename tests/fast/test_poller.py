@@ -141,7 +141,7 @@ class PollerTests(unittest.TestCase):
             if registered_first:
                 self.poller.register(ours, selectors.EVENT_READ)
                 peer.send(b"1")
-            watched = Watched(lambda ours=ours: self.poller.unregister(ours))  # type: ignore[misc]
+            watched = Watched(lambda ours=ours: self.poller.unregister(ours) and None)  # type: ignore[misc]
             descriptor = self.watch_ready(watched)
             if not registered_first:
                 self.poller.register(ours, selectors.EVENT_READ)

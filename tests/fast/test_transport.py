@@ -445,7 +445,7 @@ class Conversation:
                 result = getattr(self, action)()
             # Once it is over, asyncio's has no loop any more.
             elif not any(told[0] == "lost" for told in self.protocol.told):
-                result = self.act(action)
+                self.act(action)
         except (OSError, RuntimeError) as error:
             result = type(error)
         self.turn()
