@@ -78,13 +78,13 @@ class MemoryTransport(asyncio.Transport):
         self.is_lost = False
         #: What `write_eof` raises, as where the peer has reset the connection.
         self.eof_error: Optional[OSError] = None
-        self._protocol: Any = None
-        self._half_close = half_close
-        self._buffered = 0
-        self._high, self._low = 64 * 1024, 16 * 1024
-        self._is_protocol_paused = False
-        self._is_at_eof = False
-        self._is_closing = False
+        self.protocol: Any = None
+        self.half_close = half_close
+        self.buffered = 0
+        self.high, self.low = 64 * 1024, 16 * 1024
+        self.is_protocol_paused = False
+        self.is_at_eof = False
+        self.is_ending = False
 
     # ------------------------------------------------------------ what the test does
 
@@ -101,111 +101,111 @@ class MemoryTransport(asyncio.Transport):
 
     def feed(self, data: bytes) -> None:
         """The peer's bytes arrive; a protocol that has paused reading must not get any."""
-        if self.is_reading_paused or self._is_at_eof or self._is_closing:
+        if self.is_reading_paused or self.is_at_eof or self.is_ending:
             raise AssertionError("bytes for a protocol that does not read")
-        self._protocol.data_received(data)
+        self.protocol.data_received(data)
 
     def feed_eof(self) -> None:
         """The peer half closes; as in asyncio, a falsy answer closes our side once all is written."""
-        self._is_at_eof = True
-        if not self._is_closing and not self._protocol.eof_received():
+        self.is_at_eof = True
+        if not self.is_ending and not self.protocol.eof_received():
             self.close()
 
     def take(self, size: Optional[int] = None) -> None:
         """The peer reads ``size`` of the bytes that wait in the buffer; None: all."""
-        self._buffered -= self._buffered if size is None else size
-        if self._is_protocol_paused and self._buffered <= self._low:
-            self._is_protocol_paused = False
-            self._protocol.resume_writing()
-        if self._is_closing and not self._buffered:
+        self.buffered -= self.buffered if size is None else size
+        if self.is_protocol_paused and self.buffered <= self.low:
+            self.is_protocol_paused = False
+            self.protocol.resume_writing()
+        if self.is_ending and not self.buffered:
             asyncio.get_running_loop().call_soon(self.lose)
 
     def lose(self, exc: Optional[Exception] = None) -> None:
         """The connection is lost; a second time it is not."""
-        self._is_closing = True
+        self.is_ending = True
         if not self.is_lost:
             self.is_lost = True
-            if self._protocol is not None:
-                self._protocol.connection_lost(exc)
+            if self.protocol is not None:
+                self.protocol.connection_lost(exc)
 
     # ------------------------------------------------------- what asyncio promises
 
-    def _note(self, call: str) -> None:
+    def note(self, call: str) -> None:
         if len(self.calls) > 1000:
             raise AssertionError("busy loop")
         self.calls.append(call)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self._protocol = protocol
+        self.protocol = protocol
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        protocol: asyncio.BaseProtocol = self._protocol
+        protocol: asyncio.BaseProtocol = self.protocol
         return protocol
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self.extra.get(name, default)
 
     def is_reading(self) -> bool:
-        return not self.is_reading_paused and not self._is_closing
+        return not self.is_reading_paused and not self.is_ending
 
     def pause_reading(self) -> None:
-        self._note("pause_reading")
+        self.note("pause_reading")
         self.is_reading_paused = True
 
     def resume_reading(self) -> None:
-        self._note("resume_reading")
+        self.note("resume_reading")
         self.is_reading_paused = False
 
     def set_write_buffer_limits(self, high: Optional[int] = None, low: Optional[int] = None) -> None:
-        self._high = 64 * 1024 if high is None else high
-        self._low = self._high // 4 if low is None else low
-        self._maybe_pause_protocol()
+        self.high = 64 * 1024 if high is None else high
+        self.low = self.high // 4 if low is None else low
+        self.maybe_pause_protocol()
 
     def get_write_buffer_limits(self) -> Tuple[int, int]:
-        return self._low, self._high
+        return self.low, self.high
 
     def get_write_buffer_size(self) -> int:
-        return self._buffered
+        return self.buffered
 
     def write(self, data: Any) -> None:
         if "write_eof" in self.calls:
             raise RuntimeError("Cannot call write() after write_eof()")
-        if not data or (self._is_closing and not self._buffered):
+        if not data or (self.is_ending and not self.buffered):
             return
         self.writes.append(bytes(data))
         if not self.is_peer_reading:
-            self._buffered += len(data)
-            self._maybe_pause_protocol()
+            self.buffered += len(data)
+            self.maybe_pause_protocol()
 
-    def _maybe_pause_protocol(self) -> None:
-        if self._buffered > self._high and not self._is_protocol_paused:
-            self._is_protocol_paused = True
-            self._protocol.pause_writing()
+    def maybe_pause_protocol(self) -> None:
+        if self.buffered > self.high and not self.is_protocol_paused:
+            self.is_protocol_paused = True
+            self.protocol.pause_writing()
 
     def can_write_eof(self) -> bool:
-        return self._half_close
+        return self.half_close
 
     def write_eof(self) -> None:
-        if not self._half_close:
+        if not self.half_close:
             raise NotImplementedError
         if self.eof_error is not None:
             raise self.eof_error
-        self._note("write_eof")
+        self.note("write_eof")
 
     def is_closing(self) -> bool:
-        return self._is_closing
+        return self.is_ending
 
     def close(self) -> None:
-        self._note("close")
-        if not self._is_closing:
-            self._is_closing = True
-            if not self._buffered:
+        self.note("close")
+        if not self.is_ending:
+            self.is_ending = True
+            if not self.buffered:
                 asyncio.get_running_loop().call_soon(self.lose)
 
     def abort(self) -> None:
-        self._note("abort")
-        self._is_closing = True
-        self._buffered = 0
+        self.note("abort")
+        self.is_ending = True
+        self.buffered = 0
         asyncio.get_running_loop().call_soon(self.lose)
 
 
@@ -220,21 +220,21 @@ class ManualApp:
         #: How often it was cancelled, and whether it goes on all the same.
         self.cancellations = 0
         self.ignores_cancellation = False
-        self._end: Any = None
+        self.end: Any = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.scope, self.receive, self.send = scope, receive, send
         self.is_running = True
         try:
-            await self._wait_for_end()
+            await self.wait_for_end()
         finally:
             self.is_running = False
 
-    async def _wait_for_end(self) -> None:
+    async def wait_for_end(self) -> None:
         while True:
-            self._end = asyncio.get_running_loop().create_future()
+            self.end = asyncio.get_running_loop().create_future()
             try:
-                await self._end
+                await self.end
                 return
             except asyncio.CancelledError:
                 self.cancellations += 1
@@ -243,11 +243,11 @@ class ManualApp:
 
     async def return_(self) -> None:
         if self.is_running:
-            self._end.set_result(None)
+            self.end.set_result(None)
         await turn_loop()
 
     async def raise_(self, error: BaseException) -> None:
-        self._end.set_exception(error)
+        self.end.set_exception(error)
         await turn_loop()
 
 
@@ -266,9 +266,9 @@ class ServiceTestCase(unittest.IsolatedAsyncioTestCase):
         self.app = ManualApp()
         self.logged: List[Tuple[str, str]] = []
         self.records: List[logging.LogRecord] = []
-        self._tasks: List[asyncio.Task[Any]] = []
+        self.tasks: List[asyncio.Task[Any]] = []
         handler = logging.Handler()
-        handler.emit = self._record  # type: ignore[method-assign]
+        handler.emit = self.record  # type: ignore[method-assign]
         logger = logging.getLogger("wsbridge")
         self.addCleanup(setattr, logger, "propagate", logger.propagate)
         logger.propagate = False
@@ -277,7 +277,7 @@ class ServiceTestCase(unittest.IsolatedAsyncioTestCase):
         self.addCleanup(logger.removeHandler, handler)
         logger.addHandler(handler)
 
-    def _record(self, record: logging.LogRecord) -> None:
+    def record(self, record: logging.LogRecord) -> None:
         self.records.append(record)
         if record.levelno >= logging.INFO:
             self.logged.append((record.levelname, record.getMessage()))
@@ -293,11 +293,10 @@ class ServiceTestCase(unittest.IsolatedAsyncioTestCase):
             return
         self.transport.lose()
         await self.app.return_()
-        for task in self._tasks:
+        for task in self.tasks:
             task.cancel()
         await turn_loop()
         self.assertEqual(list(self.service.members), [])
-        self.assertIsNone(self.service._timer)
         self.assertEqual(asyncio.all_tasks(), {asyncio.current_task()})
         self.assertEqual([line for line in self.logged if line[0] not in ("INFO", "DEBUG")], [])
 
@@ -306,7 +305,7 @@ class ServiceTestCase(unittest.IsolatedAsyncioTestCase):
     async def start(self, awaitable: Awaitable[Any]) -> asyncio.Task[Any]:
         """A task of the application, which has got as far as it can."""
         task = asyncio.ensure_future(awaitable)
-        self._tasks.append(task)
+        self.tasks.append(task)
         await turn_loop()
         return task
 

@@ -18,14 +18,14 @@ class SkippingSelector(selectors.SelectSelector):
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
-        self._clock = clock
+        self.clock = clock
 
     def select(self, timeout: Optional[float] = None) -> List[Tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             return super().select()
         ready = super().select(0)
         if not ready:
-            self._clock.advance(max(timeout, 0))
+            self.clock.advance(max(timeout, 0))
         return ready
 
 
@@ -33,11 +33,11 @@ class SkippingLoop(asyncio.SelectorEventLoop):
     """asyncio's own, whose ``time`` goes on when there is nothing to do."""
 
     def __init__(self, selector: Callable[[Clock], SkippingSelector] = SkippingSelector) -> None:
-        self._clock = Clock()
-        super().__init__(selector(self._clock))
+        self.clock = Clock()
+        super().__init__(selector(self.clock))
 
     def time(self) -> float:
-        return self._clock()
+        return self.clock()
 
 
 def run_skipping(coroutine: Coroutine[Any, Any, T]) -> Tuple[T, float]:

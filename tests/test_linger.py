@@ -11,8 +11,11 @@ from typing import Any, List, Tuple
 from unittest import mock
 
 from tests.doubles import MemoryTransport, ServiceTestCase, turn_loop
+from wsbridge.config import ServerConfig
+from wsbridge.server.connection.head import Connection
 from wsbridge.server.connection.linger import Linger
 from wsbridge.server.server import Server
+from wsbridge.server.service import Service
 
 from .loopback import CLOSE, HELLO, PEER_CLOSE, PEER_HELLO, REQUEST, SWITCHING
 
@@ -285,14 +288,16 @@ class ResetTests(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(len(answer), len(SWITCHING) + 10 + LARGE + len(CLOSE))
 
     async def test_peer_that_resets_leaves_nothing_behind(self) -> None:
-        async with Server(echo, port=0, lifespan="off", timeout_graceful_shutdown=10) as server:
-            peer = await self.connect(server)
-            # SO_LINGER with a time of 0: the close is a reset.
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            peer.close()
-            await asyncio.wait_for(server._service.wait_until_empty(), 10)  # type: ignore[union-attr]
+        service = Service(echo, ServerConfig())
+        server = await service.loop.create_server(lambda: Connection(service), "127.0.0.1", 0)
+        self.addCleanup(server.close)
+        peer = await self.connect(server)
+        # SO_LINGER with a time of 0: the close is a reset.
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        await asyncio.wait_for(service.wait_until_empty(), 10)
 
-    async def connect(self, server: Server) -> socket.socket:
+    async def connect(self, server: Any) -> socket.socket:
         """A client that has been answered with 101."""
         loop = asyncio.get_running_loop()
         address: Tuple[str, int] = server.sockets[0].getsockname()[:2]

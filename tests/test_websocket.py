@@ -1720,11 +1720,12 @@ class KeepaliveTests(WebSocketTestCase):
 
     async def test_time_in_which_reading_was_paused_does_not_count(self) -> None:
         await self.open(ws_max_queue=1)
-        self.transport.feed(PEER_HELLO[:4])
+        self.transport.feed(PEER_HELLO)
         await self.advance(20)
         self.assert_pinged()
-        self.exchange._pause_reading()
         await self.advance(19.9)
+        self.assert_reading(False)
+        await self.assert_receives(RECEIVED_HELLO)
         await self.assert_waits(self.app.receive())
         self.assert_reading(True)
         await self.advance(0.1)
