@@ -1,0 +1,6 @@
+"""Hostile input: what a peer should send, and what mutation makes of it. frames.py, messages.py, heads.py.
+
+Every choice comes from a `random.Random`. A seeded one makes a case again from its number; the one of
+hypothesis (`randoms(use_true_random=False)`) shrinks it. hypothesis shrinks a number towards 0 and a choice
+towards the first, so 0 and the first are the plain ones here.
+"""

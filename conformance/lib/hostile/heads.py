@@ -1,0 +1,245 @@
+"""Request heads (RFC 9112): valid opening handshakes, and what mutation makes of them."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Callable, List, Sequence, Tuple
+
+from ..wire import KEY
+from .draws import happens, truncate
+
+METHODS = [
+    b"POST", b"HEAD", b"OPTIONS", b"get", b"G", b"GET1", b"PRI", b"CONNECT", b"PURGE", b"M-SEARCH", b"G(T",
+]  # fmt: skip
+TARGETS = [
+    b"/", b"/chat?room=1", b"/%ff%00", b"/a#b", b"*", b"chat", b"http://example.com/", b"ws://example.com/x",
+    b"http://other.org/", b"HTTP://Example.com:80/", b"https://example.com:443/", b"ftp://example.com/",
+    b"http:///", b"http://user@example.com/", b"example.com:80", b"//example.com/", b"/a\\b", b"/\"<>^`{|}",
+    b"ws://example.org", b"http://a:b@example.com/", b"http://example.com:99999/", b"**", b"*/",
+    b"", b"/\xff", b"/\x7f", b"/a\tb", b"/\x01", b"http://[::1]/", b"/a b", b"?q", b"a:b", b"http:/x", b"1http://x/",
+]  # fmt: skip
+VERSIONS = [
+    b"HTTP/1.0", b"HTTP/2.0", b"HTTP/0.9", b"HTTP/1.2", b"HTTP/1.", b"HTTP/11.1", b"http/1.1", b"HTTP/1.1 ",
+    b"HTTP/3.0", b"HTTP/1.10", b"", b"HTTP /1.1", b"ICE/1.0", b"HTTP/9.9", b"RTSP/1.0",
+]  # fmt: skip
+SEPARATORS = [b"  ", b"\t", b"", b"\x0b", b" \t"]
+LINE_ENDS = [b"\n", b"\n", b"\r", b"\r\r\n", b"\n\r", b"", b"\r\n\r\n", b" \r\n", b"\x00\r\n"]
+BEGINNINGS = [b"\r\n", b"\r\n\r\n", b"\n", b" ", b"\r", b"\x00", b"\x16\x03\x01", b"\r\n "]
+FOLDS = [b" folded", b"\tfolded", b" ", b"\t", b" a: b", b"  \t x  "]
+HOSTS = [
+    b"example.com:80", b"", b"a b", b"user@example.com", b"example.com:99999", b"[::1]:8000",
+    b"ex\xe9mple.com", b"example.com/", b"example.com:", b"EXAMPLE.com", b"a,b", b"example.com:x",
+    b"%41.com", b"%zz", b"[::1",
+]  # fmt: skip
+LENGTHS = [
+    b"0", b"5", b"00", b"+0", b"0, 0", b"0_0", b"-1", b"", b"0x0", b" 0", b"18446744073709551616", b"0\t",
+    b"1 0",
+]  # fmt: skip
+CODINGS = [
+    b"chunked", b"identity", b"Chunked", b"gzip, chunked", b"chunked, gzip", b"", b"chunked ", b"xchunked",
+    b"\x0bchunked",
+]  # fmt: skip
+NAMES = [
+    b"X-A", b"x_b", b"X.C", b"", b"X A", b"X:A", b"X\xffA", b"X\x00", b"(X)", b"X\tA", b"!#$%&'*+-.^_`|~",
+    b"X\x7f", b'X"A',
+]  # fmt: skip
+VALUES = [
+    b"1", b"", b"a b", b"a\tb", b"\xff\xfe", b"a\x00b", b"a\x01", b"a\rb", b"a\x0bb", b"a\x7f", b"\x1f",
+    b"\x0c", b"a\r", b"  a  ", b"\ta", b":", b"a\x1cb", b"\x85", b"\xa0", b"a \x00",
+]  # fmt: skip
+OPTIONAL = [
+    (b"Origin", b"http://example.com"),
+    (b"Sec-WebSocket-Protocol", b"chat, superchat"),
+    (b"Sec-WebSocket-Extensions", b"permessage-deflate; client_max_window_bits"),
+    (b"Cookie", b'a=b; c="d"'),
+    (b"User-Agent", b"\xc3\xa9"),
+]
+# The headers that the opening handshake is decided by.
+HANDSHAKES = [
+    (b"Sec-WebSocket-Key", (b"", b"short==", KEY + b"=", KEY[:-1], b"?" * 22 + b"==", KEY + b" x")),
+    (b"Sec-WebSocket-Version", (b"8", b"12", b"14", b"013", b"13, 8", b"", b"+13", b"13.0")),
+    (b"Upgrade", (b"h2c", b"", b"websocket/13", b"web socket", b"websocket\t, x", b"WEBSOCKET")),
+    (b"Connection", (b"close", b"", b"notupgrade", b"Upgrade;q=1", b",,UPGRADE ,", b"upgrade\t")),
+]
+# wsbridge's limits: the bytes of a request line, and the number of header lines.
+MAX_LINE, MAX_FIELDS = 32768, 256
+
+
+@dataclass
+class Draft:
+    """A head before it becomes bytes; every line has its own end."""
+
+    method: bytes
+    target: bytes
+    lines: List[bytes]
+    version: bytes = b"HTTP/1.1"
+    separators: List[bytes] = field(default_factory=lambda: [b" ", b" "])
+    before: bytes = b""
+    ends: List[bytes] = field(default_factory=list)  #: of all lines, the empty one too; CRLF where none is
+    behind: bytes = b""
+
+    def fill_ends(self) -> List[bytes]:
+        count = len(self.lines) + 2
+        return [*self.ends, *[b"\r\n"] * count][:count]
+
+    def build(self) -> bytes:
+        first = self.method + self.separators[0] + self.target + self.separators[1] + self.version
+        lines = zip([first, *self.lines, b""], self.fill_ends())
+        return self.before + b"".join(line + end for line, end in lines) + self.behind
+
+    def insert(self, rng: random.Random, line: bytes) -> None:
+        self.lines.insert(rng.randint(0, len(self.lines)), line)
+
+
+def draw_valid(rng: random.Random) -> Draft:
+    def cased(name: bytes) -> bytes:
+        return rng.choice((name, name, name.lower(), name.upper()))
+
+    lines = [
+        cased(b"Host") + b": " + rng.choice((b"example.com", b"example.com:8000", b"[::1]")),
+        cased(b"Upgrade") + b": " + rng.choice((b"websocket", b"WebSocket", b"h2c, websocket")),
+        cased(b"Connection") + b": " + rng.choice((b"Upgrade", b"keep-alive, Upgrade", b"upgrade,")),
+        cased(b"Sec-WebSocket-Key") + b": " + KEY,
+        cased(b"Sec-WebSocket-Version") + b": 13",
+    ]
+    for name, value in OPTIONAL:
+        if happens(rng, 0.3):
+            colon = rng.choice((b": ", b":", b":\t", b":  "))
+            lines.append(cased(name) + colon + value + rng.choice((b"", b"", b" ")))
+    if happens(rng, 0.3):
+        rng.shuffle(lines)
+    target = rng.choice((b"/", b"/chat?room=1", b"/%41", b"/a/b;c=1?d[]=e"))
+    draft = Draft(rng.choice((b"GET", b"GET", b"GET", b"HEAD")), target, lines)
+    if happens(rng, 0.2):
+        draft.behind = rng.choice((b"\x81\x80\x00\x00\x00\x00", b"\r\n", b"GET / HTTP/1.1\r\n", b"x"))
+    return draft
+
+
+# --------------------------------------------------------------------------------- mutations
+
+Mutation = Callable[[random.Random, Draft], None]
+
+
+def change_method(rng: random.Random, draft: Draft) -> None:
+    draft.method = rng.choice(METHODS)
+
+
+def change_target(rng: random.Random, draft: Draft) -> None:
+    draft.target = rng.choice(TARGETS)
+    if draft.target == b"*" and rng.random() < 0.5:
+        draft.method = b"OPTIONS"
+
+
+def lengthen_target(rng: random.Random, draft: Draft) -> None:
+    spent = len(draft.method) + len(draft.version) + 2
+    draft.target = b"/" + b"a" * (MAX_LINE - spent - 1 + rng.choice((-1, 0, 1, 500)))
+
+
+def change_version(rng: random.Random, draft: Draft) -> None:
+    draft.version = rng.choice(VERSIONS)
+
+
+def speak_http_1_0(rng: random.Random, draft: Draft) -> None:
+    """As proxies do by default: HTTP/1.0, often without Upgrade, Connection or Host."""
+    draft.version = b"HTTP/1.0"
+    names = (b"upgrade:", b"connection:", b"host:")
+    draft.lines = [line for line in draft.lines if not line.lower().startswith(names) or rng.random() < 0.5]
+
+
+def change_separator(rng: random.Random, draft: Draft) -> None:
+    draft.separators[rng.randrange(2)] = rng.choice(SEPARATORS)
+
+
+def change_end(rng: random.Random, draft: Draft) -> None:
+    end = rng.choice(LINE_ENDS)
+    draft.ends = draft.fill_ends()
+    if happens(rng, 0.15):
+        draft.ends = [end] * len(draft.ends)
+    draft.ends[rng.randrange(len(draft.ends))] = end
+
+
+def begin_otherwise(rng: random.Random, draft: Draft) -> None:
+    draft.before = rng.choice(BEGINNINGS)
+
+
+def fold(rng: random.Random, draft: Draft) -> None:
+    draft.insert(rng, rng.choice(FOLDS))
+
+
+def add_line(rng: random.Random, draft: Draft) -> None:
+    separator = rng.choice((b":", b":", b": ", b" :", b"", b"\t: ", b"::"))
+    draft.insert(rng, rng.choice(NAMES) + separator + rng.choice(VALUES))
+
+
+def add_host(rng: random.Random, draft: Draft) -> None:
+    draft.insert(rng, b"Host: " + rng.choice(HOSTS))
+
+
+def change_host(rng: random.Random, draft: Draft) -> None:
+    host = b"Host: " + rng.choice(HOSTS)
+    draft.lines = [host if line.lower().startswith(b"host:") else line for line in draft.lines]
+
+
+def change_authority(rng: random.Random, draft: Draft) -> None:
+    """An absolute-form target, with a Host that is its own or another."""
+    scheme = rng.choice((b"http", b"https", b"ws", b"WSS"))
+    draft.target = scheme + b"://" + rng.choice(HOSTS) + rng.choice((b"/", b"", b"/a?b", b"?q"))
+    change_host(rng, draft)
+
+
+def announce_body(rng: random.Random, draft: Draft) -> None:
+    length = b"Content-Length:" + rng.choice((b"", b" ")) + rng.choice(LENGTHS)
+    coding = b"Transfer-Encoding: " + rng.choice(CODINGS)
+    for _ in range(rng.choice((1, 1, 2))):
+        draft.insert(rng, rng.choice((b"Content-Length: 0", length, coding, b"Expect: 100-continue")))
+
+
+def drop_line(rng: random.Random, draft: Draft) -> None:
+    if draft.lines:
+        del draft.lines[rng.randrange(len(draft.lines))]
+
+
+def repeat_line(rng: random.Random, draft: Draft) -> None:
+    if draft.lines:
+        draft.insert(rng, rng.choice(draft.lines))
+
+
+def add_many(rng: random.Random, draft: Draft) -> None:
+    count = MAX_FIELDS - len(draft.lines) + rng.choice((-1, 0, 1, 5))
+    draft.lines += [b"X-%d: y" % number for number in range(count)]
+
+
+def change_handshake(rng: random.Random, draft: Draft) -> None:
+    name, values = rng.choice(HANDSHAKES)
+    prefix = name.lower() + b":"
+    draft.lines = [line for line in draft.lines if not line.lower().startswith(prefix) or happens(rng, 0.1)]
+    draft.lines.append(name + b": " + rng.choice(values))
+
+
+MUTATIONS: Sequence[Mutation] = (
+    drop_line, repeat_line, change_method, change_target, change_version, speak_http_1_0, change_separator,
+    change_end, change_end, begin_otherwise, fold, add_line, add_line, add_host, change_host,
+    change_authority, announce_body, announce_body, change_handshake, change_handshake,
+)  # fmt: skip
+LONG: Sequence[Mutation] = (lengthen_target, add_many)
+
+
+def draw_head(rng: random.Random) -> Tuple[bytes, Tuple[str, ...]]:
+    """A head and what comes behind it; and what was done to it: nothing, or a few mutations."""
+    draft = draw_valid(rng)
+    traits = []
+    for _ in range(rng.choice((0, 1, 1, 1, 1, 1, 2, 2, 3))):
+        mutation = rng.choice(LONG if happens(rng, 0.02) else MUTATIONS)
+        mutation(rng, draft)
+        traits.append(mutation.__name__)
+    data = draft.build()
+    if happens(rng, 0.15):
+        at = rng.randrange(len(data))
+        byte = rng.choice((rng.randrange(256), rng.choice(b"\x00\t\n\r :\x7f\xff")))
+        data = data[:at] + bytes([byte]) + data[at + rng.randint(0, 1) :]
+        traits.append("byte")
+    if happens(rng, 0.06):
+        data = truncate(rng, data)
+        traits.append("truncated")
+    return data, tuple(traits)

@@ -1,0 +1,155 @@
+"""Compressed messages (RFC 7692): any texture, ended in every allowed way, and what damage makes of them."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
+
+from .draws import flip_bit, happens, split, truncate
+
+TAIL = b"\x00\x00\xff\xff"
+
+FLUSHES = (zlib.Z_SYNC_FLUSH, zlib.Z_PARTIAL_FLUSH, zlib.Z_FULL_FLUSH, zlib.Z_BLOCK)
+STRATEGIES = (
+    *[zlib.Z_DEFAULT_STRATEGY] * 3,
+    *(zlib.Z_FILTERED, zlib.Z_HUFFMAN_ONLY, zlib.Z_RLE, zlib.Z_FIXED),
+)
+WORDS = '{"id": 17, "text": "grüße 日本 😀"}, the quick brown fox jumps over the lazy dog '
+
+
+def draw_plain(rng: random.Random) -> Tuple[bytes, bool]:
+    """A message of some texture, and whether it is text."""
+    size = rng.randint(0, rng.choice((0, 1, 5, 60, 300, 3000)))
+    if happens(rng, 0.02):
+        size = rng.randint(3000, 70000)
+    texture = rng.choice(("words", "one", "letters", "noise", "distance"))
+    if texture == "noise":
+        return rng.randbytes(size), False
+    if texture == "one":
+        return bytes([rng.randrange(128)]) * size, rng.random() < 0.5
+    if texture == "distance":
+        # Repeats at a distance near the size of a window.
+        unit = rng.randbytes(rng.choice((3, 500, 511, 512, 513, 1024)))
+        return (unit * (size // len(unit) + 1))[:size], False
+    start = rng.randrange(len(WORDS))
+    text = (WORDS[start:] + WORDS * (size // len(WORDS) + 1))[:size]
+    if texture == "letters":
+        text = "".join(rng.choice(text) for _ in range(min(size, 400)))
+    return text.encode(), True
+
+
+class Compressor:
+    """A sender whose messages are cut into blocks, and ended, in every way that the RFC allows."""
+
+    def __init__(self, rng: random.Random, window_bits: int = 15, no_context_takeover: bool = False) -> None:
+        self._rng = rng
+        self._window_bits = window_bits
+        self._no_context_takeover = no_context_takeover
+        self._stream: Optional[zlib._Compress] = None
+
+    def compress(self, plain: bytes) -> bytes:
+        """The payload of one message (RFC 7692 7.2.1)."""
+        rng = self._rng
+        if happens(rng, 0.05):
+            # The receiver's window now holds bytes that the stream does not know.
+            self._stream = None
+            return store(rng, plain)
+        if self._stream is None or self._no_context_takeover or happens(rng, 0.1):
+            self._stream = self._open()
+        stream, data = self._stream, b""
+        *pieces, last = split(rng, plain, rng.choice((1, 1, 1, 2, 3)))
+        for piece in pieces:
+            data += stream.compress(piece) + stream.flush(rng.choice(FLUSHES))
+        data += stream.compress(last)
+        if happens(rng, 0.08):
+            # RFC 7692 7.2.3.4: behind a block with BFINAL, 00 makes an empty block of itself and the tail.
+            self._stream = None
+            return data + stream.flush(zlib.Z_FINISH) + b"\x00"
+        data += stream.flush(rng.choice((zlib.Z_SYNC_FLUSH, zlib.Z_SYNC_FLUSH, zlib.Z_FULL_FLUSH)))
+        # zlib flushes nothing where nothing came since the last flush; and RFC 7692 7.2.3.6: one more empty
+        # block is as good as none.
+        if not data.endswith(TAIL) or happens(rng, 0.03):
+            return data + b"\x00"
+        return data[:-4]
+
+    def _open(self) -> zlib._Compress:
+        rng = self._rng
+        window_bits = rng.randint(9, self._window_bits) if happens(rng, 0.3) else self._window_bits
+        level, strategy = rng.choice((6, 0, 1, 3, 6, 9)), rng.choice(STRATEGIES)
+        return zlib.compressobj(level, zlib.DEFLATED, -window_bits, rng.randint(1, 9), strategy)
+
+
+def store(rng: random.Random, plain: bytes) -> bytes:
+    """Stored blocks (RFC 1951 3.2.4), some of them empty."""
+    data = b""
+    for piece in split(rng, plain, rng.choice((1, 2, 3, 4))):
+        for start in range(0, len(piece) or 1, 65535):
+            block = piece[start : start + 65535]
+            length = len(block).to_bytes(2, "little")
+            data += b"\x00" + length + bytes(byte ^ 0xFF for byte in length) + block
+    return data + b"\x00"
+
+
+class Compressed(NamedTuple):
+    is_text: bool
+    plain: Optional[bytes]  #: what it must inflate to; None once damage was done
+    payload: bytes
+
+
+def draw_messages(rng: random.Random, compressor: Compressor) -> List[Compressed]:
+    messages = []
+    for _ in range(rng.choice((1, 2, 2, 3, 4))):
+        plain, is_text = draw_plain(rng)
+        messages.append(Compressed(is_text, plain, compressor.compress(plain)))
+    return messages
+
+
+# --------------------------------------------- mutations: of the message at a place, or around it
+
+Mutation = Callable[[random.Random, List[Compressed], int], None]
+
+
+def damage_payload(rng: random.Random, messages: List[Compressed], at: int) -> None:
+    messages[at] = messages[at]._replace(payload=flip_bit(rng, messages[at].payload))
+
+
+def cut_payload(rng: random.Random, messages: List[Compressed], at: int) -> None:
+    messages[at] = messages[at]._replace(payload=truncate(rng, messages[at].payload))
+
+
+def keep_tail(rng: random.Random, messages: List[Compressed], at: int) -> None:
+    """The four bytes that must be left out stay: an ordinary stored block to whoever inflates."""
+    messages[at] = messages[at]._replace(payload=messages[at].payload + TAIL)
+
+
+def insert_empty(rng: random.Random, messages: List[Compressed], at: int) -> None:
+    messages.insert(at + rng.randint(0, 1), Compressed(rng.random() < 0.5, None, b""))
+
+
+def insert_noise(rng: random.Random, messages: List[Compressed], at: int) -> None:
+    messages.insert(at + rng.randint(0, 1), Compressed(False, None, rng.randbytes(rng.randint(1, 40))))
+
+
+def repeat(rng: random.Random, messages: List[Compressed], at: int) -> None:
+    """A message that came already; with a window kept, its references now point elsewhere."""
+    messages.insert(rng.randint(0, len(messages)), messages[at])
+
+
+def drop(rng: random.Random, messages: List[Compressed], at: int) -> None:
+    del messages[at]
+
+
+MUTATIONS: Sequence[Mutation] = (
+    *(drop, repeat, cut_payload, damage_payload, damage_payload),
+    *(keep_tail, insert_empty, insert_noise),
+)
+
+
+def mutate(rng: random.Random, messages: List[Compressed]) -> str:
+    """Do one kind of damage, in place, and return its name."""
+    mutation = rng.choice(MUTATIONS)
+    mutation(rng, messages, rng.randrange(len(messages)))
+    # Whatever happened to one message, the window of those behind it may be another.
+    messages[:] = [message._replace(plain=None) for message in messages]
+    return mutation.__name__
