@@ -76,6 +76,14 @@ MAY_BE_NONE = {
 }
 
 
+class DocumentationTests(unittest.TestCase):
+    def test_help_has_every_field_with_its_default_and_its_reason(self) -> None:
+        for name, item in FIELDS.items():
+            self.assertIn(
+                f"``{name}`` = {item.default!r}: {item.metadata['help']}", str(ServerConfig.__doc__)
+            )
+
+
 class FieldTests(unittest.TestCase):
     def test_limits_have_the_defaults_of_the_design(self) -> None:
         config = ServerConfig()

@@ -8,7 +8,7 @@ import sys
 import unittest
 from importlib import import_module
 from pathlib import Path
-from typing import Dict
+from typing import Dict, Set
 
 import wsbridge
 
@@ -42,6 +42,18 @@ HOMES: Dict[str, str] = {
     "Service": "server.service",
     "handle_websocket": "server.streams",
 }
+
+
+def list_public_attributes(node: ast.ClassDef) -> Set[str]:
+    """What its ``__init__`` sets."""
+    init = next(
+        (item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), node
+    )
+    return {
+        item.attr
+        for item in ast.walk(init)
+        if isinstance(item, ast.Attribute) and isinstance(item.ctx, ast.Store) and item.attr[0] != "_"
+    }
 
 
 class PublicNameTests(unittest.TestCase):
@@ -82,6 +94,16 @@ class PublicNameTests(unittest.TestCase):
             for alias in node.names
         }
         self.assertEqual(seen, HOMES)
+
+    def test_docstrings_of_classes_name_every_public_attribute(self) -> None:
+        """There `help` and editors find them."""
+        for name, home in HOMES.items():
+            tree = ast.parse(SOURCE.parent.joinpath(*home.split(".")).with_suffix(".py").read_bytes())
+            for found in ast.walk(tree):
+                if isinstance(found, ast.ClassDef) and found.name == name:
+                    text = ast.get_docstring(found) or ""
+                    for attribute in list_public_attributes(found):
+                        self.assertIn(f"``{attribute}``", text, name)
 
     def test_type_checkers_do_not_see_that_a_name_is_looked_up(self) -> None:
         """They would take every name for one of ours."""

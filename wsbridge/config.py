@@ -292,3 +292,9 @@ class ServerConfig:
             if item.name.startswith(prefix)
         }
         return DeflateSettings(**values)
+
+
+# For help(): the fields with what ``--help`` says of them.
+ServerConfig.__doc__ = (ServerConfig.__doc__ or "") + "".join(
+    f"\n    ``{item.name}`` = {item.default!r}: {item.metadata['help']}" for item in fields(ServerConfig)
+)

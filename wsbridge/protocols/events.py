@@ -106,8 +106,9 @@ class WebSocketDataReceived(_Event):
 class WebSocketDisconnected(_Event):
     """The connection has ended; comes exactly once, after every message.
 
-    ``code`` is the peer's close code, 1005 when its CLOSE had none, 1006 when
-    there was no CLOSE, or the code of the peer's violation.
+    ``code`` is the peer's close code, 1005 if its CLOSE had none, 1006 if there
+    was no CLOSE, or the code of the peer's violation. ``reason`` is the text of
+    the peer's CLOSE or of the violation.
     """
 
     __slots__ = __match_args__ = ("code", "reason")

@@ -154,6 +154,14 @@ class WSProtocol:
     ``clock``: returns a monotonic time in seconds, for `latency`; without it
     `latency` stays None.
 
+    Attributes: ``receiving`` and ``sending`` are the two halves, which only
+    this class sets. ``subprotocol`` and ``extensions_response`` are what the
+    opening handshake agreed on, the latter as the value of
+    Sec-WebSocket-Extensions in the 101; or None. ``compression`` is the codec,
+    with its counters of bytes, or None. ``latency`` is the time in seconds
+    between the last answered PING and its PONG, None before the first.
+    ``trace`` may be set to a `Trace`, which must not raise.
+
     Raises `BadRequest` for a malformed offer, `HandshakeFailed` for a
     response that is malformed, or names what was not offered.
     """
@@ -202,9 +210,7 @@ class WSProtocol:
         clock: Optional[Callable[[], float]] = None,
     ) -> None:
         self.subprotocol = subprotocol
-        #: Seconds between our last answered PING and its PONG; None before the first, or without a clock.
         self.latency: Optional[float] = None
-        #: A `Trace`, called for every frame, in and out; it must not raise. None: no trace.
         self.trace: Optional[Trace] = None
         self._client = client
         self._max_message_size = self._wire_limit = max_message_size
@@ -212,7 +218,6 @@ class WSProtocol:
         self._hold_close = hold_close
         self._make_message = make_message
         self._clock = clock
-        #: The two halves; only this class sets them.
         self.receiving, self.sending = Receiving.OPEN, Sending.OPEN
         # Whether messages that come after our CLOSE are discarded.
         self._is_discarding = False
@@ -226,8 +231,6 @@ class WSProtocol:
         self._writing_paused = False
         self._ping_payload: Optional[bytes] = None
         self._ping_sent = 0.0
-        #: The codec that was agreed on, with its counters of bytes, and the Sec-WebSocket-Extensions value
-        #: for the 101 response; None without permessage-deflate.
         settings = deflate if enable_compression else None
         self.compression, self.extensions_response = agree_on_deflate(peer_extensions, settings, client)
         if self.compression is not None:

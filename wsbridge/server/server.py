@@ -48,6 +48,9 @@ class Server:
     ``async with Server(app, port=0) as server:`` listens inside the block;
     `serve` runs until a signal or `stop_serving` ends it. A server that has
     ended can be used again, in either way.
+
+    ``config`` is the `ServerConfig`. ``startup_signal`` is the number of the
+    signal that ended `serve` before the application had started, or None.
     """
 
     def __init__(
@@ -57,7 +60,6 @@ class Server:
         **options: Unpack[ServerOptions],
     ) -> None:
         self.config = replace(config or ServerConfig(), **options)
-        #: The number of the signal that ended `serve` before the application had started; None otherwise.
         self.startup_signal: Optional[int] = None
         self._app = load_application(app) if isinstance(app, str) else app
         self._is_started = False

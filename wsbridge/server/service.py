@@ -54,13 +54,21 @@ class Member(Protocol):
 class Service:
     """The connections of one server, with one timer that checks their deadlines.
 
-    ``state`` is the lifespan's. ``clock`` returns a monotonic time in seconds,
-    by default the loop's; ``date`` the value of a Date header, by default the
-    current time. Create it inside a running loop.
+    ``app`` is the application, ``config`` a `ServerConfig`, ``state`` the
+    lifespan's. ``clock`` returns a monotonic time in seconds, by default the
+    loop's; ``date`` the value of a Date header, by default the current time.
+    Create it inside a running loop.
 
     ``parent`` is a service whose timer checks these connections too, and which
     ends them when it ends; ``clock`` and ``date`` are then its own. With a
     service of its own a single connection can be waited for.
+
+    Attributes besides these: ``loop``, the event loop; ``members``, the
+    connections, of which ``lingering`` only wait for their peer to close, and
+    ``detached`` are applications that go on after their disconnect;
+    ``is_stopping``; ``waker``, which resumes applications;
+    ``next_accept_warning``, the loop's time from which on a `Listener` may warn
+    again.
     """
 
     def __init__(
@@ -81,15 +89,12 @@ class Service:
             _choose_clock(self.loop) if parent is None else parent.clock
         )
         self.date: Callable[[], bytes] = date or (build_date if parent is None else parent.date)
-        #: The connections, oldest first: a dict keeps the order, and removes in constant time.
+        # Dicts: they keep the order of arrival, and remove in constant time.
         self.members: Dict[Member, None] = {}
-        #: The members that only wait for their peer to close.
         self.lingering: Dict[Member, None] = {}
-        #: The members whose application goes on after its disconnect.
         self.detached: Dict[Member, None] = {}
         self._next_detached_warning = FIRST_DETACHED_WARNING
         self.waker: Waker = SPEED.build_waker(self.loop) if parent is None else parent.waker
-        #: The time, of the loop's clock, from which on a `Listener` may warn again.
         self.next_accept_warning = -inf
         self._parent = parent
         self.is_stopping: bool = parent is not None and parent.is_stopping
