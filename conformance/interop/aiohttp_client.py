@@ -2,53 +2,50 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Dict, Optional
+import ssl
+from typing import ClassVar, Dict, Optional, Sequence, Tuple
 
 import aiohttp
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
 
-from conformance.interop.trial import (
-    Client,
-    Closed,
-    Connection,
-    Deflate,
-    Message,
-    Opening,
-    Refused,
-    trust_anyone,
-)
+from conformance.interop.trial import Closed, Connection, Message, Refused
 
 
-class AiohttpClient(Client):
-    name = "aiohttp"
-    version = aiohttp.__version__
+class AiohttpClient:
     lacks: ClassVar[Dict[str, str]] = {
         "fragments": "no way to send a message in several frames",
         "empty close": "close() always sends a code",
         "all deflate parameters": "offers window bits only",
         "tabs": "not a browser",
-        "blobs": "not a browser",
     }
 
-    async def open(self, url: str, opening: Opening) -> Connection:
-        deflate = opening.deflate
-        if isinstance(deflate, Deflate):
-            raise ValueError("aiohttp offers window bits only")
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        self._tls = tls
+
+    async def open(
+        self,
+        url: str,
+        *,
+        subprotocols: Sequence[str] = (),
+        headers: Sequence[Tuple[str, str]] = (),
+        deflate: int = True,
+        watch_pongs: bool = False,
+    ) -> Connection:
+        """deflate: True, False, or an int for the window bits of both sides."""
         session = ClientSession()
         try:
             socket = await session.ws_connect(
                 url,
-                protocols=tuple(opening.subprotocols),
-                headers=list(opening.headers),
+                protocols=subprotocols,
+                headers=headers,
                 compress=15 if deflate is True else int(deflate),
                 max_msg_size=0,
-                autoping=not opening.watch_pongs,
-                ssl=trust_anyone() if url.startswith("wss:") else True,
+                autoping=not watch_pongs,
+                ssl=self._tls,
             )
         except WSServerHandshakeError as error:
             await session.close()
-            shown = list(error.headers.items()) if error.headers else None
-            raise Refused(error.status, shown) from None
+            raise Refused(error.status) from None
         except BaseException:
             await session.close()
             raise
@@ -61,13 +58,12 @@ class AiohttpConnection(Connection):
         self._socket = socket
         self._reason: Optional[str] = None
         self.subprotocol = socket.protocol
+        self.extensions = f"compress={socket.compress} client_notakeover={socket.client_notakeover}"
 
     async def send(self, message: Message) -> None:
+        send = self._socket.send_str if isinstance(message, str) else self._socket.send_bytes
         try:
-            if isinstance(message, str):
-                await self._socket.send_str(message)
-            else:
-                await self._socket.send_bytes(message)
+            await send(message)  # type: ignore[arg-type]
         except (ConnectionError, aiohttp.ClientError):
             raise self._build_closed() from None
 
@@ -84,11 +80,10 @@ class AiohttpConnection(Connection):
     async def ping(self, payload: bytes) -> None:
         await self._socket.ping(payload)
         message = await self._socket.receive()
-        if message.type is not WSMsgType.PONG or bytes(message.data) != payload:
-            raise RuntimeError(f"expected PONG {payload!r}, aiohttp received {message!r}")
+        assert (message.type, message.data) == (WSMsgType.PONG, payload)
 
-    async def close(self, code: Optional[int] = None, reason: str = "") -> Closed:
-        await self._socket.close(code=1000 if code is None else code, message=reason.encode())
+    async def close(self, code: int = 1000, reason: str = "") -> Closed:
+        await self._socket.close(code=code, message=reason.encode())
         return self._build_closed()
 
     async def abandon(self) -> None:
@@ -97,9 +92,5 @@ class AiohttpConnection(Connection):
             response.connection.transport.abort()
         await self._session.close()
 
-    def describe_extensions(self) -> str:
-        return f"compress={self._socket.compress} client_notakeover={self._socket.client_notakeover}"
-
     def _build_closed(self) -> Closed:
-        code = self._socket.close_code
-        return Closed(None if code is None else int(code), self._reason)
+        return Closed(self._socket.close_code, self._reason)

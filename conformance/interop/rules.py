@@ -2,77 +2,76 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from typing import Dict, List, Optional
+from collections import Counter
+from typing import List, Optional
 
-from conformance.lib.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, Head
+from websockets.utils import accept_key
 
-GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+from conformance.interop.tap import END_SECONDS, Tap
+from conformance.lib import wire
+from conformance.lib.wire import CLOSE, CONTINUATION, PING, PONG, Frame
 
 
-def find_broken_rules(
-    request: Head, response: Head, sent: List[Frame], received: List[Frame], tail: bytes, whole: bool
-) -> List[str]:
-    """Return what the server did that RFC 6455 and RFC 7692 forbid; empty when all was well.
-
-    sent, received: the frames from the client and from the server.
-    tail: bytes from the server that are no whole frame.
-    whole: whether the connection ended in order, so that nothing may be missing.
-    """
+def find_broken_rules(tap: Tap) -> List[str]:
+    """Return what the server did on this connection that no server may do; empty when all was well."""
     broken = []
-    key = (request.find("sec-websocket-key") or "").encode()
-    accept = base64.b64encode(hashlib.sha1(key + GUID).digest()).decode()
-    if response.find("sec-websocket-accept") != accept:
-        broken.append("Sec-WebSocket-Accept does not answer the key")
-    if whole and tail:
-        broken.append(f"{len(tail)} bytes of an unfinished frame at the end")
-    compressed = "permessage-deflate" in (response.find("sec-websocket-extensions") or "")
-    in_message = False
-    for index, frame in enumerate(received):
-        before = received[index - 1].opcode if index else None
-        broken += _find_broken_frame_rules(frame, compressed, in_message, before)
+    if not tap.was_cut and tap.server.ended is None:
+        broken.append(f"it left the connection open for {END_SECONDS:.0f} s after its end")
+    if not tap.was_cut and tap.server.ended == "reset":
+        broken.append("it reset the connection")
+    if tap.is_opaque:
+        return broken
+    request, response = tap.client.head, tap.server.head
+    if request is None or response is None:
+        return broken + ([] if tap.was_cut else ["it did not answer the request"])
+    if response.status == 101:
+        if response.find("sec-websocket-accept") != accept_key(request.find("sec-websocket-key") or ""):
+            broken.append("Sec-WebSocket-Accept does not answer the key")
+        return broken + _find_broken_frame_rules(tap) + _find_unpaired_pongs(tap)
+    try:
+        wire.parse_body(response, tap.server.rest)
+    except ValueError as error:
+        if not tap.client_left_first:
+            broken.append(f"the refusal is malformed: {error}")
+    return broken
+
+
+def _find_broken_frame_rules(tap: Tap) -> List[str]:
+    received, tail = wire.parse_frames(tap.server.rest)
+    is_compressed = "permessage-deflate" in tap.extensions
+    in_message, before = False, None
+    broken = [f"{len(tail)} bytes of an unfinished frame at the end"] if tail and not tap.was_cut else []
+    for frame in received:
+        broken += _judge_frame(frame, is_compressed, in_message, before)
+        before = frame.opcode
         if not frame.is_control:
             in_message = not frame.fin
-    broken += _find_unanswered_pings(sent, received, whole)
     return broken
 
 
-def _find_broken_frame_rules(
-    frame: Frame, compressed: bool, in_message: bool, before: Optional[int]
-) -> List[str]:
-    broken = []
-    name = f"frame with opcode {frame.opcode}"
-    if frame.masked:
-        broken.append(f"masked {name} from the server")
-    if frame.opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
-        broken.append(f"unknown opcode: {name}")
-    may_be_compressed = compressed and frame.opcode in (TEXT, BINARY)
-    if frame.rsv & 3 or (frame.rsv and not may_be_compressed):
-        broken.append(f"reserved bits {frame.rsv:03b} on a {name}")
-    if frame.is_control and (not frame.fin or len(frame.payload) > 125):
-        broken.append(f"fragmented or long control {name}")
-    if not frame.is_control and (frame.opcode == CONTINUATION) != in_message:
-        broken.append(f"{name} {'inside' if in_message else 'outside'} a fragmented message")
-    if before == CLOSE:
-        broken.append(f"{name} after CLOSE")
-    return broken
+def _judge_frame(frame: Frame, is_compressed: bool, in_message: bool, before: Optional[int]) -> List[str]:
+    # RFC 7692 6: RSV1 belongs to the first frame of a message.
+    may_be_compressed = is_compressed and frame.opcode in (wire.TEXT, wire.BINARY)
+    rules = {
+        "masked": frame.masked,
+        "of unknown opcode": 2 < frame.opcode < 8 or frame.opcode > PONG,
+        f"with reserved bits {frame.rsv:03b}": frame.rsv & (3 if may_be_compressed else 7),
+        "fragmented or too long": frame.is_control and (not frame.fin or len(frame.payload) > 125),
+        "inside a fragmented message": in_message and not frame.is_control and frame.opcode != CONTINUATION,
+        "outside a fragmented message": not in_message and frame.opcode == CONTINUATION,
+        "behind CLOSE": before == CLOSE,
+    }
+    return [f"a frame with opcode {frame.opcode} {rule}" for rule, is_broken in rules.items() if is_broken]
 
 
-def _find_unanswered_pings(sent: List[Frame], received: List[Frame], whole: bool) -> List[str]:
-    closed = next((index for index, frame in enumerate(sent) if frame.opcode == CLOSE), len(sent))
-    pings: Dict[bytes, int] = {}
-    for frame in sent[:closed]:
-        if frame.opcode == PING:
-            pings[frame.payload] = pings.get(frame.payload, 0) + 1
-    broken = []
-    for frame in received:
-        if frame.opcode == PONG:
-            if not pings.get(frame.payload):
-                broken.append(f"PONG {frame.payload!r} that no PING asked for")
-            else:
-                pings[frame.payload] -= 1
-    server_closed_first = not any(frame.opcode == CLOSE for frame in sent)
-    if whole and not server_closed_first and any(pings.values()):
-        broken.append(f"no PONG for {[payload for payload, count in pings.items() if count]}")
+def _find_unpaired_pongs(tap: Tap) -> List[str]:
+    """RFC 6455 5.5.2: a PONG for each PING before the CLOSE. Unasked ones (5.5.3) wsbridge never sends."""
+    sent = [(frame.opcode, frame.payload) for frame in tap.client.frames]
+    closes = [opcode for opcode, _ in sent].index(CLOSE) if CLOSE in dict(sent) else None
+    pings = Counter(payload for opcode, payload in sent[:closes] if opcode == PING)
+    pongs = Counter(frame.payload for frame in tap.server.frames if frame.opcode == PONG)
+    broken = [f"PONG {payload!r} that no PING asked for" for payload in pongs - pings]
+    # Where the server closed first it need not answer any more.
+    if not tap.was_cut and closes is not None:
+        broken += [f"no PONG for {payload!r}" for payload in pings - pongs]
     return broken

@@ -8,10 +8,8 @@ import struct
 import time
 from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
-from types import TracebackType
-from typing import List, Optional, Tuple, Type
+from typing import Any, List, Optional, Tuple
 
-from conformance.interop.rules import find_broken_rules
 from conformance.lib import wire
 from conformance.lib.servers import Target
 
@@ -28,9 +26,25 @@ class Direction:
         self.flows = asyncio.Event()
         self.flows.set()
 
+    def end(self, how: str) -> None:
+        self.ended = how
+        self.ended_at = time.monotonic()
+
+    def _parse(self) -> Tuple[Optional[wire.Head], bytes]:
+        return wire.parse_head(b"".join(piece for _, piece in self.pieces))
+
     @property
-    def data(self) -> bytes:
-        return b"".join(piece for _, piece in self.pieces)
+    def head(self) -> Optional[wire.Head]:
+        return self._parse()[0]
+
+    @property
+    def rest(self) -> bytes:
+        """What came behind the head."""
+        return self._parse()[1]
+
+    @property
+    def frames(self) -> List[wire.Frame]:
+        return wire.parse_frames(self.rest)[0]
 
 
 class Tap:
@@ -38,16 +52,15 @@ class Tap:
 
     target: a port of 127.0.0.1, or the path of a unix socket.
     is_opaque: what passes is encrypted, so that only the ends of the connection can be judged.
-    After the block both sides have ended, each by its own doing, or the wait of 5 s has; `server.ended` says
-    how the server ended its half.
+    client, server: what came from each. After the block both have ended, each by its own doing, or the wait
+    of 5 s has; `server.ended` says how the server ended its half.
     """
 
     def __init__(self, target: Target, *, is_opaque: bool = False) -> None:
         self._target = target
-        self._is_opaque = is_opaque
         self._tasks: List[asyncio.Task[None]] = []
         self._writers: List[asyncio.StreamWriter] = []
-        self.connections = 0
+        self.is_opaque = is_opaque
         self.client = Direction()
         self.server = Direction()
         self.client_port = 0  # what the server sees as the client's port
@@ -59,12 +72,7 @@ class Tap:
         self.port = self._listener.sockets[0].getsockname()[1]
         return self
 
-    async def __aexit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    async def __aexit__(self, kind: Any, *_: object) -> None:
         self._listener.close()
         self.client.flows.set()
         self.server.flows.set()
@@ -86,7 +94,6 @@ class Tap:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
         self._writers.append(writer)
         try:
             if isinstance(self._target, Path):
@@ -107,22 +114,18 @@ class Tap:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction
     ) -> None:
         try:
-            while True:
-                data = await reader.read(65536)
+            while data := await reader.read(65536):
                 await direction.flows.wait()
-                if not data:
-                    break
                 direction.pieces.append((time.monotonic(), data))
                 await self._write(writer, data)
                 if direction is self.client and self.cuts_after_next:
                     self.cut()
-            direction.ended = "fin"
-            direction.ended_at = time.monotonic()
+            await direction.flows.wait()
+            direction.end("fin")
             if writer.can_write_eof() and not writer.transport.is_closing():
                 writer.write_eof()
         except ConnectionError:
-            direction.ended = "reset"
-            direction.ended_at = time.monotonic()
+            direction.end("reset")
             writer.transport.abort()
 
     async def _write(self, writer: asyncio.StreamWriter, data: bytes) -> None:
@@ -134,16 +137,6 @@ class Tap:
         except ConnectionError:
             writer.transport.abort()
 
-    # ------------------------------------------------------------------ what was on the wire
-
-    @property
-    def request(self) -> Optional[wire.Head]:
-        return wire.parse_head(self.client.data)[0]
-
-    @property
-    def response(self) -> Optional[wire.Head]:
-        return wire.parse_head(self.server.data)[0]
-
     @property
     def client_left_first(self) -> bool:
         """Whether the client ended its half before the server did: nobody then owes it the rest."""
@@ -152,35 +145,5 @@ class Tap:
     @property
     def extensions(self) -> str:
         """What the server answered to the offered extensions; empty when it declined them all."""
-        response = self.response
-        return (response.find("sec-websocket-extensions") or "") if response else ""
-
-    def sent_frames(self) -> List[wire.Frame]:
-        return wire.parse_frames(wire.parse_head(self.client.data)[1])[0]
-
-    def received_frames(self) -> List[wire.Frame]:
-        return wire.parse_frames(wire.parse_head(self.server.data)[1])[0]
-
-    def find_broken_rules(self) -> List[str]:
-        """Return what the server did on this connection that no server may do."""
-        broken = []
-        if self.server.ended == "reset" and not self.was_cut:
-            broken.append("the server reset the connection")
-        if self.server.ended is None and not self.was_cut:
-            broken.append(f"the server left the connection open for {END_SECONDS:.0f} s after its end")
-        if self._is_opaque:
-            return broken
-        request, response = self.request, self.response
-        if request is None or response is None:
-            return broken + ([] if self.was_cut else ["the server did not answer the request"])
-        rest = wire.parse_head(self.server.data)[1]
-        if response.status != 101:
-            try:
-                wire.parse_body(response, rest)
-            except ValueError as error:
-                if not self.client_left_first:
-                    broken.append(f"the refusal is malformed: {error}")
-            return broken
-        received, tail = wire.parse_frames(rest)
-        whole = not self.was_cut
-        return broken + find_broken_rules(request, response, self.sent_frames(), received, tail, whole)
+        head = self.server.head
+        return (head.find("sec-websocket-extensions") or "") if head else ""

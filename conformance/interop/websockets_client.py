@@ -1,62 +1,57 @@
-"""The Python library `websockets`, its asyncio client."""
+"""The asyncio client of the Python library `websockets`."""
 
 from __future__ import annotations
 
-import importlib.metadata
-from typing import Any, ClassVar, Dict, Optional
+import ssl
+from typing import Any, ClassVar, Dict, Sequence, Tuple
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
-from websockets.typing import Subprotocol
 
-from conformance.interop.trial import (
-    Client,
-    Closed,
-    Connection,
-    Deflate,
-    Message,
-    Opening,
-    Refused,
-    trust_anyone,
-)
+from conformance.interop.trial import Closed, Connection, Message, Refused
 
 
-class WebsocketsClient(Client):
-    name = "websockets"
-    version = importlib.metadata.version("websockets")
+class WebsocketsClient:
     lacks: ClassVar[Dict[str, str]] = {
         "empty close": "close() always sends a code",
         "tabs": "not a browser",
-        "blobs": "not a browser",
     }
 
-    async def open(self, url: str, opening: Opening) -> Connection:
-        deflate = opening.deflate
-        options: dict[str, Any] = {"compression": "deflate" if deflate else None}
-        if isinstance(deflate, int) and not isinstance(deflate, bool):
-            deflate = Deflate(server_max_window_bits=deflate, client_max_window_bits=deflate)
-        if isinstance(deflate, Deflate):
-            options = {"compression": None, "extensions": [ClientPerMessageDeflateFactory(**vars(deflate))]}
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        self._tls = tls
+
+    async def open(
+        self,
+        url: str,
+        *,
+        subprotocols: Sequence[Any] = (),
+        headers: Sequence[Tuple[str, str]] = (),
+        deflate: Any = True,
+        watch_pongs: bool = False,
+    ) -> Connection:
+        """deflate: True, False, an int for the window bits of both sides, or the library's own factory."""
+        if type(deflate) is int:
+            deflate = ClientPerMessageDeflateFactory(
+                server_max_window_bits=deflate, client_max_window_bits=deflate
+            )
         try:
             socket = await connect(
                 url,
-                subprotocols=[Subprotocol(name) for name in opening.subprotocols] or None,
-                additional_headers=list(opening.headers),
+                subprotocols=subprotocols or None,
+                additional_headers=headers,
+                compression="deflate" if deflate is True else None,
+                extensions=None if isinstance(deflate, bool) else [deflate],
                 max_size=None,
                 max_queue=None,  # else close() waits behind messages that nobody receives any more
                 proxy=None,
                 open_timeout=15,
                 close_timeout=8,
                 ping_interval=None,
-                ssl=trust_anyone() if url.startswith("wss:") else None,
-                **options,
+                ssl=self._tls if url.startswith("wss:") else None,
             )
         except InvalidStatus as error:
-            response = error.response
-            raise Refused(
-                response.status_code, list(response.headers.raw_items()), bytes(response.body)
-            ) from None
+            raise Refused(error.response.status_code, bytes(error.response.body)) from None
         return WebsocketsConnection(socket)
 
 
@@ -64,6 +59,7 @@ class WebsocketsConnection(Connection):
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
         self.subprotocol = socket.subprotocol
+        self.extensions = " ".join(map(repr, socket.protocol.extensions))
 
     async def send(self, message: Message) -> None:
         try:
@@ -83,8 +79,8 @@ class WebsocketsConnection(Connection):
     async def ping(self, payload: bytes) -> None:
         await (await self._socket.ping(payload))
 
-    async def close(self, code: Optional[int] = None, reason: str = "") -> Closed:
-        await self._socket.close(1000 if code is None else code, reason)
+    async def close(self, code: int = 1000, reason: str = "") -> Closed:
+        await self._socket.close(code, reason)
         return self._build_closed()
 
     async def abandon(self) -> None:
@@ -92,9 +88,5 @@ class WebsocketsConnection(Connection):
             self._socket.transport.abort()
         await self._socket.wait_closed()
 
-    def describe_extensions(self) -> str:
-        return " ".join(map(repr, self._socket.protocol.extensions))
-
     def _build_closed(self) -> Closed:
-        code = self._socket.close_code
-        return Closed(None if code is None else int(code), self._socket.close_reason)
+        return Closed(self._socket.close_code, self._socket.close_reason)

@@ -1,4 +1,4 @@
-"""A server made with asyncio.start_server that parses the request itself and hands it to `handle_websocket`.
+"""A server made with asyncio.start_server that hands each request to `handle_websocket`.
 
     python3 -m conformance.lib.apps.streams_server PORT
 
@@ -24,10 +24,7 @@ connections: Set[Any] = set()
 def parse_request(head: bytes) -> RequestReceived:
     first, *lines = head[:-4].split(b"\r\n")
     method, target, version = first.split(b" ")
-    headers = []
-    for line in lines:
-        name, _, value = line.partition(b":")
-        headers.append((name.strip().lower(), value.strip()))
+    headers = [(name.strip(), value.strip()) for name, _, value in (line.partition(b":") for line in lines)]
     return RequestReceived(method, target, tuple(headers), version[5:].decode("ascii"))
 
 

@@ -1,0 +1,142 @@
+"""What pytest gives the checks: the running servers, the clients, and a `trial` of one with the other."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import sys
+from typing import Any, AsyncIterator, Callable, Dict, List
+
+import pytest
+import trustme
+from playwright.async_api import async_playwright
+
+from conformance.interop import CLIENTS, UVICORN, add_options
+from conformance.interop.aiohttp_client import AiohttpClient
+from conformance.interop.chromium_client import FLAGS, ChromiumClient
+from conformance.interop.trial import Trial
+from conformance.interop.websockets_client import WebsocketsClient
+from conformance.lib.environment import ensure_environment, report_folder
+from conformance.lib.servers import LISTEN, ServerProcess, build_command
+
+APPLICATION = "conformance.lib.apps.interop_app:app"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser.getgroup("interop").addoption)
+
+
+def pytest_metadata(metadata: Dict[str, Any], config: pytest.Config) -> None:
+    metadata["Server"] = f"{config.getoption('--peer')} on {config.getoption('--python') or sys.executable}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Multiply each check by the servers of its mark, and by the clients."""
+    marker = metafunc.definition.get_closest_marker("servers")
+    names = list(marker.args) if marker else []
+    if metafunc.config.getoption("--peer") == "uvicorn" and "streams" in names:
+        names.remove("streams")
+    if "server" in metafunc.fixturenames:
+        metafunc.parametrize("server", names, indirect=True, scope="session")
+    if "client" in metafunc.fixturenames:
+        metafunc.parametrize("client", metafunc.config.getoption("--client") or CLIENTS, indirect=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+    """pytest then brings together what uses the same server, which is started once, and keeps this order."""
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """Who signs the certificate of the TLS server."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def build_server(request: pytest.FixtureRequest, authority: trustme.CA) -> Callable[..., ServerProcess]:
+    """`build_server(name)`: a server process that is not started yet; `more` tells its log from others."""
+    peer = request.config.getoption("--peer")
+    python: Any = request.config.getoption("--python") or sys.executable
+    framework: Any = sys.executable
+    if peer == "uvicorn":
+        python = framework = ensure_environment("interop-uvicorn", UVICORN)
+    folder = report_folder("interop")
+    certificate = folder / "certificate.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    serve = build_command(peer, python, APPLICATION)
+    demo = [python, "-m", "wsbridge", *LISTEN]
+    if peer == "uvicorn":  # which tells the demo nothing about frames
+        demo = build_command(peer, python, "wsbridge.demo.app:app")
+    commands = {
+        "server": serve,
+        "streams": [python, "-m", "conformance.lib.apps.streams_server", "{port}"],
+        "starlette": build_command(peer, framework, "conformance.lib.apps.starlette_app:app"),
+        "keepalive": [*serve, "--ws-ping-interval", "0.4", "--ws-ping-timeout", "0.6"],
+        "limits": [*serve, "--ws-max-size", "100000"],
+        "tls": [*serve, "--ssl-certfile", str(certificate), "--ssl-keyfile", str(certificate)],
+        "unix": [*serve, "--uds", "{path}"],
+        "demo": demo,
+    }
+
+    def build(name: str, more: str = "") -> ServerProcess:
+        return ServerProcess(
+            name,
+            list(map(str, commands[name])),
+            folder / f"server-{name}{more}.log",
+            scheme="wss" if name == "tls" else "ws",
+            path=folder / "interop.sock" if name == "unix" else None,
+        )
+
+    return build
+
+
+@pytest.fixture(scope="session")
+async def server(
+    request: pytest.FixtureRequest, build_server: Callable[..., ServerProcess]
+) -> AsyncIterator[ServerProcess]:
+    async with build_server(request.param) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def tls(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+@pytest.fixture(scope="session")
+def websockets(tls: ssl.SSLContext) -> WebsocketsClient:
+    return WebsocketsClient(tls)
+
+
+@pytest.fixture(scope="session")
+def aiohttp(tls: ssl.SSLContext) -> AiohttpClient:
+    return AiohttpClient(tls)
+
+
+@pytest.fixture(scope="session")
+async def chromium() -> AsyncIterator[ChromiumClient]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        context = await browser.new_context(ignore_https_errors=True, viewport={"width": 1280, "height": 900})
+        yield ChromiumClient(context)
+        await browser.close()
+
+
+@pytest.fixture
+def client(request: pytest.FixtureRequest) -> Any:
+    """The client of this name; each is started once, at its first check."""
+    client = request.getfixturevalue(request.param)
+    needs = [need for marker in request.node.iter_markers("needs") for need in marker.args]
+    for need in needs:
+        if need in client.lacks:
+            pytest.skip(client.lacks[need])
+    return client
+
+
+@pytest.fixture
+def trial(client: Any, server: ServerProcess) -> Trial:
+    return Trial(client, server)
