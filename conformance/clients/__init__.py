@@ -32,7 +32,7 @@ from typing import Any, AsyncIterator, Dict, List, Optional, Sequence, Tuple
 from conformance.lib.environment import Unavailable, ensure_environment, lock_folder, report_folder, say_line
 from conformance.lib.servers import ServerFailed, ServerProcess, build_command
 
-from .page import Report, Result
+from .page import Result, build_page, find_longest_push
 from .peers import Missing, Peer, list_peers
 from .scenarios import Scenario, Shortfall, judge, list_scenarios
 
@@ -65,9 +65,13 @@ def main(argv: List[str]) -> int:
         return 1
     (folder / "results.json").write_text(json.dumps([asdict(one) for one in results], indent=1), "utf-8")
     server = options.peer if options.python == sys.executable else f"{options.peer} on {options.python}"
-    report = Report(server, {name: peer for name, (peer, _) in peers.items()}, results, absent)
-    report.print_table()
-    print(f"report: {report.write(folder / 'index.html', time.monotonic() - started)}")
+    for result in results:
+        if result.outcome == "fail":
+            print(f"FAIL  {result.client}: {result.scenario}: {result.detail}")
+    for name, reason in absent.items():
+        print(f"not here: {name}: {reason}")
+    page = build_page(server, [peer for peer, _ in peers], results, absent, time.monotonic() - started)
+    print(f"report: {page.write(folder / 'index.html')}")
     outcomes = [result.outcome for result in results]
     print(f"{outcomes.count('ok')} passed, {outcomes.count('fail')} failed")
     return 0 if outcomes.count("ok") and not outcomes.count("fail") else 1
@@ -86,9 +90,9 @@ def parse_arguments(argv: List[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def prepare_peers(options: argparse.Namespace) -> Tuple[Dict[str, Tuple[Peer, List[str]]], Dict[str, str]]:
+def prepare_peers(options: argparse.Namespace) -> Tuple[List[Tuple[Peer, List[str]]], Dict[str, str]]:
     """Those that can run, each with its command, and for the others what is missing."""
-    ready, absent = {}, {}
+    ready, absent = [], {}
     for peer in list_peers():
         if options.only and peer.name not in options.only:
             continue
@@ -97,7 +101,7 @@ def prepare_peers(options: argparse.Namespace) -> Tuple[Dict[str, Tuple[Peer, Li
             continue
         say_line(f"clients: preparing {peer.name}")
         try:
-            ready[peer.name] = peer, peer.prepare()
+            ready.append((peer, peer.prepare()))
         except Missing as error:
             absent[peer.name] = str(error)
     if not ready:
@@ -163,9 +167,9 @@ class Run:
         self.results: List[Result] = []
         self.scenarios = [one for one in list_scenarios() if options.scenario in one.name]
 
-    async def run(self, peers: Dict[str, Tuple[Peer, List[str]]]) -> List[Result]:
+    async def run(self, peers: Sequence[Tuple[Peer, List[str]]]) -> List[Result]:
         async with self.serve("deflate") as compressed, self.serve("plain") as plain:
-            for number, (peer, command) in enumerate(peers.values(), 1):
+            for number, (peer, command) in enumerate(peers, 1):
                 say_line(f"clients: {peer.name}, {number} of {len(peers)}")
                 log = self.folder / f"client-{peer.name}.log"
                 async with Program(peer, command, log) as program:
@@ -214,7 +218,9 @@ class Run:
                 results.append(Result(peer.name, name, "fail", "peers.py says it cannot, and it can"))
         self.results += results
         counts = f"{outcomes.count('ok')} passed, {outcomes.count('fail')} failed"
-        say_line(f"clients: {peer.name}: {counts}, {time.monotonic() - started:.1f} s", final=True)
+        longest = find_longest_push(peer.name, results)
+        told = "" if longest is None else f", push feed closed in {longest:.3f} s"
+        say_line(f"clients: {peer.name}: {counts}{told}, {time.monotonic() - started:.1f} s", final=True)
 
     async def run_scenario(
         self, peer: Peer, program: Program, scenario: Scenario, server: ServerProcess

@@ -1,4 +1,4 @@
-"""The ASGI application that the check `clients` talks to: standard library only, one function per path.
+"""The ASGI application that the check `clients` talks to, one function per path.
 
 Every connection's query says `key=K`. What the application saw of it is told as JSON by `GET /seen?key=K`:
 the half of the outcome that a client cannot see.
@@ -10,13 +10,12 @@ import asyncio
 import json
 import random
 import time
-from typing import Any, Awaitable, Callable, Dict, List, Union
+from typing import Any, Dict, List, Union
 from urllib.parse import parse_qsl
 
+from conformance.lib.apps.echo import Event, Receive, Send, run_lifespan
+
 Scope = Dict[str, Any]
-Event = Dict[str, Any]
-Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
 Message = Union[str, bytes]
 
 # Where a frame's header grows (125 to 127, 65,535 to 65,536), and what takes several reads.
@@ -75,7 +74,7 @@ class Visit:
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
-        await serve_lifespan(receive, send)
+        await run_lifespan(receive, send)
     elif scope["type"] == "http":
         await serve_seen(scope, send)
     else:
@@ -84,14 +83,6 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
         await PATHS[scope["path"]](visit)
         visit.seen["over"] = True
-
-
-async def serve_lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        event = await receive()
-        await send({"type": event["type"] + ".complete"})
-        if event["type"] == "lifespan.shutdown":
-            return
 
 
 async def serve_seen(scope: Scope, send: Send) -> None:

@@ -1,12 +1,11 @@
-"""What a run has shown: a table on stdout, and a page with a row a scenario and a column a client."""
+"""What a run has shown, with a row a scenario and a column a client."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence
 
-from conformance.lib.report import Cell, Page
+from conformance.lib.report import Cell, Page, Value
 
 from .peers import Peer, read_version
 
@@ -27,99 +26,51 @@ class Result:
     lacks: Sequence[str] = ()
 
 
-class Report:
-    def __init__(
-        self,
-        server: str,
-        peers: Mapping[str, Peer],
-        results: Sequence[Result],
-        absent: Mapping[str, str],
-    ) -> None:
-        self.server = server
-        self.peers = peers
-        self.results = results
-        self.absent = absent
-        self.versions = {name: read_version(peer) for name, peer in peers.items()}
-
-    def print_table(self) -> None:
-        """A line for each client, for each failure, and for each client that is not here."""
-        rows = [["client", "version", "passed", "failed", "not possible", "push feed closed in"]]
-        for name in self.peers:
-            counts = [str(self._count(outcome, name)) for outcome in ("ok", "fail", "none")]
-            rows.append([name, self.versions[name], *counts, self._describe_push(name)])
-        widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
-        for row in rows:
-            print("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip())
-        for result in self.results:
-            if result.outcome == "fail":
-                print(f"FAIL  {result.client}: {result.scenario}: {result.detail}")
-        for name, reason in self.absent.items():
-            print(f"not here: {name}: {reason}")
-
-    def write(self, path: Path, seconds: float) -> Path:
-        page = Page("Clients", f"{self.server} with {len(self.peers)} client libraries")
-        failed = self._count("fail")
-        page.facts(
-            {
-                "passed": Cell(self._count("ok"), "ok"),
-                "failed": Cell(failed, "fail" if failed else "ok"),
-                "not possible": self._count("none"),
-                "seconds": round(seconds),
-            }
-        )
-        failures = [result for result in self.results if result.outcome == "fail"]
-        if failures:
-            page.heading("Failures")
-            page.table(
-                ["client", "scenario", "what was expected and seen"],
-                [[one.client, one.scenario, Cell(one.detail, "fail")] for one in failures],
-            )
-        page.heading("Scenarios")
-        page.table(["scenario", *self.peers], self._build_scenarios())
-        page.heading("Clients")
-        rows: List[List[Any]] = [
-            [name, self.versions[name], self._describe_push(name)] for name in self.peers
-        ]
-        page.table(["client", "version", "push feed closed in, at most"], rows)
-        page.heading("What a library cannot do, or does not show")
+def build_page(
+    server: str, peers: Iterable[Peer], results: Sequence[Result], absent: Mapping[str, str], seconds: float
+) -> Page:
+    """absent: the clients that are not on this machine, and what is missing of each."""
+    peers = list(peers)
+    page = Page("Clients", f"{server} with {len(peers)} client libraries")
+    outcomes = [result.outcome for result in results]
+    page.facts(
+        {
+            "passed": Cell(outcomes.count("ok"), "ok"),
+            "failed": Cell(outcomes.count("fail"), "fail" if "fail" in outcomes else "ok"),
+            "not possible": outcomes.count("none"),
+            "seconds": round(seconds),
+        }
+    )
+    failures = [result for result in results if result.outcome == "fail"]
+    if failures:
+        page.heading("Failures")
         page.table(
-            ["client", "what", "why"],
-            [
-                [peer.name, what, why]
-                for peer in self.peers.values()
-                for what, why in {**peer.lacks, **peer.skips}.items()
-            ],
+            ["client", "scenario", "what was expected and seen"],
+            [[one.client, one.scenario, Cell(one.detail, "fail")] for one in failures],
         )
-        if self.absent:
-            page.heading("Not on this machine")
-            page.table(["client", "what is missing"], [list(item) for item in self.absent.items()])
-        return page.write(path)
-
-    def _build_scenarios(self) -> List[List[Any]]:
-        places: Dict[str, Dict[str, Result]] = {}
-        for result in self.results:
-            places.setdefault(result.scenario, {})[result.client] = result
-        return [
-            [scenario, *(build_cell(found.get(name)) for name in self.peers)]
-            for scenario, found in places.items()
-        ]
-
-    def _describe_push(self, client: str) -> str:
-        """The longest time in which this client's push feeds were closed."""
-        times = [
-            one.seconds
-            for one in self.results
-            if one.client == client and one.scenario.startswith("push") and one.seconds is not None
-        ]
-        return f"{max(times):.3f} s" if times else ""
-
-    def _count(self, outcome: str, client: Optional[str] = None) -> int:
-        return sum(one.outcome == outcome and client in (None, one.client) for one in self.results)
+    page.heading("Scenarios")
+    page.table(["scenario", *(peer.name for peer in peers)], _build_scenarios(peers, results))
+    page.heading("Clients")
+    rows = [[peer.name, read_version(peer), find_longest_push(peer.name, results)] for peer in peers]
+    page.table(["client", "version", "push feed closed in, at most (s)"], rows)
+    page.heading("What a library cannot do, or does not show")
+    reasons = [[peer.name, what, why] for peer in peers for what, why in {**peer.lacks, **peer.skips}.items()]
+    page.table(["client", "what", "why"], reasons)
+    if absent:
+        page.heading("Not on this machine")
+        page.table(["client", "what is missing"], list(absent.items()))
+    return page
 
 
-def build_cell(result: Optional[Result]) -> Cell:
-    if result is None:
-        return Cell("")
-    if result.outcome == "none":
-        return Cell("not possible", "none", title=result.detail)
-    return Cell(result.outcome, result.outcome, title=result.detail)
+def find_longest_push(client: str, results: Sequence[Result]) -> Optional[float]:
+    """The longest time in which this client's push feeds were closed, in seconds."""
+    pushes = [one for one in results if one.client == client and one.scenario.startswith("push")]
+    return max((round(one.seconds, 3) for one in pushes if one.seconds is not None), default=None)
+
+
+def _build_scenarios(peers: Sequence[Peer], results: Sequence[Result]) -> List[List[Value]]:
+    found: Dict[str, Dict[str, Cell]] = {}
+    for one in results:
+        word = "not possible" if one.outcome == "none" else one.outcome
+        found.setdefault(one.scenario, {})[one.client] = Cell(word, one.outcome, one.detail)
+    return [[scenario, *(cells.get(peer.name, "") for peer in peers)] for scenario, cells in found.items()]

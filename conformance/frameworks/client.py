@@ -6,16 +6,8 @@ import asyncio
 import time
 from typing import List, Optional, Sequence, Tuple, Union
 
-from ..lib.wire import (
-    CLOSE,
-    CONTINUATION,
-    TEXT,
-    Frame,
-    Head,
-    parse_body,
-    parse_frames,
-    parse_head,
-)
+from ..lib import wire
+from ..lib.wire import BINARY, CLOSE, CONTINUATION, FIN, TEXT, Frame, Head
 
 Message = Union[str, bytes]
 Headers = Sequence[Tuple[str, str]]
@@ -27,7 +19,7 @@ AT_ONCE = 0.5
 _OPENING = (
     ("Upgrade", "websocket"),
     ("Connection", "Upgrade"),
-    ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ("Sec-WebSocket-Key", wire.KEY.decode()),
     ("Sec-WebSocket-Version", "13"),
 )
 
@@ -80,7 +72,7 @@ class Peer:
 
     async def read_head(self) -> None:
         while True:
-            head, rest = parse_head(self._data)
+            head, rest = wire.parse_head(self._data)
             if head is not None:
                 self.head, self._data = head, rest
                 return
@@ -89,7 +81,7 @@ class Peer:
     async def read_body(self) -> bytes:
         while True:
             try:
-                return parse_body(self.head, self._data)
+                return wire.parse_body(self.head, self._data)
             except ValueError:
                 await self._read()
 
@@ -100,13 +92,15 @@ class Peer:
         return self._data
 
     async def send(self, message: Message) -> None:
-        is_text = isinstance(message, str)
-        await self._send_frame(1 if is_text else 2, message.encode() if isinstance(message, str) else message)
+        if isinstance(message, str):
+            await self._send_frame(TEXT, message.encode())
+        else:
+            await self._send_frame(BINARY, message)
 
     async def close(self, code: Optional[int] = None, reason: str = "") -> None:
         """Send CLOSE; the time to the server's begins here."""
         self._closed_at = time.monotonic()
-        await self._send_frame(CLOSE, b"" if code is None else code.to_bytes(2, "big") + reason.encode())
+        await self._send_frame(CLOSE, b"" if code is None else wire.build_close(code, reason.encode()))
 
     def drop(self) -> None:
         """End the connection without a word, by a reset."""
@@ -165,17 +159,15 @@ class Peer:
 
     async def _next_frame(self) -> Frame:
         while not self._frames:
-            self._frames, self._data = parse_frames(self._data)
+            self._frames, self._data = wire.parse_frames(self._data)
             if not self._frames:
                 await self._read()
         return self._frames.pop(0)
 
     async def _send_frame(self, opcode: int, payload: bytes) -> None:
-        length = len(payload)
-        size = bytes([128 | length]) if length < 126 else bytes([254]) + length.to_bytes(2, "big")
         try:
             # A mask of zeros changes nothing.
-            self._writer.write(bytes([128 | opcode]) + size + bytes(4) + payload)
+            self._writer.write(wire.build_frame(FIN | opcode, payload, bytes(4)))
             await self._writer.drain()
         except OSError:
             pass  # What the server said before it left can still be read.

@@ -35,6 +35,30 @@ class Talk:
         raise NotImplementedError
 
 
+class SocketTalk(Talk):
+    """Over a WebSocket that has the words of Starlette's: a receive and a send for text, and for bytes."""
+
+    def __init__(self, websocket: Any) -> None:
+        self._websocket = websocket
+
+    async def accept(self, subprotocol: Optional[str] = None) -> None:
+        await self._websocket.accept(subprotocol)
+
+    async def receive(self, kind: type = str) -> Message:
+        if kind is bytes:
+            return await self._websocket.receive_bytes()  # type: ignore[no-any-return]
+        return await self._websocket.receive_text()  # type: ignore[no-any-return]
+
+    async def send(self, message: Message) -> None:
+        if isinstance(message, str):
+            await self._websocket.send_text(message)
+        else:
+            await self._websocket.send_bytes(message)
+
+    async def close(self, code: int, reason: str = "") -> None:
+        await self._websocket.close(code, reason)
+
+
 async def run(name: str, talk: Talk) -> None:
     """Do what `name` says, and tell how it ended; "careless-NAME" does not catch the disconnect."""
     _, is_careless, rest = name.rpartition("careless-")

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 from blacksheep import Application, Request, Response, StreamedContent, WebSocket, WebSocketDisconnectError
 from blacksheep.server.responses import text
@@ -11,26 +11,11 @@ from .seen import note
 app = Application()
 
 
-class Talk(behaviours.Talk):
+class Talk(behaviours.SocketTalk):
     disconnected = (WebSocketDisconnectError, OSError)
 
-    def __init__(self, websocket: WebSocket) -> None:
-        self.close = websocket.close
-        self._websocket = websocket
-
-    async def accept(self, subprotocol: Any = None) -> None:
+    async def accept(self, subprotocol: Optional[str] = None) -> None:
         await self._websocket.accept(subprotocol=subprotocol)
-
-    async def receive(self, kind: type = str) -> behaviours.Message:
-        if kind is bytes:
-            return await self._websocket.receive_bytes()
-        return await self._websocket.receive_text()
-
-    async def send(self, message: behaviours.Message) -> None:
-        if isinstance(message, str):
-            await self._websocket.send_text(message)
-        else:
-            await self._websocket.send_bytes(message)
 
 
 def describe(request: Request, item: str) -> str:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from litestar import Litestar, Request, Response, WebSocket, get, websocket
 from litestar.connection import ASGIConnection
@@ -12,26 +12,8 @@ from . import behaviours
 from .seen import note
 
 
-class Talk(behaviours.Talk):
+class Talk(behaviours.SocketTalk):
     disconnected = (WebSocketDisconnect, OSError)
-
-    def __init__(self, socket: WebSocket[Any, Any, Any]) -> None:
-        self.close = socket.close
-        self._socket = socket
-
-    async def accept(self, subprotocol: Optional[str] = None) -> None:
-        await self._socket.accept(subprotocols=subprotocol)
-
-    async def receive(self, kind: type = str) -> behaviours.Message:
-        if kind is bytes:
-            return await self._socket.receive_bytes()
-        return await self._socket.receive_text()
-
-    async def send(self, message: behaviours.Message) -> None:
-        if isinstance(message, str):
-            await self._socket.send_text(message)
-        else:
-            await self._socket.send_bytes(message)
 
 
 def describe(connection: ASGIConnection[Any, Any, Any, Any]) -> str:

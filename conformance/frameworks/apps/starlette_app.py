@@ -18,24 +18,8 @@ from . import behaviours
 from .seen import note
 
 
-class Talk(behaviours.Talk):
+class Talk(behaviours.SocketTalk):
     disconnected = (WebSocketDisconnect, OSError)
-
-    def __init__(self, websocket: WebSocket) -> None:
-        self.accept = websocket.accept
-        self.close = websocket.close
-        self._websocket = websocket
-
-    async def receive(self, kind: type = str) -> behaviours.Message:
-        if kind is bytes:
-            return await self._websocket.receive_bytes()
-        return await self._websocket.receive_text()
-
-    async def send(self, message: behaviours.Message) -> None:
-        if isinstance(message, str):
-            await self._websocket.send_text(message)
-        else:
-            await self._websocket.send_bytes(message)
 
 
 async def behave(websocket: WebSocket) -> None:
