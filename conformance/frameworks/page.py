@@ -17,7 +17,9 @@ def build_page(
 ) -> Page:
     page = Page("Frameworks", "The same applications and the same client, on wsbridge and on uvicorn")
     words = [verdict.word for verdict in verdicts]
-    counts = {word: Cell(words.count(word), COLOURS[word]) for word in reversed(VERDICTS)}
+    counts = {
+        word: Cell(words.count(word), COLOURS[word] if word in words else None) for word in reversed(VERDICTS)
+    }
     page.facts({**counts, "recorded, not seen": len(unused), "seconds": round(seconds)})
     page.paragraph(
         "Equal: the client, the application and the log see the same on both servers. Better and different: "

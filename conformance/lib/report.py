@@ -98,10 +98,14 @@ class Page:
         *,
         log: bool = False,
     ) -> None:
-        """Horizontal bars, one per label; a dict of equally long lists draws a group of bars per label."""
+        """Horizontal bars, one per label; a dict of equally long lists draws a group of bars per label.
+
+        A plot without data is left out.
+        """
         series = values if isinstance(values, Mapping) else {"": values}
         title += f" ({unit})" if unit else ""
-        self._add("bars", title=title, labels=labels, series=dict(series), log=log)
+        if labels:
+            self._add("bars", title=title, labels=labels, series=dict(series), log=log)
 
     def line_plot(
         self,
@@ -113,9 +117,14 @@ class Page:
         log_x: bool = False,
         log_y: bool = False,
     ) -> None:
-        """One line of (x, y) points per name, with a legend; logarithmic axes are for positive numbers."""
+        """One line of (x, y) points per name, with a legend; logarithmic axes are for positive numbers.
+
+        A plot without data is left out.
+        """
         axes = {"x": (x_label, log_x), "y": (y_label, log_y)}
-        self._add("lines", title=title, series=dict(series), axes=axes)
+        drawn = {name: points for name, points in series.items() if points}
+        if drawn:
+            self._add("lines", title=title, series=drawn, axes=axes)
 
     def raw(self, markup: str) -> None:
         """Markup that is not escaped."""
