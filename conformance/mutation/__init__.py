@@ -1,129 +1,117 @@
-"""Mutation testing of wsbridge/protocols with cosmic-ray: what no test notices is listed, with the reason.
+"""Mutation testing with cosmic-ray: which changes to wsbridge no test notices, and why.
 
-    python3 conformance/run.py mutation [--modules frames ws ...] [--short | --again] [--seed N] [--jobs N]
+    python3 conformance/run.py mutation [--modules asgi server/connection/head ...] [--again] [--jobs N]
         [--update]
 
-cosmic-ray makes every change its operators know (a comparison, a number, an `and`, an exception...), one at a
-time, to a copy of wsbridge/ and tests/, and the module's tests must fail. The survivors stand in
+cosmic-ray makes every change its operators know (a comparison, a number, an `and`, an exception ...), one at
+a time, to a copy of wsbridge/, and the tests of the changed module must fail. The survivors stand in
 conformance/mutation-survivors.json, each with a reason; --update adds new ones there, without a reason, and
-removes those that are killed or no more. --again tries only what survived the last run, and keeps what that
-found of the others, in modules that have not changed since. The report is
-conformance/reports/mutation/index.html. The exit code is 1 where fewer than 95 % are killed (not looked at
-with --short, which tries 200 mutants picked by --seed), where a survivor is not in the list, and where one in
-the list has no reason.
+removes those that are killed or gone. --again tries only what survived the last run; for that the modules
+must not have changed since. The report is conformance/reports/mutation/index.html; cosmic-ray's session lies
+beside it, for `cr-report` and `cr-html`. The exit code is 1 where fewer than 95 % are killed, where a
+survivor is not in the list, and where one in the list has no reason.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import platform
-import random
-import shutil
 import sys
 import time
-from pathlib import Path
-from typing import List, Sequence
+from typing import Dict, List, Sequence
 
 from ..lib.environment import Unavailable, enter_environment, lock_folder, report_folder
-from .last_run import load_killed, save_outcomes
-from .outcomes import Outcome
-from .survivors import Comparison, compare_survivors, load_survivors, save_survivors
-from .trial import MODULES
+from ..lib.report import Page, Value
+from .survivors import CLASSES, Key, Outcome, Reasons, find_class, load_survivors, save_survivors
+from .tests import find_tests
 
 # What mutants there are depends on cosmic-ray and on the parser it uses.
 REQUIREMENTS = ["cosmic-ray==8.7.0", "parso==0.8.7", "sqlalchemy==2.1.9"]
 
 LEAST_KILLED = 0.95
-SHORT_COUNT = 200
-SHOWN = 20
 
 
 def main(argv: List[str]) -> int:
+    tests = find_tests()
     options = parse_options(argv)
+    modules = [module for module in tests if any(_is_below(module, place) for place in options.modules)]
+    if not modules:
+        raise Unavailable(f"no module with tests of its own in {' '.join(options.modules)}")
     if sys.version_info < (3, 11):
         raise Unavailable("sqlalchemy, as pinned, needs Python 3.11 or newer: run this check with one")
     enter_environment("mutation", REQUIREMENTS)
-    # What imports cosmic-ray can be imported only from here on.
-    from .mutants import find_mutants, name_mutant, try_mutants
-    from .page import build_page
+    # cosmic-ray can be imported only from here on.
+    from .mutants import try_modules
 
     os.nice(max(0, 5 - os.nice(0)))
-    print(f"seed {options.seed}")
-    folder = open_folder()
+    folder = report_folder("mutation")
+    lock_folder(folder)
     started = time.monotonic()
-    copy = find_mutants(folder / "copy", options.modules)
-    last = folder / "last.json"
-    earlier = load_killed(last, copy.sources) if options.again else {}
-    names = {(mutant.module_path.stem, name_mutant(mutant)): mutant for mutant in copy.mutants}
-    outcomes = [earlier[name] for name in names if name in earlier]
-    picked = [mutant for name, mutant in names.items() if name not in earlier]
-    random.Random(options.seed).shuffle(picked)
+    outcomes = try_modules(folder, {module: tests[module] for module in modules}, options.jobs, options.again)
+    minutes = (time.monotonic() - started) / 60
     listed = load_survivors()
-    picked = picked[:SHORT_COUNT] if options.short else picked
-    outcomes += try_mutants(picked, copy.durations, listed, options.jobs)
-    outcomes.sort(key=lambda outcome: (outcome.module, outcome.line))
-    seconds = time.monotonic() - started
-    comparison = compare_survivors(outcomes, listed, options.modules, is_whole=not options.short)
-    if not options.short:
-        save_outcomes(last, copy.sources, outcomes)
+    survived = {outcome.key: outcome for outcome in outcomes if not outcome.is_killed}
+    gone = [key for key in listed if key.module in modules and key not in survived]
+    unlisted = [key for key in survived if key not in listed]
+    unreasoned = [key for key, reason in listed.items() if not find_class(reason)]
     if options.update:
-        save_survivors(comparison.updated)
-    page = build_page(outcomes, comparison, describe_run(options), seconds)
-    for outcome in comparison.unlisted:
-        print(f"survived and is not listed: {outcome.key.describe()}")
-    for key in comparison.unreasoned:
+        kept = {key: reason for key, reason in listed.items() if key not in gone}
+        save_survivors({**kept, **dict.fromkeys(unlisted, "")})
+    for key in unlisted:
+        print(f"survived and is not listed: {key.describe()}")
+    for key in unreasoned:
         print(f"listed without a reason: {key.describe()}")
-    for key in comparison.gone[:SHOWN]:
+    for key in gone:
         print(f"listed, and exists no more or is killed: {key.describe()}")
-    if len(comparison.gone) > SHOWN:
-        print(f"and {len(comparison.gone) - SHOWN} more of these: see the report")
-    for module in options.modules:
-        print(f"{module:<10} {describe_share([outcome for outcome in outcomes if outcome.module == module])}")
-    print(f"{'all':<10} {describe_share(outcomes)}, in {seconds / 60:.1f} minutes")
-    print(f"report: {page.write(folder / 'index.html')}")
-    return 0 if is_good(outcomes, comparison, options) else 1
-
-
-def describe_share(outcomes: Sequence[Outcome]) -> str:
-    killed = sum(outcome.is_killed for outcome in outcomes)
-    return f"{killed} of {len(outcomes)} mutants killed: {killed / max(1, len(outcomes)):.1%}"
+    rows = count(outcomes)
+    for name, mutants, killed, _, share in rows:
+        print(f"{name:<32} {killed:>5} of {mutants:>5} mutants killed: {share}")
+    page = build_page(rows, survived, listed, minutes)
+    print(f"{minutes:.1f} minutes; report: {page.write(folder / 'index.html')}")
+    enough = sum(outcome.is_killed for outcome in outcomes) >= LEAST_KILLED * len(outcomes)
+    return 0 if enough and not unlisted and not unreasoned else 1
 
 
 def parse_options(argv: List[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="run.py mutation", description=__doc__.splitlines()[0])
-    parser.add_argument("--modules", nargs="+", choices=MODULES, default=list(MODULES), metavar="NAME")
-    parser.add_argument("--short", action="store_true", help=f"{SHORT_COUNT} mutants, picked by the seed")
+    places = ["protocols", "asgi", "server", "config"]
+    parser.add_argument("--modules", nargs="+", default=places, metavar="PLACE", help="modules or folders")
     parser.add_argument("--again", action="store_true", help="only what survived the last run")
-    seed = random.randrange(1 << 32)
-    parser.add_argument("--seed", type=int, default=seed, help="the order, and what --short picks")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at a time")
-    parser.add_argument("--update", action="store_true", help="write the list of survivors; not with --short")
-    options = parser.parse_args(argv)
-    if options.short and (options.update or options.again):
-        parser.error("--short goes with neither --update nor --again: they need all mutants of a module")
-    if options.jobs < 1:
-        parser.error("--jobs must be at least 1")
-    return options
+    parser.add_argument("--update", action="store_true", help="write the list of survivors")
+    return parser.parse_args(argv)
 
 
-def open_folder() -> Path:
-    """Return the report's folder, emptied, and this process's alone until it ends."""
-    folder = report_folder("mutation")
-    lock_folder(folder)
-    shutil.rmtree(folder / "copy", ignore_errors=True)
-    return folder
+def _is_below(module: str, place: str) -> bool:
+    return f"{module}/".startswith(f"{place.rstrip('/')}/")
 
 
-def describe_run(options: argparse.Namespace) -> str:
-    python = f"{platform.python_implementation()} {platform.python_version()}"
-    what = f", {SHORT_COUNT} mutants" if options.short else ", survivors again" if options.again else ""
-    return (
-        f"{REQUIREMENTS[0]}, {REQUIREMENTS[1]}, {python}, seed {options.seed}{what}, {options.jobs} at a time"
+def count(outcomes: Sequence[Outcome]) -> List[List[Value]]:
+    """Rows of module, mutants, killed, survived, share killed; the last is that of all."""
+    rows: List[List[Value]] = []
+    modules = sorted({outcome.key.module for outcome in outcomes})
+    for name, chosen in [*((module, [module]) for module in modules), ("all", modules)]:
+        verdicts = [outcome.is_killed for outcome in outcomes if outcome.key.module in chosen]
+        killed = sum(verdicts)
+        rows.append([name, len(verdicts), killed, len(verdicts) - killed, f"{killed / len(verdicts):.1%}"])
+    return rows
+
+
+def build_page(
+    rows: List[List[Value]], survived: Dict[Key, Outcome], reasons: Reasons, minutes: float
+) -> Page:
+    page = Page("Mutation testing of wsbridge", f"{', '.join(REQUIREMENTS)}, {minutes:.0f} minutes")
+    page.heading("Modules")
+    page.table(["module", "mutants", "killed", "survived", ""], rows)
+    page.heading("Survivors by reason")
+    classes = [find_class(reasons.get(key, "")) for key in survived]
+    page.table(
+        ["class", "mutants", ""],
+        [[name or "no reason", classes.count(name), CLASSES.get(name)] for name in sorted(set(classes))],
     )
-
-
-def is_good(outcomes: Sequence[Outcome], comparison: Comparison, options: argparse.Namespace) -> bool:
-    killed = sum(outcome.is_killed for outcome in outcomes)
-    enough = options.short or killed >= LEAST_KILLED * len(outcomes)
-    return enough and not comparison.unlisted and not comparison.unreasoned
+    page.heading("Survivors")
+    for key, outcome in survived.items():
+        reason = reasons.get(key, "")
+        title = f"{key.module}.py:{outcome.line} {key.function}: {reason or 'no reason given'}"
+        page.details(title, outcome.diff, is_open=not find_class(reason))
+    return page

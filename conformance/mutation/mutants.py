@@ -1,147 +1,157 @@
-"""The mutants and what comes of them: cosmic-ray finds and makes them; they are tried here, several at once.
-
-cosmic-ray itself starts an interpreter and parses the module for every mutant, 0.34 s of processor time each.
-A child that is forked where the tests' imports are loaded and the modules are parsed takes a quarter of it.
-"""
+"""The mutants and what comes of them: cosmic-ray finds, makes and tries them, in a copy for each process."""
 
 from __future__ import annotations
 
 import compileall
-import contextlib
-import difflib
-import functools
-import importlib
-import json
+import filecmp
 import multiprocessing
+import os
 import re
+import resource
 import shutil
+import signal
+import sys
+import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, Container, List, NamedTuple, Optional, Sequence
+from py_compile import PycInvalidationMode
+from typing import Dict, List, Sequence, Tuple
 
-from cosmic_ray.ast import get_ast
 from cosmic_ray.commands.init import init
-from cosmic_ray.mutating import MutationVisitor
-from cosmic_ray.plugins import get_operator
+from cosmic_ray.mutating import mutate_and_test
+from cosmic_ray.testing import run_tests
+from cosmic_ray.util import read_python_source
 from cosmic_ray.work_db import WorkDB
-from cosmic_ray.work_item import MutationSpec
+from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkItem, WorkResult
 
 from ..lib.environment import ROOT, Unavailable, say_line
-from .child import Say, run_in_child
-from .outcomes import Key, Outcome, build_key
-from .trial import SURVIVED, Durations, enter_copy, install, list_imports, measure, try_mutant
+from .survivors import Outcome, build_key
 
-# What computes is ended by the trial itself; this is for a mutant that waits for something.
-TRIAL_SECONDS = 300.0
-MEASURE_SECONDS = 600.0
-
-NO_PYTHON = "no Python"
+# A mutant may wait or loop for ever, or allocate without end. The factor is of its tests' own time.
+PATIENCE_SECONDS, PATIENCE_FACTOR = 10.0, 5.0
+MEASURE_SECONDS = 300.0
+MEMORY_BYTES = 2 * 2**30
 
 # Mutants that say nothing of the tests: whether == and `is` differ is up to the interpreter, which keeps one
-# object for each small integer; and the star before keyword-only arguments is no multiplication.
+# object for each small integer; and the star of `*arguments` and of `f(a, *, b)` is no multiplication.
 TO_IDENTITY = re.compile(r"ReplaceComparisonOperator_(?!Is)\w+_Is(Not)?$")
+BEFORE_STAR = re.compile(r"[(\[{,:=]\s*$")
 
 
-class Copy(NamedTuple):
-    """A copy of wsbridge/ and tests/: how long the tests take, and the mutants that there are."""
+def try_modules(folder: Path, tests: Dict[str, List[str]], jobs: int, is_again: bool) -> List[Outcome]:
+    """Return what comes of each mutant of the modules in `tests`, which names the tests of each.
 
-    folder: Path
-    durations: Durations
-    mutants: Sequence[MutationSpec]
+    The session stays in `folder`; with `is_again` only the survivors of the session that is there are tried.
+    """
+    session = folder / "session.sqlite"
+    if not is_again:
+        session.unlink(missing_ok=True)
+        _copy_sources(folder / "tried")
+    elif not session.exists():
+        raise Unavailable("there is no last run: try without --again")
+    # Paths in the session are relative, so that they name the file in every copy.
+    os.chdir(folder / "tried")
+    sources = {Path("wsbridge", f"{module}.py"): module for module in tests}
+    database = WorkDB(session, WorkDB.Mode.create)
+    if not is_again:
+        say_line("mutation: finding the mutants")
+        init(list(sources), database, {})
+        pointless = [item.job_id for item in database.work_items if _is_pointless(item.mutations[0])]
+        database.set_multiple_results(pointless, WorkResult(worker_outcome=WorkerOutcome.SKIPPED))
+    items = [item for item in _list_untried(database) if item.mutations[0].module_path in sources]
+    changed = {item.mutations[0].module_path for item in items if _is_changed(item.mutations[0].module_path)}
+    if changed:
+        raise Unavailable(f"changed since the last run, try without --again: {', '.join(map(str, changed))}")
+    commands = {
+        path: f"{sys.executable} -m unittest --failfast {' '.join(tests[module])}"
+        for path, module in sources.items()
+    }
+    _try_items(database, items, commands, jobs)
+    return [
+        _build_outcome(sources[item.mutations[0].module_path], item.mutations[0], result)
+        for item, result in database.completed_work_items
+        if result.worker_outcome != WorkerOutcome.SKIPPED and item.mutations[0].module_path in sources
+    ]
 
-    @property
-    def sources(self) -> Path:
-        return self.folder / "wsbridge" / "protocols"
 
-
-def find_mutants(folder: Path, modules: Sequence[str]) -> Copy:
-    """Copy what is tested, see that its tests pass, and list the mutants of `modules`."""
+def _copy_sources(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
     for name in ("wsbridge", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    compileall.compile_dir(folder, quiet=2)
-    enter_copy(folder)
-    say_line("mutation: running the tests without a mutant")
-    for name in run_in_child(list_imports, MEASURE_SECONDS):
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
-    copy = Copy(folder, {}, [])
-    measured = run_in_child(functools.partial(measure, copy.sources), MEASURE_SECONDS)
-    if not measured or measured[-1].endswith("mutant"):
-        raise Unavailable(f"nothing to measure by: {measured[-1] if measured else 'no test ran'}")
-    durations = {test: float(seconds) for test, seconds in map(str.split, measured)}
-    say_line("mutation: finding the mutants")
-    record = WorkDB(":memory:", WorkDB.Mode.create)
-    init([copy.sources / f"{module}.py" for module in modules], record, {})
-    mutants = [item.mutations[0] for item in record.work_items]
-    return Copy(folder, durations, [mutant for mutant in mutants if _says_something(mutant)])
+    # By its hash, since a mutant can have the original's size and second.
+    compileall.compile_dir(folder, quiet=2, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
 
 
-def name_mutant(mutant: MutationSpec) -> str:
-    return f"{mutant.operator_name.rpartition('/')[2]} {mutant.occurrence}"
+def _is_pointless(mutation: MutationSpec) -> bool:
+    if TO_IDENTITY.search(mutation.operator_name):
+        return True
+    row, column = mutation.start_pos
+    lines = read_python_source(mutation.module_path).splitlines(keepends=True)
+    before = "".join(lines[: row - 1]) + lines[row - 1][:column]
+    return lines[row - 1].startswith("*", column) and BEFORE_STAR.search(before) is not None
 
 
-def try_mutants(
-    mutants: Sequence[MutationSpec], durations: Durations, listed: Container[Key], jobs: int
-) -> List[Outcome]:
-    """What comes of each mutant; those that are no Python are left out.
-
-    A mutant in `listed` is one that is known to survive, whatever its tests: it is given the quick ones only.
-    """
-    outcomes: List[Outcome] = []
-    started = time.monotonic()
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("fork"))
-    try:
-        pending = [pool.submit(_try, mutant, durations, listed) for mutant in mutants]
-        for done, future in enumerate(as_completed(pending), 1):
-            outcome = future.result()
-            if outcome is not None:
-                outcomes.append(outcome)
-            survived = sum(not outcome.is_killed for outcome in outcomes)
-            left = (time.monotonic() - started) / done * (len(mutants) - done) / 60
-            said = f"mutation: {done} of {len(mutants)}, {survived} survived, {left:.0f} minutes left"
-            say_line(said, final=done == len(mutants))
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return outcomes
+def _list_untried(database: WorkDB) -> List[WorkItem]:
+    survivors = [item for item, result in database.completed_work_items if not result.is_killed]
+    return [*survivors, *database.pending_work_items]
 
 
-def _says_something(mutant: MutationSpec) -> bool:
-    row, column = mutant.start_pos
-    source, _ = _parse(mutant.module_path)
-    is_star = source.splitlines()[row - 1].startswith("*,", column)
-    return not is_star and TO_IDENTITY.search(mutant.operator_name) is None
+def _is_changed(path: Path) -> bool:
+    return not filecmp.cmp(path, ROOT / path, shallow=False)
 
 
-def _try(mutant: MutationSpec, durations: Durations, listed: Container[Key]) -> Optional[Outcome]:
-    source, tree = _parse(mutant.module_path)
-
-    def work(say: Say) -> None:
-        # The tree is changed in place, which in a child is no harm.
-        visitor = MutationVisitor(mutant.occurrence, get_operator(mutant.operator_name)())
-        mutated = visitor.walk(tree).get_code()
+def _try_items(database: WorkDB, items: Sequence[WorkItem], commands: Dict[Path, str], jobs: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        pool = ProcessPoolExecutor(
+            jobs, multiprocessing.get_context("fork"), initializer=_enter_copy, initargs=(folder,)
+        )
         try:
-            code = compile(mutated, str(mutant.module_path), "exec", dont_inherit=True)
-        except SyntaxError:
-            return say(NO_PYTHON)
-        diff = list(difflib.unified_diff(source.splitlines(), mutated.splitlines(), n=2, lineterm=""))[2:]
-        key = build_key(mutant.module_path.stem, mutant.definition_name or "", diff)
-        say(json.dumps([key, "\n".join(diff)]))
-        install(mutant.module_path, code)
-        try_mutant(key.module, durations, say, is_quick=key in listed)
-
-    said = run_in_child(work, TRIAL_SECONDS)
-    if not said:
-        raise Unavailable(f"cosmic-ray failed at {mutant}")
-    if said == [NO_PYTHON]:
-        return None
-    key, diff = json.loads(said[0])
-    # A child that said no more was ended from outside, or crashed.
-    verdict = said[1] if len(said) > 1 else "killed by the system"
-    return Outcome(name_mutant(mutant), Key(*key), mutant.start_pos[0], verdict != SURVIVED, verdict, diff)
+            used = sorted({item.mutations[0].module_path for item in items})
+            patience = dict(zip(used, pool.map(_measure, [commands[path] for path in used])))
+            started = time.monotonic()
+            pending = [
+                pool.submit(_try, item, commands[path], patience[path])
+                for item in items
+                for path in [item.mutations[0].module_path]
+            ]
+            for done, future in enumerate(as_completed(pending), 1):
+                database.set_result(*future.result())
+                left = (time.monotonic() - started) / done * (len(items) - done) / 60
+                said = f"mutation: {done} of {len(items)}, {left:.0f} minutes left"
+                say_line(said, final=done == len(items))
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-@functools.cache
-def _parse(path: Path) -> Any:
-    source = path.read_text("utf-8")
-    return source, get_ast(source)
+def _enter_copy(folder: str) -> None:
+    """Make a copy for this process alone."""
+    # An interruption ends the parent, which lets this process end its mutant: it alone can.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    copy = Path(folder, str(os.getpid()))
+    _copy_sources(copy)
+    os.chdir(copy)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+
+
+def _measure(command: str) -> float:
+    """Run tests without a mutant; return how long they may take with one."""
+    started = time.monotonic()
+    if run_tests(command, MEASURE_SECONDS)[0] != TestOutcome.SURVIVED:
+        raise Unavailable(f"fails without a mutant: {command}")
+    return PATIENCE_SECONDS + PATIENCE_FACTOR * (time.monotonic() - started)
+
+
+def _try(item: WorkItem, command: str, seconds: float) -> Tuple[str, WorkResult]:
+    result = mutate_and_test(item.mutations, command, seconds)
+    if result.worker_outcome != WorkerOutcome.NORMAL:
+        raise Unavailable(f"cosmic-ray failed at {item.mutations[0]}: {result.output}")
+    return item.job_id, result
+
+
+def _build_outcome(module: str, mutation: MutationSpec, result: WorkResult) -> Outcome:
+    # Three lines of file names come first.
+    diff = result.diff.splitlines()[3:]
+    key = build_key(module, mutation.definition_name or "", diff)
+    return Outcome(key, mutation.start_pos[0], result.is_killed, "\n".join(diff))
