@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import unittest
-from typing import Any, Awaitable, Dict, List, Optional, Tuple
+from importlib.util import module_from_spec
+from types import ModuleType
+from typing import Any, Awaitable, Callable, Dict, List, Optional, Tuple
+from unittest import mock
 
 from wsbridge.config import ServerConfig
 from wsbridge.server.plain import Plain
@@ -20,7 +24,10 @@ __all__ = [
     "MemoryTransport",
     "ServiceTestCase",
     "build_date",
+    "load_for",
     "turn_loop",
+    "use_random",
+    "without",
 ]
 
 #: Whether `wsbridge.server.fast` is there, without which a server does the same, more slowly.
@@ -33,6 +40,27 @@ DATE = b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
 def build_date() -> bytes:
     """The value of `DATE`, for ever."""
     return b"Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+def use_random(test: unittest.TestCase, source: Callable[[int], bytes] = bytes) -> None:
+    """Until the test ends, ``source`` makes what `os.urandom` returns: zeros, if nothing else is said."""
+    patch = mock.patch("os.urandom", source)
+    patch.start()
+    test.addCleanup(patch.stop)
+
+
+def without(*modules: str) -> Any:
+    """A Python that was built without these modules."""
+    return mock.patch.dict(sys.modules, dict.fromkeys(modules))
+
+
+def load_for(implementation: str, module: ModuleType) -> Any:
+    """A copy of the module as it is on ``implementation``, such as "pypy"."""
+    spec: Any = module.__spec__
+    copy = module_from_spec(spec)
+    with mock.patch.object(sys.implementation, "name", implementation):
+        spec.loader.exec_module(copy)
+    return copy
 
 
 async def turn_loop(turns: int = 10) -> None:

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import unittest
 from typing import Any, Iterator, List, NamedTuple, Tuple, Union
-from unittest import mock
 
 from wsbridge.protocols.events import WebSocketDataReceived, WebSocketDisconnected
 from wsbridge.protocols.ws import Event, WSProtocol
+
+from .doubles import use_random
 
 
 class Sent(NamedTuple):
@@ -477,9 +478,7 @@ class CorpusTests(unittest.TestCase):
     """Each row whole, byte by byte and cut in two, with a message behind it, or a part of one."""
 
     def setUp(self) -> None:
-        patch = mock.patch("os.urandom", bytes)
-        patch.start()
-        self.addCleanup(patch.stop)
+        use_random(self)
 
     def assert_rows(self, rows: List[Row], **options: Any) -> None:
         client = options.get("client", False)

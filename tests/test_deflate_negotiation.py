@@ -7,15 +7,15 @@ four zeros.
 from __future__ import annotations
 
 import random
-import sys
 import unittest
 from typing import Any, List, Optional, Union
-from unittest import mock
 
 from wsbridge.protocols.deflate import DeflateSettings, build_deflate_offer
 from wsbridge.protocols.errors import BadRequest, HandshakeFailed
 from wsbridge.protocols.events import WebSocketDataReceived, WebSocketDisconnected
 from wsbridge.protocols.ws import WSProtocol
+
+from .doubles import use_random, without
 
 PLAIN = "permessage-deflate"
 
@@ -257,7 +257,7 @@ class SkippedOfferTests(AnswerTestCase):
         self.assert_declined(" , ,")
 
     def test_python_without_zlib(self) -> None:
-        with mock.patch.dict(sys.modules, {"zlib": None}):
+        with without("zlib"):
             self.assert_declined(PLAIN)
 
     def test_compression_that_is_not_wanted(self) -> None:
@@ -413,7 +413,7 @@ class AnswerRefusedTests(unittest.TestCase):
 
     def test_python_without_zlib(self) -> None:
         reason = "permessage-deflate cannot be met: this Python has no zlib"
-        with mock.patch.dict(sys.modules, {"zlib": None}):
+        with without("zlib"):
             self.assert_fails("permessage-deflate", reason)
 
 
@@ -442,10 +442,10 @@ class AgreementOnTheWireTests(unittest.TestCase):
 
     def assert_sends(self, value: str, *payloads: str, client: bool = False, **settings: Any) -> None:
         """ "Hello" as often as there are payloads."""
-        with mock.patch("os.urandom", bytes):
-            protocol = connect(value, client, **settings)
-            for payload in payloads:
-                self.assertEqual(protocol.send_message("Hello"), build_frame(payload, client))
+        use_random(self)
+        protocol = connect(value, client, **settings)
+        for payload in payloads:
+            self.assertEqual(protocol.send_message("Hello"), build_frame(payload, client))
 
     def receive(self, value: str, client: bool, payloads: Any) -> Any:
         protocol = connect(value, client)

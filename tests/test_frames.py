@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import unittest
 from typing import Any, Iterator, Optional, Tuple, Type, Union
-from unittest import mock
 
 from wsbridge.protocols import errors, frames
 from wsbridge.protocols.errors import ProtocolViolation
@@ -24,6 +23,8 @@ from wsbridge.protocols.frames import (
     parse_close_payload,
     parse_header,
 )
+
+from .doubles import use_random
 
 Violation = Type[ProtocolViolation]
 
@@ -277,18 +278,20 @@ class ExhaustiveTests(unittest.TestCase):
         self.assert_every_header_follows_the_rules(CLIENT, True)
 
 
+def refuse_random(size: int) -> bytes:
+    raise AssertionError("random bytes are asked for")
+
+
 class BuildFrameTests(unittest.TestCase):
     def assert_built(self, wire: str, opcode: int, payload: bytes, **options: bool) -> None:
-        with mock.patch("os.urandom", return_value=KEY) as urandom:
-            self.assertEqual(build_frame(opcode, payload, **options), bytes.fromhex(wire) + payload)
-        urandom.assert_not_called()
+        use_random(self, refuse_random)
+        self.assertEqual(build_frame(opcode, payload, **options), bytes.fromhex(wire) + payload)
 
     def assert_built_masked(self, header: str, opcode: int, payload: bytes, masked: bytes) -> None:
-        with mock.patch("os.urandom", return_value=KEY) as urandom:
-            frame = build_frame(opcode, payload, mask=True)
+        use_random(self, {4: KEY}.__getitem__)
+        frame = build_frame(opcode, payload, mask=True)
         self.assertIs(type(frame), bytes)
         self.assertEqual(frame, bytes.fromhex(header) + KEY + masked)
-        urandom.assert_called_once_with(4)
 
     def test_unmasked_examples_of_rfc_6455_5_7(self) -> None:
         self.assert_built("81 05", TEXT, b"Hello")

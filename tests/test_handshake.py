@@ -22,6 +22,8 @@ from wsbridge.protocols.handshake import (
 from wsbridge.protocols.http11 import ResponseReceived
 from wsbridge.protocols.origins import AllowedOrigins
 
+from .doubles import use_random
+
 # RFC 6455 1.3: the sample nonce and its answer.
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -375,9 +377,8 @@ class ResponseTests(unittest.TestCase):
 
 class KeyGenerationTests(unittest.TestCase):
     def test_key_is_16_random_bytes_in_base64(self) -> None:
-        with mock.patch("os.urandom", return_value=b"the sample nonce") as urandom:
-            self.assertEqual(generate_ws_key(), KEY)
-        urandom.assert_called_once_with(16)
+        use_random(self, {16: b"the sample nonce"}.__getitem__)
+        self.assertEqual(generate_ws_key(), KEY)
 
     def test_keys_differ(self) -> None:
         self.assertNotEqual(generate_ws_key(), generate_ws_key())

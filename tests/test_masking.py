@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import unittest
-from importlib.util import module_from_spec
-from typing import Any
-from unittest import mock
 
 from wsbridge.protocols import masking
 from wsbridge.protocols.masking import apply_mask, unmask
+
+from .doubles import load_for
 
 # RFC 6455 5.7: "A single-frame masked text message".
 KEY = b"\x37\xfa\x21\x3d"
@@ -78,22 +76,14 @@ class LengthTests(MaskingTestCase):
 class CompiledLoopTests(unittest.TestCase):
     """PyPy gets the loop, everybody else the big integers."""
 
-    def load_masking(self, implementation: str) -> Any:
-        """A copy of the module as it is on ``implementation``."""
-        spec: Any = masking.__spec__
-        copy = module_from_spec(spec)
-        with mock.patch.object(sys.implementation, "name", implementation):
-            spec.loader.exec_module(copy)
-        return copy
-
     def test_pypy_masks_word_by_word(self) -> None:
-        pypy = self.load_masking("pypy")
+        pypy = load_for("pypy", masking)
         self.assertIs(pypy.apply_mask, pypy.apply_mask_by_word)
         self.assertIs(pypy.unmask, pypy.unmask_by_word)
 
     def test_the_others_do_not(self) -> None:
         for implementation in ("cpython", "rustpython"):
-            other = self.load_masking(implementation)
+            other = load_for(implementation, masking)
             self.assertEqual(other.apply_mask.__name__, "apply_mask")
             self.assertEqual(other.unmask.__name__, "unmask")
 

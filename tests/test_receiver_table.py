@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import unittest
 from typing import Any, Dict, Iterator, List, Tuple, Union
-from unittest import mock
 
 from wsbridge.protocols.events import WebSocketDataReceived, WebSocketDisconnected
 from wsbridge.protocols.ws import Event, WSProtocol
 
+from .doubles import use_random
 from .test_corpus import parse_wire
 from .test_deflate import measured_memory
 
@@ -39,9 +39,7 @@ class ReceiverTestCase(unittest.TestCase):
 
     def setUp(self) -> None:
         # What a client sends is masked with four zeros.
-        patch = mock.patch("os.urandom", bytes)
-        patch.start()
-        self.addCleanup(patch.stop)
+        use_random(self)
 
     def receive(self, protocol: WSProtocol, pieces: List[bytes]) -> Tuple[List[Event], bytes]:
         outcomes = [protocol.receive_data(piece) for piece in pieces]
