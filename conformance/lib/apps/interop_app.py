@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import json
 import os
-from typing import Any, Awaitable, Callable, Dict
+from typing import Any, AsyncIterator, Awaitable, Callable, Dict, Mapping
 from urllib.parse import parse_qsl
 
 Scope = Dict[str, Any]
@@ -20,19 +20,28 @@ Send = Callable[[Dict[str, Any]], Awaitable[None]]
 SEEN_SECONDS = 8.0
 DENIAL = ["not ", "for you: ", "première porte à gauche\n"]
 DENIAL_PAUSE = 0.25
-PAGE = b"<!doctype html><title>interop</title>interop"
+AUTHENTICATE = 'Basic realm="interop"'
+COOKIES = [(b"set-cookie", b"a=1"), (b"set-cookie", b"b=2"), (b"x-greeting", b"hello")]
 
 _seen: Dict[str, asyncio.Future[Dict[str, Any]]] = {}
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    """What the path's function returns is told as JSON."""
     if scope["type"] == "lifespan":
         await serve_lifespan(scope, receive, send)
-    elif scope["type"] == "http":
-        await serve_page(send)
-    else:
-        await receive()  # websocket.connect
-        await PATHS[scope["path"]](scope, receive, send)
+        return
+    await receive()  # websocket.connect
+    query = dict(parse_qsl(scope["query_string"].decode("ascii")))
+    serve = UNACCEPTED.get(scope["path"])
+    if serve is None:
+        serve = ACCEPTED[scope["path"]]
+        headers = COOKIES if scope["path"] == "/headers" else []
+        await send({"type": "websocket.accept", "subprotocol": query.get("pick"), "headers": headers})
+    value = await serve({**scope, "query": query}, receive, send)
+    if value is not None:
+        await send({"type": "websocket.send", "text": json.dumps(value)})
+        await send({"type": "websocket.close"})
 
 
 async def serve_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,91 +55,32 @@ async def serve_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
             return
 
 
-async def serve_page(send: Send) -> None:
-    """A page for browsers to open sockets from: an origin like any other on this address."""
-    headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", b"%d" % len(PAGE))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": PAGE})
-
-
-async def accept(send: Send, **more: Any) -> None:
-    await send({"type": "websocket.accept", **more})
-
-
-async def tell(send: Send, value: Any) -> None:
-    """Send one value as JSON, and close."""
-    await send({"type": "websocket.send", "text": json.dumps(value)})
-    await send({"type": "websocket.close"})
-
-
-def read_query(scope: Scope) -> Dict[str, str]:
-    return dict(parse_qsl(scope["query_string"].decode("ascii")))
-
-
-def get_seen(key: str) -> asyncio.Future[Dict[str, Any]]:
+def _get_seen(key: str) -> asyncio.Future[Dict[str, Any]]:
     return _seen.setdefault(key, asyncio.get_running_loop().create_future())
 
 
-def leave_seen(scope: Scope, seen: Dict[str, Any]) -> None:
-    key = read_query(scope).get("key")
-    if key is not None:
-        get_seen(key).set_result(seen)
+def leave_seen(query: Mapping[str, str], **seen: Any) -> None:
+    if "key" in query:
+        _get_seen(query["key"]).set_result(seen)
 
 
-async def tell_seen(scope: Scope, receive: Receive, send: Send) -> None:
-    key = read_query(scope)["key"]
-    await accept(send)
+async def wait_seen(query: Mapping[str, str]) -> Any:
     try:
-        seen = await asyncio.wait_for(get_seen(key), SEEN_SECONDS)
+        return await asyncio.wait_for(_get_seen(query["key"]), SEEN_SECONDS)
     except asyncio.TimeoutError:
-        seen = {"still": "the application saw no end of its connection"}
-    del _seen[key]
-    await tell(send, seen)
+        return {"still": "the application saw no end of its connection"}
 
 
-async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Send back every message as it came; see the disconnect."""
-    await accept(send)
-    messages = 0
-    while True:
-        event = await receive()
-        if event["type"] == "websocket.disconnect":
-            break
-        messages += 1
-        if event.get("text") is not None:
-            await send({"type": "websocket.send", "text": event["text"]})
-        else:
-            await send({"type": "websocket.send", "bytes": event["bytes"]})
-    leave_seen(scope, {"messages": messages, "code": event["code"], "reason": event.get("reason", "")})
+async def tell_seen(scope: Scope, receive: Receive, send: Send) -> Any:
+    return await wait_seen(scope["query"])
 
 
-async def count_messages(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer nothing; see how many messages came, a digest of them all in order, and the disconnect."""
-    await accept(send)
-    messages, digest = 0, hashlib.sha256()
-    while True:
-        event = await receive()
-        if event["type"] == "websocket.disconnect":
-            break
-        messages += 1
-        digest.update(event["text"].encode())
-    seen = {"messages": messages, "digest": digest.hexdigest(), "code": event["code"]}
-    leave_seen(scope, {**seen, "reason": event.get("reason", "")})
+async def tell_subprotocols(scope: Scope, receive: Receive, send: Send) -> Any:
+    return scope["subprotocols"]
 
 
-async def choose_subprotocol(scope: Scope, receive: Receive, send: Send) -> None:
-    await accept(send, subprotocol=read_query(scope).get("pick"))
-    await tell(send, scope["subprotocols"])
-
-
-async def add_headers(scope: Scope, receive: Receive, send: Send) -> None:
-    headers = [(b"set-cookie", b"a=1"), (b"set-cookie", b"b=2"), (b"x-greeting", b"hello")]
-    await accept(send, headers=headers)
-    await receive()
-
-
-async def tell_scope(scope: Scope, receive: Receive, send: Send) -> None:
-    """Send the scope as JSON, bytes as latin-1 text."""
+async def tell_scope(scope: Scope, receive: Receive, send: Send) -> Any:
+    """The scope, bytes as latin-1 text."""
 
     def build_plain(value: Any) -> Any:
         if isinstance(value, bytes):
@@ -141,41 +91,72 @@ async def tell_scope(scope: Scope, receive: Receive, send: Send) -> None:
             return [build_plain(item) for item in value]
         return value if value is None or isinstance(value, (str, int, float)) else repr(value)
 
-    await accept(send)
-    await tell(send, build_plain({name: item for name, item in scope.items() if name != "app"}))
+    return build_plain(scope)
+
+
+async def tell_figures(scope: Scope, receive: Receive, send: Send) -> Any:
+    """What must be back where it was when all is over: tasks and descriptors of the server's process."""
+    return {"tasks": len(asyncio.all_tasks()), "descriptors": len(os.listdir("/proc/self/fd"))}
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send back every message as it came; see how many there were, and the disconnect."""
+    messages = 0
+    while (event := await receive())["type"] != "websocket.disconnect":
+        messages += 1
+        kind = "bytes" if event.get("text") is None else "text"
+        await send({"type": "websocket.send", kind: event[kind]})
+    leave_seen(scope["query"], messages=messages, code=event["code"], reason=event.get("reason", ""))
+
+
+async def count_messages(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer nothing; see how many messages came, a digest of them all in order, and the disconnect."""
+    messages, digest = 0, hashlib.sha256()
+    while (event := await receive())["type"] != "websocket.disconnect":
+        messages += 1
+        digest.update(event["text"].encode())
+    leave_seen(scope["query"], messages=messages, digest=digest.hexdigest(), code=event["code"])
 
 
 async def close_first(scope: Scope, receive: Receive, send: Send) -> None:
     """Close with the query's code and reason, after a message if it says `after`; see what comes back."""
-    query = read_query(scope)
-    await accept(send)
+    query = scope["query"]
     if "after" in query:
         await receive()
-    event: Dict[str, Any] = {"type": "websocket.close"}
-    if "code" in query:
-        event["code"] = int(query["code"])
-    if "reason" in query:
-        event["reason"] = query["reason"]
-    await send(event)
-    seen = await receive()
-    leave_seen(scope, {"type": seen["type"], "code": seen.get("code"), "reason": seen.get("reason", "")})
+    code = {"code": int(query["code"])} if "code" in query else {}
+    reason = {"reason": query["reason"]} if "reason" in query else {}
+    await send({"type": "websocket.close", **code, **reason})
+    leave_seen(query, type=(await receive())["type"])
 
 
-async def return_early(scope: Scope, receive: Receive, send: Send) -> None:
-    await accept(send)
+async def flood(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send `count` messages of `size` bytes that begin with their number, then close with 1000."""
+    count, size = int(scope["query"]["count"]), int(scope["query"]["size"])
+    for number in range(count):
+        await send({"type": "websocket.send", "bytes": number.to_bytes(4, "big").ljust(size, b"\xa5")})
+    await send({"type": "websocket.close", "code": 1000, "reason": f"{count} sent"})
 
 
-async def raise_late(scope: Scope, receive: Receive, send: Send) -> None:
-    await accept(send)
-    raise RuntimeError("raised on purpose, after accept")
+async def send_until_gone(scope: Scope, receive: Receive, send: Send) -> None:
+    """Only send, never receive, until `send` raises an OSError."""
+    try:
+        for number in range(10_000):
+            await send({"type": "websocket.send", "text": f"tick {number}"})
+            await asyncio.sleep(0.005)
+    except OSError:
+        leave_seen(scope["query"], code=1006)
 
 
-async def raise_early(scope: Scope, receive: Receive, send: Send) -> None:
-    raise RuntimeError("raised on purpose, before accept")
+async def wait(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
 
 
-async def return_unanswered(scope: Scope, receive: Receive, send: Send) -> None:
-    return
+async def do_nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """Return, without an answer or without a close."""
+
+
+async def fail(scope: Scope, receive: Receive, send: Send) -> None:
+    raise RuntimeError("raised on purpose")
 
 
 async def deny(scope: Scope, receive: Receive, send: Send) -> None:
@@ -183,62 +164,37 @@ async def deny(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def deny_with_body(scope: Scope, receive: Receive, send: Send) -> None:
-    """A streamed denial: the parts of its body leave one by one, with a pause between them."""
-    headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"www-authenticate", b'Basic realm="interop"'),
-    ]
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"www-authenticate", AUTHENTICATE.encode())]
     await send({"type": "websocket.http.response.start", "status": 401, "headers": headers})
-    for index, part in enumerate(DENIAL):
-        more = index + 1 < len(DENIAL)
-        await send({"type": "websocket.http.response.body", "body": part.encode(), "more_body": more})
-        if more:
+    async for part in stream_denial():
+        await send({"type": "websocket.http.response.body", "body": part, "more_body": True})
+    await send({"type": "websocket.http.response.body"})
+
+
+async def stream_denial() -> AsyncIterator[bytes]:
+    """The parts of the denial's body, with a pause between them."""
+    for number, part in enumerate(DENIAL):
+        if number:
             await asyncio.sleep(DENIAL_PAUSE)
+        yield part.encode()
 
 
-async def flood(scope: Scope, receive: Receive, send: Send) -> None:
-    """Send `count` messages of `size` bytes that begin with their number, then close with 1000."""
-    query = read_query(scope)
-    count, size = int(query["count"]), int(query["size"])
-    await accept(send)
-    for number in range(count):
-        await send({"type": "websocket.send", "bytes": number.to_bytes(4, "big").ljust(size, b"\xa5")})
-    await send({"type": "websocket.close", "code": 1000, "reason": f"{count} sent"})
-
-
-async def send_until_gone(scope: Scope, receive: Receive, send: Send) -> None:
-    """Only send, never receive, until `send` raises; see what it raised."""
-    await accept(send)
-    for number in range(10_000):
-        try:
-            await send({"type": "websocket.send", "text": f"tick {number}"})
-        except OSError as error:
-            leave_seen(scope, {"raised": type(error).__name__, "is_oserror": True})
-            return
-        await asyncio.sleep(0.005)
-    leave_seen(scope, {"raised": None, "is_oserror": False})
-
-
-async def tell_figures(scope: Scope, receive: Receive, send: Send) -> None:
-    """What must be back where it was when all is over: tasks and descriptors of the server's process."""
-    await accept(send)
-    await tell(send, {"tasks": len(asyncio.all_tasks()), "descriptors": len(os.listdir("/proc/self/fd"))})
-
-
-PATHS = {
+UNACCEPTED = {
+    "/raise-early": fail,
+    "/return-unanswered": do_nothing,
+    "/deny": deny,
+    "/denial": deny_with_body,
+}
+ACCEPTED = {
     "/echo": echo,
     "/count": count_messages,
-    "/choose": choose_subprotocol,
-    "/headers": add_headers,
+    "/choose": tell_subprotocols,
+    "/headers": wait,
     "/scope": tell_scope,
     "/scöpe with space": tell_scope,
     "/close": close_first,
-    "/return": return_early,
-    "/raise": raise_late,
-    "/raise-early": raise_early,
-    "/return-unanswered": return_unanswered,
-    "/deny": deny,
-    "/denial": deny_with_body,
+    "/return": do_nothing,
+    "/raise": fail,
     "/flood": flood,
     "/until-gone": send_until_gone,
     "/seen": tell_seen,
