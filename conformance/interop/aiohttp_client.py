@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ssl
 from typing import ClassVar, Dict, Optional, Sequence, Tuple
 
 import aiohttp
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
 
-from conformance.interop.trial import Closed, Connection, Message, Refused
+from conformance.interop.trial import TLS, Closed, Connection, Message, Refused
 
 
 class AiohttpClient:
@@ -18,9 +17,6 @@ class AiohttpClient:
         "all deflate parameters": "offers window bits only",
         "tabs": "not a browser",
     }
-
-    def __init__(self, tls: ssl.SSLContext) -> None:
-        self._tls = tls
 
     async def open(
         self,
@@ -41,7 +37,7 @@ class AiohttpClient:
                 compress=15 if deflate is True else int(deflate),
                 max_msg_size=0,
                 autoping=not watch_pongs,
-                ssl=self._tls,
+                ssl=TLS,
             )
         except WSServerHandshakeError as error:
             await session.close()

@@ -11,7 +11,7 @@ from typing import Any, AsyncIterator, List, Sequence
 import pytest
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory as Deflate
 
-from conformance.interop.trial import Message, Trial, expect_closed, expect_echo, expect_message, make_key
+from conformance.interop.trial import Message, Trial, expect_echo, expect_flood, expect_message, make_key
 from conformance.lib import wire
 
 pytestmark = pytest.mark.servers("server", "streams")
@@ -49,12 +49,6 @@ async def test_echoes(trial: Trial, messages: Sequence[Message]) -> None:
         await expect_echo(connection, *messages)
 
 
-@pytest.mark.needs("no deflate offer")
-async def test_echoes_1_MiB_uncompressed(trial: Trial) -> None:
-    async with trial.connect("/echo", deflate=False) as connection:
-        await expect_echo(connection, build_text(MIB), build_noise(MIB))
-
-
 @pytest.mark.servers("server", "streams", "tls")
 async def test_keeps_the_order_of_500_messages(trial: Trial) -> None:
     messages = [f"message {n}" if n % 3 else b"message %d" % n for n in range(500)]
@@ -81,30 +75,22 @@ def describe_sent(connection: Any) -> str:
 
 
 @pytest.mark.needs("fragments")
-async def test_joins_fragments(trial: Trial) -> None:
-    parts = [b"one ", b"", b"two ", b"three"]
-    async with trial.connect("/echo") as connection:
-        await connection.send_fragments(parts, text=True)
-        assert await connection.receive() == "one two three"
-        await connection.send_fragments(parts, text=False)
-        assert await connection.receive() == b"one two three"
-        assert describe_sent(connection) == "1+ 0+ 0+ 0+ 0 2+ 0+ 0+ 0+ 0"
-
-
-@pytest.mark.needs("fragments", "no deflate offer")
-async def test_joins_fragments_cut_inside_characters(trial: Trial) -> None:
-    text = "é€🙂\U0010ffff"
-    async with trial.connect("/echo", deflate=False) as connection:
-        await connection.send_fragments([bytes([byte]) for byte in text.encode()], text=True)
-        assert await connection.receive() == text
-
-
-@pytest.mark.needs("fragments")
-async def test_joins_fragments_of_1_MiB(trial: Trial) -> None:
-    data = build_noise(MIB)
-    async with trial.connect("/echo") as connection:
-        await connection.send_fragments([data[at : at + 4096] for at in range(0, MIB, 4096)], text=False)
-        expect_message(await connection.receive(), data)
+@pytest.mark.parametrize(
+    ("parts", "deflate"),
+    [
+        pytest.param([b"one ", b"", b"two ", b"three"], True, id="with an empty one"),
+        pytest.param(
+            [bytes([byte]) for byte in "é€🙂\U0010ffff".encode()], False, id="cut inside characters"
+        ),
+        pytest.param([build_noise(size).hex().encode() for size in range(2048, 2304)], True, id="1 MiB"),
+    ],
+)
+@pytest.mark.parametrize("text", [True, False], ids=["text", "binary"])
+async def test_joins_fragments(trial: Trial, parts: List[bytes], deflate: bool, text: bool) -> None:
+    async with trial.connect("/echo", deflate=deflate) as connection:
+        await connection.send_fragments(parts, text=text)
+        expect_message(await connection.receive(), b"".join(parts).decode() if text else b"".join(parts))
+        assert describe_sent(connection) == f"{1 if text else 2}+ " + "0+ " * (len(parts) - 1) + "0"
 
 
 @pytest.mark.needs("fragments", "pings")
@@ -169,46 +155,45 @@ async def test_mixes_compressible_and_not(trial: Trial) -> None:
 async def test_does_not_compress_unasked(trial: Trial) -> None:
     async with trial.connect("/echo", deflate=False) as connection:
         assert connection.tap.extensions == ""
-        await expect_echo(connection, "a" * 10_000)
-        frame = connection.tap.server.frames[-1]
-        assert (frame.rsv1, len(frame.payload)) == (False, 10_000)
+        await expect_echo(connection, "a" * 10_000, build_text(MIB), build_noise(MIB))
+        frames = [(frame.rsv1, len(frame.payload)) for frame in connection.tap.server.frames]
+        assert frames == [(False, 10_000), (False, MIB), (False, MIB)]
+
+
+OFFERS = [
+    Deflate(server_no_context_takeover=True),
+    Deflate(client_no_context_takeover=True),
+    Deflate(server_no_context_takeover=True, client_no_context_takeover=True),
+    Deflate(client_max_window_bits=None),
+    Deflate(client_max_window_bits=9),
+    Deflate(server_max_window_bits=9, client_max_window_bits=None),
+    Deflate(True, True, 10, 11),
+]
 
 
 async def echo_in_deflate(trial: Trial, deflate: Any) -> str:
     """Compress with one offer: repeated messages, longer than any window, must survive both ways."""
     text = build_text(3000)
     async with trial.connect("/echo", deflate=deflate) as connection:
-        agreed = str(connection.tap.extensions)
-        assert agreed.startswith("permessage-deflate")
         await expect_echo(connection, text, text, text * 20, build_noise(40_000), text)
         expect_compressed(connection, text.encode())
-    return agreed
+    return str(connection.tap.extensions)
 
 
 @pytest.mark.needs("deflate parameters")
-async def test_compresses_with_every_window(trial: Trial) -> None:
-    for bits in range(9, 16):
-        agreed = await echo_in_deflate(trial, bits)
-        found = re.search(r"server_max_window_bits=(\d+)", agreed)
-        # RFC 7692 7.1.2.1: the answer may be lower than what was asked for.
-        assert bits == 15 or (found is not None and 8 <= int(found[1]) <= bits), agreed
+@pytest.mark.parametrize("bits", range(9, 16))
+async def test_compresses_with_a_window_of(trial: Trial, bits: int) -> None:
+    found = re.search(r"server_max_window_bits=(\d+)", await echo_in_deflate(trial, bits))
+    # RFC 7692 7.1.2.1: the answer may be lower than what was asked for. 15 is as good as no request.
+    assert bits == 15 or (found is not None and 8 <= int(found[1]) <= bits)
 
 
 @pytest.mark.needs("all deflate parameters")
-async def test_compresses_with_every_parameter(trial: Trial) -> None:
-    offers = [
-        Deflate(server_no_context_takeover=True),
-        Deflate(client_no_context_takeover=True),
-        Deflate(server_no_context_takeover=True, client_no_context_takeover=True),
-        Deflate(client_max_window_bits=None),
-        Deflate(client_max_window_bits=9),
-        Deflate(server_max_window_bits=9, client_max_window_bits=None),
-        Deflate(True, True, 10, 11),
-    ]
-    for offer in offers:
-        agreed = await echo_in_deflate(trial, offer)
-        assert "server_no_context_takeover" in agreed or not offer.server_no_context_takeover
-        assert "client_max_window_bits" not in agreed or offer.client_max_window_bits is not None
+@pytest.mark.parametrize("offer", OFFERS, ids=lambda offer: str(offer.get_request_params()))
+async def test_compresses_with(trial: Trial, offer: Deflate) -> None:
+    agreed = await echo_in_deflate(trial, offer)
+    assert "server_no_context_takeover" in agreed or not offer.server_no_context_takeover
+    assert "client_max_window_bits" not in agreed or offer.client_max_window_bits is not None
 
 
 # ------------------------------------------------------------------------ order, backpressure
@@ -232,9 +217,7 @@ async def test_waits_for_a_slow_reader(trial: Trial) -> None:
         connection.tap.server.flows.clear()
         await asyncio.sleep(1.0)
         connection.tap.server.flows.set()
-        for number, data in enumerate(await connection.receive_all(count)):
-            expect_message(data, number.to_bytes(4, "big").ljust(size, b"\xa5"))
-        expect_closed(await connection.wait_closed(), 1000, f"{count} sent")
+        await expect_flood(connection, count, size)
 
 
 async def test_serves_20_connections_at_once(trial: Trial) -> None:

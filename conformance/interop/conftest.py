@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import shutil
-import ssl
 import sys
 from typing import Any, AsyncIterator, Callable, Dict, List
 
 import pytest
-import trustme
 from playwright.async_api import async_playwright
 
 from conformance.interop import CLIENTS, UVICORN, add_options
 from conformance.interop.aiohttp_client import AiohttpClient
 from conformance.interop.chromium_client import FLAGS, ChromiumClient
-from conformance.interop.trial import Trial
+from conformance.interop.trial import AUTHORITY, Trial
 from conformance.interop.websockets_client import WebsocketsClient
 from conformance.lib.environment import ensure_environment, report_folder
 from conformance.lib.servers import LISTEN, ServerProcess, build_command
 
 APPLICATION = "conformance.lib.apps.interop_app:app"
+CLASSES = {"websockets": WebsocketsClient, "aiohttp": AiohttpClient, "chromium": ChromiumClient}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,13 +48,7 @@ def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    """Who signs the certificate of the TLS server."""
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
-def build_server(request: pytest.FixtureRequest, authority: trustme.CA) -> Callable[..., ServerProcess]:
+def build_server(request: pytest.FixtureRequest) -> Callable[..., ServerProcess]:
     """`build_server(name)`: a server process that is not started yet; `more` tells its log from others."""
     peer = request.config.getoption("--peer")
     python: Any = request.config.getoption("--python") or sys.executable
@@ -64,7 +57,7 @@ def build_server(request: pytest.FixtureRequest, authority: trustme.CA) -> Calla
         python = framework = ensure_environment("interop-uvicorn", UVICORN)
     folder = report_folder("interop")
     certificate = folder / "certificate.pem"
-    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    AUTHORITY.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(certificate))
     serve = build_command(peer, python, APPLICATION)
     demo = [python, "-m", "wsbridge", *LISTEN]
     if peer == "uvicorn":  # which tells the demo nothing about frames
@@ -101,23 +94,6 @@ async def server(
 
 
 @pytest.fixture(scope="session")
-def tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
-@pytest.fixture(scope="session")
-def websockets(tls: ssl.SSLContext) -> WebsocketsClient:
-    return WebsocketsClient(tls)
-
-
-@pytest.fixture(scope="session")
-def aiohttp(tls: ssl.SSLContext) -> AiohttpClient:
-    return AiohttpClient(tls)
-
-
-@pytest.fixture(scope="session")
 async def chromium() -> AsyncIterator[ChromiumClient]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
@@ -128,13 +104,12 @@ async def chromium() -> AsyncIterator[ChromiumClient]:
 
 @pytest.fixture
 def client(request: pytest.FixtureRequest) -> Any:
-    """The client of this name; each is started once, at its first check."""
-    client = request.getfixturevalue(request.param)
-    needs = [need for marker in request.node.iter_markers("needs") for need in marker.args]
-    for need in needs:
-        if need in client.lacks:
-            pytest.skip(client.lacks[need])
-    return client
+    """The client of this name; the browser starts at its first check."""
+    client_class = CLASSES[request.param]
+    for marker in request.node.iter_markers("needs"):
+        for need in client_class.lacks.keys() & marker.args:
+            pytest.skip(client_class.lacks[need])
+    return request.getfixturevalue("chromium") if client_class is ChromiumClient else client_class()
 
 
 @pytest.fixture

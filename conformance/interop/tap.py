@@ -11,7 +11,7 @@ from socket import SO_LINGER, SOL_SOCKET
 from typing import Any, List, Optional, Tuple
 
 from conformance.lib import wire
-from conformance.lib.servers import Target
+from conformance.lib.servers import ServerProcess
 
 END_SECONDS = 5.0
 
@@ -48,19 +48,18 @@ class Direction:
 
 
 class Tap:
-    """`async with Tap(target) as tap`: a client that connects to tap.port talks to the server at `target`.
+    """`async with Tap(process) as tap`: a client that connects to tap.address talks to that server.
 
-    target: a port of 127.0.0.1, or the path of a unix socket.
     is_opaque: what passes is encrypted, so that only the ends of the connection can be judged.
     client, server: what came from each. After the block both have ended, each by its own doing, or the wait
     of 5 s has; `server.ended` says how the server ended its half.
     """
 
-    def __init__(self, target: Target, *, is_opaque: bool = False) -> None:
-        self._target = target
+    def __init__(self, process: ServerProcess) -> None:
+        self._process = process
         self._tasks: List[asyncio.Task[None]] = []
         self._writers: List[asyncio.StreamWriter] = []
-        self.is_opaque = is_opaque
+        self.is_opaque = process.scheme == "wss"
         self.client = Direction()
         self.server = Direction()
         self.client_port = 0  # what the server sees as the client's port
@@ -69,7 +68,8 @@ class Tap:
 
     async def __aenter__(self) -> Tap:
         self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._listener.sockets[0].getsockname()[1]
+        port = self._listener.sockets[0].getsockname()[1]
+        self.address = f"{self._process.scheme}://127.0.0.1:{port}"
         return self
 
     async def __aexit__(self, kind: Any, *_: object) -> None:
@@ -96,10 +96,10 @@ class Tap:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
         try:
-            if isinstance(self._target, Path):
-                to_reader, to_writer = await asyncio.open_unix_connection(self._target)
+            if isinstance(self._process.target, Path):
+                to_reader, to_writer = await asyncio.open_unix_connection(self._process.target)
             else:
-                to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._target)
+                to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._process.target)
                 self.client_port = to_writer.get_extra_info("sockname")[1]
         except OSError:
             writer.transport.abort()

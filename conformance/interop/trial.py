@@ -6,9 +6,11 @@ import contextlib
 import itertools
 import json
 import reprlib
+import ssl
 from typing import Any, AsyncIterator, Dict, List, Optional, Sequence, Tuple, Union
 
 import pytest
+import trustme
 
 from conformance.interop.rules import find_broken_rules
 from conformance.interop.tap import Tap
@@ -16,6 +18,11 @@ from conformance.lib import wire
 from conformance.lib.servers import ServerProcess
 
 Message = Union[str, bytes]
+
+# Who signs the certificate of the TLS server, and the context of a client that trusts it.
+AUTHORITY = trustme.CA()
+TLS = ssl.create_default_context()
+AUTHORITY.configure_trust(TLS)
 
 _keys = itertools.count(1)
 
@@ -75,21 +82,22 @@ class Trial:
         self.client = client
         self.server = server
 
-    def _make_tap(self) -> Tap:
-        return Tap(self.server.target, is_opaque=self.server.scheme == "wss")
-
-    def _build_url(self, tap: Tap, path: str) -> str:
-        return f"{self.server.scheme}://127.0.0.1:{tap.port}{path}"
+    @contextlib.asynccontextmanager
+    async def _watch(self) -> AsyncIterator[Tap]:
+        """A tap in front of the server; at the end, search what it has seen for broken rules."""
+        async with Tap(self.server) as tap:
+            yield tap
+        assert not find_broken_rules(tap)
 
     @contextlib.asynccontextmanager
     async def connect(self, path: str, **options: Any) -> AsyncIterator[Any]:
-        """Connect through a tap of its own; at the end close, and search the wire for broken rules.
+        """Connect through a tap of its own; at the end, close.
 
         options: `subprotocols` to offer; `headers` to add; `deflate`, which is False for no offer, or window
             bits, or an offer as the library takes it; `watch_pongs`, so that `ping` sees its PONG.
         """
-        async with self._make_tap() as tap:
-            connection = await self.client.open(self._build_url(tap, path), **options)
+        async with self._watch() as tap:
+            connection = await self.client.open(tap.address + path, **options)
             connection.tap = tap
             try:
                 yield connection
@@ -97,14 +105,12 @@ class Trial:
                     await connection.close()
             finally:
                 await connection.abandon()
-        expect_no_broken_rules(tap)
 
     async def connect_refused(self, path: str) -> Tuple[Refused, Tap]:
         """Connect, expecting a refusal; return it as the client sees it, and the wire."""
-        async with self._make_tap() as tap:
+        async with self._watch() as tap:
             with pytest.raises(Refused) as refusal:
-                await (await self.client.open(self._build_url(tap, path))).abandon()
-        expect_no_broken_rules(tap)
+                await (await self.client.open(tap.address + path)).abandon()
         return refusal.value, tap
 
     async def fetch_json(self, path: str) -> Any:
@@ -121,12 +127,6 @@ def make_key() -> str:
     return f"k{next(_keys)}"
 
 
-def expect_no_broken_rules(tap: Tap) -> None:
-    broken = find_broken_rules(tap)
-    if broken:
-        pytest.fail("the server broke a rule: " + "; ".join(dict.fromkeys(broken)))
-
-
 def expect_message(got: Message, wanted: Message) -> None:
     """Fail unless they are equal, in a few words: a diff of 1 MiB helps nobody, and takes minutes."""
     if type(got) is not type(wanted) or got != wanted:
@@ -138,6 +138,13 @@ async def expect_echo(connection: Any, *messages: Message) -> None:
     for message in messages:
         await connection.send(message)
         expect_message(await connection.receive(), message)
+
+
+async def expect_flood(connection: Any, count: int, size: int) -> None:
+    """Receive what `flood` in interop_app.py sends."""
+    for number, data in enumerate(await connection.receive_all(count)):
+        expect_message(data, number.to_bytes(4, "big").ljust(size, b"\xa5"))
+    expect_closed(await connection.wait_closed(), 1000, f"{count} sent")
 
 
 def expect_closed(closed: Closed, code: int, reason: Optional[str] = None) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
 from typing import Any, ClassVar, Dict, Sequence, Tuple
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
-from conformance.interop.trial import Closed, Connection, Message, Refused
+from conformance.interop.trial import TLS, Closed, Connection, Message, Refused
 
 
 class WebsocketsClient:
@@ -17,9 +16,6 @@ class WebsocketsClient:
         "empty close": "close() always sends a code",
         "tabs": "not a browser",
     }
-
-    def __init__(self, tls: ssl.SSLContext) -> None:
-        self._tls = tls
 
     async def open(
         self,
@@ -48,7 +44,7 @@ class WebsocketsClient:
                 open_timeout=15,
                 close_timeout=8,
                 ping_interval=None,
-                ssl=self._tls if url.startswith("wss:") else None,
+                ssl=TLS if url.startswith("wss:") else None,
             )
         except InvalidStatus as error:
             raise Refused(error.response.status_code, bytes(error.response.body)) from None
