@@ -9,25 +9,24 @@ from pathlib import Path
 from typing import List, NamedTuple, Optional, Tuple
 
 from ..lib.environment import Unavailable, describe_python, ensure_environment
+from ..lib.servers import LISTEN
 
 APPLICATION = "conformance.lib.apps.echo:app"
 CLIENT = "wsbridge-client"
 PINS = (Path(__file__).parent / "peers.txt").read_text("utf-8").split()
 UVLOOP = "uvloop==0.23.0"
 
-# "--host" and "--port" by the names that uvicorn gives them.
-_ADDRESS = ["--host", "127.0.0.1", "--port", "{port}"]
-_UVICORN = ["-m", "uvicorn", APPLICATION, *_ADDRESS, "--log-level", "warning", "--ws"]
+_UVICORN = ["-m", "uvicorn", APPLICATION, *LISTEN, "--log-level", "warning", "--ws"]
 
 # The arguments of their python, with their own defaults: what somebody gets who just installs them.
 PEERS = {
-    "wsbridge": ["-m", "wsbridge", APPLICATION, *_ADDRESS],
+    "wsbridge": ["-m", "wsbridge", APPLICATION, *LISTEN],
     "uvicorn-websockets": [*_UVICORN, "websockets"],
     "uvicorn-websockets-sansio": [*_UVICORN, "websockets-sansio"],
     "uvicorn-wsproto": [*_UVICORN, "wsproto"],
     "hypercorn": ["-m", "hypercorn", APPLICATION, "--bind", "127.0.0.1:{port}"],
     "daphne": ["-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", APPLICATION],
-    "granian": ["-m", "granian", "--interface", "asgi", *_ADDRESS, APPLICATION],
+    "granian": ["-m", "granian", "--interface", "asgi", *LISTEN, APPLICATION],
 }
 
 # wsbridge has no flag for it: asyncio's own policy decides which loop a program gets.
@@ -61,19 +60,19 @@ def prepare_target(name: str, python: str = sys.executable, loop: str = "asyncio
     """
     implementation, major, minor, version, _ = describe_python(python)
     label = f"{name}-{implementation.lower()}{major}.{minor}" + ("-uvloop" if loop == "uvloop" else "")
+    pin = next((pin for pin in PINS if pin.startswith(name.split("-")[0] + "==")), "")
+    environment, requirements = ("peers", PINS) if pin else ("", [])
     client = ["-m", "conformance.lib.apps.client", "{url}", label]
     arguments = client if name == CLIENT else PEERS[name]
-    pins = [pin for pin in PINS if pin.startswith(name.split("-")[0] + "==")]
-    requirements = [*(PINS if pins else []), *([UVLOOP] if loop == "uvloop" else [])]
-    if loop == "uvloop" and name.startswith("uvicorn"):
-        arguments = [*arguments, "--loop", "uvloop"]
-    elif loop == "uvloop":
-        arguments = ["-c", _ON_UVLOOP, *arguments[1:]]
+    if loop == "uvloop":
+        environment, requirements = "peers-uvloop" if pin else "uvloop", [*requirements, UVLOOP]
+        if name.startswith("uvicorn"):
+            arguments = [*arguments, "--loop", "uvloop"]
+        else:
+            arguments = ["-c", _ON_UVLOOP, *arguments[1:]]
     if requirements:
-        environment = "-".join([*(["peers"] if pins else []), *(["uvloop"] if loop == "uvloop" else [])])
         python = str(ensure_environment(environment, requirements, python))
-    platform = f"{implementation} {version}, {loop}"
-    return Target(pins[0] if pins else "this tree", platform, label, [python, *arguments])
+    return Target(pin or "this tree", f"{implementation} {version}, {loop}", label, [python, *arguments])
 
 
 def find_python(version: Tuple[int, int]) -> Optional[str]:

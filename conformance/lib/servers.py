@@ -20,7 +20,7 @@ STOP_SECONDS = 10.0
 # A port of 127.0.0.1, or the path of a unix socket.
 Target = Union[int, Path]
 
-_LISTEN = ["--host", "127.0.0.1", "--port", "{port}"]
+LISTEN = ["--host", "127.0.0.1", "--port", "{port}"]
 
 
 def build_command(server: str, python: Union[str, Path], application: str) -> List[str]:
@@ -30,9 +30,9 @@ def build_command(server: str, python: Union[str, Path], application: str) -> Li
     python: an interpreter that can import the application, and uvicorn with httptools and websockets.
     """
     if server == "wsbridge":
-        return [str(python), "-m", "wsbridge", application, *_LISTEN]
+        return [str(python), "-m", "wsbridge", application, *LISTEN]
     flags = ["--loop", "asyncio", "--http", "httptools", "--ws", "websockets-sansio"]
-    return [str(python), "-m", "uvicorn", application, *_LISTEN, *flags]
+    return [str(python), "-m", "uvicorn", application, *LISTEN, *flags]
 
 
 def find_port() -> int:
