@@ -10,6 +10,7 @@ one of `CLASSES`.
 from __future__ import annotations
 
 import json
+import re
 from typing import Dict, List, NamedTuple, Sequence
 
 from ..lib.environment import ROOT
@@ -22,6 +23,8 @@ CLASSES = {
     "other Pythons": "can be told only under an interpreter, or a build, that this run does not use",
     "text": "only words that people read",
 }
+
+COMMENT = re.compile(r"\s+# .*")
 
 
 class Key(NamedTuple):
@@ -48,9 +51,10 @@ Reasons = Dict[Key, str]
 
 
 def build_key(module: str, function: str, diff: Sequence[str]) -> Key:
-    """The key of the mutant with the hunks `diff`: the lines removed and added, blanks collapsed."""
+    """The key of the mutant with the hunks `diff`: lines removed and added, without comments."""
     removed, added = (
-        " ".join(" ".join(line[1:] for line in diff if line.startswith(sign)).split()) for sign in "-+"
+        " ".join(word for line in diff if line.startswith(sign) for word in COMMENT.sub("", line[1:]).split())
+        for sign in "-+"
     )
     return Key(module, function, f"{removed}  ->  {added}")
 
