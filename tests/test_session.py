@@ -141,6 +141,9 @@ class SessionCase(unittest.IsolatedAsyncioTestCase):
 class PhaseTests(SessionCase):
     """The module's table, row by row; an event that is in no row raises, and leaves the phase."""
 
+    def test_no_two_phases_are_one(self) -> None:
+        self.assertEqual(len(Phase), 6)
+
     #: phase, event, the next phase, and how what is written begins.
     ROWS: Tuple[Tuple[Phase, Event, Phase, bytes], ...] = (
         (Phase.CONNECTING, ACCEPT, Phase.OPEN, SWITCHING),
@@ -261,7 +264,12 @@ class OwnerTests(SessionCase):
             await sending
 
     async def test_nobody_waits_for_room_behind_the_last_byte(self) -> None:
-        for phase, event in ((Phase.OPEN, END), (Phase.CONNECTING, END), (Phase.DENYING, BODY)):
+        for phase, event in (
+            (Phase.OPEN, END),
+            (Phase.CONNECTING, END),
+            (Phase.DENYING, BODY),
+            (Phase.CLOSING, END),
+        ):
             await self.reach(phase)
             self.owner.room = asyncio.get_running_loop().create_future()
             await self.session.send(event)
@@ -277,6 +285,12 @@ class ContentTests(SessionCase):
         self.assertEqual(self.owner.written, SWITCHING[:-2] + line + b"\r\n")
         self.assertTrue(self.session.is_accepted)
 
+    async def test_response_is_no_accept(self) -> None:
+        await self.reach(Phase.CONNECTING)
+        for event in (START, PART, BODY):
+            await self.session.send(event)
+            self.assertFalse(self.session.is_accepted)
+
     async def test_subprotocol_that_was_offered_is_named(self) -> None:
         await self.assert_accepts("chat", b"Sec-WebSocket-Protocol: chat\r\n")
         self.assertEqual(self.ws.subprotocol, "chat")
@@ -289,6 +303,7 @@ class ContentTests(SessionCase):
         with self.assertLogs("wsbridge", "WARNING") as logs:
             await self.assert_accepts("soap", b"")
         self.assertEqual(len(logs.records), 1)
+        self.assertIn("'soap', which the client did not offer (offered: chat)", logs.output[0])
 
     async def test_subprotocol_that_is_no_token_raises(self) -> None:
         await self.reach(Phase.CONNECTING)
@@ -320,9 +335,10 @@ class EndApplicationTests(SessionCase):
 
     async def test_request_that_is_not_answered_is_500(self) -> None:
         for phase in (Phase.CONNECTING, Phase.DENYING):
-            for has_failed in (True, False):
+            for has_failed, what in ((True, b"raised"), (False, b"returned")):
                 await self.assert_ends(phase, has_failed, b"HTTP/1.1 500 Internal Server Error\r\n" + DATE)
                 self.assertEqual(self.owner.told, [500])
+                self.assertIn(b"the application %b before" % what, self.owner.written)
 
     async def test_open_connection_is_1000_or_1011(self) -> None:
         await self.assert_ends(Phase.OPEN, False, CLOSE)
@@ -335,6 +351,7 @@ class EndApplicationTests(SessionCase):
     async def test_nothing_is_added_to_the_end(self) -> None:
         for phase in (Phase.CLOSING, Phase.OVER):
             await self.assert_ends(phase, True, b"")
+            self.assertEqual(self.owner.told, [])
 
     async def test_response_that_has_begun_to_leave_is_reset(self) -> None:
         await self.reach(Phase.DENYING)
@@ -359,6 +376,7 @@ class ReceiveTests(SessionCase):
 
     async def test_connect_comes_first(self) -> None:
         self.assertEqual(await self.session.receive(), {"type": "websocket.connect"})
+        self.assertEqual(self.owner.told, [])
 
     async def test_messages_come_in_order_and_the_disconnect_behind_them(self) -> None:
         await self.open()
@@ -369,6 +387,19 @@ class ReceiveTests(SessionCase):
             {"type": "websocket.disconnect", "code": 1001, "reason": ""},
         ]
         self.assertEqual([await self.session.receive() for _ in expected], expected)
+
+    async def test_messages_stay_in_order_where_more_come_while_some_wait(self) -> None:
+        await self.open()
+        self.session.put([message("a"), message("b"), message("c")])
+        taken = [await self.session.receive()]
+        self.session.put([message("d")])
+        taken += [await self.session.receive() for _ in "bcd"]
+        self.assertEqual(taken, [message(text) for text in "abcd"])
+
+    async def test_messages_behind_our_close_are_thrown_away(self) -> None:
+        await self.reach(Phase.CLOSING)
+        self.feed(PEER_HELLO)
+        self.assertEqual(self.session.count, 0)
 
     async def test_nothing_comes_behind_the_disconnect(self) -> None:
         await self.reach(Phase.ENDING)
@@ -436,6 +467,10 @@ class OwesAnswerTests(SessionCase):
     async def asyncSetUp(self) -> None:
         await self.reach(Phase.OPEN)
 
+    async def test_nothing_before_the_connect_is_taken(self) -> None:
+        self.connect()
+        await self.assert_owes(False)
+
     async def test_nothing_before_the_first_message(self) -> None:
         await self.assert_owes(False)
         await self.session.send(SEND)
@@ -463,6 +498,13 @@ class OwesAnswerTests(SessionCase):
         await self.assert_owes(False)
         receiving.cancel()
 
+    async def test_the_last_of_several_messages(self) -> None:
+        self.feed(PEER_HELLO * 4)
+        for _ in range(3):
+            await self.session.receive()
+        await self.session.send(SEND)
+        await self.assert_owes(True)
+
     async def test_send_that_is_wrong_is_no_answer(self) -> None:
         self.feed(PEER_HELLO)
         await self.session.receive()
@@ -485,7 +527,10 @@ class MemoryTests(SessionCase):
     async def test_message_that_was_taken_is_not_kept(self) -> None:
         await self.reach(Phase.OPEN)
         self.start_measuring()
-        self.session.put([self.session.backlog.build_message(bytes(MIB)), message("next")])
+        self.session.put(
+            [self.session.backlog.build_message(bytes(MIB)) for _ in range(2)] + [message("next")]
+        )
+        await self.session.receive()
         await self.session.receive()
         self.assertLess(self.measure()[0], 64 * 1024)
 

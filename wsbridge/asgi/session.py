@@ -411,10 +411,10 @@ class Session:
     def end_application(self, has_failed: bool) -> None:
         """The application has returned, or failed: send the answer or the CLOSE that it has not sent."""
         phase = self.phase
-        if phase is Phase.CONNECTING or phase is Phase.DENYING:
+        if phase in (Phase.CONNECTING, Phase.DENYING):
             what = "raised" if has_failed else "returned"
             self.refuse(InternalServerError(f"the application {what} before it accepted or refused"))
-        elif phase is Phase.OPEN or phase is Phase.ENDING:
+        elif phase in (Phase.OPEN, Phase.ENDING):
             self.close(INTERNAL_ERROR if has_failed else NORMAL_CLOSURE)
 
     def end_stream(self) -> None:
