@@ -97,7 +97,7 @@ class FieldTests(unittest.TestCase):
 
     def test_what_the_design_leaves_open_has_a_default_too(self) -> None:
         config = ServerConfig()
-        self.assertEqual((config.backlog, config.lifespan), (2048, "auto"))
+        self.assertEqual((config.backlog, config.lifespan, config.uds_mode), (2048, "auto", 0o666))
         self.assertTrue(config.ws_per_message_deflate)
 
     def test_every_field_says_what_it_is(self) -> None:
@@ -115,6 +115,11 @@ class FieldTests(unittest.TestCase):
         }
         tested = {*RANGES, *CHOICES, *TEXTS, *SWITCHES, *SECONDS, *others}
         self.assertEqual(set(FIELDS), tested)
+
+    def test_numbers_are_decimal_and_permissions_octal(self) -> None:
+        bases = {name: item.metadata["base"] for name, item in FIELDS.items()}
+        self.assertEqual(bases.pop("uds_mode"), 8)
+        self.assertEqual(set(bases.values()), {10})
 
     def test_configuration_cannot_be_changed(self) -> None:
         with self.assertRaises(dataclasses.FrozenInstanceError):
@@ -248,7 +253,9 @@ class CertificateTests(unittest.TestCase):
         self.assertEqual(config.ssl_keyfile, "key.pem")
 
     def test_password_is_not_shown(self) -> None:
-        self.assertNotIn("secret", repr(ServerConfig(ssl_keyfile_password="secret")))
+        shown = repr(ServerConfig(ssl_keyfile_password="secret"))
+        self.assertNotIn("secret", shown)
+        self.assertIn("port=8000", shown)
 
 
 class TrustedPeersTests(unittest.TestCase):
