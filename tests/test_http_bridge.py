@@ -6,7 +6,7 @@ import asyncio
 import unittest
 from typing import Any, Dict, List, Tuple, Type
 
-from tests.doubles import DATE, build_date
+from tests.doubles import DATE, build_date, turn_loop
 from wsbridge.asgi.http_bridge import create_http_receive, create_http_send
 from wsbridge.asgi.wire import Http11Wire
 from wsbridge.protocols.errors import EventError, StateError
@@ -144,7 +144,9 @@ class SendTests(PageCase):
         self.disconnected.set()
         turns: List[int] = []
         asyncio.get_running_loop().call_soon(turns.append, 1)
-        await self.send(PART)
+        sending = asyncio.ensure_future(self.send(PART))
+        await turn_loop()
+        self.assertTrue(sending.done())
         self.assertEqual(turns, [1])
 
 

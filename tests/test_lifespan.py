@@ -134,6 +134,15 @@ class FailureTests(LifespanCase):
 
             await self.begin(app)
             await self.assert_fails("startup", "no message")
+            self.assertFalse(self.lifespan.has_started)
+
+    async def test_shutdown_that_is_complete_is_no_start(self) -> None:
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            await send(STOPPED)
+
+        await self.begin(app)
+        await self.lifespan.startup()
+        self.assertFalse(self.lifespan.has_started)
 
     async def test_message_is_not_lost_when_the_application_raises_behind_it(self) -> None:
         async def app(scope: Event, receive: Any, send: Any) -> None:

@@ -274,6 +274,11 @@ class ContentlessTests(ResponseCase):
                     b"HTTP/1.1 204 No Content\r\n" + DATE + b"Connection: close\r\n\r\n", b"ab", more
                 )
 
+    def test_204_keeps_the_headers_behind_its_length(self) -> None:
+        self.start((b"content-length", b"5"), (b"etag", b"a"), status=204)
+        expected = b"HTTP/1.1 204 No Content\r\n" + DATE + b"etag: a\r\nConnection: close\r\n\r\n"
+        self.assert_body(expected, b"")
+
     def test_304_has_no_chunks_and_only_its_own_length(self) -> None:
         self.start(status=304)
         self.assert_body(
