@@ -11,7 +11,8 @@ __all__ = ["SPEED", "new_event_loop"]
 
 
 def _choose() -> Plain:
-    name = f"{__package__}.fast"
+    # Not __package__, which is None here in Python 3.9 when we are in a zip.
+    name = f"{__name__.rpartition('.')[0]}.fast"
     try:
         chosen: Plain = import_module(name).Fast()
     except ModuleNotFoundError as error:
