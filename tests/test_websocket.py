@@ -599,8 +599,16 @@ class GatheringTests(WebSocketTestCase):
         await self.app.send(SEND_HELLO)
         self.assert_written(HELLO + HELLO)
 
+    async def test_answers_up_to_the_write_limit_wait(self) -> None:
+        await self.open(ws_write_limit=len(HELLO * 2))
+        self.transport.feed(PEER_HELLO + peer_text(b"b"))
+        await self.app.receive()
+        await self.app.send(SEND_HELLO)
+        await self.app.send(SEND_HELLO)
+        self.assert_written()
+
     async def test_limit_counts_what_was_not_written_yet(self) -> None:
-        await self.open(ws_write_limit=10)
+        await self.open(ws_write_limit=len(HELLO * 2) - 1)
         self.transport.feed(PEER_HELLO + peer_text(b"b"))
         await self.app.receive()
         for _ in range(2):
@@ -608,6 +616,11 @@ class GatheringTests(WebSocketTestCase):
             self.assert_written()
             await asyncio.sleep(0)
             self.assert_written(HELLO)
+        for _ in range(2):
+            await self.app.send(SEND_HELLO)
+            self.assert_written()
+            await self.app.send(SEND_HELLO)
+            self.assert_written(HELLO + HELLO)
 
     async def test_pong_does_not_overtake_what_was_gathered(self) -> None:
         await self.open()
@@ -1654,6 +1667,13 @@ class KeepaliveTests(WebSocketTestCase):
         self.assert_half_closed()
         self.assertEqual(receiving.result(), LOST)
 
+    async def test_sweeps_that_come_late_ping_and_find_a_half_open_peer_all_the_same(self) -> None:
+        await self.open(ws_ping_interval=20, ws_ping_timeout=20)
+        await self.advance(20.1)
+        self.assert_pinged()
+        await self.advance(20.1)
+        self.assert_written(CLOSE_KEEPALIVE)
+
     async def test_any_byte_counts_as_life(self) -> None:
         await self.open()
         await self.advance(20)
@@ -1762,6 +1782,7 @@ class HalfCloseTests(WebSocketTestCase):
         self.assertEqual(receiving.result(), LOST)
         self.assert_written()
         self.assertTrue(self.transport.is_lost)
+        self.assert_calls_are_only("close")
 
     async def test_messages_before_it_are_delivered(self) -> None:
         await self.open()
@@ -1873,6 +1894,14 @@ class ShutdownTests(WebSocketTestCase):
         self.assert_written()
         self.transport.feed(PEER_CLOSE)
         await self.assert_stopped()
+
+    async def test_closing_has_no_more_time_than_before(self) -> None:
+        await self.open_closing(timeout_close=10)
+        await self.advance(9)
+        await self.shut_down()
+        self.assert_calls()
+        await self.advance(1.1)
+        self.assert_calls("abort")
 
     async def test_over_waits_for_the_application(self) -> None:
         await self.open_closing()

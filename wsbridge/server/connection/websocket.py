@@ -383,7 +383,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         if now < self._deadline or self._transport is None:
             return
         phase = self._session.phase
-        if phase is Phase.CONNECTING or phase is Phase.DENYING:
+        if phase in (Phase.CONNECTING, Phase.DENYING):
             self._refuse_late()
         elif phase is Phase.OPEN:
             self._keep_alive(now)
@@ -436,9 +436,9 @@ class WebSocketExchange(Exchange, SessionOwner):
 
     def shut_down(self) -> None:
         phase = self._session.phase
-        if phase is Phase.CONNECTING or phase is Phase.DENYING:
+        if phase in (Phase.CONNECTING, Phase.DENYING):
             self._session.refuse(ServiceUnavailable("the server is stopping"))
-        elif phase is Phase.OPEN or phase is Phase.ENDING:
+        elif phase in (Phase.OPEN, Phase.ENDING):
             # What the peer sends before it sees our CLOSE is still delivered.
             self._session.close(SERVICE_RESTART, discard=False)
 
