@@ -484,9 +484,9 @@ class DeadlineTests(ConnectionCase):
         self.service.sweep()
         await self.assert_refused(transport, TIMEOUT)
 
-    async def test_peer_that_sends_nothing_at_all_is_408(self) -> None:
+    async def test_peer_that_sends_nothing_at_all_is_408_by_a_sweep_that_comes_late(self) -> None:
         transport = self.connect()
-        self.clock.advance(10)
+        self.clock.advance(10.1)
         self.service.sweep()
         await self.assert_refused(transport, TIMEOUT)
 

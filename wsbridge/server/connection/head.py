@@ -38,7 +38,7 @@ class Connection(asyncio.Protocol):
         self._service = service
         self._transport: Optional[asyncio.Transport] = None
         self._linger: Optional[Linger] = None
-        # The first bytes of an incomplete head: a hint in the log if it is refused.
+        # The first bytes that came: a hint in the log if the head is refused.
         self._start = b""
         self._deadline = service.get_deadline(config.timeout_handshake)
         self._parser = RequestParser(
@@ -62,14 +62,13 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
+        self._start = (self._start + data[:START_SIZE])[:START_SIZE]
         try:
             request = self._parser.receive_data(data)
             if request is not None:
                 self._answer(transport, request)
-            elif len(self._start) < START_SIZE:
-                self._start += data[:START_SIZE]
         except RequestRefused as refusal:
-            self._refuse(refusal, describe_start(self._start + data[:START_SIZE]))
+            self._refuse(refusal, describe_start(self._start))
 
     def _answer(self, transport: asyncio.Transport, request: RequestReceived) -> None:
         ignored_host = self._parser.ignored_host
