@@ -415,6 +415,13 @@ class StallTests(ExchangeTestCase):
         self.assert_calls("abort")
         self.assert_logged(("INFO", "peer took nothing for timeout_write: connection cut"))
 
+    async def test_peer_whose_time_is_over_between_two_sweeps_is_cut_by_the_next(self) -> None:
+        await self.fill()
+        await self.advance(0)
+        await self.advance(30.1)
+        self.assert_calls("abort")
+        self.logged.clear()
+
     async def test_peer_has_any_time_where_none_is_configured(self) -> None:
         self.set_up(ws_write_limit=LIMIT, timeout_write=None)
         self.exchange = PlainExchange(self.service, self.transport)
@@ -498,6 +505,13 @@ class EndTests(ExchangeTestCase):
         self.assert_logged(
             ("WARNING", "application did not return within timeout_app of the disconnect: cancelled")
         )
+
+    async def test_application_whose_time_is_over_between_two_sweeps_is_cancelled_by_the_next(self) -> None:
+        await self.run_app()
+        self.transport.lose()
+        await self.advance(10.1)
+        self.assertEqual(self.app.cancellations, 1)
+        self.logged.clear()
 
     async def test_application_that_ignores_it_is_cancelled_again(self) -> None:
         self.app.ignores_cancellation = True

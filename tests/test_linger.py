@@ -69,6 +69,11 @@ class LingerTests(ServiceTestCase):
         self.assert_calls("abort")
         self.assertEqual(list(self.service.members), [])
 
+    async def test_peer_whose_time_is_over_between_two_sweeps_is_cut_by_the_next(self) -> None:
+        self.linger()
+        await self.advance(10.1)
+        self.assert_calls("resume_reading", "write_eof", "abort")
+
     async def test_half_close_waits_for_the_last_byte_to_leave(self) -> None:
         self.linger(unsent=b"last")
         self.assert_calls("resume_reading")

@@ -343,6 +343,12 @@ class DisconnectTests(PageCase):
         await self.assert_answer(RETURNED)
         await self.assert_over()
 
+    async def test_client_that_half_closed_has_left_by_a_sweep_that_comes_late(self) -> None:
+        await self.begin_steps("receive", "receive", timeout_close=5.0)
+        self.transport.feed_eof()
+        await self.advance(5.1)
+        self.assertEqual(self.heard, ["http.request", "http.disconnect"])
+
     async def test_half_closed_client_gets_a_late_answer_where_nobody_asks_whether_it_has_left(self) -> None:
         await self.begin_steps("receive", "wait", START, BODY, timeout_close=5.0)
         self.transport.feed_eof()
