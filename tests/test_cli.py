@@ -382,7 +382,8 @@ class ProgramTests(CommandCase):
     def start(self, *arguments: str) -> Any:
         program = subprocess.Popen(
             [sys.executable, "-W", "error", "-m", PACKAGE, "--port=0", *arguments],
-            env={**os.environ, "PYTHONPATH": os.fspath(ROOT)},
+            # Empty: standard output is buffered, whatever the tests themselves were started with.
+            env={**os.environ, "PYTHONPATH": os.fspath(ROOT), "PYTHONUNBUFFERED": ""},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -459,6 +460,9 @@ class ProgramTests(CommandCase):
         names = errors.splitlines()[-1].rpartition(b"ended without waiting for threads: ")[2].split(b", ")
         self.assertEqual(len(names), 2, errors)
         self.assertIn(b"forgotten", names)
+
+    def test_threads_have_a_second_to_end(self) -> None:
+        self.assertEqual(cli.THREAD_PATIENCE, 1.0)
 
     def test_worker_of_a_daemon_is_left_behind_although_it_is_a_daemon(self) -> None:
         program = self.start("served:has_a_loop_in_a_daemon")
