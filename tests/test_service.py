@@ -124,6 +124,9 @@ class MemberTests(ServiceCase):
         self.assertIsNone(service.state)
         self.assertIs(service.app, app)
 
+    async def test_listener_may_warn_at_once(self) -> None:
+        self.assertLess(self.service.next_accept_warning, asyncio.get_running_loop().time())
+
     async def test_clock_that_is_too_coarse_for_a_latency_is_replaced(self) -> None:
         for resolution, clock in ((1e-9, asyncio.get_running_loop().time), (0.015625, time.perf_counter)):
             with mock.patch.object(time, "get_clock_info", return_value=mock.Mock(resolution=resolution)):

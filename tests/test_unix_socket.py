@@ -18,6 +18,8 @@ from wsbridge.protocols.errors import ConfigError
 from wsbridge.server import unix_socket
 from wsbridge.server.unix_socket import identify, listen_on_path, remove_path
 
+from .skipping import run_skipping
+
 fcntl: Any
 try:
     import fcntl
@@ -159,6 +161,11 @@ class LockTests(PathCase):
         with mock.patch.object(unix_socket, "LOCK_DELAY", 0):
             await self.listen()
         self.knock()
+
+    def test_lock_is_waited_for_a_tenth_of_a_second(self) -> None:
+        self.addCleanup(os.close, self.lock())
+        _, seconds = run_skipping(self.listen())
+        self.assertAlmostEqual(seconds, 0.1)
 
     async def test_lock_is_given_back(self) -> None:
         await self.listen()
