@@ -134,6 +134,13 @@ class LingerTests(ServiceTestCase):
         self.linger(half_close=False, closed=True)
         self.assert_calls("close")
 
+    async def test_tls_peer_that_takes_nothing_of_what_is_left_when_it_is_closed_is_cut(self) -> None:
+        for ends in ({"closed": True}, {"at_eof": True}):
+            self.linger(half_close=False, unsent=b"last", **ends)
+            await self.advance(30)
+            self.assert_calls("close", "abort")
+            await turn_loop()
+
     async def test_tls_peer_that_has_not_gets_a_second(self) -> None:
         self.linger(half_close=False)
         self.assert_calls("resume_reading")

@@ -264,9 +264,9 @@ class TimerTests(ServiceCase):
     async def test_loop_that_is_always_late_is_swept_every_second_time(self) -> None:
         self.catch_timers()
         member = Member(self.service)
-        for _ in range(4):
+        for sweeps in (0, 1, 1, 2):
             self.tick(late=5)
-        self.assertEqual(len(member.told), 2)
+            self.assertEqual(len(member.told), sweeps)
         self.service.discard(member)
 
     async def test_there_is_one_timer_however_many_members(self) -> None:

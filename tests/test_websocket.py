@@ -591,7 +591,7 @@ class GatheringTests(WebSocketTestCase):
         self.assert_written(HELLO + HELLO)
 
     async def test_answers_over_the_write_limit_leave_at_once(self) -> None:
-        await self.open(ws_write_limit=10)
+        await self.open(ws_write_limit=len(HELLO * 2) - 1)
         self.transport.feed(PEER_HELLO + peer_text(b"b"))
         await self.app.receive()
         await self.app.send(SEND_HELLO)
@@ -705,12 +705,15 @@ class ResumingTests(WebSocketTestCase):
         self.assertEqual(await self.feed(PEER_HELLO * 2), [HELLO])
 
     async def test_application_that_was_cancelled_meanwhile_leaves_the_message(self) -> None:
+        complaints: List[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
         await self.open()
         task = await self.start(self.app.receive())
         self.transport.feed(PEER_HELLO)
         task.cancel()
         await turn_loop()
         self.assertTrue(task.cancelled())
+        self.assertEqual(complaints, [])
         await self.assert_receives(RECEIVED_HELLO)
 
     async def test_message_that_another_task_takes_first_wakes_nobody(self) -> None:
@@ -1030,6 +1033,15 @@ class OwedAnswerTests(WebSocketTestCase):
         self.assertEqual(self.transport.read(), HELLO)
         await self.advance(0.1)
         self.assert_written(CLOSE)
+
+    async def test_grace_that_is_over_between_two_sweeps_ends_with_the_next(self) -> None:
+        await self.open(close_grace=1)
+        self.transport.feed(PEER_HELLO * 2 + PEER_CLOSE)
+        await self.assert_receives(RECEIVED_HELLO)
+        await self.send(SEND_HELLO)
+        await self.assert_receives(RECEIVED_HELLO)
+        await self.advance(1.1)
+        self.assertEqual(self.transport.read(), HELLO + CLOSE)
 
     async def test_all_of_it_is_within_the_grace(self) -> None:
         await self.open(close_grace=0.5)
