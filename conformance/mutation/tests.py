@@ -12,6 +12,7 @@ MORE_TESTS = {
     "protocols/deflate": ["tests.test_deflate_negotiation"],
     "protocols/messages": ["tests.test_utf8"],
     "protocols/ws": ["tests.test_receiver_table"],
+    "server/server": ["tests.fast.test_event_loop"],
 }
 
 
