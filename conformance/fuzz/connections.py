@@ -1,78 +1,57 @@
-"""Target: `WSProtocol.receive_data`, in both roles, with and without permessage-deflate."""
+"""`WSProtocol.receive_data`, in both roles, with and without permessage-deflate."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
-from wsbridge.protocols.deflate import DeflateSettings
+from hypothesis import given
+
 from wsbridge.protocols.events import WebSocketDataReceived, WebSocketDisconnected
 from wsbridge.protocols.ws import WSProtocol
 
 from ..lib.wire import CLOSE, PONG, SENDABLE_CODES, Frame, parse_frames
-from .findings import LAWFUL, PIECES, cut_in_all_ways, require
+from .pieces import cut_in_all_ways
+from .strategies import Example, choose_deflate, conversations, examples, share
 
-DEFAULT_LIMITS = (16 * 1024 * 1024, 1024)
 # What the peer offers, or as a server answers: nothing, both takeovers off, both windows small, all of it.
 TAKEOVERS = b"; server_no_context_takeover; client_no_context_takeover"
 WINDOWS = b"; server_max_window_bits=9; client_max_window_bits=9"
 PARAMETERS = (b"", TAKEOVERS, WINDOWS, TAKEOVERS + WINDOWS)
 
-LIMITS = (DEFAULT_LIMITS, (300, 8), (64, 3), (5, 1))
+# Of a message's size and of its fragments: the defaults, then so small that short input reaches them.
+LIMITS = ((16 * 1024 * 1024, 1024), (300, 8), (64, 3), (5, 1))
 
 
-class Setup(NamedTuple):
-    """How a connection is set up before the peer's bytes come, from the number of its variant."""
+class Setup:
+    """How a connection is set up before the peer's bytes come.
 
-    client: bool
-    deflate: Optional[DeflateSettings]
-    extension: bytes
-    max_message_size: int
-    max_fragments: int
-    hold_close: bool
-    is_paused: bool
-    is_closing: bool
-    is_traced: bool
+    `variant` is 0 to 255: bits 0-3 switches, 4-5 the limits, 6-7 the parameters of the extension.
+    """
 
-    @classmethod
-    def from_variant(cls, client: bool, compressed: bool, variant: int) -> Setup:
-        """`variant` is 0 to 255: bits 0-3 switches, 4-5 the limits, 6-7 the parameters of the extension."""
-        size, fragments = LIMITS[variant >> 4 & 3]
-        deflate = None
+    def __init__(self, client: bool, compressed: bool, variant: int) -> None:
+        switches = (bool(variant & bit) for bit in (1, 2, 4, 8))
+        self.hold_close, self.is_paused, self.is_closing, self.is_traced = switches
+        self.client = client
+        self.max_message_size, self.max_fragments = LIMITS[variant >> 4 & 3]
+        self.extension: Dict[str, Any] = {}
         if compressed:
-            # One byte of threshold, so that nearly everything we send is compressed as well.
-            alone, bits = bool(variant & 64), 9 if variant & 128 else 15
-            deflate = DeflateSettings(alone, alone, bits, bits, threshold=1)
-        switches = (bool(variant & 1), bool(variant & 2), bool(variant & 4), bool(variant & 8))
-        extension = b"permessage-deflate" + PARAMETERS[variant >> 6 & 3]
-        return cls(client, deflate, extension, size, fragments, *switches)
-
-    def get_arguments(self) -> Dict[str, Any]:
-        arguments: Dict[str, Any] = {
-            "client": self.client,
-            "max_message_size": self.max_message_size,
-            "max_fragments": self.max_fragments,
-            "hold_close": self.hold_close,
-        }
-        if self.deflate is not None:
-            extension = {"deflate": self.deflate, "peer_extensions": (self.extension,)}
-            arguments.update(enable_compression=True, **extension)
-        return arguments
+            offered = (b"permessage-deflate" + PARAMETERS[variant >> 6],)
+            deflate = choose_deflate(variant)
+            self.extension = {"enable_compression": True, "deflate": deflate, "peer_extensions": offered}
 
     def build(self) -> WSProtocol:
-        ws = WSProtocol(**self.get_arguments())
+        ws = WSProtocol(
+            client=self.client,
+            max_message_size=self.max_message_size,
+            max_fragments=self.max_fragments,
+            hold_close=self.hold_close,
+            **self.extension,
+        )
         if self.is_paused:
             ws.pause_writing()
         if self.is_closing:
             ws.close(1001, "going away")
         return ws
-
-    def __str__(self) -> str:
-        """The setup as code."""
-        text = ", ".join(f"{name}={value!r}" for name, value in self.get_arguments().items())
-        lines = [f"ws = WSProtocol({text})"]
-        lines += ["ws.pause_writing()"] if self.is_paused else []
-        lines += ["ws.close(1001, 'going away')"] if self.is_closing else []
-        return "; ".join(lines)
 
 
 Answer = Tuple[List[Any], List[Tuple[int, int, bytes]], Tuple[object, ...]]
@@ -81,9 +60,8 @@ Answer = Tuple[List[Any], List[Tuple[int, int, bytes]], Tuple[object, ...]]
 def feed(setup: Setup, pieces: Sequence[bytes], *, traced: bool) -> Answer:
     """All that comes of the pieces: events, frames to write, and what the connection then says of itself."""
     ws = setup.build()
-    frames_seen: List[Tuple[object, ...]] = []
     if traced:
-        ws.trace = lambda *frame: frames_seen.append(frame)
+        ws.trace = lambda *frame: None
     events: List[Any] = []
     outbound: List[bytes] = []
     for piece in pieces:
@@ -97,7 +75,7 @@ def feed(setup: Setup, pieces: Sequence[bytes], *, traced: bool) -> Answer:
     events += ws.receive_eof()
     # Masking keys are random; payloads are compared unmasked.
     frames, tail = parse_frames(b"".join(outbound))
-    require(not tail, LAWFUL, f"outbound ends inside a frame: {tail.hex()}")
+    assert not tail, "outbound ends inside a frame"
     check_outbound(setup, frames)
     check_events(setup, events)
     return events, [(frame.rsv << 5 | frame.opcode, frame.fin, frame.payload) for frame in frames], state
@@ -105,31 +83,28 @@ def feed(setup: Setup, pieces: Sequence[bytes], *, traced: bool) -> Answer:
 
 def check_outbound(setup: Setup, frames: List[Frame]) -> None:
     """PONGs and at most one CLOSE, which is last (RFC 6455 5.1, 5.5)."""
-    for at, frame in enumerate(frames):
-        text = f"outbound frame {frame}"
-        require(frame.opcode in (PONG, CLOSE) and frame.fin and not frame.rsv, LAWFUL, text)
-        require(frame.masked == setup.client and len(frame.payload) <= 125, LAWFUL, text)
+    for frame in frames:
+        assert frame.opcode in (PONG, CLOSE) and frame.fin and not frame.rsv, frame
+        assert frame.masked == setup.client and len(frame.payload) <= 125, frame
+    for frame in frames:
         if frame.opcode == CLOSE:
-            require(at == len(frames) - 1, LAWFUL, f"{text} is not the last one")
-            require(not setup.is_closing, LAWFUL, f"{text} is the second CLOSE")
-            code = int.from_bytes(frame.payload[:2], "big")
-            require(not frame.payload or code in SENDABLE_CODES, LAWFUL, text)
+            assert frame is frames[-1], f"{frame} is not the last one"
+            assert not setup.is_closing, f"{frame} is the second CLOSE"
+            assert not frame.payload or int.from_bytes(frame.payload[:2], "big") in SENDABLE_CODES, frame
             frame.payload[2:].decode()
 
 
 def check_events(setup: Setup, events: List[Any]) -> None:
     """Messages within the limit, then exactly one `WebSocketDisconnected`."""
-    require(
-        bool(events) and isinstance(events[-1], WebSocketDisconnected), LAWFUL, f"last of {events!r:.200}"
-    )
+    assert events and isinstance(events[-1], WebSocketDisconnected), "the end is not told"
     for event in events[:-1]:
-        require(isinstance(event, WebSocketDataReceived), LAWFUL, f"before the end: {event!r:.200}")
+        assert isinstance(event, WebSocketDataReceived), "more than one end"
         size = len(event.data.encode() if isinstance(event.data, str) else event.data)
-        require(size <= setup.max_message_size, LAWFUL, f"a message of {size} bytes past the limit")
-        require(not setup.is_closing, LAWFUL, "a message after our own CLOSE")
+        assert size <= setup.max_message_size
+        assert not setup.is_closing, "a message after our own CLOSE"
     end = events[-1]
-    known = end.code in SENDABLE_CODES or end.code in (1005, 1006)
-    require(known and len(end.reason.encode()) <= 123, LAWFUL, f"{end!r}")
+    assert end.code in SENDABLE_CODES or end.code in (1005, 1006)
+    assert len(end.reason.encode()) <= 123
 
 
 # A compressed message can break two rules at once: what it inflates to is not UTF-8 or is too large, and a
@@ -149,33 +124,27 @@ def blur(answer: Answer) -> Answer:
     return blurred, [frame for frame in frames if not (frame[0] == CLOSE and frame[2][2:] == named)], state
 
 
-class ConnectionTarget:
-    """One role, with or without the extension; the variant chooses everything else."""
+def make_test(client: bool, compressed: bool) -> Callable[[], None]:
+    """The test of one role, with or without the extension; the variant chooses everything else."""
 
-    documented = ()
-
-    def __init__(self, client: bool, compressed: bool) -> None:
-        self.client = client
-        self.compressed = compressed
-        self.name = ("client" if client else "server") + ("-deflate" if compressed else "")
-
-    def check(self, variant: int, data: bytes) -> None:
-        """Raises `Violation`; also where a traced connection, which has no fast path, answers otherwise."""
-        setup = Setup.from_variant(self.client, self.compressed, variant)
+    @given(examples(conversations(client, compressed)))
+    def check(example: Example) -> None:
+        """Any pieces give the same, traced (which has no fast path) or not; what it answers is lawful."""
+        variant, data = example
+        setup = Setup(client, compressed, variant)
         whole = feed(setup, [data], traced=setup.is_traced)
         ways = {name: (pieces, setup.is_traced) for name, pieces in cut_in_all_ways(data).items()}
         ways["whole, tracing the other way"] = ([data], not setup.is_traced)
         for name, (pieces, traced) in ways.items():
             other = feed(setup, pieces, traced=traced)
-            if other != whole and self.compressed:
+            if other != whole and compressed:
                 other, whole = blur(other), blur(whole)
-            require(other == whole, PIECES, f"whole: {whole!r:.500}; {name}: {other!r:.500}")
+            assert other == whole, name
 
-    def describe(self, variant: int, data: bytes) -> str:
-        setup = Setup.from_variant(self.client, self.compressed, variant)
-        return f"{setup}; ws.receive_data(bytes.fromhex('{data.hex()}'))"
+    return check
 
 
-TARGETS = [ConnectionTarget(client, compressed) for client in (False, True) for compressed in (False, True)]
-
-__all__ = ["TARGETS", "ConnectionTarget", "Setup"]
+test_server = share(2)(make_test(client=False, compressed=False))
+test_server_deflate = share(2)(make_test(client=False, compressed=True))
+test_client = make_test(client=True, compressed=False)
+test_client_deflate = make_test(client=True, compressed=True)

@@ -1,159 +1,149 @@
-"""The atheris part: a search guided by coverage, one bounded process for each target.
+"""The guided search: atheris hands mutated bytes to the tests of hypothesis, in bounded processes.
 
-A target is searched twice: `raw`, where the mutated bytes go straight to its check, and, for those behind
-layers that plain bytes seldom pass, `drawn`, where they decide what hypothesis draws.
+A test is searched `raw`, where the bytes go straight to its body, the first as the variant; and, where plain
+bytes seldom pass the layers before, `drawn`, where they decide what hypothesis draws. What libFuzzer keeps of
+an input that fails is run once more by pytest, which shows where; by hand:
+
+    python -m conformance.fuzz.guided NAME raw|drawn FILE
 """
 
 from __future__ import annotations
 
-import json
+import importlib
+import inspect
+import random
 import re
 import shutil
 import subprocess
 import sys
-import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List
 
-from ..lib.environment import ROOT, say_line
-from .findings import DOCUMENTED, Finding
-from .seeds import write_dictionary, write_random_seeds, write_seeds
-from .targets import TARGETS, describe_replay
+import pytest
+
+from ..lib.environment import ROOT
+from . import PARTS
 
 DRAWN = (
-    "server",
-    "server-deflate",
-    "client-deflate",
-    "server-handshake",
-    "forwarded",
-    "fragments",
-    "dialogues",
+    *("server", "server_deflate", "client_deflate", "server_handshake", "forwarded"),
+    *("fragments", "dialogues"),
 )
+# Of a short run: the entries that a peer reaches after the handshake, and the handshake.
+SHORT = [("server", "raw"), ("server_deflate", "raw"), ("server_handshake", "raw"), ("dialogues", "drawn")]
+
 MAX_LENGTH = {"raw": 400, "drawn": 1500}
 # An input that takes longer is a finding of its own; starting takes some seconds on a busy machine.
 INPUT_SECONDS, STARTING_SECONDS = 25, 120
-POLL_SECONDS = 0.05
+
+# What matters to the tests, as libFuzzer reads it, where each stands on a line of its own; a blank is \x20.
+DICTIONARY = r"""
+"\x81\x80\x00\x00\x00\x00" "\x01\x81\x00\x00\x00\x00" "\x80\x80\x00\x00\x00\x00" "\x89\x80\x00\x00\x00\x00"
+"\x88\x82\x00\x00\x00\x00\x03\xe8" "\xc1\x87\x00\x00\x00\x00" "\x41\x83\x00\x00\x00\x00" "\x00\x00\xff\xff"
+"\x01\x00\x00\xff\xff" "\xf2\x48\xcd\xc9\xc9\x07\x00" "\xfe\x00\x7e" "\xff\x00\x00\x00\x00\x00\x01\x00\x00"
+"\xed\xa0\x80" "\xf0\x9f\x98\x80" "\xe2\x82\xac" "\xc0\xaf" "\x0d\x0a" "\x0d\x0a\x0d\x0a" "HTTP/1.1" "GET\x20"
+"HEAD\x20" "Host:\x20a\x0d\x0a" "Content-Length:\x200\x0d\x0a" "Expect:\x20x\x0d\x0a" "http://a" "upgrade"
+"Upgrade:\x20websocket\x0d\x0a" "Connection:\x20Upgrade\x0d\x0a" "Sec-WebSocket-Version:\x2013\x0d\x0a"
+"Sec-WebSocket-Key:\x20" "Sec-WebSocket-Protocol:\x20" "Sec-WebSocket-Extensions:\x20" "Origin:\x20"
+"permessage-deflate" ";\x20client_max_window_bits" ";\x20server_max_window_bits=9" "_no_context_takeover"
+"for=" ";proto=https" ";host=" "\"[2001:db8::1]:80\"" "192.0.2.1" "\\\"" "Forwarded:\x20" ",\x20" "[::1]"
+"""
 
 _COVERAGE = re.compile(r"cov: (\d+) ft: (\d+) corp: (\d+)")
 _EXECUTED = re.compile(r"number_of_executed_units: *(\d+)")
 
 
-@dataclass
-class Search:
-    """What became of one process."""
-
-    name: str
-    kind: str
-    executions: int
-    coverage_at_start: int
-    coverage: int
-    features: int
-    corpus: int
-    seconds: float
-    finding: Optional[Finding] = None
+def find_tests() -> Dict[str, Any]:
+    modules = [importlib.import_module(f".{module}", __package__) for module in PARTS["hypothesis"]]
+    tests = [item for module in modules for item in vars(module).items() if item[0].startswith("test_")]
+    return {name[len("test_") :]: test for name, test in tests}
 
 
-def list_searches(names: List[str]) -> List[Tuple[str, str]]:
-    raw = [(name, "raw") for name in TARGETS if name in names]
-    return raw + [(name, "drawn") for name in DRAWN if name in names]
+def takes_bytes(test: Any) -> bool:
+    return "example" in inspect.signature(test.hypothesis.inner_test).parameters
 
 
-def run_all(
-    searches: List[Tuple[str, str]], folder: Path, seed: int, seconds: int, jobs: int
-) -> List[Search]:
-    """Run the searches; the corpora stay under `folder`, and the next run begins with them."""
-    started = time.monotonic()
-    done: Dict[Tuple[str, str], Search] = {}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_dictionary(folder / "dictionary.txt")
-    waiting = list(searches)
-    running: List[Running] = []
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                running.append(Running(*waiting.pop(0), folder, seed, seconds))
-            time.sleep(POLL_SECONDS)
-            for search in [search for search in running if search.has_ended()]:
-                running.remove(search)
-                done[search.name, search.kind] = search.read()
-                left = (time.monotonic() - started) / len(done) * (len(searches) - len(done))
-                found = sum(search.finding is not None for search in done.values())
-                said = f"fuzz: atheris {len(done)}/{len(searches)}, {found} findings, about {left:.0f} s left"
-                say_line(said)
-    finally:
-        for search in running:
-            search.kill()
-    total = sum(search.executions for search in done.values())
-    say_line(f"fuzz: atheris: {total} executions in {time.monotonic() - started:.0f} s", final=True)
-    return [done[search] for search in searches]
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    searches = [(name, "raw") for name, test in find_tests().items() if takes_bytes(test)]
+    searches += [(name, "drawn") for name in DRAWN]
+    marks = [() if search in SHORT else pytest.mark.long for search in searches]
+    metafunc.parametrize(
+        ("name", "kind"), [pytest.param(*one, marks=mark) for one, mark in zip(searches, marks)]
+    )
 
 
-class Running:
-    """One process of libFuzzer, bounded in time, memory and the length of its inputs."""
-
-    def __init__(self, name: str, kind: str, folder: Path, seed: int, seconds: int) -> None:
-        self.name, self.kind = name, kind
-        own = folder / f"{name}-{kind}"
-        self._log, self._found = own / "log.txt", own / "found"
-        corpus, seeds = own / "corpus", own / "seeds"
-        shutil.rmtree(self._found, ignore_errors=True)
-        for path in (corpus, seeds, self._found):
-            path.mkdir(parents=True, exist_ok=True)
-        if kind == "raw":
-            write_seeds(name, seeds)
-        else:
-            write_random_seeds(seeds, seed)
-        command = [sys.executable, "-m", "conformance.fuzz.guided_target", name, kind]
-        command += [str(self._found / "finding.json"), str(corpus), str(seeds)]
-        command += [f"-dict={folder / 'dictionary.txt'}", f"-artifact_prefix={self._found}/"]
-        command += [
-            f"-max_total_time={seconds}",
-            f"-max_len={MAX_LENGTH[kind]}",
-            f"-seed={seed % 2**32 or 1}",
-        ]
-        command += [f"-timeout={INPUT_SECONDS}", "-rss_limit_mb=1500", "-print_final_stats=1"]
-        # Not from short inputs to longer ones: short ones draw next to nothing.
-        command += ["-len_control=0"]
-        self._started = time.monotonic()
-        self._limit = self._started + seconds + STARTING_SECONDS + INPUT_SECONDS
-        with open(self._log, "wb") as log:
-            self._process = subprocess.Popen(
-                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-
-    def has_ended(self) -> bool:
-        """Whether it has; what takes too long is made to."""
-        if self._process.poll() is None and time.monotonic() > self._limit:
-            self.kill()
-        return self._process.poll() is not None
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def read(self) -> Search:
-        """What has become of it."""
-        code, seconds = self._process.returncode, time.monotonic() - self._started
-        text = self._log.read_text("utf-8", "replace")
-        covered = [(int(cov), int(ft), int(corp)) for cov, ft, corp in _COVERAGE.findall(text)] or [(0, 0, 0)]
-        executed = _EXECUTED.search(text)
-        finding = None if code == 0 else read_finding(self.name, self.kind, self._found, code, text)
-        count = int(executed[1]) if executed else 0
-        return Search(self.name, self.kind, count, covered[0][0], *covered[-1], seconds, finding)
+def test_guided(
+    name: str, kind: str, pytestconfig: pytest.Config, record_property: Callable[[str, Any], None]
+) -> None:
+    """What the test of that name says, for what a search guided by coverage finds."""
+    folder, seconds = pytestconfig.option.folder / "corpora" / f"{name}-{kind}", pytestconfig.option.seconds
+    seed, test = int(pytestconfig.getoption("--hypothesis-seed") or 1), find_tests()[name]
+    shutil.rmtree(folder / "found", ignore_errors=True)
+    for part in ("found", "corpus", "seeds"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for at, data in enumerate(draw_seeds(test) if kind == "raw" else draw_choices(seed)):
+        (folder / "seeds" / str(at)).write_bytes(data)
+    (folder / "dictionary.txt").write_text("\n".join(DICTIONARY.split()), "ascii")
+    flags = [f"-dict={folder / 'dictionary.txt'}", f"-artifact_prefix={folder / 'found'}/"]
+    flags += [f"-max_total_time={seconds}", f"-max_len={MAX_LENGTH[kind]}", f"-seed={seed % 2**32 or 1}"]
+    # Not from short inputs to longer ones: short ones draw next to nothing.
+    flags += [f"-timeout={INPUT_SECONDS}", "-rss_limit_mb=1500", "-print_final_stats=1", "-len_control=0"]
+    command = [sys.executable, "-m", __name__, name, kind, *flags]
+    with open(folder / "log.txt", "wb") as log:
+        done = subprocess.run(
+            [*command, str(folder / "corpus"), str(folder / "seeds")],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            timeout=seconds + STARTING_SECONDS + INPUT_SECONDS,
+        )
+    text = (folder / "log.txt").read_text("utf-8", "replace")
+    covered = _COVERAGE.findall(text) or [(0, 0, 0)]
+    record_property("executions", sum(map(int, _EXECUTED.findall(text))))
+    record_property("coverage at the start", int(covered[0][0]))
+    for column, value in zip(("at the end", "features", "corpus"), covered[-1]):
+        record_property(column, int(value))
+    for path in (folder / "found").iterdir():
+        print(path, path.read_bytes())
+        make_target(test, kind)(path.read_bytes())
+    assert done.returncode == 0, text[-2000:]
 
 
-def read_finding(name: str, kind: str, found: Path, code: int, text: str) -> Finding:
-    """What the process left when it ended otherwise than by its time."""
-    try:
-        told: Dict[str, Any] = json.loads((found / "finding.json").read_text("utf-8"))
-        return Finding("atheris", f"{name} ({kind})", **told)
-    except (OSError, ValueError):
-        pass
-    # Not an exception: out of time or memory, or the process itself broke; libFuzzer kept the input.
-    artifacts = [path for path in sorted(found.iterdir()) if path.name != "finding.json"]
-    last = text.strip().splitlines()[-1] if text.strip() else "no output"
-    seen = f"ended with {code}: {artifacts[0].name if artifacts else last:.300}"
-    data = artifacts[0].read_bytes() if artifacts else b""
-    replay = describe_replay(name, data[0], data[1:]) if data and kind == "raw" else f"see {found}"
-    return Finding("atheris", f"{name} ({kind})", DOCUMENTED, seen, data.hex(), replay)
+def draw_seeds(test: Any) -> List[bytes]:
+    """What hypothesis draws for the test."""
+    drawn: List[bytes] = []
+    inner = test.hypothesis.inner_test
+    test.hypothesis.inner_test = lambda example: drawn.append(bytes([example[0]]) + example[1])
+    test()
+    test.hypothesis.inner_test = inner
+    return drawn
+
+
+def draw_choices(seed: int) -> List[bytes]:
+    """Choices for hypothesis, which mean nothing by themselves."""
+    rng = random.Random(seed)
+    return [rng.randbytes(rng.randrange(100, 1500)) for _ in range(24)]
+
+
+def make_target(test: Any, kind: str) -> Callable[[bytes], None]:
+    def run_raw(data: bytes) -> None:
+        if data:
+            test.hypothesis.inner_test((data[0], data[1:]))
+
+    def run_drawn(data: bytes) -> None:
+        test.hypothesis.fuzz_one_input(data)
+
+    return run_raw if kind == "raw" else run_drawn
+
+
+def main(argv: List[str]) -> None:
+    import atheris  # type: ignore[import-untyped]
+
+    # wsbridge is imported under atheris's eyes, and nothing else is.
+    with atheris.instrument_imports(include=["wsbridge"]):
+        tests = find_tests()
+    atheris.Setup([argv[0], *argv[3:]], make_target(tests[argv[1]], argv[2]))
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(sys.argv)

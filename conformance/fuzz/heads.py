@@ -1,36 +1,30 @@
-"""Targets: the heads of requests and responses, and the opening handshake of both roles as a whole."""
+"""The heads of requests and responses, and the opening handshake of both roles as a whole."""
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Sequence, Tuple, Type
+from typing import Any, Callable, List, Optional, Sequence, Tuple
+
+from hypothesis import given
 
 from wsbridge.asgi.scope import build_http_scope, build_ws_scope
 from wsbridge.config import ServerConfig
+from wsbridge.protocols import handshake
 from wsbridge.protocols.errors import HandshakeFailed, RequestRefused
 from wsbridge.protocols.events import RequestReceived
 from wsbridge.protocols.fields import get_header_values, parse_extension_offers
-from wsbridge.protocols.handshake import (
-    build_101_response,
-    check_upgrade_request,
-    check_upgrade_response,
-    is_upgrade_request,
-)
 from wsbridge.protocols.http11 import RequestParser, ResponseParser, ResponseReceived, build_refusal
 from wsbridge.protocols.ws import WSProtocol
 
-from .findings import IDENTITY, LAWFUL, PIECES, REFERENCE, cut_in_all_ways, require
-
-# RFC 6455 1.3: the sample nonce.
-KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
+from ..lib.wire import KEY
+from .pieces import cut_in_all_ways
+from .strategies import REQUESTS, RESPONSES, Example, choose_deflate, examples
 
 ORIGINS = (None, (), ("same-origin",), ("https://example.com", "null"))
-
+PEERS = (None, ("192.0.2.1", 1), ("2001:db8::1%eth0", 2), ("198.51.100.9", 3))
+FORWARDED_HEADERS = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix")
 CONFIGS = (
     ServerConfig(),
-    ServerConfig(
-        forwarded_allow_ips="*",
-        forwarded_headers=("x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix"),
-    ),
+    ServerConfig(forwarded_allow_ips="*", forwarded_headers=FORWARDED_HEADERS),
     ServerConfig(forwarded_allow_ips="192.0.2.1, 2001:db8::/32", root_path="/mounted/\u00e9"),
     ServerConfig(forwarded_allow_ips="unix", forwarded_headers=("forwarded", "forwarded-host")),
 )
@@ -39,55 +33,48 @@ CONFIGS = (
 LIMITS = ((32768, 65536, 256), (24, 96, 4), (16, 64, 1), (64, 40, 2))
 
 
-def read_head(
-    parser: Any, pieces: Sequence[bytes], documented: Tuple[Type[Exception], ...]
-) -> Tuple[Any, bytes, bytes]:
-    """What the parser made of the pieces: a head, a documented exception, or None for more; the rest."""
+def read_head(parser: Any, pieces: Sequence[bytes]) -> Tuple[Any, Optional[bytes]]:
+    """The head, a documented refusal, or None for more; and what is behind the head."""
+    documented = RequestRefused if isinstance(parser, RequestParser) else HandshakeFailed
     for at, piece in enumerate(pieces):
         try:
             head = parser.receive_data(piece)
         except documented as error:
-            return (type(error), str(error)), b"", getattr(parser, "method", b"")
+            return (type(error), str(error), getattr(parser, "method", b"")), None
         if head is not None:
-            return head, parser.trailing + b"".join(pieces[at + 1 :]), getattr(parser, "method", b"")
-    return None, b"", getattr(parser, "method", b"")
+            return head, parser.trailing + b"".join(pieces[at + 1 :])
+    return None, None
 
 
-class HeadTarget:
-    """`RequestParser` or `ResponseParser`, under the limits that the variant chooses."""
+def check_pieces(read: Callable[[List[bytes]], Any], data: bytes) -> Any:
+    """The answer to all of the data, which any pieces of it must have as well."""
+    whole = read([data])
+    for name, pieces in cut_in_all_ways(data).items():
+        assert read(pieces) == whole, name
+    return whole
 
-    def __init__(
-        self, name: str, make_parser: Callable[[int], Any], documented: Tuple[Type[Exception], ...]
-    ) -> None:
-        self.name = name
-        self.documented = documented
-        self._make_parser = make_parser
 
-    def check(self, variant: int, data: bytes) -> None:
-        whole = read_head(self._make_parser(variant), [data], self.documented)
-        for name, pieces in cut_in_all_ways(data).items():
-            other = read_head(self._make_parser(variant), pieces, self.documented)
-            require(other == whole, PIECES, f"whole: {whole!r:.400}; {name}: {other!r:.400}")
-        head, trailing, _ = whole
+def make_test(parser: Any, first_line: str, heads: Any) -> Callable[[], None]:
+    def make_parser(limits: Tuple[int, int, int]) -> Any:
+        return parser(**dict(zip((first_line, "max_head", "max_headers"), limits)))
+
+    @given(examples(heads))
+    def check(example: Example) -> None:
+        """Any pieces give the same: a documented refusal, or a lawful head that is the same built again."""
+        variant, data = example
+        head, trailing = check_pieces(
+            lambda pieces: read_head(make_parser(LIMITS[variant & 3]), pieces), data
+        )
         if isinstance(head, (RequestReceived, ResponseReceived)):
             check_fields(head.headers)
-            require(data.endswith(trailing), REFERENCE, f"trailing {trailing!r} is not the end of the data")
-            again, rest, _ = read_head(self._make_parser(0), [build_head(head) + b"rest"], self.documented)
-            require(again == head and rest == b"rest", IDENTITY, f"{head!r:.400} is read as {again!r:.400}")
+            assert data.endswith(trailing)
+            assert read_head(make_parser(LIMITS[0]), [build_head(head) + b"rest"]) == (head, b"rest")
 
-    def describe(self, variant: int, data: bytes) -> str:
-        parser = type(self._make_parser(variant)).__name__
-        return f"{parser} with limits {LIMITS[variant & 3]}: receive_data(bytes.fromhex('{data.hex()}'))"
+    return check
 
 
-def make_request_parser(variant: int) -> RequestParser:
-    line, head, headers = LIMITS[variant & 3]
-    return RequestParser(max_request_line=line, max_head=head, max_headers=headers)
-
-
-def make_response_parser(variant: int) -> ResponseParser:
-    line, head, headers = LIMITS[variant & 3]
-    return ResponseParser(max_status_line=line, max_head=head, max_headers=headers)
+test_request_head = make_test(RequestParser, "max_request_line", REQUESTS)
+test_response_head = make_test(ResponseParser, "max_status_line", RESPONSES)
 
 
 def build_head(head: Any) -> bytes:
@@ -102,85 +89,69 @@ def build_head(head: Any) -> bytes:
 def check_fields(headers: Sequence[Tuple[bytes, bytes]]) -> None:
     """Nothing in a head that was taken may end its line, or be taken for another name (RFC 9112 5)."""
     for name, value in headers:
-        require(bool(name) and name == name.lower() and b":" not in name, LAWFUL, f"header name {name!r}")
-        controls = [byte for byte in name + value if (byte < 32 and byte != 9) or byte == 127]
-        require(not controls and value == value.strip(b" \t"), LAWFUL, f"header {name!r}: {value!r}")
+        assert name and name == name.lower() and b":" not in name
+        assert not [byte for byte in name + value if (byte < 32 and byte != 9) or byte == 127], (name, value)
+        assert value == value.strip(b" \t")
 
 
-class HandshakeTarget:
-    """A server's whole way: head, checks, lists, forwarded headers, scope, extension, and the answer."""
+# ------------------------------------------------------------------------------------ handshakes
 
-    name = "server-handshake"
-    documented = (RequestRefused,)
 
-    def check(self, variant: int, data: bytes) -> None:
-        whole = self._answer(variant, [data])
-        for name, pieces in cut_in_all_ways(data).items():
-            other = self._answer(variant, pieces)
-            require(other == whole, PIECES, f"whole: {whole!r:.400}; {name}: {other!r:.400}")
+@given(examples(REQUESTS))
+def test_server_handshake(example: Example) -> None:
+    """Head, checks, proxies' headers, scope, extension, answer: any pieces give the same, which is lawful."""
+    variant, data = example
+    check_pieces(lambda pieces: answer_request(variant, pieces), data)
 
-    def _answer(self, variant: int, pieces: Sequence[bytes]) -> List[Any]:
-        parser = RequestParser()
-        request = None
-        config, origins = CONFIGS[variant & 3], ORIGINS[variant >> 2 & 3]
-        peer = (None, ("192.0.2.1", 1), ("2001:db8::1%eth0", 2), ("198.51.100.9", 3))[variant >> 4 & 3]
-        try:
-            for at, piece in enumerate(pieces):  # noqa: B007 (used behind the loop)
-                request = parser.receive_data(piece)
-                if request is not None:
-                    break
-            if request is None:
-                return [None]
-            server = ("192.0.2.2", 80)
-            if not is_upgrade_request(request):
-                scope = build_http_scope(request, config, peer, server)
-                return [request, check_scope(scope)]
-            key = check_upgrade_request(request, allowed_origins=origins)
-            scope = check_scope(build_ws_scope(request, config, peer, server))
-            extensions = get_header_values(request.headers, b"sec-websocket-extensions")
-            ws = WSProtocol(enable_compression=True, peer_extensions=extensions, deflate=config.deflate)
-        except RequestRefused as error:
-            refusal = build_refusal(error, head=parser.method == b"HEAD")
-            check_refusal(refusal, error, parser.method)
-            return [type(error), str(error), refusal]
-        subprotocols = scope["subprotocols"]
-        subprotocol = subprotocols[-1] if subprotocols else None
-        accepted = build_101_response(key, subprotocol=subprotocol, extensions=ws.extensions_response)
-        check_as_client(accepted, key, subprotocols, extensions)
-        return [request, scope, parser.trailing + b"".join(pieces[at + 1 :]), accepted]
 
-    def describe(self, variant: int, data: bytes) -> str:
-        return (
-            f"variant {variant}: RequestParser().receive_data(bytes.fromhex('{data.hex()}')), then the checks"
-        )
+def answer_request(variant: int, pieces: Sequence[bytes]) -> List[Any]:
+    parser = RequestParser()
+    config, origins, peer = CONFIGS[variant & 3], ORIGINS[variant >> 2 & 3], PEERS[variant >> 4 & 3]
+    request, server = None, ("192.0.2.2", 80)
+    try:
+        for at, piece in enumerate(pieces):  # noqa: B007 (used behind the loop)
+            request = parser.receive_data(piece)
+            if request is not None:
+                break
+        if request is None:
+            return [None]
+        if not handshake.is_upgrade_request(request):
+            return [request, check_scope(build_http_scope(request, config, peer, server))]
+        key = handshake.check_upgrade_request(request, allowed_origins=origins)
+        scope = check_scope(build_ws_scope(request, config, peer, server))
+        offers = get_header_values(request.headers, b"sec-websocket-extensions")
+        ws = WSProtocol(enable_compression=True, peer_extensions=offers, deflate=config.deflate)
+    except RequestRefused as error:
+        refusal = build_refusal(error, head=parser.method == b"HEAD")
+        check_refusal(refusal, error, parser.method)
+        return [type(error), str(error), refusal]
+    subprotocols = scope["subprotocols"]
+    subprotocol = subprotocols[-1] if subprotocols else None
+    accepted = handshake.build_101_response(key, subprotocol=subprotocol, extensions=ws.extensions_response)
+    check_as_client(accepted, key, subprotocols, offers)
+    return [request, scope, parser.trailing + b"".join(pieces[at + 1 :]), accepted]
 
 
 def check_as_client(accepted: bytes, key: bytes, subprotocols: Sequence[str], offers: List[bytes]) -> None:
     """Our own client must be able to go on with our own answer, whatever was offered."""
     response = ResponseParser().receive_data(accepted)
-    require(response is not None, IDENTITY, f"the answer is no whole head: {accepted!r}")
     assert response is not None
-    connected, extensions = check_upgrade_response(response, key, subprotocols=subprotocols)
-    chosen = subprotocols[-1] if subprotocols else None
-    require(connected.subprotocol == chosen, IDENTITY, f"subprotocol {connected.subprotocol!r}")
+    connected, extensions = handshake.check_upgrade_response(response, key, subprotocols=subprotocols)
+    assert connected.subprotocol == (subprotocols[-1] if subprotocols else None)
     if extensions is not None:
-        agreed = parse_extension_offers([extensions])
-        names = [name for name, _ in agreed]
-        require(names == ["permessage-deflate"], LAWFUL, f"agreed to {extensions!r}")
+        assert [name for name, _ in parse_extension_offers([extensions])] == ["permessage-deflate"]
         offered = {name for _, parameters in parse_extension_offers(offers) for name, _ in parameters}
         # RFC 7692 7.1.2.2: the one parameter that a server may not bring in.
-        is_allowed = "client_max_window_bits" in offered or b"client_max_window_bits" not in extensions
-        require(is_allowed, LAWFUL, f"{extensions!r} in answer to {offers!r}")
+        assert "client_max_window_bits" in offered or b"client_max_window_bits" not in extensions
 
 
 def check_scope(scope: Any) -> Any:
     """What an application may rely on, whatever a client or a proxy sent (ASGI 3.0, websocket scope)."""
-    is_path = isinstance(scope["path"], str) and (scope["path"].startswith("/") or scope["path"] == "*")
-    require(is_path, LAWFUL, f"path {scope['path']!r}")
-    require(b"?" not in scope["raw_path"] and b"#" not in scope["raw_path"], LAWFUL, f"{scope['raw_path']!r}")
-    client, server = scope["client"], scope["server"]
-    for name, port in [pair for pair in (client, server) if pair is not None]:
-        require(isinstance(name, str) and 0 <= port < 65536, LAWFUL, f"address {name!r}, {port!r}")
+    path = scope["path"]
+    assert isinstance(path, str) and (path.startswith("/") or path == "*")
+    assert not set(b"?#") & set(scope["raw_path"])
+    for name, port in filter(None, (scope["client"], scope["server"])):
+        assert isinstance(name, str) and 0 <= port < 65536
     check_fields(scope["headers"])
     return scope
 
@@ -188,53 +159,30 @@ def check_scope(scope: Any) -> Any:
 def check_refusal(refusal: bytes, error: RequestRefused, method: bytes) -> None:
     parser = ResponseParser()
     response = parser.receive_data(refusal)
-    require(response is not None and response.status == error.status, IDENTITY, f"refusal {refusal!r}")
-    assert response is not None
+    assert response is not None and response.status == error.status
     sizes = get_header_values(response.headers, b"content-length")
-    size = 0 if method == b"HEAD" else int(sizes[0])
-    require(len(sizes) == 1 and len(parser.trailing) == size, LAWFUL, f"refusal {refusal!r}")
+    assert len(sizes) == 1 and len(parser.trailing) == (0 if method == b"HEAD" else int(sizes[0]))
 
 
-class ClientHandshakeTarget:
-    """A client's whole way: the response's head, its checks, its extension."""
-
-    name = "client-handshake"
-    documented = (HandshakeFailed,)
-
-    def check(self, variant: int, data: bytes) -> None:
-        whole = self._go_on(variant, [data])
-        for name, pieces in cut_in_all_ways(data).items():
-            other = self._go_on(variant, pieces)
-            require(other == whole, PIECES, f"whole: {whole!r:.400}; {name}: {other!r:.400}")
-
-    def _go_on(self, variant: int, pieces: Sequence[bytes]) -> List[Any]:
-        from .connections import Setup
-
-        subprotocols = ("chat", "superchat") if variant & 1 else ()
-        deflate = Setup.from_variant(True, True, variant).deflate
-        head, trailing, _ = read_head(ResponseParser(), pieces, self.documented)
-        if not isinstance(head, ResponseReceived):
-            return [head]
-        try:
-            connected, extensions = check_upgrade_response(head, KEY, subprotocols=subprotocols)
-            values = [] if extensions is None else [extensions]
-            assert deflate is not None
-            ws = WSProtocol(client=True, enable_compression=True, peer_extensions=values, deflate=deflate)
-        except self.documented as error:
-            return [type(error), str(error)]
-        except RequestRefused as error:
-            # Documented for `WSProtocol`: a malformed list of extensions.
-            return [type(error), str(error)]
-        require(connected.subprotocol in (None, *subprotocols), LAWFUL, f"{connected!r} was not offered")
-        return [connected, ws.compression is None, trailing]
-
-    def describe(self, variant: int, data: bytes) -> str:
-        return f"variant {variant}: ResponseParser().receive_data(bytes.fromhex('{data.hex()}')), checked"
+@given(examples(RESPONSES))
+def test_client_handshake(example: Example) -> None:
+    """Head, checks, extension: any pieces give the same; only documented exceptions."""
+    variant, data = example
+    check_pieces(lambda pieces: answer_response(variant, pieces), data)
 
 
-TARGETS = [
-    HeadTarget("request-head", make_request_parser, (RequestRefused,)),
-    HeadTarget("response-head", make_response_parser, (HandshakeFailed,)),
-    HandshakeTarget(),
-    ClientHandshakeTarget(),
-]
+def answer_response(variant: int, pieces: Sequence[bytes]) -> List[Any]:
+    subprotocols = ("chat", "superchat") if variant & 1 else ()
+    head, trailing = read_head(ResponseParser(), pieces)
+    if not isinstance(head, ResponseReceived):
+        return [head]
+    try:
+        connected, extensions = handshake.check_upgrade_response(head, KEY, subprotocols=subprotocols)
+        values = [] if extensions is None else [extensions]
+        deflate = choose_deflate(variant)
+        ws = WSProtocol(client=True, enable_compression=True, peer_extensions=values, deflate=deflate)
+    except (HandshakeFailed, RequestRefused) as error:
+        # `RequestRefused` is documented for `WSProtocol`: a malformed list of extensions.
+        return [type(error), str(error)]
+    assert connected.subprotocol in (None, *subprotocols), "not offered"
+    return [connected, ws.compression is None, trailing]

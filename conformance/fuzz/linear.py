@@ -11,23 +11,20 @@ from __future__ import annotations
 import ctypes
 import gc
 import time
-from concurrent.futures import as_completed
-from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
+
+import pytest
 
 from wsbridge.protocols.errors import WSBridgeError
 
-from ..lib.environment import say_line
-from .adversaries import ADVERSARIES, KIB, MIB, Adversary
-from .findings import Finding
-from .processes import open_pool
+from .adversaries import ADVERSARIES, KIB, MIB, Input
 
 # Above 2, because a byte of a large input costs more than one of a small input without being superlinear:
 # caches end somewhere.
 LIMIT = 2.5
 # What glibc's malloc gives back to the system has to be mapped again page by page, which takes longer than
-# anything else here: "zeros, inflated size" took 2.5 ns a byte at 2 MiB, 4.6 at 8 MiB with 5,400 page faults.
-# <malloc.h>: the limit of free memory that is kept, and how many allocations may have a mapping of their own.
+# anything else here. <malloc.h>: the limit of free memory that is kept, and how many allocations may have a
+# mapping of their own.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 # Every doubling from a 64th of the largest size on takes no longer than twice the largest size alone.
 TOP, FURTHEST = 16 * MIB, 256 * MIB
@@ -44,42 +41,42 @@ SHORTEST = 0.004
 Times = Dict[int, float]
 
 
-@dataclass
-class Slope:
-    """The best times of one adversary; `anew` are those of the sizes that looked bad, measured once more."""
-
-    name: str
-    seconds: Times
-    rounds: int
-    anew: Times = field(default_factory=dict)
-
-    @property
-    def ratios(self) -> Times:
-        """The growth up to each size; what was measured anew is as bad as it was both times."""
-        first, anew = compare(self.seconds), compare(self.anew, 0.0)
-        return {size: min(ratio, anew.get(size, ratio)) for size, ratio in first.items()}
-
-    @property
-    def worst(self) -> float:
-        return max(self.ratios.values(), default=0.0)
-
-    @property
-    def verdict(self) -> str:
-        """linear; slope: a doubling is bad; too short: too little to see."""
-        if not self.ratios:
-            return "too short"
-        return "slope" if self.worst > LIMIT else "linear"
-
-    def to_finding(self) -> Optional[Finding]:
-        if self.verdict != "slope":
-            return None
-        times, anew = describe(self.seconds), describe(self.anew)
-        text = f"twice the size takes {self.worst:.2f} times as long: {times}; measured anew: {anew}"
-        again = f"python3 conformance/run.py fuzz --only linear --target '{self.name}'"
-        return Finding("linear", self.name, "time is linear", text, "", again)
+@pytest.mark.parametrize("adversary", ADVERSARIES, ids=lambda adversary: adversary.name)
+def test_linear(
+    adversary: Input,
+    pytestconfig: pytest.Config,
+    record_property: Callable[[str, Any], None],
+    have_alone: Callable[[], None],
+) -> None:
+    """Twice the size takes at most 2.5 times as long."""
+    keep_memory()
+    top, furthest, shares = (
+        (SHORT_TOP, TOP, SHORT_SHARES) if pytestconfig.option.short else (TOP, FURTHEST, SHARES)
+    )
+    largest = find_largest(adversary, top, furthest)
+    times, rounds = time_rounds(adversary, [largest // share for share in shares], 1, ROUNDS, ROUNDS_SECONDS)
+    ratios, anew = compare(times, SHORTEST), {}
+    bad = {size for size, ratio in ratios.items() if ratio > LIMIT}
+    if bad:
+        have_alone()
+        sizes = sorted(bad | {size // 2 for size in bad})
+        anew, _ = time_rounds(adversary, sizes, LEAST_ANEW, MOST_ANEW, ANEW_SECONDS)
+        # What was measured anew is as bad as it was both times.
+        ratios.update({size: min(ratios[size], compare(anew)[size]) for size in bad})
+    worst = max(ratios.values(), default=0.0)
+    record_property("worst ratio", round(worst, 2))
+    record_property("ratios", ", ".join(f"{ratio:.2f}" for ratio in ratios.values()) or "too short")
+    record_property("rounds", rounds)
+    record_property("bytes and ms", in_milliseconds(times))
+    record_property("measured anew", in_milliseconds(anew))
+    assert worst <= LIMIT, f"bytes and ms: {in_milliseconds(times)}; measured anew: {in_milliseconds(anew)}"
 
 
-def compare(times: Times, shortest: float = SHORTEST) -> Times:
+def in_milliseconds(times: Times) -> Times:
+    return {size: round(seconds * 1000, 1) for size, seconds in sorted(times.items())}
+
+
+def compare(times: Times, shortest: float = 0.0) -> Times:
     """The growth up to each size from half of it, without those whose time is too short to say anything."""
     return {
         size: seconds / times[size // 2]
@@ -88,34 +85,8 @@ def compare(times: Times, shortest: float = SHORTEST) -> Times:
     }
 
 
-def describe(times: Times) -> str:
-    return ", ".join(f"{size} bytes {seconds * 1000:.1f} ms" for size, seconds in sorted(times.items()))
-
-
-def run_all(adversaries: Sequence[Adversary], is_short: bool, jobs: int) -> List[Slope]:
-    """Measure all, some at a time, and then what looks bad, one after the other."""
-    started = time.monotonic()
-    slopes: Dict[str, Slope] = {}
-    with open_pool(jobs) as pool:
-        for future in as_completed([pool.submit(measure, one.name, is_short) for one in adversaries]):
-            slope = future.result()
-            slopes[slope.name] = slope
-            left = (time.monotonic() - started) / len(slopes) * (len(adversaries) - len(slopes))
-            say_line(f"fuzz: linear {len(slopes)}/{len(adversaries)}, about {left:.0f} s left")
-    suspects = [slope for slope in slopes.values() if slope.worst > LIMIT]
-    with open_pool(1) as pool:
-        for slope, anew in zip(suspects, pool.map(measure_anew, suspects)):
-            slope.anew = anew
-            say_line(f"fuzz: linear: {slope.name} measured anew")
-    worst = max(slopes.values(), key=lambda slope: slope.worst)
-    said = f"fuzz: linear: {len(slopes)} adversaries in {time.monotonic() - started:.0f} s, worst ratio"
-    say_line(f"{said} {worst.worst:.2f} ({worst.name}), {len(suspects)} measured again", final=True)
-    return [slopes[one.name] for one in adversaries]
-
-
 def keep_memory() -> None:
     """Let malloc keep all memory that this process has had, where it can be told, and gc leave it alone."""
-    # What was imported is not walked again before every measurement: it was a third of a short run.
     gc.collect()
     gc.freeze()
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -124,28 +95,7 @@ def keep_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def measure(name: str, is_short: bool) -> Slope:
-    """The rounds over all sizes of one adversary."""
-    keep_memory()
-    adversary = find_adversary(name)
-    largest = find_largest(adversary, SHORT_TOP if is_short else TOP, TOP if is_short else FURTHEST)
-    sizes = [largest // share for share in (SHORT_SHARES if is_short else SHARES)]
-    return Slope(name, *time_rounds(adversary, sizes, 1, ROUNDS, ROUNDS_SECONDS))
-
-
-def measure_anew(slope: Slope) -> Times:
-    """More rounds, of both sizes of each doubling that is bad."""
-    keep_memory()
-    bad = [size for size, ratio in slope.ratios.items() if ratio > LIMIT]
-    sizes = sorted({*bad, *(size // 2 for size in bad)})
-    return time_rounds(find_adversary(slope.name), sizes, LEAST_ANEW, MOST_ANEW, ANEW_SECONDS)[0]
-
-
-def find_adversary(name: str) -> Adversary:
-    return next(adversary for adversary in ADVERSARIES if adversary.name == name)
-
-
-def find_largest(adversary: Adversary, start: int, most: int) -> int:
+def find_largest(adversary: Input, start: int, most: int) -> int:
     """The smallest size of which a quarter takes long enough to be measured, or `most`."""
     largest = start
     while largest < most and time_once(adversary, adversary.build(largest // 4)) < 2 * SHORTEST:
@@ -154,7 +104,7 @@ def find_largest(adversary: Adversary, start: int, most: int) -> int:
 
 
 def time_rounds(
-    adversary: Adversary, sizes: Sequence[int], least: int, most: int, seconds: float
+    adversary: Input, sizes: Sequence[int], least: int, most: int, seconds: float
 ) -> Tuple[Times, int]:
     """The best time of each size in so many rounds, and their number; none begins after `seconds`."""
     inputs = {size: adversary.build(size) for size in sizes}
@@ -169,9 +119,9 @@ def time_rounds(
     return best, most
 
 
-def time_once(adversary: Adversary, pieces: List[bytes]) -> float:
+def time_once(adversary: Input, pieces: List[Any]) -> float:
     """The processor time for all pieces; what is refused on the way is refused."""
-    feed = adversary.open()
+    feed = adversary.open(True)
     gc.collect()
     gc.disable()
     try:
