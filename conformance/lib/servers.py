@@ -120,6 +120,7 @@ class ServerProcess(Process):
     command: "{port}" in it stands for the port, "{path}" for the unix socket.
     scheme: "ws", or "wss" when it speaks TLS.
     path: the unix socket it listens on instead of a port.
+    start_seconds: how long it may take until it listens.
     """
 
     def __init__(
@@ -131,12 +132,14 @@ class ServerProcess(Process):
         scheme: str = "ws",
         path: Optional[Path] = None,
         settings: Optional[Mapping[str, str]] = None,
+        start_seconds: float = START_SECONDS,
     ) -> None:
         self.port = find_port()
         self.target: Target = path or self.port
         self.scheme = scheme
         filled = [part.replace("{port}", str(self.port)).replace("{path}", str(path)) for part in command]
         super().__init__(name, filled, log, settings)
+        self._start_seconds = start_seconds
 
     async def __aenter__(self) -> ServerProcess:
         await super().__aenter__()
@@ -158,14 +161,14 @@ class ServerProcess(Process):
         return found
 
     async def _wait_until_listening(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self._start_seconds
         while time.monotonic() < deadline:
             if self.poll() is not None:
                 raise ServerFailed(f"{self.name}: ended at once: {self.read_last_line()} (log: {self.log})")
             if self._is_listening():
                 return
             await asyncio.sleep(0.05)
-        raise ServerFailed(f"{self.name}: not listening after {START_SECONDS:.0f} s (log: {self.log})")
+        raise ServerFailed(f"{self.name}: not listening after {self._start_seconds:.0f} s (log: {self.log})")
 
     def _is_listening(self) -> bool:
         is_path = isinstance(self.target, Path)
