@@ -1,50 +1,53 @@
 """The codecs alone: parsing masked text and building frames, without a socket.
 
-A script for the interpreter that has the libraries; it prints one JSON object and leaves out what it cannot
-import. Rounds are interleaved; every codec proves on its first message that it returns what was sent.
-
-    python codec.py ROUNDS
+Rounds are interleaved; every codec proves on its first message that it returns what was sent.
 """
 
 from __future__ import annotations
 
-import json
-import statistics
-import sys
-import time
-from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+import concurrent.futures
+import functools
+import os
+import timeit
+from typing import Callable, Dict, List, Tuple
 
-if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).resolve().parent)
-    sys.path.append(str(Path(__file__).resolve().parents[2]))
-    import frames
+import websockets.frames
+import websockets.utils
+from websockets.server import ServerProtocol
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import TextMessage
+
+from wsbridge.protocols.ws import WSProtocol
+
+from ..lib import wire
+from ..lib.environment import say_line
+from .load import Result
+from .peers import SERVER_CORE
+from .workloads import SIZES, build_payload
 
 Feed = Callable[[bytes], List[str]]
 Build = Callable[[str], bytes]
 
-SIZES = {"16": 16, "125": 125, "1k": 1 << 10, "16k": 1 << 14, "64k": 1 << 16, "1m": 1 << 20}
 TOGETHER = 16
-TURN_SECONDS = 0.06
+
+_UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + wire.KEY + b"\r\n\r\n"
+)
 
 
 def open_wsbridge() -> Tuple[Feed, Build]:
-    from wsbridge.protocols.ws import WSProtocol
-
     protocol = WSProtocol()
     receive_data = protocol.receive_data
 
     def feed(data: bytes) -> List[str]:
         events, _ = receive_data(data)
-        return [event.data for event in events]  # type: ignore[union-attr, misc]
+        return [event.data for event in events]
 
     return feed, protocol.send_message
 
 
 def open_wsproto() -> Tuple[Feed, Build]:
-    from wsproto.connection import Connection, ConnectionType
-    from wsproto.events import TextMessage
-
     connection = Connection(ConnectionType.SERVER)
 
     def feed(data: bytes) -> List[str]:
@@ -65,12 +68,9 @@ def open_wsproto() -> Tuple[Feed, Build]:
 
 
 def open_websockets() -> Tuple[Feed, Build]:
-    from websockets.frames import Opcode
-    from websockets.server import ServerProtocol
-
-    text = Opcode.TEXT
+    text = websockets.frames.Opcode.TEXT
     protocol = ServerProtocol(max_size=None)
-    protocol.receive_data(frames.build_request(False))
+    protocol.receive_data(_UPGRADE)
     (request,) = protocol.events_received()
     protocol.send_response(protocol.accept(request))
     protocol.data_to_send()
@@ -89,9 +89,6 @@ def open_websockets() -> Tuple[Feed, Build]:
 
 def open_plain_websockets() -> Tuple[Feed, Build]:
     """The same library where its C extension could not be built."""
-    import websockets.frames
-    import websockets.utils
-
     feed, build = open_websockets()
     compiled = websockets.frames.apply_mask
 
@@ -105,84 +102,59 @@ def open_plain_websockets() -> Tuple[Feed, Build]:
     return feed_plain, build
 
 
-def find_codecs() -> Dict[str, Tuple[Feed, Build]]:
-    found = {}
-    for name, opening in (
-        ("wsbridge", open_wsbridge),
-        ("wsproto", open_wsproto),
-        ("websockets", open_websockets),
-        ("websockets-no-c", open_plain_websockets),
-    ):
-        try:
-            found[name] = opening()
-        except ImportError as error:
-            print(f"{name}: {error}", file=sys.stderr)
-    return found
+CODECS = {
+    "wsbridge": open_wsbridge,
+    "wsproto": open_wsproto,
+    "websockets": open_websockets,
+    "websockets-no-c": open_plain_websockets,
+}
 
 
-def prepare_turns(codecs: Dict[str, Tuple[Feed, Build]]) -> Dict[str, Dict[str, Callable[[int], None]]]:
-    """Return {work: {codec: do it so many times}}."""
-    turns: Dict[str, Dict[str, Callable[[int], None]]] = {}
+def prepare_timers() -> Dict[str, Dict[str, timeit.Timer]]:
+    """Return {work: {codec: what does it once}}."""
+    timers: Dict[str, Dict[str, timeit.Timer]] = {}
     for label, size in SIZES.items():
-        text = frames.build_payload(size).decode()
-        frame = frames.build_masked_frame(frames.TEXT, text.encode())
-        answer = frames.parse_message
-        for name, (feed, build) in codecs.items():
+        text = build_payload(size).decode()
+        frame = wire.build_frame(wire.FIN | wire.TEXT, text.encode(), b"\x9d\x41\x7e\xc2")
+        for name, opening in CODECS.items():
+            feed, build = opening()
             if feed(frame) != [text]:
-                raise SystemExit(f"{name} does not return the text of {size} bytes")
-            if answer(build(text))[1] != text.encode():
-                raise SystemExit(f"{name} does not build the frame of {size} bytes")
-            turns.setdefault(f"parse-{label}", {})[name] = _repeat(feed, frame)
-            turns.setdefault(f"build-{label}", {})[name] = _repeat(build, text)
+                raise ValueError(f"{name} does not return the text of {size} bytes")
+            if [sent.payload for sent in wire.parse_frames(build(text))[0]] != [text.encode()]:
+                raise ValueError(f"{name} does not build the frame of {size} bytes")
+            timers.setdefault(f"parse-{label}", {})[name] = timeit.Timer(functools.partial(feed, frame))
+            timers.setdefault(f"build-{label}", {})[name] = timeit.Timer(functools.partial(build, text))
             if label == "125":
                 if feed(frame * TOGETHER) != [text] * TOGETHER:
-                    raise SystemExit(f"{name} does not return {TOGETHER} texts")
-                turns.setdefault(f"parse-125x{TOGETHER}", {})[name] = _repeat(feed, frame * TOGETHER)
-    return turns
+                    raise ValueError(f"{name} does not return {TOGETHER} texts")
+                many = timeit.Timer(functools.partial(feed, frame * TOGETHER))
+                timers.setdefault(f"parse-125x{TOGETHER}", {})[name] = many
+    return timers
 
 
-def _repeat(function: Callable[[Any], Any], argument: Any) -> Callable[[int], None]:
-    def turn(count: int) -> None:
-        for _ in range(count):
-            function(argument)
+def measure_codecs(rounds: int) -> Dict[str, Dict[str, List[Result]]]:
+    """Return {work: {codec: its results, one a round}}, measured on the servers' core."""
+    say_line(f"bench: codecs, {rounds} rounds")
+    with concurrent.futures.ProcessPoolExecutor(1) as pool:
+        return pool.submit(_measure, rounds).result()
 
-    return turn
 
-
-def main(rounds: int) -> None:
-    turns = prepare_turns(find_codecs())
-    counts = {work: {name: _find_count(turn) for name, turn in row.items()} for work, row in turns.items()}
-    speeds: Dict[str, Dict[str, List[float]]] = {
-        work: {name: [] for name in row} for work, row in turns.items()
+def _measure(rounds: int) -> Dict[str, Dict[str, List[Result]]]:
+    os.sched_setaffinity(0, {SERVER_CORE})
+    timers = prepare_timers()
+    # `autorange` finds how often makes 0.2 s, and is the warm-up too.
+    counts = {
+        work: {name: max(1, timer.autorange()[0] // 4) for name, timer in row.items()}
+        for work, row in timers.items()
+    }
+    results: Dict[str, Dict[str, List[Result]]] = {
+        work: {name: [] for name in row} for work, row in timers.items()
     }
     for number in range(rounds):
-        for work, row in turns.items():
-            order = list(row)
-            shift = number % max(1, len(order))
-            for name in order[shift:] + order[:shift]:
+        for work, row in timers.items():
+            shift = number % len(row)
+            for name in [*row, *row][shift : shift + len(row)]:
                 count = counts[work][name]
-                started = time.perf_counter()
-                row[name](count)
                 messages = count * (TOGETHER if work.endswith(f"x{TOGETHER}") else 1)
-                speeds[work][name].append(messages / (time.perf_counter() - started))
-    medians = {
-        work: {name: statistics.median(values) for name, values in row.items()}
-        for work, row in speeds.items()
-    }
-    print(json.dumps({"python": sys.version, "speeds": speeds, "medians": medians}))
-
-
-def _find_count(turn: Callable[[int], None]) -> int:
-    """So many that a turn takes about TURN_SECONDS; this is the warm-up too."""
-    count = 1
-    while True:
-        started = time.perf_counter()
-        turn(count)
-        taken = time.perf_counter() - started
-        if taken > TURN_SECONDS / 4:
-            return max(1, int(count * TURN_SECONDS / taken))
-        count *= 2
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))
+                results[work][name].append({"per_second": messages / row[name].timeit(count)})
+    return results

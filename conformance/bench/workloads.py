@@ -1,90 +1,92 @@
-"""What is measured: every workload by name, as the load generator's jobs."""
+"""What is measured: every workload by name, as the load generator does it."""
 
 from __future__ import annotations
 
 import fnmatch
-from typing import Any, Dict, List, NamedTuple, Optional
+import random
+from typing import List, NamedTuple, Optional
 
 from ..lib.environment import Unavailable
 
 SIZES = {"16": 16, "125": 125, "1k": 1 << 10, "16k": 1 << 14, "64k": 1 << 16, "1m": 1 << 20}
-IN_FLIGHT = 16
-HANDSHAKES_AT_ONCE = 16
+
+# RFC 7692 7.1.1: without context takeover every message compresses alone, so one frame can be sent again.
+NO_TAKEOVER = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+OFFERS = {"with takeover": "permessage-deflate", "without takeover": NO_TAKEOVER}
 
 
 class Workload(NamedTuple):
-    """One job that every server does once a round."""
+    """What every server does once a round."""
 
     name: str
-    title: str
-    job: Dict[str, Any]
-    is_quick: bool = False
+    size: int = 125
+    connections: int = 1
+    in_flight: int = 1  # on each connection
+    is_binary: bool = False
+    offer: Optional[str] = None  # the permessage-deflate that is negotiated
+    visits: bool = False  # 16 connections are opened and closed all the time, `in_flight` messages on each
+
+    @property
+    def title(self) -> str:
+        if self.visits:
+            return "connect, upgrade, " + "one echo, " * self.in_flight + "close; 16 at a time"
+        words = (
+            f"{self.size:,} bytes of {'binary' if self.is_binary else 'text'}, {self.connections} connection"
+        )
+        words += "s" if self.connections > 1 else ""
+        words += f", {self.in_flight} in flight" if self.in_flight > 1 else ""
+        return words + (", permessage-deflate" if self.offer else "")
 
 
-def _echo(mode: str, size: str, is_quick: bool = False) -> Workload:
-    connections, in_flight, deflate, words = {
-        "one": (1, 1, False, "1 connection"),
-        "hundred": (100, 1, False, "100 connections"),
-        "burst": (1, IN_FLIGHT, False, f"1 connection, {IN_FLIGHT} in flight"),
-        "deflate": (1, 1, True, "permessage-deflate, 1 connection"),
-    }[mode]
-    unit = f"{size[:-1]} {'KiB' if size.endswith('k') else 'MiB'}" if size[-1] in "km" else f"{size} B"
-    job = {
-        "kind": "echo",
-        "size": SIZES[size],
-        "connections": connections,
-        "in_flight": in_flight,
-        "deflate": deflate,
-        "binary": False,
-    }
-    return Workload(f"{mode}-{size}", f"{unit} text, {words}", job, is_quick)
-
-
-ALL: List[Workload] = [
-    _echo("one", "16"),
-    _echo("one", "125", True),
-    _echo("one", "1k"),
-    _echo("one", "16k", True),
-    _echo("one", "64k"),
-    _echo("one", "1m"),
-    _echo("hundred", "16"),
-    _echo("hundred", "125", True),
-    _echo("hundred", "1k"),
-    _echo("hundred", "16k"),
-    _echo("burst", "16"),
-    _echo("burst", "125", True),
-    _echo("burst", "1k"),
-    _echo("burst", "16k"),
-    _echo("deflate", "125"),
-    _echo("deflate", "1k", True),
-    _echo("deflate", "16k"),
-    Workload(
-        "handshakes",
-        f"connect, upgrade, close; {HANDSHAKES_AT_ONCE} at a time",
-        {"kind": "handshakes", "connections": HANDSHAKES_AT_ONCE, "deflate": False},
-        True,
+ALL = [
+    *(Workload(f"one-{size}", SIZES[size]) for size in SIZES),
+    *(Workload(f"hundred-{size}", SIZES[size], 100) for size in SIZES if size != "1m"),
+    *(Workload(f"burst-{size}", SIZES[size], in_flight=16) for size in ("16", "125", "1k", "16k")),
+    *(Workload(f"bursts-{size}", SIZES[size], 100, 16) for size in ("125", "1k")),
+    *(Workload(f"deflate-{size}", SIZES[size], offer=NO_TAKEOVER) for size in ("125", "1k", "16k")),
+    *(Workload(f"one-{size}-binary", SIZES[size], is_binary=True) for size in ("125", "16k", "64k", "1m")),
+    *(
+        Workload(f"hundred-{size}-binary", SIZES[size], 100, is_binary=True)
+        for size in ("125", "1k", "16k", "64k")
     ),
+    Workload("burst-1k-binary", SIZES["1k"], in_flight=16, is_binary=True),
+    Workload("handshakes", in_flight=0, visits=True),
+    Workload("visits", visits=True),
 ]
 
 # Measured once a run and not once a round, by modules of their own.
-SINGLE = {
-    "crowd": "memory per idle connection, and the cost of a message among 100, 1,000 and 10,000 connections",
-    "instructions": "user instructions per 125-byte message, counted by valgrind's callgrind",
-    "imports": "import time",
-    "codec": "the codecs alone, without servers; the same as --codec",
-}
-QUICK_SINGLE = ("crowd", "imports")
+SINGLE = ("crowd", "crowd-deflate", "instructions", "imports", "codec")
+QUICK = "one-125,one-16k,hundred-125,burst-125,deflate-1k,handshakes,crowd,imports"
 
 
 def choose_names(patterns: Optional[str], is_quick: bool) -> List[str]:
     """Names of workloads that match a comma-separated list of names or globs; the default ones without it."""
     names = [workload.name for workload in ALL] + list(SINGLE)
-    if patterns:
-        wanted = [pattern.strip() for pattern in patterns.split(",")]
-        chosen = [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)]
-        if not chosen:
-            raise Unavailable(f"no workload matches {patterns!r}; there are {', '.join(names)}")
-        return chosen
-    if is_quick:
-        return [workload.name for workload in ALL if workload.is_quick] + list(QUICK_SINGLE)
-    return names
+    wanted = (patterns or (QUICK if is_quick else "*")).split(",")
+    chosen = [name for name in names if any(fnmatch.fnmatchcase(name, one.strip()) for one in wanted)]
+    if not chosen:
+        raise Unavailable(f"no workload matches {patterns!r}; there are {', '.join(names)}")
+    return chosen
+
+
+def build_payload(size: int) -> bytes:
+    """`size` bytes of ASCII text shaped like a stream of JSON: compressible as real messages are."""
+    words = (
+        "account",
+        "bid",
+        "channel",
+        "event",
+        "false",
+        "index",
+        "market",
+        "null",
+        "order",
+        "price",
+        "true",
+    )
+    chosen = random.Random(size)
+    text = ""
+    while len(text) < size:
+        first, second, third = (chosen.choice(words) for _ in range(3))
+        text += f'{{"{first}":"{second}","{third}":{chosen.randrange(10**6)}}},'
+    return text[:size].encode()

@@ -1,14 +1,10 @@
 """The floor under every server in Python: bytes come back as they are, nothing is parsed.
 
-`python floor.py bytes|asgi PORT [uvloop]`: `bytes` writes what it reads; `asgi` hands each message to an
+`python floor.py PORT bytes|asgi [uvloop]`: `bytes` writes what it reads; `asgi` hands each message to an
 application through a future, as an ASGI server must, and writes what the application sends.
-`python floor.py polling PORT`: as `bytes`, without an event loop, in a process that never sleeps; one that
-does not read stops all.
 """
 
 import asyncio
-import select
-import socket
 import sys
 
 RESPONSE = (
@@ -72,38 +68,9 @@ async def run_app(receive, send):
 
 
 async def serve(kind, port):
-    server = await asyncio.get_running_loop().create_server(
-        BytesEcho if kind == "bytes" else AppEcho, "127.0.0.1", port, backlog=2048
-    )
+    protocol = {"bytes": BytesEcho, "asgi": AppEcho}[kind]
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", port, backlog=2048)
     await server.serve_forever()
-
-
-def serve_polling(port):
-    listening = socket.create_server(("127.0.0.1", port), backlog=2048)
-    epoll = select.epoll()
-    epoll.register(listening.fileno(), select.EPOLLIN)
-    accepted, opened = {}, set()
-    while True:
-        for descriptor, _ in epoll.poll(0, 256):
-            if descriptor == listening.fileno():
-                connection, _ = listening.accept()
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                accepted[connection.fileno()] = connection
-                epoll.register(connection.fileno(), select.EPOLLIN)
-                continue
-            connection = accepted[descriptor]
-            try:
-                data = connection.recv(120 * 1024)
-            except ConnectionError:
-                data = b""
-            if not data:
-                opened.discard(descriptor)
-                accepted.pop(descriptor).close()
-            elif descriptor in opened:
-                connection.sendall(data)
-            else:
-                opened.add(descriptor)
-                connection.sendall(RESPONSE)
 
 
 if __name__ == "__main__":
@@ -111,7 +78,4 @@ if __name__ == "__main__":
         import uvloop
 
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    if sys.argv[1] == "polling":
-        serve_polling(int(sys.argv[2]))
-    else:
-        asyncio.run(serve(sys.argv[1], int(sys.argv[2])))
+    asyncio.run(serve(sys.argv[2], int(sys.argv[1])))

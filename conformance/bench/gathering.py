@@ -1,0 +1,144 @@
+"""One run: the servers started, everything measured that the options ask for, one dictionary of it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import os
+import platform
+import shutil
+import subprocess
+import time
+from typing import Any, Callable, Dict, List, Sequence
+
+import psutil
+
+from ..lib.environment import ROOT, Unavailable, say_line
+from ..lib.servers import ServerFailed
+from . import ENVIRONMENTS, crowds, instructions, workloads
+from .codec import measure_codecs
+from .imports import measure_imports
+from .load import Failed, build_generator
+from .peers import Running, Server, choose_servers
+from .rounds import keep_awake, real_time, run_rounds
+
+LISTEN_SECONDS, QUIET_PERCENT = 2.0, 8.0
+CODEC_ROUNDS = {True: 5, False: 15}
+
+Unusable = (Failed, ServerFailed, Unavailable, subprocess.SubprocessError)
+
+
+async def gather(options: argparse.Namespace) -> Dict[str, Any]:
+    """Measure what the options ask for; return everything that was found."""
+    priority = choose_priority() if options.priority == "auto" else options.priority
+    run: Dict[str, Any] = {
+        "rounds_wanted": options.rounds,
+        "seconds_each": options.seconds,
+        "priority": priority,
+        "machine": describe_machine(),
+        "versions": describe_versions(),
+        **{
+            name: {}
+            for name in ("missing", "rounds", "crowd", "compressed", "instructions", "imports", "codec")
+        },
+    }
+    started = time.monotonic()
+    with keep_awake():
+        await measure(options, run, real_time if priority == "real-time" else contextlib.nullcontext)
+    run["seconds"] = time.monotonic() - started
+    return run
+
+
+async def measure(options: argparse.Namespace, run: Dict[str, Any], priority: Callable[[], Any]) -> None:
+    names = workloads.choose_names("codec" if options.codec else options.workloads, options.quick)
+    chosen = [workload for workload in workloads.ALL if workload.name in names]
+    servers = choose_servers(options.peers)
+    program = build_generator()
+    with priority():
+        if chosen:
+            async with contextlib.AsyncExitStack() as stack:
+                started = await start_servers(stack, servers, run["missing"])
+                run["rounds"] = run_rounds(program, started, chosen, options.rounds, options.seconds)
+        if "crowd" in names:
+            measuring = functools.partial(crowds.measure_crowd, program, is_quick=options.quick)
+            run["crowd"] = await measure_each("crowd", servers, measuring)
+        if "crowd-deflate" in names:
+            peers = [server for server in servers if server.family != "floor"]
+            for how, offer in workloads.OFFERS.items():
+                measuring = functools.partial(crowds.measure_compressed, program, offer)
+                run["compressed"][how] = await measure_each(f"crowd-deflate, {how}", peers, measuring)
+        if "imports" in names:
+            run["imports"] = measure_imports()
+        if "codec" in names:
+            run["codec"] = measure_codecs(max(options.rounds, CODEC_ROUNDS[options.quick]))
+    if "instructions" in names and not shutil.which("valgrind"):
+        run["missing"]["instructions"] = "apt-get install valgrind"
+    elif "instructions" in names:
+        # valgrind would count PyPy's compiling of traces.
+        counted = [server for server in servers if server.environment != "pypy"]
+        measuring = functools.partial(instructions.count_instructions, program)
+        run["instructions"] = await measure_each("instructions", counted, measuring, instructions.WRAPPER)
+
+
+async def start_servers(
+    stack: contextlib.AsyncExitStack, servers: Sequence[Server], missing: Dict[str, str]
+) -> List[Running]:
+    """Start them all; what cannot be had here is left out, with the reason in `missing`."""
+    started = []
+    for server in servers:
+        say_line(f"bench: starting {server.name}")
+        try:
+            started.append(await stack.enter_async_context(Running(server)))
+        except Unusable as error:
+            missing[server.name] = str(error)
+            say_line(f"bench: {server.name} is left out: {error}", final=True)
+    if not started:
+        raise Unavailable("no server could be started")
+    return started
+
+
+async def measure_each(
+    what: str, servers: Sequence[Server], measuring: Callable[[Running], Any], wrapper: Sequence[str] = ()
+) -> Dict[str, Any]:
+    """Measure one server after the other, each freshly started; return {server: what was found}."""
+    results = {}
+    for server in servers:
+        say_line(f"bench: {what}, {server.name}")
+        try:
+            async with Running(server, wrapper) as running:
+                results[server.name] = measuring(running)
+        except Unusable as error:
+            say_line(f"bench: {what}, {server.name}: {error}", final=True)
+    return results
+
+
+def choose_priority() -> str:
+    """Normal on a quiet machine, as in production; real-time where others would disturb every figure."""
+    say_line("bench: is the machine quiet?")
+    busy = psutil.cpu_percent(LISTEN_SECONDS)
+    if busy <= QUIET_PERCENT:
+        return "normal"
+    say_line(
+        f"bench: others use {busy:.0f} % of this machine, so servers and load get real-time priority; "
+        "that flatters servers with threads",
+        final=True,
+    )
+    return "real-time"
+
+
+def describe_machine() -> Dict[str, str]:
+    with open("/proc/cpuinfo") as file:
+        models = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    return {
+        "processor": f"{models[0] if models else 'unknown'}, {os.cpu_count()} cores",
+        "kernel": platform.release(),
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+    }
+
+
+def describe_versions() -> Dict[str, str]:
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    revision = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip()
+    pins = [pin for environment in ENVIRONMENTS.values() for pin in environment]
+    return {"wsbridge": revision or "not committed", **dict(pin.split("==") for pin in pins)}
