@@ -104,6 +104,10 @@ class MemoryTransport(asyncio.Transport):
         self.is_peer_reading = True
         self.is_reading_paused = False
         self.is_lost = False
+        #: Whether it has let go of its socket, as asyncio's under TLS before Python 3.11 does at its end.
+        self.is_detached = False
+        #: Whether a write is a mistake from now on.
+        self.is_refusing = False
         #: What `write_eof` raises, as where the peer has reset the connection.
         self.eof_error: Optional[OSError] = None
         self.protocol: Any = None
@@ -176,11 +180,17 @@ class MemoryTransport(asyncio.Transport):
     def is_reading(self) -> bool:
         return not self.is_reading_paused and not self.is_ending
 
+    def check_attached(self) -> None:
+        if self.is_detached:
+            raise AttributeError("'NoneType' object has no attribute 'pause_reading'")
+
     def pause_reading(self) -> None:
+        self.check_attached()
         self.note("pause_reading")
         self.is_reading_paused = True
 
     def resume_reading(self) -> None:
+        self.check_attached()
         self.note("resume_reading")
         self.is_reading_paused = False
 
@@ -193,9 +203,12 @@ class MemoryTransport(asyncio.Transport):
         return self.low, self.high
 
     def get_write_buffer_size(self) -> int:
+        self.check_attached()
         return self.buffered
 
     def write(self, data: Any) -> None:
+        if self.is_refusing:
+            raise AssertionError("bytes for a connection that is lost")
         if "write_eof" in self.calls:
             raise RuntimeError("Cannot call write() after write_eof()")
         if not data or (self.is_ending and not self.buffered):

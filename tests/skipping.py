@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import selectors
-from typing import Any, Callable, Coroutine, List, Optional, Tuple, TypeVar
+import unittest
+from typing import Any, Callable, Coroutine, Iterator, List, Optional, Tuple, TypeVar
+from unittest import mock
 
 from .doubles import Clock
 
-__all__ = ["SkippingLoop", "run_skipping"]
+__all__ = ["SkippingCase", "SkippingLoop", "make_loops", "run_skipping"]
 
 T = TypeVar("T")
+
+# Seconds in which what was sent to a socket of this process arrives.
+GRACE = 0.001
 
 
 class SkippingSelector(selectors.SelectSelector):
@@ -23,7 +29,7 @@ class SkippingSelector(selectors.SelectSelector):
     def select(self, timeout: Optional[float] = None) -> List[Tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             return super().select()
-        ready = super().select(0)
+        ready = super().select(min(max(timeout, 0), GRACE))
         if not ready:
             self.clock.advance(max(timeout, 0))
         return ready
@@ -38,6 +44,29 @@ class SkippingLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self.clock()
+
+
+@contextlib.contextmanager
+def make_loops(new_event_loop: Callable[[], asyncio.AbstractEventLoop]) -> Iterator[None]:
+    """Inside, this makes the loops that asyncio makes, unittest's among them."""
+    with contextlib.ExitStack() as stack:
+        for module in (asyncio, asyncio.events):
+            stack.enter_context(mock.patch.object(module, "new_event_loop", new_event_loop))
+        yield
+
+
+class SkippingCase(unittest.IsolatedAsyncioTestCase):
+    """Mixed into a case, whose tests run in a `SkippingLoop` each."""
+
+    def run(self, result: Optional[unittest.TestResult] = None) -> Any:
+        with make_loops(SkippingLoop):
+            return super().run(result)
+
+    async def asyncSetUp(self) -> None:
+        await super().asyncSetUp()
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SkippingLoop)
+        self.loop = loop
 
 
 def run_skipping(coroutine: Coroutine[Any, Any, T]) -> Tuple[T, float]:

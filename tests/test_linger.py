@@ -8,9 +8,8 @@ import socket
 import struct
 import unittest
 from typing import Any, List, Tuple
-from unittest import mock
 
-from tests.doubles import MemoryTransport, ServiceTestCase, turn_loop
+from tests.doubles import ServiceTestCase, turn_loop
 from wsbridge.config import ServerConfig
 from wsbridge.server.connection.head import Connection
 from wsbridge.server.connection.linger import Linger
@@ -171,10 +170,8 @@ class LingerTests(ServiceTestCase):
 
     async def test_tls_transport_that_can_no_longer_read_is_no_error(self) -> None:
         self.set_up(half_close=False)
-        with mock.patch.object(
-            MemoryTransport, "resume_reading", side_effect=AttributeError("resume_reading")
-        ):
-            Linger(self.service, self.transport)
+        self.transport.is_detached = True
+        Linger(self.service, self.transport)
         await self.advance(1)
         self.assert_calls("close")
 

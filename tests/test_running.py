@@ -5,27 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import unittest
+from pathlib import Path
 from typing import Any, AsyncIterator, Dict, List, Optional, Tuple
 from unittest import mock
 
 from wsbridge.config import ServerConfig
-from wsbridge.server import running
-from wsbridge.server import server as server_module
 from wsbridge.server.log import logger
 from wsbridge.server.running import run
 from wsbridge.server.server import Server
 from wsbridge.server.signals import are_signals_caught
-from wsbridge.server.speed import SPEED, new_event_loop
+from wsbridge.server.speed import new_event_loop
 
-from .doubles import turn_loop
+from .doubles import HAS_FAST, turn_loop
 from .loopback import (
+    CERTIFICATE,
     CLOSE,
     HELLO,
+    KEY,
     PEER_CLOSE,
     PEER_HELLO,
     REQUEST,
@@ -33,7 +36,14 @@ from .loopback import (
     TIMEOUT,
     Client,
 )
+from .skipping import SkippingLoop, make_loops
+from .test_deflate import measured_memory
 from .test_server import Application, hanging_app
+
+try:
+    import ssl
+except ImportError:
+    ssl = None  # type: ignore[assignment]
 
 Event = Dict[str, Any]
 
@@ -66,16 +76,26 @@ class RunTests(unittest.TestCase):
     def test_run_serves_until_it_is_stopped(self) -> None:
         self.assertEqual(self.run_and_stop()[1], ["lifespan.startup", "lifespan.shutdown"])
 
+    def build_tls(self) -> Dict[str, Any]:
+        """The options of a server with a certificate."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        certificate, key = Path(folder.name) / "cert.pem", Path(folder.name) / "key.pem"
+        certificate.write_text(CERTIFICATE)
+        key.write_text(KEY)
+        return {"ssl_certfile": os.fspath(certificate), "ssl_keyfile": os.fspath(key)}
+
+    @unittest.skipIf(ssl is None, "this Python was built without ssl")
     def test_loop_is_the_fastest_there_is_and_asyncios_own_under_tls(self) -> None:
-        for make, options in ((new_event_loop, {}), (asyncio.new_event_loop, {"ssl_certfile": "cert.pem"})):
+        for make, options in ((new_event_loop, {}), (asyncio.new_event_loop, self.build_tls())):
             loop = make()
             loop.close()
-            with mock.patch.object(server_module, "_build_ssl_context", return_value=None):
-                self.assertIs(self.run_and_stop(**options)[0], type(loop))
+            self.assertIs(self.run_and_stop(**options)[0], type(loop))
 
-    def run_program(self, program: Any, told: Optional[List[str]] = None) -> List[str]:
+    def run_program(self, program: Any, told: Optional[List[str]] = None, websocket: Any = None) -> List[str]:
         """Run ``program`` as a task of the application, with a client of the server; then stop the server.
 
+        ``websocket`` is the application of WebSockets, if it is not to echo.
         Returns what the application was told, which is also appended to ``told``.
         """
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -100,7 +120,8 @@ class RunTests(unittest.TestCase):
             if scope["type"] == "lifespan":
                 scope["state"]["task"] = asyncio.ensure_future(program_and_stop())
                 apps.append(Application(told))
-            await apps[0](scope, receive, send)
+            is_other = websocket is not None and scope["type"] == "websocket"
+            await (websocket if is_other else apps[0])(scope, receive, send)
 
         run(app_with_program, port=address[1])
         return told
@@ -191,9 +212,8 @@ class RunTests(unittest.TestCase):
             self.assertEqual(await other.read_to_end(), CLOSE)
             await other.close()
 
-        patch = mock.patch.object(Application, "websocket", staticmethod(websocket))
-        with patch, self.assertLogs("wsbridge", level="ERROR") as logs:
-            self.assertEqual(self.run_program(program), ["startup", "shutdown"])
+        with self.assertLogs("wsbridge", level="ERROR") as logs:
+            self.assertEqual(self.run_program(program, websocket=websocket), ["startup", "shutdown"])
         errors = [line for line in logs.output if line.startswith("ERROR")]
         self.assertEqual(len(errors), 1, errors)
 
@@ -238,9 +258,8 @@ class RunTests(unittest.TestCase):
             self.assertRegex(await client.read_to_end(), b"^HTTP/1.1 500 Internal Server Error\r\n")
             await client.close()
 
-        patch = mock.patch.object(Application, "websocket", staticmethod(websocket))
-        with patch, self.assertLogs("wsbridge", level="ERROR"):
-            self.run_program(program)
+        with self.assertLogs("wsbridge", level="ERROR"):
+            self.run_program(program, websocket=websocket)
 
     def test_application_that_passes_an_exit_of_its_task_on_is_logged_once(self) -> None:
         async def exit_later() -> None:
@@ -260,9 +279,8 @@ class RunTests(unittest.TestCase):
             client.send(PEER_CLOSE)
             await client.close()
 
-        patch = mock.patch.object(Application, "websocket", staticmethod(websocket))
-        with patch, self.assertLogs(level="ERROR") as logs:
-            self.assertEqual(self.run_program(program), ["startup", "shutdown"])
+        with self.assertLogs(level="ERROR") as logs:
+            self.assertEqual(self.run_program(program, websocket=websocket), ["startup", "shutdown"])
         self.assertEqual(sum("SystemExit: 3" in line for line in logs.output), 1)
 
     def test_other_connections_of_the_same_turn_lose_nothing(self) -> None:
@@ -354,8 +372,7 @@ class RunTests(unittest.TestCase):
         self.assertEqual(end.exception.code, 143)
 
     def test_keyboard_interrupt_comes_out_where_no_signal_is_caught(self) -> None:
-        """In a thread it is nobody's Ctrl-C, and where C code has SIGINT it may be one."""
-
+        """In another thread it is nobody's Ctrl-C, and where C code has SIGINT it may be one."""
         told: List[str] = []
 
         def interrupt() -> None:
@@ -366,10 +383,16 @@ class RunTests(unittest.TestCase):
             asyncio.get_running_loop().call_soon(interrupt)
             await turn_loop()
 
-        not_caught = mock.patch.object(running, "are_signals_caught", return_value=False)
-        with not_caught, self.assertRaises(KeyboardInterrupt):
-            self.run_program(program, told)
-        self.assertEqual(told, ["startup", "shutdown"])
+        def run_in_thread() -> None:
+            try:
+                self.run_program(program, told)
+            except KeyboardInterrupt:
+                told.append("interrupted")
+
+        thread = threading.Thread(target=run_in_thread)
+        thread.start()
+        thread.join(TIMEOUT)
+        self.assertEqual(told, ["startup", "shutdown", "interrupted"])
 
     def test_thread_that_never_ends_is_not_waited_for(self) -> None:
         may_end = threading.Event()
@@ -387,11 +410,15 @@ class RunTests(unittest.TestCase):
         self.assertEqual(self.run_program(program), ["startup", "shutdown"])
         self.assertFalse(may_end.is_set())
 
+    @unittest.skipUnless(HAS_FAST, "wsbridge/server/fast is not there")
+    @unittest.skipUnless(sys.implementation.name == "cpython", "nothing is asked of this Python's malloc")
     def test_allocator_is_asked_to_keep_large_blocks(self) -> None:
-        with mock.patch.object(SPEED, "keep_freed_blocks") as keep:
+        with measured_memory() as memory:
             self.run_and_stop()
-        keep.assert_called_once_with()
+        # By one block of 4 MiB.
+        self.assertGreater(memory.peak, 4 << 20)
 
+    @unittest.skipIf(ssl is None, "this Python was built without ssl")
     def test_task_that_ignores_its_cancellation_does_not_keep_the_process(self) -> None:
         stubborn: List[Any] = []
 
@@ -410,10 +437,12 @@ class RunTests(unittest.TestCase):
             await receive()
             await send({"type": "lifespan.shutdown.complete"})
 
-        with mock.patch.object(running, "CUT_TIMEOUT", 0.01):
-            run(app, ServerConfig(), port=0)
+        # Under TLS the loop is asyncio's.
+        with make_loops(SkippingLoop):
+            run(app, port=0, **self.build_tls())
         self.assertEqual(stubborn[1:], ["cancelled"])
 
+    @unittest.skipIf(ssl is None, "this Python was built without ssl")
     def test_generator_that_does_not_close_does_not_keep_the_process(self) -> None:
         generators: List[Any] = []
         log: List[str] = []
@@ -434,8 +463,9 @@ class RunTests(unittest.TestCase):
             await receive()
             await send({"type": "lifespan.shutdown.complete"})
 
-        with mock.patch.object(running, "CUT_TIMEOUT", 0.01):
-            run(app, ServerConfig(), port=0)
+        # Under TLS the loop is asyncio's.
+        with make_loops(SkippingLoop):
+            run(app, port=0, **self.build_tls())
         self.assertEqual(log, ["closing"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import select
 import selectors
 import socket
@@ -16,8 +17,7 @@ from tests.test_hostile import is_open
 if hasattr(select, "epoll"):
     from select import EPOLLHUP, EPOLLIN, EPOLLOUT
 
-    from wsbridge.server.fast import poller as poller_module
-    from wsbridge.server.fast.poller import Poller
+    from wsbridge.server.fast.poller import MAX_EVENTS, Poller
 
 NAME = contextvars.ContextVar("NAME", default="nobody")
 
@@ -184,14 +184,17 @@ class PollerTests(unittest.TestCase):
             self.poller.watch(descriptor, 0, watched)
 
     def test_who_stays_behind_comes_first_in_the_next_turn(self) -> None:
-        first, second = Watched(), Watched()
-        self.watch_ready(first)
-        self.watch_ready(second)
-        with mock.patch.object(poller_module, "MAX_EVENTS", 1):
-            for turn in (1, 2):
-                self.poller.select(0)
-                self.poller.select(0)
-                self.assertEqual([len(first.events), len(second.events)], [turn, turn])
+        ready = self.watch_ready(Watched())
+        self.poller.watch(ready, 0, Watched())
+        everybody = [Watched() for _ in range(MAX_EVENTS + 1)]
+        for watched in everybody:
+            descriptor = os.dup(ready)
+            self.addCleanup(os.close, descriptor)
+            self.poller.watch(descriptor, EPOLLIN, watched)
+        self.poller.select(0)
+        [behind] = [watched for watched in everybody if not watched.events]
+        self.poller.select(0)
+        self.assertEqual(behind.events, [EPOLLIN])
 
     def test_closed_it_forgets_what_it_watched(self) -> None:
         descriptor = self.watch_ready(Watched())

@@ -63,11 +63,12 @@ class WakerTests(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(self.resumed, ["first", "first"])
 
     async def test_all_of_one_turn_share_a_callback(self) -> None:
-        with mock.patch.object(self.loop, "call_soon", wraps=self.loop.call_soon) as call_soon:
-            self.waker.wake(self.first)
-            self.waker.wake(self.second)
-            self.assertEqual(call_soon.call_count, 1)
-        await turn_loop()
+        loop = mock.create_autospec(asyncio.BaseEventLoop, instance=True)
+        waker = CollectingWaker(loop)
+        waker.wake(self.first)
+        waker.wake(self.second)
+        [((resume_all,), _)] = loop.call_soon.call_args_list
+        resume_all()
         self.assertEqual(self.resumed, ["first", "second"])
 
     async def test_one_that_is_over_is_forgotten(self) -> None:
