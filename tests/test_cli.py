@@ -626,7 +626,7 @@ class ExitTests(unittest.TestCase):
         closed = io.StringIO()
         closed.close()
         for stream in (None, closed):
-            with mock.patch.object(sys, "stdout", stream), self.assertLogs(logger, "WARNING"):
+            with contextlib.redirect_stdout(stream), self.assertLogs(logger, "WARNING"):
                 self.command({"return_value": 0})
                 self.assertTrue(self.ended.wait(TIMEOUT))
             self.ended.clear()

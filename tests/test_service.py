@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import time
 import unittest
-from typing import Any, Callable, Dict, List, Tuple
+import weakref
+from typing import Any, Callable, Dict, List
 from unittest import mock
 
 from wsbridge.config import ServerConfig
-from wsbridge.server import service as service_module
 from wsbridge.server.log import logger
 from wsbridge.server.service import Service
 
 from .doubles import Clock, build_date, turn_loop
-from .skipping import run_skipping
+from .skipping import SkippingCase, run_skipping
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -50,6 +51,7 @@ def fail() -> None:
 
 class ServiceCase(unittest.IsolatedAsyncioTestCase):
     async def asyncSetUp(self) -> None:
+        await super().asyncSetUp()
         self.clock = Clock(1000.0)
         self.service = Service(app, ServerConfig(), clock=self.clock)
 
@@ -215,78 +217,65 @@ class MemberTests(ServiceCase):
         self.assertIs(child.waker, self.service.waker)
 
 
-class TimerTests(ServiceCase):
+class TimerTests(SkippingCase, ServiceCase):
     """One timer for all connections, and none where there is no connection."""
 
-    def set_interval(self, seconds: float) -> None:
-        patch = mock.patch.object(service_module, "SWEEP_INTERVAL", seconds)
-        patch.start()
-        self.addCleanup(patch.stop)
+    async def block(self, seconds: float) -> None:
+        """The loop is held up so long, and does then what has come due."""
+        self.loop.clock.advance(seconds)
+        await turn_loop()
 
-    async def test_members_are_swept_again_and_again(self) -> None:
-        self.set_interval(0)
-        swept = asyncio.Event()
-        member = Member(self.service, check_deadlines=lambda: swept.set() if len(member.told) == 3 else None)
-        await asyncio.wait_for(swept.wait(), 10)
+    async def test_members_are_swept_four_times_a_second(self) -> None:
+        member = Member(self.service)
+        await asyncio.sleep(1.1)
+        self.assertEqual(len(member.told), 4)
         self.service.discard(member)
 
-    def catch_timers(self) -> None:
-        """From now on the loop's timers do nothing by themselves; they stand in `timers`."""
-        self.timers: List[Tuple[asyncio.TimerHandle, Callable[[], None]]] = []
-        loop = self.service.loop
-
-        def call_later(delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
-            timer = asyncio.TimerHandle(loop.time() + delay, callback, (), loop)
-            self.timers.append((timer, callback))
-            return timer
-
-        patch = mock.patch.object(loop, "call_later", call_later)
-        patch.start()
-        self.addCleanup(patch.stop)
-
-    def tick(self, late: float) -> None:
-        """The newest timer's call, so many seconds after it was due."""
-        timer, callback = self.timers[-1]
-        with mock.patch.object(self.service.loop, "time", return_value=timer.when() + late):
-            callback()
-
     async def test_after_a_blocked_loop_what_came_meanwhile_is_read_first(self) -> None:
-        self.catch_timers()
         member = Member(self.service)
-        self.tick(late=0.9)
+        await self.block(0.25 + 0.9)
         self.assertEqual(len(member.told), 1)
-        self.tick(late=1.1)
+        await self.block(0.25 + 1.1)
         self.assertEqual(len(member.told), 1)
-        self.tick(late=0)
+        await self.block(0.25)
         self.assertEqual(len(member.told), 2)
         self.service.discard(member)
 
     async def test_loop_that_is_always_late_is_swept_every_second_time(self) -> None:
-        self.catch_timers()
         member = Member(self.service)
         for sweeps in (0, 1, 1, 2):
-            self.tick(late=5)
+            await self.block(5)
             self.assertEqual(len(member.told), sweeps)
         self.service.discard(member)
 
     async def test_there_is_one_timer_however_many_members(self) -> None:
-        self.catch_timers()
         members = [Member(self.service) for _ in range(3)]
-        self.assertEqual(len(self.timers), 1)
+        await asyncio.sleep(0.3)
         for member in members:
+            self.assertEqual(len(member.told), 1)
             self.service.discard(member)
 
-    async def test_timer_ends_with_the_last_member_and_begins_with_the_next(self) -> None:
-        self.catch_timers()
-        for number in (1, 2):
-            member = Member(self.service)
-            self.assertEqual(len(self.timers), number)
-            self.assertFalse(self.timers[-1][0].cancelled())
-            self.service.discard(member)
-            self.assertTrue(self.timers[-1][0].cancelled())
+    async def test_timer_begins_with_the_first_member_and_ends_with_the_last(self) -> None:
+        for _ in range(3):
+            self.service.discard(Member(self.service))
+            await asyncio.sleep(0.1)
+        member = Member(self.service)
+        await asyncio.sleep(0.2)
+        self.assertEqual(len(member.told), 0)
+        await asyncio.sleep(0.1)
+        self.assertEqual(len(member.told), 1)
+        self.service.discard(member)
+
+    async def test_no_timer_keeps_a_service_that_nobody_uses(self) -> None:
+        service = Service(app, ServerConfig())
+        service.discard(Member(service))
+        is_kept = weakref.ref(service)
+        del service
+        gc.collect()
+        self.assertIsNone(is_kept())
 
 
-class ShutDownTests(ServiceCase):
+class ShutDownTests(SkippingCase, ServiceCase):
     async def shut_down(self, timeout: float = 10.0) -> None:
         await asyncio.wait_for(self.service.shut_down(timeout), 20)
         self.assertTrue(self.service.is_stopping)
@@ -329,9 +318,8 @@ class ShutDownTests(ServiceCase):
 
     async def test_application_that_ignores_its_cancellation_is_left_behind(self) -> None:
         member = Member(self.service)
-        no_time = mock.patch.object(service_module, "CUT_TIMEOUT", 0.001)
-        with self.assertLogs(logger, "ERROR") as logs, no_time:
-            await self.shut_down(0.001)
+        with self.assertLogs(logger, "ERROR") as logs:
+            await self.shut_down(10)
         self.assertEqual(logs.output, ["ERROR:wsbridge:1 applications ignore their cancellation"])
         self.service.discard(member)
 
