@@ -12,7 +12,7 @@ import argparse
 import shutil
 import sys
 import time
-from typing import List, NamedTuple, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 from .autobahn import run_role
 from .autobahn.targets import find_python
@@ -37,10 +37,7 @@ def main(argv: List[str]) -> int:
     parser.add_argument("--check", action="store_true", help="fail on differences from the recorded results")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args(argv)
-    if options.python:
-        entries, missing = [_describe(python) for python in options.python], []
-    else:
-        entries, missing = find_entries()
+    entries, missing = find_entries(options.python)
     more = ["--jobs", str(options.jobs), *(["--check"] if options.check else []), "--cases", *options.cases]
     lines = []
     worst = 1 if missing else 0
@@ -62,8 +59,10 @@ def main(argv: List[str]) -> int:
     return worst
 
 
-def find_entries() -> Tuple[List[Entry], List[str]]:
+def find_entries(pythons: Optional[List[str]]) -> Tuple[List[Entry], List[str]]:
     """Return the matrix's entries, and the names of the required interpreters that are not here."""
+    if pythons:
+        return [Entry(_name(python), python) for python in pythons], []
     found = {"CPython {}.{}".format(*version): find_python(version) for version in VERSIONS}
     found["PyPy"] = shutil.which("pypy3")
     entries = [Entry(name, python) for name, python in found.items() if python is not None]
@@ -72,6 +71,6 @@ def find_entries() -> Tuple[List[Entry], List[str]]:
     return [*entries, Entry("uvloop", sys.executable, "uvloop")], missing
 
 
-def _describe(python: str) -> Entry:
+def _name(python: str) -> str:
     implementation, major, minor, _, _ = describe_python(python)
-    return Entry(f"{implementation} {major}.{minor}", python)
+    return f"{implementation} {major}.{minor}"
