@@ -10,108 +10,103 @@ from __future__ import annotations
 from typing import List, Optional, Tuple
 
 from .conversation import Conversation
+from .loop import NEVER, Moment
 from .peer import Item
-from .puppet import Call
 
-__all__ = ["TOLERANCE", "closes", "find_fault", "find_heard"]
+__all__ = ["TOLERANCE", "find_fault", "find_heard"]
 
 ANSWER_TIME = 0.1
 # The sweep notices the end of the grace.
 SWEEP = 0.25
 TOLERANCE = 1e-6
-NEVER = float("inf")
 
 # A message comes; the application asks for an event, takes a message, sends one.
 COMES, ASKS, TAKES, SENDS = "comes", "asks", "takes", "sends"
 
+Move = Tuple[Moment, str]
 
-def find_heard(talk: Conversation) -> Tuple[Optional[Item], int]:
-    """The peer's first CLOSE or violation, and when the server heard of it; 0: that is not certain."""
-    ends = [item for item in talk.peer.sent if item.kind in ("close", "violation")]
-    if not ends or not ends[0].order:
-        return None, 0
-    end = ends[0]
-    is_early = end.kind == "violation" and end.begun != end.order
-    if is_early or end.was_paused or talk.was_sliced or talk.scenario.floor != "server":
-        return end, 0
+
+def find_heard(talk: Conversation) -> Tuple[Optional[Item], Moment]:
+    """The peer's first CLOSE or violation, and when the server heard of it; NEVER: that is not certain."""
+    end = next((item for item in talk.peer.sent if item.kind in ("close", "violation")), None)
+    if end is None or not end.has_come:
+        return None, NEVER
+    is_early = end.kind == "violation" and end.begun is not end.ended
+    if is_early or end.ended.was_paused or talk.was_sliced or talk.scenario.floor != "server":
+        return end, NEVER
     # What comes before the accept is held until then.
-    return end, talk.accept_order and max(end.order, talk.accept_order)
+    return end, max(end.ended.at, talk.accepted_at)
 
 
 def find_fault(talk: Conversation) -> str:
     """What is wrong with the moment at which our CLOSE has left, or still has not; "" for nothing."""
-    heard, closed = find_heard(talk)[1], talk.close_order
-    if not heard or 0 < closed < heard:
+    heard, closed = find_heard(talk)[1], talk.closed_at
+    if heard is NEVER or closed < heard:
         return ""
+    has_left = closed is not NEVER
     moves = list_moves(talk)
-    if not owes_answer([move for order, move in moves if order <= heard]):
-        is_at_once = closed == heard + 1 if closed else talk.wire.is_closing()
+    if not owes_answer([move for move in moves if move[0] <= heard]):
+        is_at_once = heard.precedes(closed) if has_left else talk.wire.is_closing()
         return "" if is_at_once else "nothing was owed, and our CLOSE did not leave at once"
-    time_of = talk.puppet.time_of
-    heard_at, left_at = time_of(heard), time_of(closed) if closed else talk.loop.time()
-    grace_at = heard_at + talk.config.close_grace
-    answer_at = find_answer_end(talk, [move for move in moves if heard < move[0] < (closed or NEVER)])
-    latest = min(grace_at + SWEEP, answer_at, find_release(talk, heard_at))
-    if left_at > latest + TOLERANCE and (closed or not talk.wire.is_closing()):
-        return f"our CLOSE was due {latest - heard_at:.3f} s behind the peer's: {left_at - heard_at:.3f} s"
-    if closed and left_at < min(grace_at, answer_at) - TOLERANCE and not is_released(talk):
-        return f"our CLOSE left {left_at - heard_at:.3f} s behind the peer's, and an answer was owed"
+    left_time = closed.time if has_left else talk.loop.time()
+    grace_time = heard.time + talk.config.close_grace
+    answer_time = find_answer_time([move for move in moves if heard < move[0] < closed])
+    latest = min(grace_time + SWEEP, answer_time, find_release_time(talk, heard))
+    behind = left_time - heard.time
+    if left_time > latest + TOLERANCE and (has_left or not talk.wire.is_closing()):
+        return f"our CLOSE was due {latest - heard.time:.3f} s behind the peer's: {behind:.3f} s"
+    if has_left and left_time < min(grace_time, answer_time) - TOLERANCE and not is_released(talk):
+        return f"our CLOSE left {behind:.3f} s behind the peer's, and an answer was owed"
     return ""
 
 
-def list_moves(talk: Conversation) -> List[Tuple[int, str]]:
-    moves = [(item.order, COMES) for item in talk.peer.sent if item.kind == "message" and item.order]
+def list_moves(talk: Conversation) -> List[Move]:
+    moves = [(item.ended.at, COMES) for item in talk.find_messages()]
     for call in talk.puppet.calls:
         if call.event is None:
-            moves.append((call.order, ASKS))
+            moves.append((call.began, ASKS))
             if call.result is not None and call.result["type"] == "websocket.receive":
-                moves.append((call.returned_order, TAKES))
-        elif call.content is not None and call.outcome not in ("EventError", "StateError"):
-            moves.append((call.order, SENDS))
+                moves.append((call.returned, TAKES))
+        elif call.content is not None and not call.was_refused:
+            moves.append((call.began, SENDS))
     return sorted(moves)
 
 
-def owes_answer(moves: List[str]) -> bool:
+def owes_answer(moves: List[Move]) -> bool:
     """Whether a message is not taken, or the last one that was has neither an answer nor a successor."""
-    last = [move for move in moves if move != COMES][-1:]
-    return moves.count(COMES) > moves.count(TAKES) or last == [TAKES]
+    kinds = [kind for _, kind in moves]
+    last = [kind for kind in kinds if kind != COMES][-1:]
+    return kinds.count(COMES) > kinds.count(TAKES) or last == [TAKES]
 
 
-def find_answer_end(talk: Conversation, moves: List[Tuple[int, str]]) -> float:
+def find_answer_time(moves: List[Move]) -> float:
     """When the time for further answers is over, by what was done while our CLOSE was held."""
-    end = NEVER
-    for order, move in moves:
-        time = talk.puppet.time_of(order)
-        if time > end + TOLERANCE:
+    end = NEVER.time
+    for at, kind in moves:
+        if at.time > end + TOLERANCE:
             break
-        if move == TAKES:
-            end = NEVER
-        elif move == SENDS:
-            end = min(end, time + ANSWER_TIME)
+        if kind == TAKES:
+            end = NEVER.time
+        elif kind == SENDS:
+            end = min(end, at.time + ANSWER_TIME)
     return end
 
 
-def find_release(talk: Conversation, heard_at: float) -> float:
+def find_release_time(talk: Conversation, heard: Moment) -> float:
     """When something else let our CLOSE go."""
     puppet = talk.puppet
-    orders = [puppet.told_at_order, puppet.ended_at_order, 0 if talk.was_cut else talk.stopped_at_order]
-    orders += [call.order for call in puppet.calls if closes(call)]
-    times = [puppet.time_of(order) for order in orders if order > talk.accept_order]
-    return max(heard_at, min(times, default=NEVER))
+    releases = [puppet.told_at, puppet.ended_at, NEVER if talk.was_cut else talk.stopped_at]
+    releases += [call.began for call in puppet.calls if call.has_closed]
+    return max(heard.time, min(at.time for at in releases if at > talk.accepted_at))
 
 
 def is_released(talk: Conversation) -> bool:
-    puppet, closed = talk.puppet, talk.close_order
+    """Whether something else has let it go when it left."""
+    puppet, closed = talk.puppet, talk.closed_at
     return (
-        closed + 1 == puppet.told_at_order
-        or any(call.order + 1 == closed and closes(call) for call in puppet.calls)
-        or 0 < puppet.ended_at_order < closed
-        or 0 < talk.stopped_at_order < closed
+        closed.precedes(puppet.told_at)
+        or any(call.has_closed and call.began.precedes(closed) for call in puppet.calls)
+        or min(puppet.ended_at, talk.stopped_at) < closed
         # A TLS connection whose peer has ended its stream is about to close.
         or (talk.scenario.is_tls and talk.wire.is_eof_told)
     )
-
-
-def closes(call: Call) -> bool:
-    event = call.event or {}
-    return event.get("type") == "websocket.close" and call.outcome == "returned"

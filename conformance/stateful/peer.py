@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import random
 import re
-import zlib
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from ..lib.wire import build_frame
-from .reader import BINARY, CLOSE, PING, PONG, TEXT, Content, ServerStream
-from .wire import Listener, Wire
+from ..lib.wire import BINARY, CLOSE, FIN, KEY, PING, PONG, RSV1, TEXT, Compressor, build_frame
+from .loop import NEVER, Moment
+from .reader import Content, ServerStream
 
-__all__ = ["OFFERS", "VIOLATIONS", "Item", "Peer", "build_frame", "make_content"]
+__all__ = ["NOT_YET", "OFFERS", "VIOLATIONS", "Delivery", "Item", "Peer", "make_content"]
 
 OFFERS = (
     None,
@@ -38,9 +37,23 @@ VIOLATIONS: Dict[str, Tuple[bytes, int]] = {
 }
 
 
+@dataclass(frozen=True)
+class Delivery:
+    """One read of the server's."""
+
+    at: Moment
+    #: Whether the server may keep what it has read unparsed for some time.
+    may_be_held: bool = False
+    #: Whether the server had paused reading.
+    was_paused: bool = False
+
+
+NOT_YET = Delivery(NEVER)
+
+
 @dataclass
 class Item:
-    """Something the peer has sent, and where it ends in its stream.
+    """Something the peer has sent, and where it stands in its stream.
 
     kind: message, ping, close, or violation; `code` is what the application must hear, the reason stands in
     `content`.
@@ -51,12 +64,17 @@ class Item:
     end: int
     content: Content = b""
     code: int = 0
-    #: When its first byte, and its last, reached the server; 0: not yet.
-    begun: int = 0
-    order: int = 0
-    #: Whether the server may have kept it unread for some time, and had paused reading.
-    may_be_held: bool = False
-    was_paused: bool = False
+    #: What brought its first byte, and its last, to the server.
+    begun: Delivery = NOT_YET
+    ended: Delivery = NOT_YET
+
+    @property
+    def has_come(self) -> bool:
+        return self.ended is not NOT_YET
+
+    @property
+    def may_be_held(self) -> bool:
+        return self.begun.may_be_held or self.ended.was_paused
 
 
 def make_content(serial: int, kind: str, size: int) -> Content:
@@ -69,22 +87,23 @@ def make_content(serial: int, kind: str, size: int) -> Content:
     return (label.encode() + random.Random(serial).randbytes(size))[:size]
 
 
-class Peer(Listener):
+class Peer:
     """``is_prompt``: it answers PINGs and a CLOSE when it reads them, and closes when the server has."""
 
     def __init__(self, offer: Optional[str], *, is_prompt: bool) -> None:
-        self.wire: Wire = None  # type: ignore[assignment]  # set by who makes both
+        self.wire: Any = None
         self.stream = ServerStream()
         self.is_prompt = is_prompt
         self.sent: List[Item] = []
         self.sent_bytes = 0
+        #: Whether it has sent a CLOSE, or a violation.
         self.has_closed = False
         self.is_at_eof = False
         #: Whether its own stream had ended before it read the end of the server's.
         self.was_first_to_end = False
         self.is_reset = False
         self._offer = offer
-        self._deflater: Any = None
+        self._compressor: Optional[Compressor] = None
         self._keys = random.Random(7)
         self._serial = 0
 
@@ -97,7 +116,7 @@ class Peer(Listener):
             "Upgrade: websocket",
             "Connection: Upgrade",
             "Sec-WebSocket-Version: 13",
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            f"Sec-WebSocket-Key: {KEY.decode()}",
         ]
         if self._offer is not None:
             lines.append(f"Sec-WebSocket-Extensions: {self._offer}")
@@ -113,7 +132,7 @@ class Peer(Listener):
         stream.feed(data)
         if self.is_prompt:
             for payload in stream.pings[pings:]:
-                self.send(build_frame(0x80 | PONG, payload, self._key()))
+                self._send_frame(FIN | PONG, payload)
             if stream.close is not None and not was_closed and not self.has_closed:
                 self.close_with(stream.close)
 
@@ -123,22 +142,19 @@ class Peer(Listener):
         if self.is_prompt:
             self.wire.half_close()
 
-    def receive_reset(self) -> None:
-        self.is_reset = True
-
     # --------------------------------------------------------------------- sending
 
     @property
     def can_compress(self) -> bool:
         return "sec-websocket-extensions" in self.stream.headers and self.stream.is_open
 
-    def _key(self) -> bytes:
-        return self._keys.randbytes(4)
-
     def send(self, data: bytes) -> None:
         if not self.wire.inbound_eof:
             self.sent_bytes += len(data)
             self.wire.send_from_peer(data)
+
+    def _send_frame(self, first: int, payload: bytes) -> None:
+        self.send(build_frame(first, payload, self._keys.randbytes(4)))
 
     def _note(self, start: int, kind: str, content: Content = b"", code: int = 0) -> None:
         # Behind its CLOSE or its violation nothing counts, but what the server discards may hide a first one;
@@ -147,50 +163,52 @@ class Peer(Listener):
         if not self.wire.inbound_eof and not (self.has_closed and kind in ("message", "ping") and is_void):
             self.sent.append(Item(kind, start, self.sent_bytes, content, code))
 
-    def send_message(self, kind: str, size: int, fragments: int, *, compress: bool, ping: bool) -> None:
+    def send_message(
+        self, kind: str, size: int, fragments: int = 1, *, compress: bool = False, ping: bool = False
+    ) -> None:
         """One message, in so many frames, with a PING between them if asked to."""
         start = self.sent_bytes
         self._serial += 1
         content = make_content(self._serial, kind, size)
+        first = TEXT if isinstance(content, str) else BINARY
         payload = content.encode() if isinstance(content, str) else content
-        opcode = TEXT if isinstance(content, str) else BINARY
         if compress and self.can_compress:
-            payload, opcode = self._deflate(payload), opcode | 0x40
+            first, payload = first | RSV1, self._compress(payload)
         step = max(1, -(-len(payload) // fragments))
         for number in range(fragments):
-            last = number == fragments - 1
-            piece = payload[number * step :] if last else payload[number * step : (number + 1) * step]
-            self.send(build_frame((0x80 if last else 0) | (0 if number else opcode), piece, self._key()))
-            if ping and not last:
+            is_last = number == fragments - 1
+            piece = payload[number * step : None if is_last else (number + 1) * step]
+            self._send_frame((FIN if is_last else 0) | (0 if number else first), piece)
+            if ping and not is_last:
                 self.ping(4)
         self._note(start, "message", content)
 
-    def _deflate(self, payload: bytes) -> bytes:
-        agreed = self.stream.headers["sec-websocket-extensions"]
-        if self._deflater is None or "client_no_context_takeover" in agreed:
+    def _compress(self, payload: bytes) -> bytes:
+        if self._compressor is None:
+            agreed = self.stream.headers["sec-websocket-extensions"]
             bits = re.search(r"client_max_window_bits=(\d+)", agreed)
-            self._deflater = zlib.compressobj(wbits=-int(bits.group(1)) if bits else -15)
-        data = self._deflater.compress(payload) + self._deflater.flush(zlib.Z_SYNC_FLUSH)
-        return bytes(data[:-4])
+            self._compressor = Compressor(
+                int(bits.group(1)) if bits else 15, "client_no_context_takeover" in agreed
+            )
+        return self._compressor.compress(payload)
 
     def ping(self, size: int) -> None:
         start = self.sent_bytes
         self._serial += 1
         payload = (b"%d." % self._serial + b"p" * size)[: max(4, size)]
-        self.send(build_frame(0x80 | PING, payload, self._key()))
+        self._send_frame(FIN | PING, payload)
         self._note(start, "ping", payload)
 
     def pong(self) -> None:
         """One that nobody asked for (RFC 6455 5.5.3)."""
-        self.send(build_frame(0x80 | PONG, b"unasked", self._key()))
+        self._send_frame(FIN | PONG, b"unasked")
 
     def close_with(self, payload: bytes, *, inside_message: bool = False) -> None:
         start = self.sent_bytes
         if inside_message and not self.has_closed:
-            self.send(build_frame(TEXT, b"never finished", self._key()))
-        self.send(build_frame(0x80 | CLOSE, payload, self._key()))
-        code = int.from_bytes(payload[:2], "big") if payload else 1005
-        self._note(start, "close", payload, code)
+            self._send_frame(TEXT, b"never finished")
+        self._send_frame(FIN | CLOSE, payload)
+        self._note(start, "close", payload, int.from_bytes(payload[:2], "big") if payload else 1005)
         self.has_closed = True
 
     def break_rule(self, name: str) -> None:

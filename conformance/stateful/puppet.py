@@ -8,6 +8,7 @@ from typing import Any, Awaitable, Dict, List, Optional, Sequence, Union
 
 from wsbridge.protocols.errors import ClientDisconnected, EventError, StateError
 
+from .loop import NEVER, Moment
 from .reader import Content
 from .wire import Wire
 
@@ -31,14 +32,18 @@ class Call:
     #: Whether an error of the call ends the application.
     lets_through: bool = False
     outcome: str = "waiting"
-    #: In which order calls began, and `receive` returned.
-    order: int = 0
-    returned_order: int = 0
+    began: Moment = NEVER
+    #: When `receive` returned, and what.
+    returned: Moment = NEVER
     result: Optional[Dict[str, Any]] = None
     #: Whether the connection was lost before.
     was_lost: bool = False
     #: Who waits for it.
     task: Any = None
+
+    @property
+    def kind(self) -> str:
+        return "receive" if self.event is None else str(self.event.get("type"))
 
     @property
     def is_over(self) -> bool:
@@ -47,10 +52,9 @@ class Call:
     @property
     def content(self) -> Optional[Content]:
         """The message that it sends."""
-        event = self.event
-        if event is None or event.get("type") != "websocket.send":
+        if self.event is None or self.kind != "websocket.send":
             return None
-        text, data = event.get("text"), event.get("bytes")
+        text, data = self.event.get("text"), self.event.get("bytes")
         return text if data is None else data
 
     @property
@@ -58,20 +62,37 @@ class Call:
         """Whether it has got as far as the transport: a cancelled one has, as nothing waits before."""
         return self.outcome in ("returned", "cancelled", "pending")
 
+    @property
+    def was_refused(self) -> bool:
+        """Whether it broke a rule: nothing of it was written."""
+        return self.outcome in ("EventError", "StateError")
+
+    @property
+    def has_closed(self) -> bool:
+        return self.kind == "websocket.close" and self.outcome == "returned"
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it sends a part of a page, or of a denial."""
+        return self.kind.endswith("response.body")
+
+    @property
+    def is_last_part(self) -> bool:
+        return self.is_part and not (self.event or {}).get("more_body")
+
 
 class Puppet:
     """An ASGI application; its main task and any number of others call ``receive`` and ``send``."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, stubbornness: int) -> None:
         self._wire = wire
+        self._mark = wire.loop.mark
         self.scope: Any = None
         self._receive: Any = None
         self._send: Any = None
         self._command: Optional[asyncio.Future[Any]] = None
         #: What the main task was told to call last.
         self._in_main: Sequence[Call] = ()
-        #: The time of each number that `next_order` gave, from 1 on.
-        self._times: List[float] = []
         self.main: Any = None
         self.others: List[Any] = []
         #: Those that began, as they began.
@@ -82,13 +103,13 @@ class Puppet:
         self.received: List[Dict[str, Any]] = []
         #: How the main task ended: "returned", "cancelled", or what it raised.
         self.ended: Union[str, BaseException, None] = None
-        self.ended_at_order = 0
+        self.ended_at = NEVER
         #: When `receive` returned its disconnect event.
-        self.told_at_order = 0
+        self.told_at = NEVER
         #: How often the machine has cancelled the main task.
         self.own_cancels = 0
         #: How many cancellations it ignores.
-        self.stubbornness = 0
+        self.stubbornness = stubbornness
         self.troubles: List[str] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -96,38 +117,30 @@ class Puppet:
         self.main = asyncio.current_task()
         try:
             await self._obey()
+            self.ended = "returned"
         except asyncio.CancelledError:
             self.ended = "cancelled"
             raise
         except BaseException as error:
             self.ended = error
             raise
-        else:
-            self.ended = "returned"
         finally:
-            self.ended_at_order = self.next_order()
+            self.ended_at = self._mark()
 
     def run(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         """The same application as a plain function."""
         return self(scope, receive, send)
 
-    def next_order(self) -> int:
-        self._times.append(self._wire.time())
-        return len(self._times)
-
-    def time_of(self, order: int) -> float:
-        return self._times[order - 1]
-
     async def _obey(self) -> None:
         while True:
-            self._command = asyncio.get_running_loop().create_future()
+            self._command = self._wire.loop.create_future()
             try:
                 command = await self._command
                 if command == RETURN:
                     return
                 if isinstance(command, BaseException):
                     raise command
-                await self.perform(command)
+                await self._perform([command])
             except asyncio.CancelledError:
                 if not self.stubbornness:
                     raise
@@ -137,24 +150,22 @@ class Puppet:
             finally:
                 self._command = None
 
-    async def perform(self, *calls: Call, pause: float = 0.0) -> None:
+    async def _perform(self, calls: Sequence[Call], pause: float = 0.0) -> None:
         """Call `receive` or `send` so often, with pauses before sends, until one raises."""
         for number, call in enumerate(calls):
             if number and pause and call.event is not None:
                 await asyncio.sleep(pause)
-            call.order = self.next_order()
-            call.outcome = "pending"
-            call.was_lost = self._wire.is_lost
+            call.began, call.outcome, call.was_lost = self._mark(), "pending", self._wire.is_lost
             call.task = asyncio.current_task()
             self.waiting.remove(call)
             self.calls.append(call)
             try:
-                await self._perform(call)
+                await (self._perform_receive(call) if call.event is None else self._perform_send(call))
                 call.outcome = "returned"
             except asyncio.CancelledError:
                 call.outcome = "cancelled"
                 if not call.task.cancels:
-                    self.troubles.append(f"call {call.order} was cancelled, but nobody cancelled its task")
+                    self.troubles.append(f"{call.kind} was cancelled, but nobody cancelled its task")
                 raise
             except (ClientDisconnected, EventError, StateError) as error:
                 call.outcome = type(error).__name__
@@ -164,24 +175,24 @@ class Puppet:
             finally:
                 call.task = None
 
-    def _forget(self, calls: Sequence[Call]) -> None:
-        """Those of them that have not begun never will."""
-        self.waiting = [call for call in self.waiting if call not in calls]
+    async def _perform_receive(self, call: Call) -> None:
+        event = call.result = await self._receive()
+        call.returned = self._mark()
+        self.received.append(event)
+        if event["type"].endswith("disconnect"):
+            self.told_at = min(self.told_at, call.returned)
 
-    async def _perform(self, call: Call) -> None:
-        if call.event is None:
-            call.result = await self._receive()
-            self.received.append(call.result)
-            call.returned_order = self.next_order()
-            if self.was_told:
-                self.told_at_order = call.returned_order
-            return
+    async def _perform_send(self, call: Call) -> None:
         wire = self._wire
         was_paused, resumptions = wire.is_protocol_paused, wire.resumptions
         await self._send(call.event)
         is_still_paused = was_paused and wire.resumptions == resumptions and not wire.is_closing()
         if is_still_paused and call.content is not None:
             self.troubles.append("send returned while the peer read nothing and the buffer was full")
+
+    def _forget(self, calls: Sequence[Call]) -> None:
+        """Those of them that have not begun never will."""
+        self.waiting = [call for call in self.waiting if call not in calls]
 
     # ------------------------------------------------------- what the machine tells it
 
@@ -197,7 +208,7 @@ class Puppet:
     @property
     def was_told(self) -> bool:
         """Whether it has taken its disconnect event."""
-        return bool(self.received) and self.received[-1]["type"].endswith("disconnect")
+        return self.told_at is not NEVER
 
     @property
     def was_cancelled_by_server(self) -> bool:
@@ -212,12 +223,14 @@ class Puppet:
         self.others = [task for task in self.others if not task.done()]
         return self.others
 
-    def stuck_sends(self) -> List[Call]:
-        """The calls of `send` that wait for the peer to read."""
-        return [call for call in self.calls if call.outcome == "pending" and call.event is not None]
+    def stuck_sends(self) -> List[Any]:
+        """The tasks that wait in `send` for the peer to read."""
+        return [call.task for call in self.calls if call.outcome == "pending" and call.event is not None]
 
-    def do(self, *calls: Call, in_main: bool, pause: float = 0.0) -> None:
-        """Let the main task do it, if it is free; else a task of its own."""
+    def do(self, *calls: Call, in_main: bool = False, pause: float = 0.0) -> None:
+        """Let the main task do it, if it is free; else a task of its own. Nothing, before it was called."""
+        if self.scope is None:
+            return
         self.waiting += calls
         if in_main and len(calls) == 1 and self.is_idle and self._command is not None:
             self._command.set_result(calls[0])
@@ -225,7 +238,7 @@ class Puppet:
         else:
             for call in calls:
                 call.lets_through = False
-            task = asyncio.get_running_loop().create_task(self.perform(*calls, pause=pause))
+            task = self._wire.loop.create_task(self._perform(calls, pause))
             # One of them may raise, or the task be cancelled before its first step.
             task.add_done_callback(lambda _: self._forget(calls))
             self.others.append(task)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Union
 
-__all__ = ["Content", "ServerStream", "Wrong", "WrittenStream"]
+from ..lib.wire import BINARY, CLOSE, PING, PONG, TEXT, Frame, build_frame, parse_frames, parse_head
+
+__all__ = ["Content", "ServerStream", "WrittenStream", "Wrong"]
 
 Content = Union[str, bytes]
-
-TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 
 class Wrong(AssertionError):
@@ -20,7 +20,8 @@ class ServerStream:
     """One HTTP response, and the frames behind it if it is a 101."""
 
     def __init__(self) -> None:
-        self._data = bytearray()
+        #: What was read behind the last whole head or frame.
+        self.rest = b""
         self.status: Optional[int] = None
         self.headers: Dict[str, str] = {}
         self.messages: List[Content] = []
@@ -33,104 +34,68 @@ class ServerStream:
     def is_open(self) -> bool:
         return self.status == 101
 
-    @property
-    def has_part(self) -> bool:
-        """Whether what was read ends inside a head or a frame."""
-        return bool(self._data)
-
     def feed(self, data: bytes) -> None:
-        self._data += data
+        self.rest += data
         if self.status is None:
             self._read_head()
-        if self.status == 101:
-            while self._read_frame():
-                pass
+        if self.is_open:
+            self._read_frames()
         elif self.status is not None:
-            self._data.clear()
+            self.rest = b""
 
     def _read_head(self) -> None:
-        head, separator, rest = bytes(self._data).partition(b"\r\n\r\n")
-        if not separator:
+        head, self.rest = parse_head(self.rest)
+        if head is None:
             return
-        first, *lines = head.decode("ascii").split("\r\n")
-        version, status = first.split(" ")[:2]
-        if version != "HTTP/1.1":
-            raise Wrong(f"status line {first!r}")
-        self.status = int(status)
-        self.headers = {
-            name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
-        }
+        if not head.first_line.startswith("HTTP/1.1 "):
+            raise Wrong(f"status line {head.first_line!r}")
+        self.status, self.headers = head.status, dict(head.headers)
         # RFC 9110 6.6.1: all but 1xx.
         if self.status >= 200 and "date" not in self.headers:
-            raise Wrong(f"no Date: {head!r}")
-        self._data[:] = rest
-        if self.status == 101 and "permessage-deflate" in self.headers.get("sec-websocket-extensions", ""):
+            raise Wrong(f"no Date: {head}")
+        if self.is_open and "permessage-deflate" in self.headers.get("sec-websocket-extensions", ""):
             self._inflater = zlib.decompressobj(-15)
 
-    def _read_frame(self) -> bool:
-        parsed = self._parse_header()
-        if parsed is None:
-            return False
-        first, start, length = parsed
-        if len(self._data) < start + length:
-            return False
-        payload = bytes(self._data[start : start + length])
-        del self._data[: start + length]
-        # RFC 6455 5.5.1 and 5.5.2: no data behind a CLOSE; PINGs are answered until the peer's own was read.
-        if self.close is not None and first & 0x0F != PONG:
-            raise Wrong(f"frame {first:02x} {payload[:20].hex()} behind the CLOSE")
-        self._take(first & 0x0F, bool(first & 0x40), payload)
-        return True
+    def _read_frames(self) -> None:
+        data = self.rest
+        frames, self.rest = parse_frames(data)
+        for frame in frames:
+            raw = build_frame(frame.fin << 7 | frame.rsv << 4 | frame.opcode, frame.payload)
+            # RFC 6455 5.1 and 5.2: a server does not mask, and uses the shortest form of a length.
+            if not data.startswith(raw):
+                raise Wrong(f"masked, or a length that is not minimal: {data[:14].hex()}")
+            data = data[len(raw) :]
+            # RFC 6455 5.5.1, 5.5.2: no data behind a CLOSE; PINGs are answered until the peer's own was read.
+            if self.close is not None and frame.opcode != PONG:
+                raise Wrong(f"behind the CLOSE: {raw[:20].hex()}")
+            self._take(frame)
 
-    def _parse_header(self) -> Optional[Tuple[int, int, int]]:
-        data = self._data
-        if len(data) < 2:
-            return None
-        first, length, start = data[0], data[1], 2
-        if length >= 126:
-            start = 4 if length == 126 else 10
-            if len(data) < start:
-                return None
-            length = int.from_bytes(data[2:start], "big")
-            if length < (126 if start == 4 else 65536):
-                raise Wrong(f"length {length} in {start} bytes")
-        self._check_header(first, data[1], length)
-        return first, start, length
-
-    def _check_header(self, first: int, second: int, length: int) -> None:
-        opcode = first & 0x0F
-        shown = f"frame {first:02x} {second:02x}"
-        if first & 0xB0 != 0x80 or second & 0x80:
-            raise Wrong(f"{shown}: FIN missing, a reserved bit set, or masked")
-        if opcode not in (TEXT, BINARY, CLOSE, PING, PONG):
-            raise Wrong(f"{shown}: opcode")
-        if first & 0x40 and (opcode >= CLOSE or self._inflater is None):
-            raise Wrong(f"{shown}: RSV1")
-        if opcode >= CLOSE and length > 125:
-            raise Wrong(f"{shown}: control frame of {length} bytes")
-
-    def _take(self, opcode: int, is_compressed: bool, payload: bytes) -> None:
+    def _take(self, frame: Frame) -> None:
+        opcode, payload = frame.opcode, frame.payload
+        is_compressible = self._inflater is not None and not frame.is_control
+        # wsbridge sends every message in one frame.
+        if not frame.fin or frame.rsv & 3 or (frame.rsv1 and not is_compressible):
+            raise Wrong(f"FIN missing, or a reserved bit set: {frame!r:.80}")
+        if frame.is_control and len(payload) > 125:
+            raise Wrong(f"control frame of {len(payload)} bytes")
         if opcode == CLOSE:
             self.close = payload
             if len(payload) == 1:
                 raise Wrong("CLOSE with one byte")
             payload[2:].decode()
-        elif opcode == PING:
-            self.pings.append(payload)
-        elif opcode == PONG:
-            self.pongs.append(payload)
-        else:
-            if is_compressed:
-                try:
-                    payload = self._inflater.decompress(payload + b"\x00\x00\xff\xff")
-                except zlib.error as error:
-                    raise Wrong(f"a message does not inflate: {error}") from None
+        elif opcode in (PING, PONG):
+            (self.pings if opcode == PING else self.pongs).append(payload)
+        elif opcode in (TEXT, BINARY):
+            if frame.rsv1:
+                payload = self._inflater.decompress(payload + b"\x00\x00\xff\xff")
             self.messages.append(payload.decode() if opcode == TEXT else payload)
+        else:
+            raise Wrong(f"opcode {opcode}")
 
 
 class WrittenStream(ServerStream):
     """The same bytes as they are written, of which only the CLOSE matters."""
 
-    def _take(self, opcode: int, is_compressed: bool, payload: bytes) -> None:
-        if opcode == CLOSE:
-            self.close = payload
+    def _take(self, frame: Frame) -> None:
+        if frame.opcode == CLOSE:
+            self.close = frame.payload

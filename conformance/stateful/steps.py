@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Callable, List
 
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from .tally import Tally
-
-#: Counted here over all runs of this process.
-tally = Tally()
+from .conversation import CONFIGS, Conversation, Scenario
+from .floors import FLOORS
+from .notes import tally
+from .peer import OFFERS
 
 # How far the server gets before the next step: until nothing is ready, one turn of its loop, or nowhere.
 THEN = st.sampled_from(["settle", "settle", "turn", "nothing"])
@@ -24,6 +25,7 @@ CLOSES = st.sampled_from([b"", b"\x03\xe8", b"\x03\xe9going away", b"\x0f\xa0" +
 CODES = st.sampled_from([1000, 3000, None, 403, 1005, 1006])
 REASONS: Any = st.sampled_from(["", "bye", None, "\u20ac" * 42, "x" * 200, [{"loc": 1}]])
 SUBPROTOCOLS = st.sampled_from([None, "chat", "", "never-offered"])
+PAUSES = st.sampled_from([0.015, 0.05, 0.12])
 SECONDS = st.sampled_from([0.01, 0.3, 0.8, 1.1, 2.1, 3.1, 4.2, 7.5])
 # Of a connection that is lost there is little more to see.
 STEPS_AFTER_LOSS = 8
@@ -38,69 +40,76 @@ NONSENSE: List[Any] = [
     {"type": "nonsense"},
     {},
 ]
+SCENARIOS = st.builds(
+    Scenario,
+    floor=st.sampled_from([*FLOORS, "server", "server"]),
+    config=st.sampled_from([*CONFIGS, "small"]),
+    offer=st.integers(0, len(OFFERS) - 1),
+    window=st.sampled_from([0, 40, 1000]),
+    is_tls=st.sampled_from([False, False, False, True]),
+    is_prompt=st.booleans(),
+    is_page=st.sampled_from([False] * 3 + [True]),
+    cut=st.sampled_from([None] * 6 + [0, 20]),
+    accepts=st.sampled_from([True, True, False]),
+    reads=st.sampled_from([True, True, False]),
+    stubbornness=st.sampled_from([0] * 4 + [3]),
+    is_plain=st.sampled_from([False, False, True]),
+    # Pages, and heads that come in parts, are the server's own; the two other floors begin behind the head.
+).map(lambda drawn: drawn if drawn.floor == "server" else replace(drawn, is_page=False, cut=None))
 
 
-def step(*conditions: Callable[[Any], bool], **arguments: Any) -> Callable[[Any], Any]:
-    """A rule inside a connection, counted, after which the server gets as far as ``then`` says."""
+def step(*conditions: Callable[[Conversation], bool], **arguments: Any) -> Callable[[Any], Any]:
+    """A rule inside a connection, ``function(machine, talk, ...)``, possible where all conditions hold.
+
+    Behind it the server reads the ``part`` of what the peer has sent (None: all, 0 or not drawn: nothing),
+    and gets as far as ``then`` says.
+    """
+
+    def is_possible(machine: Any) -> bool:
+        talk = machine.talk
+        is_talking = talk is not None and talk.steps_after_loss < STEPS_AFTER_LOSS
+        return is_talking and all(condition(talk) for condition in conditions)
 
     def decorate(function: Any) -> Any:
-        def run(self: Any, then: str, **drawn: Any) -> None:
-            tally["rules"][function.__name__] += 1
-            self.talk.steps_after_loss += self.talk.wire.is_lost
-            with self.failing():
-                function(self, **drawn)
+        def run(self: Any, then: str, part: Any = 0, **drawn: Any) -> None:
+            tally["steps", function.__name__] += 1
+            with self.dropping_what_fails() as talk:
+                talk.steps_after_loss += talk.wire.is_lost
+                function(self, talk, **drawn)
+                if part != 0:
+                    talk.deliver(part)
                 if then == "turn":
-                    self.talk.loop.turn()
+                    talk.loop.turn()
                 elif then == "settle":
-                    self.talk.loop.settle()
+                    talk.loop.settle()
 
         run.__name__ = function.__name__
-        add_rule: Any = rule(then=THEN, **arguments)
-        made = add_rule(run)
-        for condition in (is_talking, *conditions):
-            made = precondition(condition)(made)
-        return made
+        return precondition(is_possible)(rule(then=THEN, **arguments)(run))
 
     return decorate
 
 
-def is_talking(machine: Any) -> bool:
-    return machine.talk_or_none is not None and machine.talk.steps_after_loss < STEPS_AFTER_LOSS
+def peer_can_send(talk: Conversation) -> bool:
+    return not (talk.wire.inbound_eof or talk.wire.is_dead or talk.wire.is_reset)
 
 
-def peer_can_send(machine: Any) -> bool:
-    wire = machine.talk.wire
-    return not (wire.inbound_eof or wire.is_dead or wire.is_reset)
+def is_connected(talk: Conversation) -> bool:
+    return not talk.wire.is_lost
 
 
-def is_connected(machine: Any) -> bool:
-    return not machine.talk.wire.is_lost
+def serves_in_task(talk: Conversation) -> bool:
+    return any(not task.done() for task in talk.floor.tasks)
 
 
-def serves_in_task(machine: Any) -> bool:
-    return any(not task.done() for task in machine.talk.floor.tasks)
+def app_has_room(talk: Conversation) -> bool:
+    return talk.puppet.scope is not None and (talk.puppet.is_idle or len(talk.puppet.pending()) < 8)
 
 
-def app_exists(machine: Any) -> bool:
-    return machine.talk.puppet.scope is not None
-
-
-def app_has_room(machine: Any) -> bool:
-    puppet = machine.talk.puppet
-    return puppet.scope is not None and (puppet.is_idle or len(puppet.pending()) < 8)
-
-
-def may_receive(machine: Any) -> bool:
+def may_receive(talk: Conversation) -> bool:
     # Of several that wait for a plain queue, all but one would wait for ever.
-    puppet = machine.talk.puppet
-    calls = [*puppet.calls, *puppet.waiting]
-    is_plain = not machine.talk.floor.has_deadlines
-    return not (is_plain and any(call.event is None and not call.is_over for call in calls))
+    calls = [*talk.puppet.calls, *talk.puppet.waiting]
+    return talk.floor.has_deadlines or all(call.event is not None or call.is_over for call in calls)
 
 
-def app_is_idle(machine: Any) -> bool:
-    return bool(machine.talk.puppet.is_idle)
-
-
-def is_websocket(machine: Any) -> bool:
-    return not machine.talk.scenario.is_page
+def is_websocket(talk: Conversation) -> bool:
+    return not talk.scenario.is_page

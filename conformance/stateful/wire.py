@@ -10,6 +10,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Callable, Optional, Tuple
 
+from .loop import NEVER, ManualLoop
+
 __all__ = ["Abort", "Wire"]
 
 # asyncio logs every write from this one on to a connection that is lost.
@@ -31,28 +33,15 @@ class Abort:
     has_ended: bool
 
 
-class Listener:
-    """What the peer hears: bytes, the end of the stream, or a reset."""
-
-    def receive(self, data: bytes) -> None:
-        """The server's bytes."""
-
-    def receive_eof(self) -> None:
-        """The server's stream has ended."""
-
-    def receive_reset(self) -> None:
-        """The connection is reset."""
-
-
 class Wire(asyncio.Transport):
     """``window``: what the kernels hold of the server's bytes while the peer does not read."""
 
     #: As asyncio's socket transports have it: how much is read at once.
     max_size = 256 * 1024
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, peer: Listener, *, window: int, is_tls: bool) -> None:
+    def __init__(self, loop: ManualLoop, peer: Any, *, window: int, is_tls: bool) -> None:
         super().__init__()
-        self._loop = loop
+        self.loop = loop
         self._peer = peer
         self._window = window
         self._is_tls = is_tls
@@ -66,9 +55,8 @@ class Wire(asyncio.Transport):
         self.is_lost = False
         self._is_closing = False
         self._eof_asked = False
+        #: Writes since the loss, as asyncio counts them: the loss itself is the first.
         self._losses = 0
-        #: Writes that asyncio would have logged as warnings.
-        self.warnings = 0
         self.buffer = bytearray()
         self._high, self._low = 64 * 1024, 16 * 1024
         #: When the peer last took something, or nothing waited.
@@ -83,13 +71,12 @@ class Wire(asyncio.Transport):
         self.inbound = bytearray()
         self.inbound_eof = False
         self.is_eof_told = False
+        #: When the server first read the end of the peer's stream.
+        self.eof_at = NEVER
         #: Bytes that reached a protocol.
         self.delivered = 0
-        self.on_delivery: Callable[[bytes], None] = lambda data: None
+        self.on_delivery: Callable[[int], None] = lambda size: None
         self.on_write: Callable[[bytes], None] = lambda data: None
-
-    def time(self) -> float:
-        return self._loop.time()
 
     # ------------------------------------------------------------ what the peer does
 
@@ -117,15 +104,16 @@ class Wire(asyncio.Transport):
             for record in (data[:half], data[half:]):
                 if record and not self.is_lost:
                     self.delivered += len(record)
-                    self.on_delivery(record)
+                    self.on_delivery(len(record))
                     self._protocol.data_received(record)
             if self._is_tls and not self.inbound and self.inbound_eof and not self._is_closing:
                 self._tell_eof()
-        elif self.inbound_eof:
+        else:
             self._tell_eof()
 
     def _tell_eof(self) -> None:
         self.is_eof_told = True
+        self.eof_at = min(self.eof_at, self.loop.mark())
         stays_open = self._protocol.eof_received()
         if self._is_tls or not stays_open:
             self.close()
@@ -144,12 +132,19 @@ class Wire(asyncio.Transport):
 
     def reset(self) -> None:
         """The peer's reset arrives; the server notices when it reads, or writes."""
-        if self.is_dead or self.is_lost:
+        if self.is_dead:
             return
-        self.is_reset = self.is_peer_closed = True
+        self.is_peer_closed = True
+        if self.is_lost:
+            return
+        self.is_reset = True
         self.inbound.clear()
         self.in_flight.clear()
         self._notice_reset()
+
+    def _notice_reset(self) -> None:
+        if self.buffer or not (self.is_paused or self._is_closing):
+            self._force_close(ConnectionResetError("reset by the peer"))
 
     def vanish(self) -> None:
         """From now on nothing arrives, on neither side."""
@@ -171,17 +166,21 @@ class Wire(asyncio.Transport):
         if not self.is_dead:
             self._write_ready()
             self.take(1 << 40)
-            self._tell_fin()
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether the peer has left without hearing all."""
+        return self.is_peer_closed or self.is_dead
 
     # -------------------------------------------------------------------- the kernel
 
-    def _push(self, data: bytes) -> int:
+    def _push(self, data: bytearray) -> int:
         """Hand bytes to the kernel; how many it takes."""
         if self.is_peer_closed:
             self.is_reset = True
             return len(data)
         if self.is_peer_reading and not self.is_dead and not self.in_flight:
-            self._peer.receive(data)
+            self._peer.receive(bytes(data))
             return len(data)
         taken = max(0, min(len(data), self._window - len(self.in_flight)))
         self.in_flight += data[:taken]
@@ -191,25 +190,18 @@ class Wire(asyncio.Transport):
         if not self.is_reset and not self.is_dead:
             self.is_reset = True
             self.in_flight.clear()
-            self._peer.receive_reset()
-
-    def _tell_fin(self) -> None:
-        if (
-            self._fin_in_flight
-            and not self.in_flight
-            and not (self.is_dead or self.is_reset or self.is_peer_closed)
-        ):
-            self._fin_in_flight = False
-            self._peer.receive_eof()
+            self._peer.is_reset = True
 
     def _send_fin(self) -> None:
         self._fin_in_flight = True
         if self.is_peer_reading:
             self._tell_fin()
 
-    def _notice_reset(self) -> None:
-        if self.buffer or not (self.is_paused or self._is_closing):
-            self._force_close(ConnectionResetError("reset by the peer"))
+    def _tell_fin(self) -> None:
+        is_there = not (self.is_dead or self.is_reset or self.is_peer_closed)
+        if self._fin_in_flight and not self.in_flight and is_there:
+            self._fin_in_flight = False
+            self._peer.receive_eof()
 
     # ---------------------------------------------------------- asyncio's transports
 
@@ -221,28 +213,30 @@ class Wire(asyncio.Transport):
         if not data:
             return
         if self._losses:
-            self.warnings += self._losses >= WRITES_UNTIL_WARNING
             self._losses += 1
             return
         self.on_write(bytes(data))
-        rest = bytes(data)
-        if not self.buffer:
-            self.progress_at = self._loop.time()
+        is_first = not self.buffer
+        self.buffer += data
+        if is_first:
+            self.progress_at = self.loop.time()
             if self.is_reset:
                 self._force_close(BrokenPipeError("reset by the peer"))
                 return
-            rest = rest[self._push(rest) :]
-            if not rest:
-                return
-        self.buffer += rest
+            del self.buffer[: self._push(self.buffer)]
         self._maybe_pause_protocol()
+
+    @property
+    def would_warn(self) -> bool:
+        """Whether asyncio would have logged a warning: many writes to a connection that is lost."""
+        return self._losses > WRITES_UNTIL_WARNING
 
     def _write_ready(self) -> None:
         if not self.buffer or self.is_lost:
             return
-        taken = self._push(bytes(self.buffer))
+        taken = self._push(self.buffer)
         if taken:
-            self.progress_at = self._loop.time()
+            self.progress_at = self.loop.time()
             del self.buffer[:taken]
             if self.is_protocol_paused and len(self.buffer) <= self._low:
                 self.is_protocol_paused = False
@@ -285,12 +279,8 @@ class Wire(asyncio.Transport):
                 raise OSError("Transport endpoint is not connected")
             self._send_fin()
 
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+    def set_protocol(self, protocol: Any) -> None:
         self._protocol = protocol
-
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        protocol: asyncio.BaseProtocol = self._protocol
-        return protocol
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         if name == "sslcontext" and self._is_tls:
@@ -320,17 +310,13 @@ class Wire(asyncio.Transport):
             self._is_closing = True
             if not self.buffer:
                 self._losses += 1
-                self._loop.call_soon(self._lose, None)
-
-    @property
-    def is_aborted(self) -> bool:
-        return self.aborted is not None
+                self.loop.call_soon(self._lose, None)
 
     def abort(self) -> None:
         if not self._losses and self.aborted is None:
             self.aborted = Abort(
-                time=self.time(),
-                stalled=self.time() - self.progress_at if self.buffer else None,
+                time=self.loop.time(),
+                stalled=self.loop.time() - self.progress_at if self.buffer else None,
                 is_deaf=self.is_paused and bool(self.inbound or (self.inbound_eof and not self.is_eof_told)),
                 was_eof_read=self.is_eof_told,
                 has_ended=self._eof_asked or self._is_closing,
@@ -342,7 +328,7 @@ class Wire(asyncio.Transport):
             self.buffer.clear()
             self._is_closing = True
             self._losses += 1
-            self._loop.call_soon(self._lose, error)
+            self.loop.call_soon(self._lose, error)
 
     def _lose(self, error: Optional[Exception]) -> None:
         self.is_lost = True
@@ -350,5 +336,5 @@ class Wire(asyncio.Transport):
         protocol.connection_lost(error)
         if self.inbound:
             self._answer_with_reset()
-        elif not self._eof_asked or self.is_aborted:
+        elif not self._eof_asked or self.aborted is not None:
             self._send_fin()

@@ -1,0 +1,52 @@
+"""Batches of programs of steps, each with a seed of its own, by which it is run again."""
+
+from __future__ import annotations
+
+import gc
+import time
+import traceback
+
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from conformance.lib.environment import say_line
+
+from .machine import Machine
+from .notes import count_steps, listen_to_logs
+
+__all__ = ["run_batches"]
+
+SETTINGS = settings(
+    max_examples=40,
+    stateful_step_count=50,
+    phases=[Phase.generate, Phase.shrink],
+    database=None,
+    deadline=None,
+    print_blob=False,
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def run_batches(steps: int, first_seed: int) -> str:
+    """Run until so many steps are done, or one has failed: that batch's seed and shrunken program, or ""."""
+    listen_to_logs()
+    gc.collect()
+    gc.freeze()
+    number, started = first_seed, time.monotonic()
+    while count_steps() < steps:
+        failure = run_batch(number)
+        if failure:
+            return f"seed {number}\n{failure}"
+        left = (time.monotonic() - started) * max(0, steps / count_steps() - 1)
+        say_line(f"stateful: {count_steps()} of {steps} steps, about {left / 60:.1f} minutes left")
+        number += 1
+    return ""
+
+
+def run_batch(number: int) -> str:
+    try:
+        run_state_machine_as_test(seed(number)(Machine), settings=SETTINGS)
+    except Exception as error:
+        return "".join(traceback.format_exception(error))
+    return ""

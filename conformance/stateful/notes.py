@@ -1,0 +1,29 @@
+"""What is noted while connections run: the counts of a whole run, and the log lines of one connection."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import Counter
+from logging.handlers import BufferingHandler
+from typing import Any, Tuple
+
+__all__ = ["count_steps", "listen_to_logs", "logged", "tally"]
+
+#: How often something was done or seen; each key begins with the subject under which the page shows it.
+tally: Counter[Tuple[Any, ...]] = Counter()
+
+#: The lines that wsbridge and asyncio have logged since its `buffer` was cleared.
+logged = BufferingHandler(sys.maxsize)
+
+
+def listen_to_logs() -> None:
+    for name, level in (("wsbridge", logging.DEBUG), ("asyncio", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.addHandler(logged)
+        logger.setLevel(level)
+        logger.propagate = False
+
+
+def count_steps() -> int:
+    return sum(count for key, count in tally.items() if key[0] == "steps")
