@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Optional
 from wsbridge.config import ServerConfig
 
 from .floors import FLOORS
+from .line import Line
 from .loop import NEVER, ManualLoop, Moment
 from .notes import logged
 from .peer import NOT_YET, OFFERS, Delivery, Item, Peer
@@ -77,9 +78,9 @@ class Conversation:
         self.loop = ManualLoop()
         self.started = self.loop.time()
         self.peer = Peer(OFFERS[scenario.offer], is_prompt=scenario.is_prompt)
-        self.wire = Wire(self.loop, self.peer, window=scenario.window, is_tls=scenario.is_tls)
-        self.peer.wire = self.wire
-        self.wire.on_delivery, self.wire.on_write = self._note_delivery, self._note_write
+        self.line = self.peer.line = Line(self.peer, scenario.window)
+        self.wire = Wire(self.loop, self.line, is_tls=scenario.is_tls)
+        self.line.on_read, self.wire.on_write = self._note_delivery, self._note_write
         self.puppet = Puppet(self.wire, scenario.stubbornness)
         self.written = WrittenStream()
         #: When our CLOSE was written.
@@ -111,21 +112,21 @@ class Conversation:
             else:
                 self.puppet.do(Call({"type": "websocket.accept"}), Call())
             self.loop.settle()
-        self.wire.is_peer_reading = scenario.reads
+        self.line.is_peer_reading = scenario.reads
 
     # ------------------------------------------------------------------------- notes
 
     def _note_delivery(self, size: int) -> None:
-        wire, is_accepted = self.wire, self.accepted_at is not NEVER
+        line, is_accepted = self.line, self.accepted_at is not NEVER
         may_be_held = not is_accepted or self.peer.can_compress or self.scenario.floor != "server"
-        delivery = Delivery(self.loop.mark(), may_be_held, wire.is_paused)
+        delivery = Delivery(self.loop.mark(), may_be_held, self.wire.is_paused)
         # What comes before the accept is parsed behind it, at once.
-        unparsed = size if is_accepted else wire.delivered
+        unparsed = size if is_accepted else line.delivered
         self.was_sliced = self.was_sliced or (self.scenario.offer > 0 and unparsed > COMPRESSED_SLICE)
         for item in self.peer.sent:
-            if item.begun is NOT_YET and item.start < wire.delivered:
+            if item.begun is NOT_YET and item.start < line.delivered:
                 item.begun = delivery
-            if item.ended is NOT_YET and item.end <= wire.delivered:
+            if item.ended is NOT_YET and item.end <= line.delivered:
                 item.ended = delivery
 
     def _note_write(self, data: bytes) -> None:

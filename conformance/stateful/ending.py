@@ -46,17 +46,17 @@ def finish(talk: Conversation, ending: str, app_end: str) -> None:
 
 
 def begin_end(talk: Conversation, ending: str) -> None:
-    peer, wire, puppet = talk.peer, talk.wire, talk.puppet
+    peer, line, puppet = talk.peer, talk.line, talk.puppet
     if ending == "peer resets":
-        wire.reset()
+        line.reset()
     elif ending == "peer vanishes":
-        wire.vanish()
+        line.vanish()
     else:
         make_prompt(talk)
     if ending == "peer closes" and not peer.has_closed:
         peer.close_with(b"\x03\xe8bye")
     elif ending == "peer ends its stream":
-        wire.half_close()
+        line.half_close()
     elif ending == "app closes":
         puppet.do(Call({"type": "websocket.close", "code": 3001, "reason": "enough"}), in_main=True)
     elif ending in ("app returns", "app raises"):
@@ -76,22 +76,22 @@ def make_prompt(talk: Conversation) -> None:
     """From now on the peer behaves: it reads, answers, and closes when the server has."""
     peer = talk.peer
     peer.is_prompt = True
-    talk.wire.read_on()
+    talk.line.read_on()
     if peer.stream.close is not None and not peer.has_closed:
         peer.close_with(peer.stream.close)
     if peer.is_at_eof:
-        talk.wire.half_close()
+        talk.line.half_close()
 
 
 def may_last_for_ever(talk: Conversation, ending: str) -> bool:
     """What no deadline ends: an application at work before a peer that is there, or that nobody asks."""
-    wire = talk.wire
+    line = talk.line
     if talk.puppet.is_idle or not talk.puppet.is_running:
         has_pings = talk.config.ws_ping_interval is not None and talk.floor.has_deadlines
-        return (wire.is_dead or wire.is_reset) and not has_pings
+        return (line.is_dead or line.is_reset) and not has_pings
     return (
         ending.startswith("app")
-        or wire.is_dead
+        or line.is_dead
         or talk.scenario.is_page
         or any(call.is_part for call in talk.puppet.calls)
     )

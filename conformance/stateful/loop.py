@@ -93,21 +93,23 @@ class ManualLoop(asyncio.SelectorEventLoop):
 
 
 class StoppingSelector(selectors.BaseSelector):
-    """Has no files; where the loop wants to sleep, it is stopped."""
+    """No file is ever ready; where the loop wants to sleep, it is stopped."""
 
     def __init__(self, loop: ManualLoop) -> None:
         self._loop = loop
         self.sleep: Optional[float] = None
         self.turns = 0
+        self._keys: Dict[Any, selectors.SelectorKey] = {}
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        return selectors.SelectorKey(fileobj, 0, events, data)
+        self._keys[fileobj] = selectors.SelectorKey(fileobj, 0, events, data)
+        return self._keys[fileobj]
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        raise KeyError(fileobj)
+        return self._keys.pop(fileobj)
 
     def get_map(self) -> Any:
-        return {}
+        return self._keys
 
     def select(self, timeout: Optional[float] = None) -> List[Tuple[selectors.SelectorKey, int]]:
         self.turns += 1

@@ -19,9 +19,12 @@ from .peer import OFFERS, VIOLATIONS, make_content
 from .puppet import AppError, Call
 from .steps import (
     APP_SIZES,
+    BOOLS,
     CLOSES,
     CODES,
+    COUNTS,
     KINDS,
+    LEAVINGS,
     NONSENSE,
     PARTS,
     PAUSES,
@@ -30,6 +33,7 @@ from .steps import (
     SECONDS,
     SIZES,
     SUBPROTOCOLS,
+    TAKEN,
     app_has_room,
     is_connected,
     is_websocket,
@@ -41,8 +45,6 @@ from .steps import (
 from .verdict import check_end, check_step
 
 __all__ = ["Machine"]
-
-Bools = st.booleans()
 
 
 def send_and_close(talk: Conversation, count: int, payload: bytes) -> None:
@@ -112,8 +114,8 @@ class Machine(RuleBasedStateMachine):
         kind=KINDS,
         size=SIZES,
         fragments=st.sampled_from([1, 1, 1, 2, 3]),
-        compress=Bools,
-        ping=Bools,
+        compress=BOOLS,
+        ping=BOOLS,
         part=PARTS,
     )
     def peer_sends(self, talk: Conversation, **message: Any) -> None:
@@ -133,7 +135,7 @@ class Machine(RuleBasedStateMachine):
     def peer_pongs(self, talk: Conversation) -> None:
         talk.peer.pong()
 
-    @step(peer_can_send, payload=CLOSES, inside_message=Bools, part=PARTS)
+    @step(peer_can_send, payload=CLOSES, inside_message=BOOLS, part=PARTS)
     def peer_closes(self, talk: Conversation, payload: bytes, inside_message: bool) -> None:
         talk.peer.close_with(payload, inside_message=inside_message)
 
@@ -146,33 +148,19 @@ class Machine(RuleBasedStateMachine):
     def peer_breaks_a_rule(self, talk: Conversation, name: str) -> None:
         talk.peer.break_rule(name)
 
-    @step(peer_can_send, is_whole=Bools, part=PARTS)
-    def peer_ends_its_stream(self, talk: Conversation, is_whole: bool) -> None:
-        """It half closes, or closes its socket."""
-        if is_whole:
-            talk.wire.close_peer()
+    @step(is_connected, how=LEAVINGS, part=PARTS)
+    def peer_leaves(self, talk: Conversation, how: str) -> None:
+        getattr(talk.line, how)()
+
+    @step(is_connected, size=TAKEN)
+    def peer_reads(self, talk: Conversation, size: Optional[int]) -> None:
+        """So many bytes of what waits; 0: no more for now, None: all, and from now on whatever comes."""
+        if size is None:
+            talk.line.read_on()
+        elif size:
+            talk.line.take(size)
         else:
-            talk.wire.half_close()
-
-    @step(is_connected)
-    def peer_resets(self, talk: Conversation) -> None:
-        talk.wire.reset()
-
-    @step(is_connected, peer_can_send)
-    def peer_vanishes(self, talk: Conversation) -> None:
-        talk.wire.vanish()
-
-    @step(is_connected)
-    def peer_stops_reading(self, talk: Conversation) -> None:
-        talk.wire.is_peer_reading = False
-
-    @step(is_connected, size=st.sampled_from([1, 10, 100, 1000, 70_000]))
-    def peer_reads(self, talk: Conversation, size: int) -> None:
-        talk.wire.take(size)
-
-    @step(is_connected)
-    def peer_reads_on(self, talk: Conversation) -> None:
-        talk.wire.read_on()
+            talk.line.is_peer_reading = False
 
     @step(lambda talk: talk.wire.can_deliver, part=PARTS)
     def bytes_arrive(self, talk: Conversation) -> None:
@@ -185,12 +173,12 @@ class Machine(RuleBasedStateMachine):
         content = make_content(self.serial, kind, size)
         return {"type": "websocket.send", "text" if isinstance(content, str) else "bytes": content}
 
-    @step(app_has_room, is_websocket, subprotocol=SUBPROTOCOLS, in_main=Bools)
+    @step(app_has_room, is_websocket, subprotocol=SUBPROTOCOLS, in_main=BOOLS)
     def app_accepts(self, talk: Conversation, subprotocol: Optional[str], in_main: bool) -> None:
         event = {"type": "websocket.accept", "subprotocol": subprotocol, "headers": [(b"x", b"y")]}
         talk.puppet.do(Call(event), in_main=in_main)
 
-    @step(app_has_room, may_receive, in_main=Bools, lets_through=Bools)
+    @step(app_has_room, may_receive, in_main=BOOLS, lets_through=BOOLS)
     def app_receives(self, talk: Conversation, in_main: bool, lets_through: bool) -> None:
         talk.puppet.do(Call(None, lets_through), in_main=in_main)
 
@@ -198,15 +186,21 @@ class Machine(RuleBasedStateMachine):
     def app_receives_many(self, talk: Conversation, count: int) -> None:
         talk.puppet.do(*[Call() for _ in range(count)])
 
-    @step(app_has_room, is_websocket, kind=KINDS, size=APP_SIZES, in_main=Bools, lets_through=Bools)
-    def app_sends(self, talk: Conversation, kind: str, size: int, in_main: bool, lets_through: bool) -> None:
-        talk.puppet.do(Call(self._message(kind, size), lets_through), in_main=in_main)
-
-    @step(app_has_room, is_websocket, kind=KINDS, size=APP_SIZES, count=st.integers(2, 4))
-    def app_sends_at_once(self, talk: Conversation, kind: str, size: int, count: int) -> None:
-        """In several tasks."""
+    @step(
+        app_has_room,
+        is_websocket,
+        kind=KINDS,
+        size=APP_SIZES,
+        count=COUNTS,
+        in_main=BOOLS,
+        lets_through=BOOLS,
+    )
+    def app_sends(
+        self, talk: Conversation, kind: str, size: int, count: int, in_main: bool, lets_through: bool
+    ) -> None:
+        """Several at once are sent by tasks of their own."""
         for _ in range(count):
-            talk.puppet.do(Call(self._message(kind, size)))
+            talk.puppet.do(Call(self._message(kind, size), lets_through), in_main=in_main)
 
     @step(app_has_room, is_websocket, size=st.sampled_from([3, 200]), count=st.integers(2, 70))
     def app_sends_in_a_row(self, talk: Conversation, size: int, count: int) -> None:
@@ -251,10 +245,10 @@ class Machine(RuleBasedStateMachine):
         self._push(talk, takes, 10, pause)
         talk.pass_time(0.5)
 
-    @step(app_has_room, is_connected, count=st.integers(1, 3), is_cancelled=Bools)
+    @step(app_has_room, is_connected, count=st.integers(1, 3), is_cancelled=BOOLS)
     def app_sends_until_it_waits(self, talk: Conversation, count: int, is_cancelled: bool) -> None:
         """In several tasks, to a peer that stops reading; the last may be cancelled there."""
-        talk.wire.is_peer_reading = False
+        talk.line.is_peer_reading = False
         for _ in range(count):
             part = {"type": "http.response.body", "body": b"b" * 70_000, "more_body": True}
             talk.puppet.do(Call(part if talk.scenario.is_page else self._message("noise", 70_000)))
@@ -263,23 +257,23 @@ class Machine(RuleBasedStateMachine):
         if is_cancelled and stuck:
             talk.puppet.cancel(stuck[-1])
 
-    @step(app_has_room, is_websocket, code=CODES, reason=REASONS, in_main=Bools)
+    @step(app_has_room, is_websocket, code=CODES, reason=REASONS, in_main=BOOLS)
     def app_closes(self, talk: Conversation, code: Any, reason: Any, in_main: bool) -> None:
         talk.puppet.do(Call({"type": "websocket.close", "code": code, "reason": reason}), in_main=in_main)
 
-    @step(app_has_room, status=st.sampled_from([200, 404]), in_main=Bools)
+    @step(app_has_room, status=st.sampled_from([200, 404]), in_main=BOOLS)
     def app_starts_a_response(self, talk: Conversation, status: int, in_main: bool) -> None:
         prefix = "http" if talk.scenario.is_page else "websocket.http"
         event = {"type": f"{prefix}.response.start", "status": status, "headers": []}
         talk.puppet.do(Call(event), in_main=in_main)
 
-    @step(app_has_room, size=APP_SIZES, more=Bools, in_main=Bools)
+    @step(app_has_room, size=APP_SIZES, more=BOOLS, in_main=BOOLS)
     def app_continues_a_response(self, talk: Conversation, size: int, more: bool, in_main: bool) -> None:
         prefix = "http" if talk.scenario.is_page else "websocket.http"
         event = {"type": f"{prefix}.response.body", "body": b"b" * size, "more_body": more}
         talk.puppet.do(Call(event), in_main=in_main)
 
-    @step(app_has_room, event=st.sampled_from(NONSENSE), in_main=Bools, lets_through=Bools)
+    @step(app_has_room, event=st.sampled_from(NONSENSE), in_main=BOOLS, lets_through=BOOLS)
     def app_sends_nonsense(self, talk: Conversation, event: Any, in_main: bool, lets_through: bool) -> None:
         event = dict(event)
         if talk.scenario.is_page and event:
@@ -348,10 +342,10 @@ class Machine(RuleBasedStateMachine):
     @step(serves_in_task, app_has_room, is_websocket, peer_can_send)
     def server_is_cancelled_while_it_closes(self, talk: Conversation) -> None:
         """With more to write than the peer takes."""
-        talk.wire.is_peer_reading = False
+        talk.line.is_peer_reading = False
         talk.puppet.do(Call(self._message("noise", 70_000)))
         talk.loop.settle()
-        talk.wire.half_close()
+        talk.line.half_close()
         talk.settle()
         talk.cancel_server()
 

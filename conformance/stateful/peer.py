@@ -91,7 +91,7 @@ class Peer:
     """``is_prompt``: it answers PINGs and a CLOSE when it reads them, and closes when the server has."""
 
     def __init__(self, offer: Optional[str], *, is_prompt: bool) -> None:
-        self.wire: Any = None
+        self.line: Any = None
         self.stream = ServerStream()
         self.is_prompt = is_prompt
         self.sent: List[Item] = []
@@ -138,9 +138,9 @@ class Peer:
 
     def receive_eof(self) -> None:
         self.is_at_eof = True
-        self.was_first_to_end = self.wire.inbound_eof
+        self.was_first_to_end = self.line.inbound_eof
         if self.is_prompt:
-            self.wire.half_close()
+            self.line.half_close()
 
     # --------------------------------------------------------------------- sending
 
@@ -149,9 +149,9 @@ class Peer:
         return "sec-websocket-extensions" in self.stream.headers and self.stream.is_open
 
     def send(self, data: bytes) -> None:
-        if not self.wire.inbound_eof:
+        if not self.line.inbound_eof:
             self.sent_bytes += len(data)
-            self.wire.send_from_peer(data)
+            self.line.send_from_peer(data)
 
     def _send_frame(self, first: int, payload: bytes) -> None:
         self.send(build_frame(first, payload, self._keys.randbytes(4)))
@@ -160,7 +160,7 @@ class Peer:
         # Behind its CLOSE or its violation nothing counts, but what the server discards may hide a first one;
         # PINGs behind a violation that a closing server discarded are answered.
         is_void = kind == "message" or any(item.kind == "close" for item in self.sent)
-        if not self.wire.inbound_eof and not (self.has_closed and kind in ("message", "ping") and is_void):
+        if not self.line.inbound_eof and not (self.has_closed and kind in ("message", "ping") and is_void):
             self.sent.append(Item(kind, start, self.sent_bytes, content, code))
 
     def send_message(

@@ -13,6 +13,7 @@ from .floors import FLOORS
 from .notes import tally
 from .peer import OFFERS
 
+BOOLS = st.booleans()
 # How far the server gets before the next step: until nothing is ready, one turn of its loop, or nowhere.
 THEN = st.sampled_from(["settle", "settle", "turn", "nothing"])
 SIZES = st.sampled_from([0, 1, 20, 125, 126, 300, 2000, 9000])
@@ -25,6 +26,9 @@ CLOSES = st.sampled_from([b"", b"\x03\xe8", b"\x03\xe9going away", b"\x0f\xa0" +
 CODES = st.sampled_from([1000, 3000, None, 403, 1005, 1006])
 REASONS: Any = st.sampled_from(["", "bye", None, "\u20ac" * 42, "x" * 200, [{"loc": 1}]])
 SUBPROTOCOLS = st.sampled_from([None, "chat", "", "never-offered"])
+COUNTS = st.sampled_from([1, 1, 1, 2, 4])
+LEAVINGS = st.sampled_from(["half_close", "half_close", "close_peer", "reset", "vanish"])
+TAKEN = st.sampled_from([0, 0, None, None, 1, 10, 100, 1000, 70_000])
 PAUSES = st.sampled_from([0.015, 0.05, 0.12])
 SECONDS = st.sampled_from([0.01, 0.3, 0.8, 1.1, 2.1, 3.1, 4.2, 7.5])
 # Of a connection that is lost there is little more to see.
@@ -90,7 +94,7 @@ def step(*conditions: Callable[[Conversation], bool], **arguments: Any) -> Calla
 
 
 def peer_can_send(talk: Conversation) -> bool:
-    return not (talk.wire.inbound_eof or talk.wire.is_dead or talk.wire.is_reset)
+    return not (talk.line.inbound_eof or talk.line.is_dead or talk.line.is_reset)
 
 
 def is_connected(talk: Conversation) -> bool:
