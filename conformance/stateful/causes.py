@@ -55,9 +55,7 @@ def find_causes(talk: Conversation) -> List[Cause]:
             payload: Any = item.content
             causes.append(Cause(item.ended.at, "peer", item.code, payload, item.may_be_held))
         elif item.kind == "violation" and item.begun is not NOT_YET:
-            # It may have been seen before its last byte came.
-            is_vague = item.may_be_held or item.begun is not item.ended
-            causes.append(Cause(item.begun.at, "peer", item.code, None, is_vague))
+            causes.append(Cause(item.begun.at, "peer", item.code, None, item.is_early or item.may_be_held))
     for call in puppet.calls:
         if call.has_closed and call.began.precedes(talk.closed_at):
             payload = build_close_payload(call.event or {})

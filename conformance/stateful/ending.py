@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from .conversation import Conversation
-from .puppet import AppError, Call
+from .puppet import Call
 from .reader import Wrong
 
-__all__ = ["APP_ENDS", "ENDINGS", "finish"]
+__all__ = ["APP_ENDS", "finish"]
 
-ENDINGS = (
-    "peer closes",
-    "peer ends its stream",
-    "peer resets",
-    "peer vanishes",
-    "app closes",
-    "app returns",
-    "app raises",
-    "server stops",
-    "server cuts",
-)
 APP_ENDS = ("receives", "returns", "hangs", "ignores its cancellation")
 
 
-def finish(talk: Conversation, ending: str, app_end: str) -> None:
+def finish(talk: Conversation, app_end: str) -> None:
     """Bring everything to its end; raises `Wrong` where something does not end."""
     puppet = talk.puppet
     talk.loop.settle()
-    begin_end(talk, ending)
+    make_peer_close(talk)
+    talk.loop.settle()
+    if may_last_for_ever(talk):
+        talk.cut()
     if app_end == "ignores its cancellation":
         puppet.stubbornness = 1
     # The application takes one event in each round.
@@ -45,64 +37,30 @@ def finish(talk: Conversation, ending: str, app_end: str) -> None:
     )
 
 
-def begin_end(talk: Conversation, ending: str) -> None:
-    peer, line, puppet = talk.peer, talk.line, talk.puppet
-    if ending == "peer resets":
-        line.reset()
-    elif ending == "peer vanishes":
-        line.vanish()
-    else:
-        make_prompt(talk)
-    if ending == "peer closes" and not peer.has_closed:
-        peer.close_with(b"\x03\xe8bye")
-    elif ending == "peer ends its stream":
-        line.half_close()
-    elif ending == "app closes":
-        puppet.do(Call({"type": "websocket.close", "code": 3001, "reason": "enough"}), in_main=True)
-    elif ending in ("app returns", "app raises"):
-        # It may have waited for the peer to read.
-        talk.loop.settle()
-        puppet.end(AppError("as told") if ending == "app raises" else None)
-    elif ending == "server stops":
-        talk.stop_server()
-    elif ending == "server cuts":
-        talk.cut()
-    talk.loop.settle()
-    if may_last_for_ever(talk, ending):
-        talk.cut()
-
-
-def make_prompt(talk: Conversation) -> None:
-    """From now on the peer behaves: it reads, answers, and closes when the server has."""
+def make_peer_close(talk: Conversation) -> None:
+    """From now on a peer that is there reads and answers, and closes if it has not."""
     peer = talk.peer
     peer.is_prompt = True
     talk.line.read_on()
-    if peer.stream.close is not None and not peer.has_closed:
-        peer.close_with(peer.stream.close)
+    if not peer.has_closed:
+        peer.close_with(b"\x03\xe8bye" if peer.stream.close is None else peer.stream.close)
     if peer.is_at_eof:
         talk.line.half_close()
 
 
-def may_last_for_ever(talk: Conversation, ending: str) -> bool:
-    """What no deadline ends: an application at work before a peer that is there, or that nobody asks."""
-    line = talk.line
+def may_last_for_ever(talk: Conversation) -> bool:
+    """What no deadline ends: an application at work on a response, or a peer that is gone and nobody asks."""
+    is_gone = talk.line.is_dead or talk.line.is_reset
     if talk.puppet.is_idle or not talk.puppet.is_running:
-        has_pings = talk.config.ws_ping_interval is not None and talk.floor.has_deadlines
-        return (line.is_dead or line.is_reset) and not has_pings
-    return (
-        ending.startswith("app")
-        or line.is_dead
-        or talk.scenario.is_page
-        or any(call.is_part for call in talk.puppet.calls)
-    )
+        return is_gone and (talk.config.ws_ping_interval is None or not talk.floor.has_deadlines)
+    return talk.line.is_dead or talk.scenario.is_page or talk.puppet.has_begun_response
 
 
 def let_app_end(talk: Conversation, app_end: str) -> None:
     puppet = talk.puppet
     if not puppet.is_idle:
         return
-    has_begun_response = any(call.is_part for call in puppet.calls)
-    if has_begun_response or (talk.scenario.is_page and not talk.wire.is_lost):
+    if puppet.has_begun_response or (talk.scenario.is_page and not talk.wire.is_lost):
         # Nothing limits how long an application takes for a page, or a response that it has begun.
         app_end = "returns"
     elif puppet.waiting:

@@ -31,8 +31,7 @@ def find_heard(talk: Conversation) -> Tuple[Optional[Item], Moment]:
     end = next((item for item in talk.peer.sent if item.kind in ("close", "violation")), None)
     if end is None or not end.has_come:
         return None, NEVER
-    is_early = end.kind == "violation" and end.begun is not end.ended
-    if is_early or end.ended.was_paused or talk.was_sliced or talk.scenario.floor != "server":
+    if end.is_early or end.ended.was_paused or talk.was_sliced or talk.scenario.floor != "server":
         return end, NEVER
     # What comes before the accept is held until then.
     return end, max(end.ended.at, talk.accepted_at)

@@ -92,24 +92,14 @@ class ManualLoop(asyncio.SelectorEventLoop):
         asyncio._set_running_loop(None)
 
 
-class StoppingSelector(selectors.BaseSelector):
+class StoppingSelector(selectors.SelectSelector):
     """No file is ever ready; where the loop wants to sleep, it is stopped."""
 
     def __init__(self, loop: ManualLoop) -> None:
+        super().__init__()
         self._loop = loop
         self.sleep: Optional[float] = None
         self.turns = 0
-        self._keys: Dict[Any, selectors.SelectorKey] = {}
-
-    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        self._keys[fileobj] = selectors.SelectorKey(fileobj, 0, events, data)
-        return self._keys[fileobj]
-
-    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        return self._keys.pop(fileobj)
-
-    def get_map(self) -> Any:
-        return self._keys
 
     def select(self, timeout: Optional[float] = None) -> List[Tuple[selectors.SelectorKey, int]]:
         self.turns += 1

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from wsbridge.protocols.errors import ClientDisconnected
 
 from .conversation import SHUTDOWN_SECONDS, Conversation, Scenario
-from .ending import APP_ENDS, ENDINGS, finish
+from .ending import APP_ENDS, finish
 from .loop import NEVER
 from .notes import tally
 from .peer import OFFERS, VIOLATIONS, make_content
@@ -73,12 +73,11 @@ class Machine(RuleBasedStateMachine):
         self.talk = Conversation(scenario)
 
     @precondition(lambda self: self.talk is not None)
-    @rule(ending=st.sampled_from(ENDINGS), app_end=st.sampled_from(APP_ENDS))
-    def finish(self, ending: str, app_end: str) -> None:
+    @rule(app_end=st.sampled_from(APP_ENDS))
+    def finish(self, app_end: str) -> None:
         tally["steps", "finish"] += 1
-        tally["endings", ending, app_end] += 1
         with self.dropping_what_fails() as talk:
-            finish(talk, ending, app_end)
+            finish(talk, app_end)
             check_end(talk)
         self.talk = None
 
@@ -91,7 +90,7 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if self.talk is not None:
             with self.dropping_what_fails() as talk:
-                finish(talk, "peer closes", "receives")
+                finish(talk, "receives")
                 check_end(talk)
 
     @contextlib.contextmanager
@@ -328,25 +327,6 @@ class Machine(RuleBasedStateMachine):
     @step(serves_in_task)
     def server_is_cancelled(self, talk: Conversation) -> None:
         """In the tasks that shut down, or that serve this connection."""
-        talk.cancel_server()
-
-    @step(serves_in_task, peer_can_send)
-    def server_is_cancelled_behind_a_full_queue(self, talk: Conversation) -> None:
-        """Having read what it may not yet hand on."""
-        for count in (40, 1):
-            for _ in range(count):
-                talk.peer.send_message("text", 5)
-            talk.settle()
-        talk.cancel_server()
-
-    @step(serves_in_task, app_has_room, is_websocket, peer_can_send)
-    def server_is_cancelled_while_it_closes(self, talk: Conversation) -> None:
-        """With more to write than the peer takes."""
-        talk.line.is_peer_reading = False
-        talk.puppet.do(Call(self._message("noise", 70_000)))
-        talk.loop.settle()
-        talk.line.half_close()
-        talk.settle()
         talk.cancel_server()
 
     @step(lambda talk: talk.stopped_at != NEVER)

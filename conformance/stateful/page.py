@@ -22,7 +22,6 @@ SUBJECTS = {
     "steps": ["rule", "steps"],
     "ends on the wire": ["the peer read", "connections"],
     "clean closes, by messages sent": ["messages (20 or more)", "connections"],
-    "endings": ["ending", "application", "connections"],
     "scenarios": ["floor", "limits", "offer", "connections"],
     "calls of the application": ["call", "outcome", "calls"],
 }

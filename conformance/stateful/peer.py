@@ -73,6 +73,11 @@ class Item:
         return self.ended is not NOT_YET
 
     @property
+    def is_early(self) -> bool:
+        """Whether it may have been noticed before its last byte came."""
+        return self.kind == "violation" and self.begun is not self.ended
+
+    @property
     def may_be_held(self) -> bool:
         return self.begun.may_be_held or self.ended.was_paused
 

@@ -90,9 +90,9 @@ class Puppet:
         self.scope: Any = None
         self._receive: Any = None
         self._send: Any = None
-        self._command: Optional[asyncio.Future[Any]] = None
-        #: What the main task was told to call last.
-        self._in_main: Sequence[Call] = ()
+        #: What the main task is to do next: a call, `RETURN`, or an exception to raise.
+        self._commands: asyncio.Queue[Any] = asyncio.Queue()
+        self._is_busy = False
         self.main: Any = None
         self.others: List[Any] = []
         #: Those that began, as they began.
@@ -133,9 +133,10 @@ class Puppet:
 
     async def _obey(self) -> None:
         while True:
-            self._command = self._wire.loop.create_future()
+            self._is_busy = False
             try:
-                command = await self._command
+                command = await self._commands.get()
+                self._is_busy = True
                 if command == RETURN:
                     return
                 if isinstance(command, BaseException):
@@ -145,10 +146,6 @@ class Puppet:
                 if not self.stubbornness:
                     raise
                 self.stubbornness -= 1
-                # Of a command that was given in the same moment nothing was begun.
-                self._forget(self._in_main)
-            finally:
-                self._command = None
 
     async def _perform(self, calls: Sequence[Call], pause: float = 0.0) -> None:
         """Call `receive` or `send` so often, with pauses before sends, until one raises."""
@@ -203,7 +200,7 @@ class Puppet:
     @property
     def is_idle(self) -> bool:
         """Whether the main task waits for an order."""
-        return self._command is not None and not self._command.done() and self.is_running
+        return self.is_running and not self._is_busy and self._commands.empty()
 
     @property
     def was_told(self) -> bool:
@@ -213,6 +210,11 @@ class Puppet:
     @property
     def was_cancelled_by_server(self) -> bool:
         return self.main is not None and self.main.cancels > self.own_cancels
+
+    @property
+    def has_begun_response(self) -> bool:
+        """Whether it has sent a part of a page, or of a denial."""
+        return any(call.is_part for call in self.calls)
 
     def cancel(self, task: Any) -> None:
         self.own_cancels += task is self.main
@@ -228,13 +230,15 @@ class Puppet:
         return [call.task for call in self.calls if call.outcome == "pending" and call.event is not None]
 
     def do(self, *calls: Call, in_main: bool = False, pause: float = 0.0) -> None:
-        """Let the main task do it, if it is free; else a task of its own. Nothing, before it was called."""
+        """Let the main task make a call, if it is free; else a task of its own makes them, one by one.
+
+        Nothing happens before the application was called.
+        """
         if self.scope is None:
             return
         self.waiting += calls
-        if in_main and len(calls) == 1 and self.is_idle and self._command is not None:
-            self._command.set_result(calls[0])
-            self._in_main = calls
+        if in_main and self.is_idle:
+            self._commands.put_nowait(*calls)
         else:
             for call in calls:
                 call.lets_through = False
@@ -244,8 +248,8 @@ class Puppet:
             self.others.append(task)
 
     def end(self, error: Optional[BaseException] = None) -> None:
-        if self.is_idle and self._command is not None:
-            self._command.set_result(RETURN if error is None else error)
+        if self.is_idle:
+            self._commands.put_nowait(RETURN if error is None else error)
 
     def let_go(self) -> None:
         """Forget what could keep a connection alive."""

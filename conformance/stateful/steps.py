@@ -62,7 +62,7 @@ SCENARIOS = st.builds(
 ).map(lambda drawn: drawn if drawn.floor == "server" else replace(drawn, is_page=False, cut=None))
 
 
-def step(*conditions: Callable[[Conversation], bool], **arguments: Any) -> Callable[[Any], Any]:
+def step(*conditions: Callable[[Conversation], object], **arguments: Any) -> Callable[[Any], Any]:
     """A rule inside a connection, ``function(machine, talk, ...)``, possible where all conditions hold.
 
     Behind it the server reads the ``part`` of what the peer has sent (None: all, 0 or not drawn: nothing),

@@ -185,8 +185,8 @@ def check_quiet(talk: Conversation) -> None:
     troubles = [*talk.loop.complaints, *talk.puppet.troubles]
     for record in logged.buffer:
         text = record.getMessage()
-        is_expected = has_failed(talk) if text == "application raised" else may_warn(talk, text)
-        if record.name == "asyncio" or (record.levelname not in ("DEBUG", "INFO") and not is_expected):
+        is_quiet = record.levelname in ("DEBUG", "INFO") or may_be_logged(talk, text)
+        if record.name == "asyncio" or not is_quiet:
             troubles.append(f"{record.name} logged {record.levelname}: {text}; ended: {talk.puppet.ended!r}")
     if talk.puppet.was_cancelled_by_server and not may_cancel(talk):
         troubles.append("the server has cancelled the application")
@@ -194,7 +194,9 @@ def check_quiet(talk: Conversation) -> None:
         raise Wrong("; ".join(troubles))
 
 
-def may_warn(talk: Conversation, text: str) -> bool:
+def may_be_logged(talk: Conversation, text: str) -> bool:
+    if text == "application raised":
+        return has_failed(talk)
     if "did not return within timeout_app" in text:
         return talk.config.timeout_app is not None and talk.elapsed >= talk.config.timeout_app
     if "accepted without subprotocol" in text:
