@@ -5,7 +5,7 @@
 
 What wsbridge makes of each stream of frames, compressed message and request head is compared with a
 literal reading of the standards, and with what the others make of it: messages, answers, close codes;
-outcome, target, headers. Every kind of disagreement is a ruling (rulings.py) with the sentence that decides
+outcome, target, headers. Every kind of disagreement is a ruling (rulings.toml) with the sentence that decides
 it. The exit code is 1 when no ruling explains a disagreement, and the case is printed; --replay shows it
 again. The report is conformance/reports/differential/index.html.
 """
@@ -17,7 +17,7 @@ import os
 import re
 import sys
 import time
-from typing import Dict, List
+from typing import Dict, List, Sequence
 
 from ..lib.environment import Unavailable, enter_environment, lock_folder, report_folder
 
@@ -34,19 +34,20 @@ def main(argv: List[str]) -> int:
         raise Unavailable("the peers need Python 3.11 or newer: run this check with one")
     enter_environment("differential", REQUIREMENTS)
     from .page import print_summary, write_page
-    from .work import run_parts
+    from .work import print_case, run_parts
 
     if options.replay:
-        return replay(options.replay)
+        seed, part, index = options.replay
+        return print_case(part, int(seed), int(index))
     counts = count_cases(options)
     folder = report_folder("differential" if is_full(counts) else "differential-partial")
     lock_folder(folder)
     started = time.monotonic()
     tally = run_parts(counts, options.seed, options.jobs)
-    seconds = time.monotonic() - started
+    seconds = round(time.monotonic() - started)
     print_summary(tally)
-    facts = {"seed": options.seed, "seconds": round(seconds), "processes": options.jobs}
-    path = write_page(folder, tally, facts)
+    facts = {"seed": options.seed, "seconds": seconds, "processes": options.jobs}
+    path = write_page(folder, tally, REQUIREMENTS, facts)
     print(f"seed {options.seed}, {seconds / 60:.1f} minutes\nreport: {path}")
     if tally.is_interrupted:
         print("interrupted: these are the cases until then")
@@ -66,7 +67,7 @@ def parse_arguments(argv: List[str]) -> argparse.Namespace:
     parser.add_argument("--heads", type=int, help=f"request heads ({FULL['heads']:,})")
     parser.add_argument("--messages", type=int, help=f"compressed messages, at least ({FULL['messages']:,})")
     parser.add_argument(
-        "--replay", metavar="SEED:PART:INDEX", help="one case: its bytes, and what each made of it"
+        "--replay", type=parse_name, metavar="SEED:PART:INDEX", help="one case: its bytes, and the outcomes"
     )
     options = parser.parse_args(argv)
     if options.jobs < 1:
@@ -75,6 +76,13 @@ def parse_arguments(argv: List[str]) -> argparse.Namespace:
         if getattr(options, name) is None:
             setattr(options, name, default)
     return options
+
+
+def parse_name(name: str) -> Sequence[str]:
+    match = re.fullmatch(rf"(-?[0-9]+):({'|'.join(PARTS)}):([0-9]+)", name)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{name!r} is not SEED:PART:INDEX, PART of {', '.join(PARTS)}")
+    return match.groups()
 
 
 def is_full(counts: Dict[str, int]) -> bool:
@@ -92,14 +100,3 @@ def count_cases(options: argparse.Namespace) -> Dict[str, int]:
         "heads": options.heads,
     }
     return {name: count for name, count in counts.items() if name in options.only}
-
-
-def replay(name: str) -> int:
-    """Print one case with all its bytes, what each implementation made of it, and what explains that."""
-    from .replay import print_case
-
-    match = re.fullmatch(rf"(-?[0-9]+):({'|'.join(PARTS)}):([0-9]+)", name)
-    if match is None:
-        print(f"{name!r} is not SEED:PART:INDEX with PART one of {', '.join(PARTS)}", file=sys.stderr)
-        return 2
-    return print_case(match[2], int(match[1]), int(match[3]))

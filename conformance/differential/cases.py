@@ -1,12 +1,14 @@
-"""What is compared: a case (bytes in), a transcript (what an implementation made of them)."""
+"""What is compared: a case (bytes in), and what an implementation made of it."""
 
 from __future__ import annotations
 
-from typing import Iterable, NamedTuple, Optional, Tuple, Union
+from typing import NamedTuple, Optional, Tuple, Union
 
 DEFAULT_LIMIT = 16 * 1024 * 1024
+MOST_SHOWN = 300  # of the bytes of a piece
 
 Message = Union[str, bytes]
+Fields = Tuple[Tuple[bytes, bytes], ...]
 
 # ("pong", payload) or ("close", code or None, whether it repeats the CLOSE that came).
 Sent = Tuple[object, ...]
@@ -20,11 +22,11 @@ class Deflate(NamedTuple):
     server_bits: int = 15
     client_bits: int = 15
 
-    def get_peer_side(self, client: bool) -> Tuple[int, bool]:
-        """Window bits and no_context_takeover of the side whose messages this role inflates."""
+    def get_side(self, client: bool) -> Tuple[int, bool]:
+        """Window bits and no_context_takeover of what that role sends."""
         if client:
-            return self.server_bits, self.server_no_takeover
-        return self.client_bits, self.client_no_takeover
+            return self.client_bits, self.client_no_takeover
+        return self.server_bits, self.server_no_takeover
 
     def build_response(self) -> str:
         parts = ["permessage-deflate"]
@@ -37,7 +39,7 @@ class Deflate(NamedTuple):
         return "; ".join(parts)
 
 
-class Case(NamedTuple):
+class FrameCase(NamedTuple):
     """A stream of frames as one endpoint receives it."""
 
     name: str  #: SEED:PART:INDEX, from which it can be made again
@@ -45,48 +47,74 @@ class Case(NamedTuple):
     deflate: Optional[Deflate]
     limit: int  #: the largest message, in bytes
     pieces: Tuple[bytes, ...]  #: the stream as it is cut
-    close_before: Optional[int]  #: the piece before which the endpoint itself sends CLOSE 1000
     traits: Tuple[str, ...]  #: what was done to a valid stream
+    close_before: Optional[int] = None  #: the piece before which the endpoint itself sends CLOSE 1000
     originals: Optional[Tuple[Message, ...]] = None  #: what must be delivered, where it is known
 
-    def describe(self, most: int = 300) -> str:
+    def describe(self, most: int = MOST_SHOWN) -> str:
         role = "client" if self.client else "server"
         deflate = self.deflate.build_response() if self.deflate else "no extension"
-        lines = [f"{self.name}  role {role}; {deflate}; limit {self.limit}; {', '.join(self.traits)}"]
+        traits = ", ".join(self.traits) or "valid"
+        lines = [f"{self.name}  role {role}; {deflate}; limit {self.limit}; {traits}"]
         for number, piece in enumerate(self.pieces):
             if number == self.close_before:
                 lines.append("  close(1000)")
-            lines.append(f"  {shorten_hex(piece, most)}")
+            lines.append(f"  {piece[:most].hex(' ')}{tell_rest(piece, most)}")
         return "\n".join(lines)
 
 
-class Transcript(NamedTuple):
-    """What an implementation did with a case; two that did the same are equal."""
+class HeadCase(NamedTuple):
+    """The bytes of a connection up to and behind its first request head."""
 
-    messages: Tuple[Message, ...]
-    sent: Tuple[Sent, ...]
-    close_received: Optional[Tuple[int, str]]
+    name: str
+    pieces: Tuple[bytes, ...]
+    traits: Tuple[str, ...]
+
+    def describe(self, most: int = MOST_SHOWN) -> str:
+        lines = [f"{self.name}  {', '.join(self.traits) or 'valid'}"]
+        lines += [f"  {piece[:most]!r}{tell_rest(piece, most)}" for piece in self.pieces]
+        return "\n".join(lines)
+
+
+def tell_rest(piece: bytes, most: int) -> str:
+    return f" ... ({len(piece)} bytes; --replay shows all)" if len(piece) > most else ""
+
+
+class Transcript(NamedTuple):
+    """What an implementation did with a stream of frames; two that did the same are equal."""
+
+    messages: Tuple[Message, ...] = ()
+    sent: Tuple[Sent, ...] = ()
+    close_received: Optional[Tuple[int, str]] = None
     trouble: str = ""  #: an exception, bytes that are no frames, a broken promise: nothing explains it
 
     def describe(self) -> str:
-        sent = ", ".join(f"{kind} {' '.join(map(str, rest))}" for kind, *rest in self.sent)
-        lines = [f"messages: {join_messages(self.messages)}", f"sent: {sent or 'nothing'}"]
+        messages = ", ".join(f"{message!r:.200} ({len(message)})" for message in self.messages)
+        sent = ", ".join(" ".join(map(str, entry)) for entry in self.sent)
+        lines = [f"messages: {messages or 'none'}", f"sent: {sent or 'nothing'}"]
         lines.append(f"CLOSE received: {self.close_received or 'none'}")
-        if self.trouble:
-            lines.append(f"trouble: {self.trouble}")
-        return "\n    ".join(lines)
+        return "\n    ".join(lines + [f"trouble: {self.trouble}"] * bool(self.trouble))
 
 
-def shorten(value: Message) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:150]} ... ({len(value)})"
+class Head(NamedTuple):
+    """What an implementation took a head for: "request", "refused", "incomplete", or an exception's text.
+
+    status: of wsbridge's answer: 101, 200 for a plain request, 0 for none yet, else of the refusal.
+    """
+
+    outcome: str
+    method: bytes = b""
+    target: bytes = b""
+    version: str = ""
+    fields: Fields = ()
+    status: int = 0
+
+    def describe(self) -> str:
+        fields = ", ".join(f"{name!r}: {value!r}" for name, value in self.fields[:12])
+        parts = [self.outcome, repr(self.method), f"{self.target[:100]!r}", self.version, fields]
+        shown = parts if self.outcome == "request" else parts[:1]
+        return " ".join(shown + [f"answered {self.status}"] * bool(self.status))
 
 
-def join_messages(messages: Iterable[Message]) -> str:
-    return ", ".join(map(shorten, messages)) or "none"
-
-
-def shorten_hex(data: bytes, most: int) -> str:
-    if len(data) <= most:
-        return data.hex(" ")
-    return f"{data[:most].hex(' ')} ... ({len(data)} bytes; --replay shows all)"
+Case = Union[FrameCase, HeadCase]
+Outcome = Union[Transcript, Head]

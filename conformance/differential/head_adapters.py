@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Callable, Dict, List, Sequence, Tuple
 
 import h11
 import httptools
@@ -12,47 +12,21 @@ from wsbridge.protocols.fields import get_header_values, parse_extension_offers,
 from wsbridge.protocols.handshake import check_upgrade_request, is_upgrade_request
 from wsbridge.protocols.http11 import RequestParser
 
-from .heads import HeadCase
+from .cases import Head, HeadCase
 
-Fields = Tuple[Tuple[bytes, bytes], ...]
-
-
-class Head(NamedTuple):
-    """What came of it: "request", "refused", "incomplete", or an exception's text.
-
-    status: of wsbridge's answer: 101, 200 for a plain request, 0 for none yet, else of the refusal.
-    """
-
-    outcome: str
-    method: bytes = b""
-    target: bytes = b""
-    version: str = ""
-    fields: Fields = ()
-    status: int = 0
-
-    def describe(self) -> str:
-        if self.outcome != "request":
-            return f"{self.outcome} {self.status or ''}".rstrip()
-        shown = ", ".join(f"{name!r}: {value!r}" for name, value in self.fields[:12])
-        answered = f"; answered {self.status}" if self.status else ""
-        return f"{self.method!r} {self.target[:100]!r} {self.version} {shown}{answered}"
+INCOMPLETE, REFUSED = Head("incomplete"), Head("refused")
 
 
-def run_wsbridge(case: HeadCase) -> Head:
-    parser = RequestParser()
+def run_wsbridge(pieces: Sequence[bytes]) -> Head:
+    parser, head = RequestParser(), REFUSED
     try:
-        for piece in case.pieces:
+        for piece in pieces:
             request = parser.receive_data(piece)
             if request is not None:
                 break
         else:
-            return Head("incomplete")
-    except RequestRefused as refusal:
-        return Head("refused", status=refusal.status)
-    except Exception as error:
-        return Head(f"{type(error).__name__}: {error}")
-    head = Head("request", request.method, request.target, request.http_version, request.headers)
-    try:
+            return INCOMPLETE
+        head = Head("request", request.method, request.target, request.http_version, request.headers)
         if not is_upgrade_request(request):
             return head._replace(status=200)
         check_upgrade_request(request)
@@ -60,16 +34,14 @@ def run_wsbridge(case: HeadCase) -> Head:
         parse_extension_offers(get_header_values(request.headers, b"sec-websocket-extensions"))
     except RequestRefused as refusal:
         return head._replace(status=refusal.status)
-    except Exception as error:
-        return Head(f"{type(error).__name__}: {error}")
     return head._replace(status=101)
 
 
-def run_h11(case: HeadCase) -> Head:
+def run_h11(pieces: Sequence[bytes]) -> Head:
     # Its own limit is 16 KiB, below that of wsbridge.
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=2**20)
     try:
-        for piece in case.pieces:
+        for piece in pieces:
             connection.receive_data(piece)
             event = connection.next_event()
             if isinstance(event, h11.Request):
@@ -77,10 +49,8 @@ def run_h11(case: HeadCase) -> Head:
                 fields = tuple((bytes(name), bytes(value)) for name, value in event.headers)
                 return Head("request", bytes(event.method), bytes(event.target), version, fields)
     except h11.RemoteProtocolError:
-        return Head("refused")
-    except Exception as error:
-        return Head(f"{type(error).__name__}: {error}")
-    return Head("incomplete")
+        return REFUSED
+    return INCOMPLETE
 
 
 class _Callbacks:
@@ -88,7 +58,7 @@ class _Callbacks:
 
     def __init__(self) -> None:
         self.parser = httptools.HttpRequestParser(self)
-        self.head = Head("incomplete")
+        self.head = INCOMPLETE
         self._target = b""
         self._fields: List[Tuple[bytes, bytes]] = []
 
@@ -99,26 +69,35 @@ class _Callbacks:
         self._fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        if self.head.outcome == "incomplete":
+        if self.head is INCOMPLETE:
             version = self.parser.get_http_version()
             fields = tuple(self._fields)
             self.head = Head("request", self.parser.get_method(), self._target, version, fields)
 
 
-def run_httptools(case: HeadCase) -> Head:
+def run_httptools(pieces: Sequence[bytes]) -> Head:
     callbacks = _Callbacks()
     try:
-        for piece in case.pieces:
+        for piece in pieces:
             callbacks.parser.feed_data(piece)
     except httptools.HttpParserUpgrade:
         pass
     except httptools.HttpParserError:
         # What is wrong behind the head is not the head's matter.
-        if callbacks.head.outcome == "incomplete":
-            return Head("refused")
-    except Exception as error:
-        return Head(f"{type(error).__name__}: {error}")
+        if callbacks.head is INCOMPLETE:
+            return REFUSED
     return callbacks.head
 
 
-HEAD_PEERS: Dict[str, Any] = {"h11": run_h11, "httptools": run_httptools}
+PARSERS: Dict[str, Callable[[Sequence[bytes]], Head]] = {
+    "wsbridge": run_wsbridge,
+    "h11": run_h11,
+    "httptools": run_httptools,
+}
+
+
+def run_head(who: str, case: HeadCase) -> Head:
+    try:
+        return PARSERS[who](case.pieces)
+    except Exception as error:
+        return Head(f"{type(error).__name__}: {error}")

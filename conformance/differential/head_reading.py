@@ -1,22 +1,20 @@
 """A request head, read as RFC 9112 and RFC 6455 4.2.1 say, and as wsbridge's contract narrows them.
 
 The contract: any method but CONNECT, HTTP/1.1 and 1.0, no body, 32768 bytes of request line, 256 header
-lines; the authority of an absolute target takes Host's place. As in reading.py, a reading has switches, one
-for each ruling. Those of h11 and httptools may let more pass than these two do: where they refuse as wsbridge
-does, there is nothing to explain.
+lines; the authority of an absolute target takes Host's place. The switches of h11 and httptools may let more
+pass than these two do: where they refuse as wsbridge does, there is nothing to explain.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-from typing import FrozenSet, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import FrozenSet, Iterable, Iterator, List, Optional, Sequence, Tuple
 
-from .head_adapters import Fields, Head
-from .heads import HeadCase
+from ..lib.hostile.heads import MAX_FIELDS, MAX_LINE
+from .cases import Fields, Head, HeadCase
+from .rulings import Reading
 
-MAX_LINE, MAX_FIELDS, MAX_SUBPROTOCOLS = 32768, 256, 64
+MAX_SUBPROTOCOLS = 64
 
 # What llhttp knows.
 LISTED_METHODS = frozenset(
@@ -37,11 +35,12 @@ SPACES = re.compile(rb" *")
 LINE_ENDS = re.compile(rb"[\r\n]*")
 HTTP_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 OTHER_VERSION = re.compile(rb"[A-Z]+/[0-9]\.[0-9]")
-ABSOLUTE = re.compile(rb"(?i:(http|https|ws|wss)://([^/?]*).*)")  # RFC 9112 3.2.2
+ABSOLUTE = re.compile(rb"(?i:(?:http|https|ws|wss)://([^/?]*).*)")  # RFC 9112 3.2.2
 NO_AUTHORITY = re.compile(rb"[^-0-9A-Za-z._~!$&'()*+,;=%:@\[\]]")  # RFC 3986 3.2
 HOST = re.compile(
-    rb"(?P<host>\[[0-9A-Fa-f:.]+\]|(?:[-0-9A-Za-z._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::(?P<port>[0-9]{0,5}))?"
+    rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[-0-9A-Za-z._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::(?P<port>[0-9]{0,5}))?"
 )
+KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")  # RFC 6455 4.1: 16 bytes in base64
 H11_END = re.compile(rb"\n\r?\n")
 
 # RFC 6455 9.1, with blanks wherever RFC 2616 2.1 implies them.
@@ -51,66 +50,49 @@ _OFFER = rb"[ \t]*(?:" + _T + rb"(?:" + _PARAMETER + rb")*)?[ \t]*"
 OFFERS = re.compile(_OFFER + rb"(?:," + _OFFER + rb")*")
 
 
-class Stop(Exception):
-    """The head is refused, or not complete."""
-
-    def __init__(self, head: Head) -> None:
-        super().__init__(head)
-        self.head = head
-
-
-class Refused(Stop):
+class Refused(Exception):
     def __init__(self, status: int) -> None:
-        super().__init__(Head("refused", status=status))
+        super().__init__(status)
+        self.status = status
 
 
-class Incomplete(Stop):
-    def __init__(self) -> None:
-        super().__init__(Head("incomplete"))
+class Incomplete(Exception):
+    pass
 
 
-class HeadReading:
-    """peer: whose switches may be followed, "" for none; granted: the switches; met: those that mattered.
-
-    wsbridge_waits: the head is cut, and wsbridge has found nothing wrong so far.
-    """
-
-    def __init__(
-        self,
-        case: HeadCase,
-        peer: str = "",
-        granted: FrozenSet[str] = frozenset(),
-        wsbridge_waits: bool = False,
-    ) -> None:
-        self._wsbridge_waits = wsbridge_waits
+class HeadReading(Reading):
+    def __init__(self, case: HeadCase, peer: str = "", granted: FrozenSet[str] = frozenset()) -> None:
+        super().__init__(peer, granted)
+        self._case = case
         self._may_be_early = True  # in the method, the version, or a header that frames a body
-        self._peer = peer
-        self._granted = granted
-        self.met: Set[str] = set()
         self._data = b"".join(case.pieces)
         self._position = 0
         self._start = 0
         self._is_first_line = True
         self._method = self._target = b""
         self._version = ""
-        self._authority: Optional[Tuple[bytes, bytes]] = None
+        self._authority: Optional[bytes] = None
         self._fields: List[Tuple[bytes, bytes]] = []
         self._last_value = b""  # with its blanks, to which folded lines are added
         try:
             self._read()
             fields = tuple(merge_lengths(self._fields) if peer == "h11" else self._fields)
             status = 0 if peer else judge_handshake(self._method, self._version, fields)
-            self.head = Head("request", self._method, self._target, self._version, fields, status)
-        except Stop as stop:
-            self.head = stop.head
+            self.outcome = Head("request", self._method, self._target, self._version, fields, status)
+        except Refused as refused:
+            self.outcome = Head("refused", status=0 if peer else refused.status)
+        except Incomplete:
+            self.outcome = Head("incomplete")
 
     def _lets(self, name: str) -> bool:
         """Whether the peer has this switch, and it is granted; asked only where it matters."""
-        full = f"{self._peer}-{name}"
-        if full not in self._granted:
-            return False
-        self.met.add(full)
-        return True
+        return self.deviates(f"{self.peer}-{name}")
+
+    def _refuse_early(self) -> None:
+        """Where wsbridge has found nothing wrong so far, and waits for the rest of the head."""
+        does_wait = self.peer == "httptools" and HeadReading(self._case).outcome.outcome == "incomplete"
+        if does_wait and self._lets("early"):
+            raise Refused(400)
 
     def _read(self) -> None:
         self._begin()
@@ -131,18 +113,18 @@ class HeadReading:
         """RFC 9112 3.2.2: "MUST ignore the received Host header field (if any)"."""
         if self._authority is None:
             return
-        host = (b"host", self._authority[1])
+        host = (b"host", self._authority)
         fields = [host if name == b"host" else (name, value) for name, value in self._fields]
         fields = fields if host in fields else [host, *fields]
         if fields != self._fields and not self._lets("absolute"):
             self._fields = fields
 
     def _may_lack_host(self) -> bool:
-        return (self._peer != "h11" or self._version != "1.1") and self._lets("hosts")
+        return (self.peer != "h11" or self._version != "1.1") and self._lets("hosts")
 
     def _begin(self) -> None:
         data = self._data
-        if self._peer == "h11":
+        if self.peer == "h11":
             if data[:1] in (b"\r", b"\n") and self._lets("empty-line"):
                 raise Refused(400)
             if H11_END.search(data) is None and self._lets("late"):
@@ -165,13 +147,13 @@ class HeadReading:
             raise Refused(400)
         if self._method == b"CONNECT" and not self._lets("methods"):
             raise Refused(405)
-        if self._method not in LISTED_METHODS and self._peer == "httptools" and self._lets("methods"):
+        if self._method not in LISTED_METHODS and self.peer == "httptools" and self._lets("methods"):
             raise Refused(400)
         self._step()
         self._skip_spaces()
         self._may_be_early = False
         stop = self._read_target()
-        if stop in (b"\r", b"\n") and self._peer == "httptools" and self._lets("versions"):
+        if stop in (b"\r", b"\n") and self.peer == "httptools" and self._lets("versions"):
             self._version = "0.9"
         else:
             if stop != b" ":
@@ -181,7 +163,7 @@ class HeadReading:
             self._skip_spaces()
             self._read_version()
             # RFC 9113 3.4: "PRI * HTTP/2.0", and the rest of the preface behind it.
-            if self._method == b"PRI" and self._peer == "httptools" and self._lets("preface"):
+            if self._method == b"PRI" and self.peer == "httptools" and self._lets("preface"):
                 raise Incomplete if self._version == "2.0" else Refused(400)
         self._end_line()
 
@@ -203,11 +185,11 @@ class HeadReading:
         if self._method == b"OPTIONS" and self._target == b"*":
             return
         if absolute is not None:
-            self._authority = absolute[1].lower(), absolute[2]
-            if parse_host(absolute[2], 0) is None and not self._lets("authority"):
+            self._authority = absolute[1]
+            if not is_host(absolute[1]) and not self._lets("authority"):
                 raise Refused(400)
-            if NO_AUTHORITY.search(absolute[2]) and self._wsbridge_waits and self._lets("early"):
-                raise Refused(400)
+            if NO_AUTHORITY.search(absolute[1]):
+                self._refuse_early()
         elif not self._target or (not self._target.startswith(b"/") and not self._lets("targets")):
             raise Refused(400)
 
@@ -215,7 +197,7 @@ class HeadReading:
         self._may_be_early = True
         position = self._position
         version, stop = self._take(VERSION)
-        if stop not in (b"\r", b"\n") and self._peer == "httptools" and self._lets("versions"):
+        if stop not in (b"\r", b"\n") and self.peer == "httptools" and self._lets("versions"):
             self._position = position
             version, stop = self._take(ANY_VERSION)
         if stop != b"\r" and not (stop == b"\n" and self._lets("bare-lf")):
@@ -289,8 +271,8 @@ class HeadReading:
         if name == b"content-length":
             is_number = re.fullmatch(rb"[0-9]+", value) is not None
             is_wrong = is_wrong or not is_number
-            if is_number and int(value) >= 2**64 and self._wsbridge_waits and self._lets("early"):
-                raise Refused(400)
+            if is_number and int(value) >= 2**64:
+                self._refuse_early()
         else:
             is_wrong = is_wrong or value.lower() != b"chunked" or self._version == "1.0"
         if is_wrong and not self._lets("bodies"):
@@ -300,8 +282,8 @@ class HeadReading:
         # RFC 9112 3.2: 400 for "more than one Host header field line or a Host header field with an invalid
         # field value".
         is_second = any(name == b"host" for name, _ in self._fields)
-        if (is_second or parse_host(value, 0) is None) and (
-            (is_second and self._peer == "h11") or not self._lets("hosts")
+        if (is_second or not is_host(value)) and (
+            (is_second and self.peer == "h11") or not self._lets("hosts")
         ):
             raise Refused(400)
 
@@ -317,8 +299,8 @@ class HeadReading:
         if self._is_first_line and is_over and not self._lets("limits"):
             raise Refused(414)
         if not stop:
-            if self._may_be_early and self._wsbridge_waits and self._lets("early"):
-                raise Refused(400)
+            if self._may_be_early:
+                self._refuse_early()
             raise Incomplete
         taken = self._data[self._position : end]
         self._position = end
@@ -351,12 +333,10 @@ def merge_lengths(fields: Iterable[Tuple[bytes, bytes]]) -> Iterator[Tuple[bytes
             yield name, value.lower() if name == b"transfer-encoding" else value
 
 
-def parse_host(value: bytes, port: int) -> Optional[Tuple[bytes, int]]:
+def is_host(value: bytes) -> bool:
     """RFC 9110 7.2: uri-host [ ":" port ], not empty; no userinfo."""
     match = HOST.fullmatch(value)
-    if match is None or int(match["port"] or 0) > 65535:
-        return None
-    return match["host"].lower(), int(match["port"] or port)
+    return match is not None and int(match["port"] or 0) <= 65535
 
 
 def split_list(fields: Sequence[Tuple[bytes, bytes]], name: bytes) -> List[bytes]:
@@ -389,23 +369,12 @@ def judge_handshake(method: bytes, version: str, fields: Fields) -> int:
         return 426
     keys = [value for name, value in fields if name == b"sec-websocket-key"]
     versions = [value for name, value in fields if name == b"sec-websocket-version"]
-    if len(keys) != 1 or not is_key(keys[0]) or not versions:
+    if len(keys) != 1 or not KEY.fullmatch(keys[0]) or not versions:
         return 400
     if versions != [b"13"]:
         return 426
     subprotocols = split_list(fields, b"sec-websocket-protocol")
-    if len(subprotocols) > MAX_SUBPROTOCOLS or not all(map(is_token, subprotocols)):
+    if len(subprotocols) > MAX_SUBPROTOCOLS or not all(map(TOKEN.fullmatch, subprotocols)):
         return 400
     offers = [value for name, value in fields if name == b"sec-websocket-extensions"]
     return 101 if all(map(OFFERS.fullmatch, offers)) else 400
-
-
-def is_key(value: bytes) -> bool:
-    try:
-        return len(value) == 24 and len(base64.b64decode(value, validate=True)) == 16
-    except binascii.Error:
-        return False
-
-
-def is_token(value: bytes) -> bool:
-    return bool(value) and TOKEN.fullmatch(value) is not None

@@ -1,16 +1,18 @@
-"""RFC 7692 7.2.2 on plain zlib: the reference for one message, and the inflater of a `Reading`."""
+"""RFC 7692 7.2.2 on plain zlib: a reference for one message, and the inflater of a `FrameReading`."""
 
 from __future__ import annotations
 
 import zlib
-from typing import Callable, Optional, Tuple
+from typing import Callable, Dict, NamedTuple, Tuple, Type, Union
 
-TAIL = b"\x00\x00\xff\xff"
+from ..lib.hostile.messages import TAIL
+
 FINAL_BLOCK = b"\x01\x00\x00\xff\xff"  # empty, stored, BFINAL: read as such at a block's boundary only
 
 UNLIMITED = 1 << 30
 
-Deviates = Callable[[str], bool]
+# What may be wrong with a payload.
+TOO_BIG, GARBAGE, CUT = "too big", "no DEFLATE data", "ends inside a block"
 
 
 class CannotInflate(Exception):
@@ -31,21 +33,25 @@ def inflate_message(payload: bytes, window: bytes, bits: int) -> Tuple[bytes, by
     output, data = b"", payload
     try:
         while True:
-            decompressor = zlib.decompressobj(-bits, zdict=window) if window else zlib.decompressobj(-bits)
-            output += decompressor.decompress(data)
-            if not decompressor.eof:
+            stream = zlib.decompressobj(-bits, zdict=window) if window else zlib.decompressobj(-bits)
+            output += stream.decompress(data)
+            if not stream.eof:
                 break
             # A block with BFINAL: behind it a new stream begins, and a new window.
-            data, window = decompressor.unused_data, b""
-        if decompressor.decompress(TAIL) or decompressor.unused_data:
-            raise CannotInflate("ends inside a block")
-        if decompressor.eof:
-            return output, b""
+            data, window = stream.unused_data, b""
+        if not takes_tail(stream):
+            raise CannotInflate(CUT)
     except zlib.error as error:
         raise CannotInflate(str(error)) from None
-    if not is_between_blocks(decompressor):
-        raise CannotInflate("ends inside a block")
-    return output, (window + output)[-(1 << bits) :]
+    return output, b"" if stream.eof else (window + output)[-(1 << bits) :]
+
+
+def takes_tail(stream: zlib._Decompress) -> bool:
+    """Feed the tail; whether it completes an empty stored block, and not whatever else."""
+    if stream.decompress(TAIL) or stream.unused_data:
+        return False
+    # At its end the block has BFINAL: its header was the payload's last byte, 01.
+    return stream.eof or is_between_blocks(stream)
 
 
 def is_between_blocks(stream: zlib._Decompress) -> bool:
@@ -57,21 +63,60 @@ def is_between_blocks(stream: zlib._Decompress) -> bool:
         return False
 
 
-class Inflater:
-    """One connection's inflating, frame by frame, so that errors show where they are; with a peer's ways.
+class Inflated(NamedTuple):
+    """What a piece of a message comes to: output or a fault, and the stream for what is behind it."""
 
-    Their names are those of rulings.py; `deviates` says whether one is followed.
+    stream: zlib._Decompress
+    output: bytes
+    fault: str = ""
+
+    @property
+    def effect(self) -> Union[bytes, Type[Exception]]:
+        """What a message sees of it."""
+        if self.fault:
+            return TooBig if self.fault == TOO_BIG else CannotInflate
+        return self.output
+
+
+def inflate_as_websockets(stream: zlib._Decompress, data: bytes, room: int, is_last: bool) -> Inflated:
+    is_small = len(data) < 2044
+    output = stream.decompress(data + TAIL if is_last and is_small else data, room)
+    is_over = stream.unconsumed_tail or (is_last and not is_small and stream.decompress(TAIL, 1))
+    return Inflated(stream, b"", TOO_BIG) if is_over else Inflated(stream, output)
+
+
+def inflate_as_wsproto(stream: zlib._Decompress, data: bytes, room: int, is_last: bool) -> Inflated:
+    output = stream.decompress(data)
+    if is_last:
+        # Flushing frees a stream that is at its end.
+        output += stream.decompress(TAIL) + stream.flush()
+    return Inflated(stream, output)
+
+
+IMITATIONS: Dict[str, Callable[[zlib._Decompress, bytes, int, bool], Inflated]] = {
+    "websockets": inflate_as_websockets,
+    "wsproto": inflate_as_wsproto,
+}
+
+
+class Inflater:
+    """One connection's inflating, piece by piece, so that a fault shows where it is.
+
+    Beside the right way stands what the peer does with the same bytes; where the two differ, the ruling that
+    says so must be granted.
     """
 
-    def __init__(self, peer: str, bits: int, no_takeover: bool, deviates: Deviates) -> None:
+    def __init__(self, peer: str, bits: int, no_takeover: bool, deviates: Callable[[str], bool]) -> None:
         self._peer = peer
         self._bits = bits
         self._no_takeover = no_takeover
         self._deviates = deviates
+        self._reset()
+
+    def _reset(self) -> None:
         self._stream = self._begin()
-        self._is_dead = False  # behind BFINAL, for one that begins no new stream
-        self._is_freed = False
-        self._at_boundary = True
+        self._at_boundary = True  # nothing since the message, or a stream, began
+        self._is_lost = False  # behind BFINAL, for a peer that begins no new stream there
 
     def _begin(self) -> zlib._Decompress:
         return zlib.decompressobj(-self._bits)
@@ -80,148 +125,68 @@ class Inflater:
         if self._no_takeover and self._peer == "websockets":
             self._reset()
 
-    def _reset(self) -> None:
-        self._stream = self._begin()
-        self._is_dead = self._is_freed = False
-        self._at_boundary = True
-
-    def feed(self, data: bytes, room: int) -> bytes:
+    def inflate(self, data: bytes, room: int, is_last: bool) -> bytes:
         """The next bytes of a message; raises `CannotInflate`, or `TooBig` for more than `room` bytes."""
-        output = b""
-        self._check_freed()
-        while data and not self._is_dead:
-            try:
-                output += self._stream.decompress(data, max(room + 1 - len(output), 1))
-                if len(output) > room and self._deviates("wsproto-no-limit"):
-                    output += self._stream.decompress(self._stream.unconsumed_tail)
-                    room = UNLIMITED
-            except zlib.error as error:
-                raise CannotInflate(str(error)) from None
-            if len(output) > room:
-                raise TooBig
-            self._at_boundary = self._stream.eof
-            data = self._stream.unused_data
-            if self._stream.eof:
-                self._end_stream()
-        return output
-
-    def _check_freed(self) -> None:
-        if self._is_freed:
-            raise CannotInflate("inconsistent stream state")
-
-    def _end_stream(self) -> None:
-        if self._peer and self._deviates(f"{self._peer}-bfinal"):
-            self._is_dead = True
+        if self._is_lost:
+            result = self._imitate(self._stream, data, room, is_last)
         else:
-            self._stream = self._begin()
+            result = self._inflate_rightly(data, room, is_last)
+            if result.fault == TOO_BIG and self._deviates("wsproto-no-limit"):
+                room = UNLIMITED
+                result = self._inflate_rightly(data, room, is_last)
+            if self._peer:
+                result = self._choose(result, self._imitate(self._stream.copy(), data, room, is_last), room)
+        self._stream = result.stream
+        if not isinstance(result.effect, bytes):
+            raise result.effect
+        if is_last:
+            self._at_boundary = True
+            if self._no_takeover:
+                self._reset()
+        return result.output
 
-    def finish_message(self, frame_size: int = 0, room: int = UNLIMITED) -> bytes:
-        """What the end of a message still yields: nothing, or what a deviation makes of a broken end.
-
-        frame_size: of the last frame's payload; websockets takes another way from 2044 bytes on.
-        room: what the message may still have.
-        """
-        output = b""
-        self._check_freed()
-        if not self._is_dead and not (self._at_boundary and self._deviates("wsbridge-nothing-left")):
-            output = self._feed_tail(frame_size, room)
-        self._at_boundary = True
-        # wsproto flushes zlib's object behind each message, which frees one that is at its end.
-        self._is_freed = self._is_dead and self._peer == "wsproto"
-        if self._no_takeover:
-            self._reset()
-        return output
-
-    def _feed_tail(self, frame_size: int, room: int) -> bytes:
+    def _inflate_rightly(self, data: bytes, room: int, is_last: bool) -> Inflated:
+        stream, output = self._stream.copy(), b""
         try:
-            if self._peer == "websockets" and room < UNLIMITED:
-                probe = self._stream.copy()
-                is_apart = frame_size >= 2044 or room == 0
-                size = len(probe.decompress(TAIL, 1 if is_apart else room))
-                is_over = size > 0 if is_apart else bool(probe.unconsumed_tail)
-                if is_over and self._deviates("websockets-cut-block-too-big"):
-                    raise TooBig
-            output = self._stream.decompress(TAIL)
-        except zlib.error as error:
-            raise CannotInflate(str(error)) from None
-        if not output and self._ends_with_tail():
-            return b""
-        if self._peer and self._deviates(f"{self._peer}-cut-block"):
-            if self._stream.eof:
-                self._end_stream()
-            return output
-        raise CannotInflate("ends inside a block")
-
-    def _ends_with_tail(self) -> bool:
-        """Whether the tail completed an empty stored block, and not whatever else."""
-        if not self._stream.eof:
-            return is_between_blocks(self._stream)
-        # The block has BFINAL: its header was the payload's last byte, 01.
-        if self._stream.unused_data:
-            return False
-        self._end_stream()
-        return True
-
-    # ------------------------------------------------- websockets inflates whole frames, under a limit
-
-    def feed_whole(self, data: bytes, room: int, is_last: bool) -> Optional[bytes]:
-        """What websockets gives for a frame where the limit is near; None where it gives what is right."""
-        if self._is_dead:
-            return None
-        size = self._measure(data + (TAIL if is_last else b""), room)
-        if size < room or size == 0:
-            return None
-        if size == room and room:
-            if self._is_wrong_behind(data + (TAIL if is_last else b""), room) and self._deviates(
-                "websockets-limit-exact"
-            ):
-                raise TooBig
-            return None
-        if room and self._is_too_big_for_websockets(data, room, is_last):
-            return None
-        if not self._deviates("websockets-limit-held-back" if room else "websockets-limit-zero"):
-            return None
-        output = self._decode_as_websockets(self._stream, data, room, is_last)
-        self._at_boundary = is_last
-        if is_last and self._no_takeover:
-            self._reset()
-        return output
-
-    def _is_wrong_behind(self, data: bytes, room: int) -> bool:
-        """Whether zlib stops at the limit, and would find an error with room for one byte more."""
-        try:
-            self._stream.copy().decompress(data, room + 1)
+            while data:
+                output += stream.decompress(data, max(room + 1 - len(output), 1))
+                if len(output) > room:
+                    return Inflated(stream, b"", TOO_BIG)
+                data, self._at_boundary = stream.unused_data, stream.eof
+                if stream.eof:
+                    # RFC 7692 7.2.3.4: what follows a block with BFINAL begins anew.
+                    stream = self._begin()
+            if is_last and not (self._at_boundary and self._deviates("wsbridge-nothing-left")):
+                if not takes_tail(stream):
+                    return Inflated(stream, b"", CUT)
+                if stream.eof:
+                    stream = self._begin()
         except zlib.error:
-            stream = self._stream.copy()
-            stream.decompress(data, room)
-            return bool(stream.unconsumed_tail)
-        return False
+            return Inflated(stream, b"", GARBAGE)
+        return Inflated(stream, output)
 
-    def _is_too_big_for_websockets(self, data: bytes, room: int, is_last: bool) -> bool:
+    def _imitate(self, stream: zlib._Decompress, data: bytes, room: int, is_last: bool) -> Inflated:
         try:
-            self._decode_as_websockets(self._stream.copy(), data, room, is_last)
-        except TooBig:
-            return True
-        except CannotInflate:
-            pass
-        return False
+            return IMITATIONS[self._peer](stream, data, room, is_last)
+        except zlib.error:
+            return Inflated(stream, b"", GARBAGE)
 
-    def _measure(self, data: bytes, room: int) -> int:
-        """How many bytes come of `data` before an error, counted up to one more than `room`."""
-        for most in (room + 1, room):
-            try:
-                return len(self._stream.copy().decompress(data, most)) if most else 0
-            except zlib.error:
-                continue
-        return 0
-
-    def _decode_as_websockets(self, stream: zlib._Decompress, data: bytes, room: int, is_last: bool) -> bytes:
-        try:
-            output = stream.decompress(data + TAIL if is_last and len(data) < 2044 else data, room)
-            if stream.unconsumed_tail:
-                raise TooBig
-            if is_last and len(data) >= 2044 and stream.decompress(TAIL, 1):
-                raise TooBig
-        except zlib.error as error:
-            raise CannotInflate(str(error)) from None
-        return output
+    def _choose(self, right: Inflated, theirs: Inflated, room: int) -> Inflated:
+        ended = theirs.stream.eof
+        if right.effect == theirs.effect and not ended:
+            return right
+        if self._peer == "wsproto" and right.fault == TOO_BIG and len(theirs.output) > room:
+            return right
+        # Where the tail ended the stream, less than the tail is left over.
+        if ended and (right.fault != CUT or len(theirs.stream.unused_data) >= len(TAIL)):
+            name = f"{self._peer}-bfinal"
+        elif right.fault == TOO_BIG:
+            name = "websockets-limit-held-back" if room else "websockets-limit-zero"
+        elif theirs.fault == TOO_BIG:
+            name = "websockets-cut-block-too-big" if right.fault == CUT else "websockets-limit-exact"
+        else:
+            name = f"{self._peer}-cut-block"
+        if not self._deviates(name):
+            return right
+        self._is_lost = ended and self._deviates(f"{self._peer}-bfinal")
+        return theirs if self._is_lost or not ended else theirs._replace(stream=self._begin())

@@ -1,90 +1,86 @@
-"""One case through all implementations; every disagreement explained by the table, or not."""
+"""One case through all implementations; every disagreement explained by the table of rulings, or not."""
 
 from __future__ import annotations
 
-import itertools
-from typing import List, NamedTuple, Set, Tuple, Union
+from typing import Any, Callable, Dict, FrozenSet, Iterator, NamedTuple, Sequence, Set, Tuple
 
-from .adapters import PEERS, run_wsbridge
-from .cases import Case, Transcript, join_messages
-from .reading import Reading
+from ..lib.wire import parse_frames
+from .cases import MOST_SHOWN, Case, FrameCase, Head, Outcome, Transcript
+from .frame_adapters import run_frames
+from .frame_reading import FrameReading
+from .head_adapters import run_head
+from .head_reading import HeadReading
 from .rulings import names_of
 
 
 class Finding(NamedTuple):
-    """who disagrees; the rulings that explain it, or none; the transcripts."""
+    """who disagrees; the rulings that explain it, or none; what each one made of the case."""
 
     who: str
     rulings: Tuple[str, ...]
-    transcripts: Tuple[Tuple[str, Union[str, Transcript]], ...]
+    outcomes: Dict[str, Outcome]
 
-    def describe(self, case: Case, most: int = 300) -> str:
-        """The case with its bytes (no more than `most` of a piece), then what each one made of it."""
-        lines = [case.describe(most)]
-        for who, transcript in self.transcripts:
-            lines.append(
-                f"  {who}\n    {transcript if isinstance(transcript, str) else transcript.describe()}"
-            )
-        return "\n".join(lines)
+    def describe(self, case: Case, most: int = MOST_SHOWN) -> str:
+        """The case with its bytes (no more than `most` of a piece), then the outcomes."""
+        outcomes = [f"  {who}\n    {outcome.describe()}" for who, outcome in self.outcomes.items()]
+        return "\n".join([case.describe(most), *outcomes])
 
 
-def judge(case: Case) -> List[Finding]:
+class Kind(NamedTuple):
+    """Frames or heads: the peers, how an implementation is run, and the reading of the standards."""
+
+    peers: Sequence[str]
+    run: Callable[[str, Any], Outcome]
+    read: Callable[[Any, str, FrozenSet[str]], Any]
+
+
+FRAMES = Kind(("wsproto", "websockets"), run_frames, FrameReading)
+HEADS = Kind(("h11", "httptools"), run_head, HeadReading)
+
+
+def judge(kind: Kind, case: Any) -> Iterator[Finding]:
     """Where the implementations disagree with each other or with the standard on this case."""
-    ours = run_wsbridge(case)
-    expected = read_as_wsbridge(case, ours)
-    findings = []
-    if ours != expected.transcript:
-        findings.append(Finding("wsbridge", (), (("the standard", expected.transcript), ("wsbridge", ours))))
-    elif expected.met:
-        rulings = minimize(case, "", expected.met, ours)
-        if rulings:
-            findings.append(Finding("wsbridge", rulings, (("wsbridge", ours),)))
-    if case.originals is not None:
-        literal = Reading(case).transcript if expected.met else expected.transcript
-        if literal.messages != case.originals:
-            by_zlib = join_messages(case.originals)
-            findings.append(Finding("zlib", (), (("the standard", literal), ("by plain zlib", by_zlib))))
-    for peer, run in PEERS.items():
-        theirs = run(case)
-        if theirs != ours:
-            findings += explain(case, peer, ours, theirs, bool(expected.met))
-    return findings
+    ours = kind.run("wsbridge", case)
+    literal = kind.read(case, "", frozenset())
+    departed: Tuple[str, ...] = ()
+    if literal.outcome != ours:
+        reading = kind.read(case, "", names_of("wsbridge"))
+        departed = minimize(kind, case, "", reading.met, ours) if reading.outcome == ours else ()
+        yield Finding("wsbridge", departed, {"the standard": literal.outcome, "wsbridge": ours})
+    if isinstance(case, FrameCase) and case.originals not in (None, literal.outcome.messages):
+        by_zlib = Transcript(case.originals or ())
+        yield Finding("zlib", (), {"the standard": literal.outcome, "by plain zlib": by_zlib})
+    # What wsbridge answers to a head, its peers leave to their callers.
+    bare = ours._replace(status=0) if isinstance(ours, Head) else ours
+    for peer in kind.peers:
+        theirs = kind.run(peer, case)
+        if theirs == bare or (departed and theirs == literal.outcome):
+            continue  # where the peer reads as the standard does, wsbridge's own ruling tells it
+        reading = kind.read(case, peer, names_of(peer))
+        outcomes = {"wsbridge": ours, peer: theirs}
+        if reading.outcome == theirs:
+            yield Finding(peer, minimize(kind, case, peer, reading.met, theirs), outcomes)
+        else:
+            yield Finding(peer, (), {**outcomes, f"{peer} as its rulings have it": reading.outcome})
 
 
-def read_as_wsbridge(case: Case, ours: Transcript) -> Reading:
-    """The reading that gives wsbridge's transcript, with as many of its own rulings as it still needs.
-
-    Without any where none gives it: that is what wsbridge ought to have done.
-    """
-    reading = Reading(case, "", names_of("wsbridge"))
-    if reading.transcript == ours:
-        return reading
-    for count in range(len(reading.met) - 1, 0, -1):
-        for names in itertools.combinations(sorted(reading.met), count):
-            other = Reading(case, "", frozenset(names))
-            if other.transcript == ours:
-                return other
-    return Reading(case)
-
-
-def explain(
-    case: Case, peer: str, ours: Transcript, theirs: Transcript, wsbridge_departs: bool
-) -> List[Finding]:
-    reading = Reading(case, peer, names_of(peer))
-    transcripts = (("wsbridge", ours), (peer, theirs))
-    if reading.transcript != theirs:
-        expected = (f"{peer} as its rulings have it", reading.transcript)
-        return [Finding(peer, (), (*transcripts, expected))]
-    rulings = minimize(case, peer, reading.met, theirs)
-    if not rulings and wsbridge_departs:
-        return []  # the peer reads as the standard does; wsbridge's own ruling tells it
-    return [Finding(peer, rulings, transcripts)]
-
-
-def minimize(case: Case, peer: str, met: Set[str], transcript: Transcript) -> Tuple[str, ...]:
-    """The rulings of `met` without any that this transcript does not need."""
+def minimize(kind: Kind, case: Any, peer: str, met: Set[str], outcome: Outcome) -> Tuple[str, ...]:
+    """The rulings of `met` without any that this outcome does not need."""
     needed = set(met)
     for name in sorted(met):
-        if Reading(case, peer, frozenset(needed - {name})).transcript == transcript:
+        if kind.read(case, peer, frozenset(needed - {name})).outcome == outcome:
             needed.discard(name)
     return tuple(sorted(needed))
+
+
+def judge_sending(kind: Kind, case: FrameCase) -> Iterator[Finding]:
+    """What wsbridge compressed is what plain zlib and both peers inflate: no ruling excuses anything else."""
+    sent = Transcript(case.originals or ())
+    outcomes = {peer: kind.run(peer, case) for peer in kind.peers}
+    outcomes["zlib"] = kind.read(case, "", frozenset()).outcome
+    frames = [parse_frames(piece) for piece in case.pieces]
+    if any(len(whole) != 1 or rest for whole, rest in frames):
+        outcomes["zlib"] = Transcript(trouble="a message is not one whole frame")
+    for who, outcome in outcomes.items():
+        if outcome != sent:
+            yield Finding(who, (), {"sent": sent, who: outcome})

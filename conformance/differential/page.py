@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Sequence
 
 from ..lib.report import Cell, Page, Value
-from .ruling import Ruling
-from .rulings import RULINGS
+from .rulings import RULINGS, Ruling
 from .work import PARTS, Tally
 
-PACKAGES = ("wsproto", "websockets", "h11", "httptools")
-TEXT_WIDTH = 88
+TEXT_WIDTH = 130
 
 
-def write_page(folder: Path, tally: Tally, facts: Dict[str, Value]) -> Path:
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
-    subtitle = f"wsbridge, {versions}, zlib; CPython {platform.python_version()}"
+def write_page(folder: Path, tally: Tally, packages: Sequence[str], facts: Dict[str, Value]) -> Path:
+    subtitle = f"wsbridge, {', '.join(packages)}, zlib; CPython {platform.python_version()}"
     page = Page("Differential", subtitle)
-    counts: Dict[str, Value] = {PARTS[name].unit: count for name, count in tally.units.items()}
     page.facts(
         {
-            **counts,
+            **{PARTS[name].unit: count for name, count in tally.units.items()},
             "unexplained": Cell(tally.unexplained, "fail" if tally.unexplained else "ok"),
-            "kinds of disagreement": len(find_met(tally)),
+            "kinds of disagreement": len(tally.met),
             **facts,
         }
     )
     page.paragraph(
         "The same random and mutated bytes into all of them. wsbridge must do what a literal reading of the"
-        " standards does (reading.py, head_reading.py); a peer that does otherwise must do, to the byte, what"
-        " that reading does with the named departures. Anything else is unexplained."
+        " standards does (frame_reading.py, head_reading.py); a peer that does otherwise must do, to the"
+        " byte, what that reading does with the named departures. Anything else is unexplained."
     )
     rows: List[List[Value]] = [
-        [PARTS[name].unit, tally.cases[name], tally.units[name], tally.disagreements[name]]
-        for name in tally.cases
+        [PARTS[name].unit, count, tally.units[name], tally.disagreements[name]]
+        for name, count in tally.cases.items()
     ]
     page.table(["part", "cases", "of them or in them", "cases with a disagreement"], rows)
     if tally.texts:
@@ -44,32 +39,18 @@ def write_page(folder: Path, tally: Tally, facts: Dict[str, Value]) -> Path:
         for text in tally.texts:
             page.details(text.splitlines()[0][:150], text, is_open=True)
     write_rulings(page, tally)
-    unmet = [ruling.name for ruling in RULINGS if ruling not in find_met(tally)]
-    if unmet:
-        page.paragraph(f"Rulings that this run did not meet: {', '.join(unmet)}.")
+    if len(tally.met) < len(RULINGS):
+        page.paragraph(f"Rulings that this run did not meet: {name_unmet(tally)}.")
     return page.write(folder / "index.html")
 
 
 def write_rulings(page: Page, tally: Tally) -> None:
     page.heading("Rulings")
-    met = find_met(tally)
-    for who in dict.fromkeys(ruling.who for ruling in RULINGS):
-        mine = [ruling for ruling in met if ruling.who == who]
-        if not mine:
-            continue
+    columns = ["ruling", "what it does", "cases", "the sentence", "where", "who is right"]
+    met = [ruling for ruling in RULINGS if tally.met[ruling.name]]
+    for who in dict.fromkeys(ruling.who for ruling in met):
         page.heading(who, who, level=3)
-        rows: List[List[Value]] = [
-            [
-                Cell(ruling.name, href=f"#{ruling.name}"),
-                ruling.what,
-                count_cases(tally, ruling),
-                f"\u201c{ruling.sentence}\u201d",
-                ruling.section,
-                Cell(ruling.verdict, judge_verdict(ruling)),
-            ]
-            for ruling in mine
-        ]
-        page.table(["ruling", f"what {who} does", "cases", "the sentence", "where", "who is right"], rows)
+        page.table(columns, [build_row(ruling, tally) for ruling in met if ruling.who == who])
     page.heading("An example of each")
     for ruling in met:
         example = tally.examples[ruling.name]
@@ -77,32 +58,31 @@ def write_rulings(page: Page, tally: Tally) -> None:
         page.details(f"{ruling.name}: {ruling.what} ({example.case})", example.text)
 
 
-def find_met(tally: Tally) -> List[Ruling]:
-    return [ruling for ruling in RULINGS if count_cases(tally, ruling)]
+def build_row(ruling: Ruling, tally: Tally) -> List[Value]:
+    right = ruling.verdict.split(":")[0]
+    return [
+        Cell(ruling.name, href=f"#{ruling.name}"),
+        ruling.what,
+        tally.met[ruling.name],
+        f"\u201c{ruling.sentence}\u201d",
+        ruling.section,
+        Cell(ruling.verdict, {"open": "info", "wsbridge": "ok"}.get(right.split()[0], "warn")),
+    ]
 
 
-def count_cases(tally: Tally, ruling: Ruling) -> int:
-    return sum(count for (_, name), count in tally.kinds.items() if name == ruling.name)
-
-
-def judge_verdict(ruling: Ruling) -> str:
-    if ruling.verdict.startswith("open"):
-        return "info"
-    return "ok" if ruling.verdict.startswith("wsbridge") else "warn"
+def name_unmet(tally: Tally) -> str:
+    return ", ".join(ruling.name for ruling in RULINGS if not tally.met[ruling.name])
 
 
 def print_summary(tally: Tally) -> None:
-    met = find_met(tally)
     for text in tally.texts[:20]:
         print(f"UNEXPLAINED  {text}\n")
-    width = max([len(ruling.name) for ruling in met] or [0])
-    for ruling in met:
-        right = ruling.verdict.partition(":")[0].partition(" by ")[0]
-        line = f"{ruling.name:<{width}}  {count_cases(tally, ruling):>8,}  {right:<10}  {ruling.what}"
-        print(line if len(line) <= width + TEXT_WIDTH else line[: width + TEXT_WIDTH - 3] + "...")
-    unmet = [ruling.name for ruling in RULINGS if ruling not in met]
-    if unmet:
-        print(f"not met in this run: {', '.join(unmet)}")
+    for ruling in RULINGS:
+        if tally.met[ruling.name]:
+            right = ruling.verdict.partition(":")[0]
+            line = f"{ruling.name:<32}{tally.met[ruling.name]:>8,}  {right:<10}  {ruling.what}"
+            print(line if len(line) <= TEXT_WIDTH else line[: TEXT_WIDTH - 3] + "...")
+    print(f"not met in this run: {name_unmet(tally) or 'none'}")
     for name, count in tally.units.items():
         print(f"{count:>10,}  {PARTS[name].unit}, {tally.disagreements[name]:,} cases with a disagreement")
     print(f"{tally.unexplained:>10,}  unexplained")

@@ -1,21 +1,65 @@
-"""The table of rulings, all of them: what explains a disagreement, and nothing else does.
-
-A reading with a peer's switches gives that peer's transcript to the byte, or the disagreement is unexplained.
-"""
+"""The table of rulings (rulings.toml): what explains a disagreement, and nothing else does."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import FrozenSet, List
+from pathlib import Path
+from typing import FrozenSet, List, NamedTuple, Set
 
-from .frame_rulings import FRAME_RULINGS
-from .head_rulings import HEAD_RULINGS
-from .ruling import Ruling
+import tomllib
 
-RULINGS: List[Ruling] = [*FRAME_RULINGS, *HEAD_RULINGS]
+
+class Ruling(NamedTuple):
+    """One way in which an implementation departs from the standard, or from the others."""
+
+    name: str  #: the switch that a reading asks for
+    what: str  #: what the one who departs does
+    verdict: str  #: who is right, and why
+    sentence: str
+    section: str
+
+    @property
+    def who(self) -> str:
+        return self.name.partition("-")[0]
+
+
+def read_rulings() -> List[Ruling]:
+    table = tomllib.loads(Path(__file__).with_name("rulings.toml").read_text("utf-8"))
+    rulings = []
+    for entry in table["sentence"]:
+        section, sentence = entry.pop("section"), entry.pop("text")
+        for name, (what, verdict) in entry.items():
+            rulings.append(Ruling(name, what, verdict, sentence, section))
+    return sorted(rulings, key=lambda ruling: ruling.name)
+
+
+RULINGS = read_rulings()
 
 
 @lru_cache(None)
 def names_of(who: str) -> FrozenSet[str]:
     """The switches of one implementation."""
     return frozenset(ruling.name for ruling in RULINGS if ruling.who == who)
+
+
+class Reading:
+    """A literal reading of the standards, with a switch for each ruling.
+
+    With no switch it is what wsbridge must do; with the switches of a peer it is, to the byte, what that peer
+    does. That is how a disagreement is explained: not because it looks like a known one, but because the
+    known departure alone produces this very outcome.
+
+    peer: whose switches may be followed, "" for none. granted: the switches. met: those that mattered.
+    """
+
+    def __init__(self, peer: str, granted: FrozenSet[str]) -> None:
+        self.peer = peer
+        self.met: Set[str] = set()
+        self._granted = granted
+
+    def deviates(self, name: str) -> bool:
+        """Whether this switch is granted; asked only where the answer matters."""
+        if name not in self._granted:
+            return False
+        self.met.add(name)
+        return True

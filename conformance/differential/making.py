@@ -1,0 +1,111 @@
+"""The cases of each part. (seed, index) makes a case: the same one on every machine and CPython."""
+
+from __future__ import annotations
+
+import random
+from typing import List
+
+from ..lib.hostile.draws import cut_stream, happens
+from ..lib.hostile.frames import Writer, draw_stream
+from ..lib.hostile.heads import draw_head
+from ..lib.hostile.messages import Compressed, Compressor, draw_messages, draw_plain, mutate
+from ..lib.wire import BINARY, RSV1, TEXT
+from .cases import DEFAULT_LIMIT, Deflate, FrameCase, HeadCase, Message
+from .frame_adapters import make_wsbridge
+from .inflating import CannotInflate, inflate_message
+
+LIMITS = [0, 1, 20, 64, 125, 126, 300]
+
+
+def draw_deflate(rng: random.Random) -> Deflate:
+    return Deflate(rng.random() < 0.4, rng.random() < 0.4, rng.randint(9, 15), rng.randint(9, 15))
+
+
+def make_stream(seed: int, index: int) -> FrameCase:
+    name = f"{seed}:frames:{index}"
+    rng = random.Random(name)
+    client = rng.random() < 0.35
+    deflate = draw_deflate(rng) if happens(rng, 0.45) else None
+    limit = rng.choice(LIMITS) if happens(rng, 0.06) else DEFAULT_LIMIT
+    compressor = Compressor(rng, *deflate.get_side(not client)) if deflate else None
+    data, traits = draw_stream(Writer(rng, not client, compressor))
+    pieces = cut_stream(rng, data)
+    close_before = rng.randint(0, len(pieces)) if happens(rng, 0.06) else None
+    return FrameCase(name, client, deflate, limit, pieces, traits, close_before)
+
+
+def make_deflated(seed: int, index: int) -> FrameCase:
+    """Compressed messages; what must be delivered is known from a second source (`find_originals`)."""
+    name = f"{seed}:deflate:{index}"
+    rng = random.Random(name)
+    client, deflate = rng.random() < 0.4, draw_deflate(rng)
+    side = deflate.get_side(not client)
+    messages = draw_messages(rng, Compressor(rng, *side))
+    traits = [mutate(rng, messages)] if happens(rng, 0.3) else []
+    limit = DEFAULT_LIMIT
+    if happens(rng, 0.05) and messages:
+        sizes = [len(message.plain or message.payload) for message in messages]
+        limit = max(0, rng.choice(sizes) + rng.choice((-1, 0, 0, 1)))
+        traits.append("limit")
+    writer = Writer(rng, not client)
+    data = b""
+    for message in messages:
+        first = RSV1 | (TEXT if message.is_text else BINARY)
+        # wsproto corrupts a compressed message that a control frame interrupts: few, so that it says more.
+        interrupted = 0.25 if happens(rng, 0.05) else 0.0
+        data += b"".join(draft.build() for draft in writer.cut(first, message.payload, interrupted))
+    originals = find_originals(messages, *side, limit)
+    return FrameCase(
+        name, client, deflate, limit, cut_stream(rng, data), tuple(traits), originals=tuple(originals)
+    )
+
+
+def count_messages(case: FrameCase) -> int:
+    """How many compressed messages the endpoint was given until the first that fails, that one included."""
+    return len(case.originals or ()) + bool(case.traits)
+
+
+def find_originals(messages: List[Compressed], bits: int, no_takeover: bool, limit: int) -> List[Message]:
+    """What plain zlib makes of each payload, up to the first that is wrong or too large."""
+    window = b""
+    originals: List[Message] = []
+    for message in messages:
+        try:
+            output, window = inflate_message(message.payload, b"" if no_takeover else window, bits)
+            content: Message = output.decode() if message.is_text else output
+        except (CannotInflate, UnicodeDecodeError) as error:
+            if message.plain is not None:
+                raise AssertionError(f"zlib does not inflate what it made: {error}") from None
+            break
+        if message.plain not in (None, output):
+            raise AssertionError("zlib made something else of its own output")
+        if len(output) > limit or len(message.payload) > limit + limit // 8 + 64:
+            break
+        originals.append(content)
+    return originals
+
+
+def make_sending(seed: int, index: int) -> FrameCase:
+    """What wsbridge sends, as a case for the one who receives it; `originals` are the messages."""
+    name = f"{seed}:sending:{index}"
+    rng = random.Random(name)
+    client, deflate = rng.random() < 0.6, draw_deflate(rng)
+    protocol = make_wsbridge(
+        not client,
+        deflate,
+        DEFAULT_LIMIT,
+        level=rng.randint(0, 9),
+        mem_level=rng.randint(1, 9),
+        threshold=rng.choice((0, 1, 64)),
+    )
+    plains = [draw_plain(rng) for _ in range(rng.randint(1, 4))]
+    originals = tuple(plain.decode() if is_text else plain for plain, is_text in plains)
+    pieces = tuple(map(protocol.send_message, originals))
+    return FrameCase(name, client, deflate, DEFAULT_LIMIT, pieces, ("sent",), originals=originals)
+
+
+def make_head(seed: int, index: int) -> HeadCase:
+    name = f"{seed}:heads:{index}"
+    rng = random.Random(name)
+    data, traits = draw_head(rng)
+    return HeadCase(name, cut_stream(rng, data), traits)
