@@ -8,7 +8,7 @@ DEFAULT_LIMIT = 16 * 1024 * 1024
 MOST_SHOWN = 300  # of the bytes of a piece
 
 Message = Union[str, bytes]
-Fields = Tuple[Tuple[bytes, bytes], ...]
+Field = Tuple[bytes, bytes]
 
 # ("pong", payload) or ("close", code or None, whether it repeats the CLOSE that came).
 Sent = Tuple[object, ...]
@@ -106,7 +106,7 @@ class Head(NamedTuple):
     method: bytes = b""
     target: bytes = b""
     version: str = ""
-    fields: Fields = ()
+    fields: Tuple[Field, ...] = ()
     status: int = 0
 
     def describe(self) -> str:

@@ -8,10 +8,10 @@ pass than these two do: where they refuse as wsbridge does, there is nothing to 
 from __future__ import annotations
 
 import re
-from typing import FrozenSet, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import FrozenSet, Iterable, Iterator, List, Optional, Tuple
 
 from ..lib.hostile.heads import MAX_FIELDS, MAX_LINE
-from .cases import Fields, Head, HeadCase
+from .cases import Field, Head, HeadCase
 from .rulings import Reading
 
 MAX_SUBPROTOCOLS = 64
@@ -41,6 +41,7 @@ HOST = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[-0-9A-Za-z._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::(?P<port>[0-9]{0,5}))?"
 )
 KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")  # RFC 6455 4.1: 16 bytes in base64
+NOT_ZERO = re.compile(rb"^$|[^0]")
 H11_END = re.compile(rb"\n\r?\n")
 
 # RFC 6455 9.1, with blanks wherever RFC 2616 2.1 implies them.
@@ -72,7 +73,7 @@ class HeadReading(Reading):
         self._method = self._target = b""
         self._version = ""
         self._authority: Optional[bytes] = None
-        self._fields: List[Tuple[bytes, bytes]] = []
+        self._fields: List[Field] = []
         self._last_value = b""  # with its blanks, to which folded lines are added
         try:
             self._read()
@@ -102,10 +103,11 @@ class HeadReading(Reading):
             pass
         # RFC 9112 3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request
         # message that lacks a Host header field".
-        has_host = any(name == b"host" for name, _ in self._fields)
-        if not has_host and self._version != "1.0" and not self._may_lack_host():
+        lacks_host = not find_values(self._fields, b"host") and self._version != "1.0"
+        if lacks_host and ((self.peer == "h11" and self._version == "1.1") or not self._lets("hosts")):
             raise Refused(400)
-        if announces_body(self._fields) and not self._lets("bodies"):
+        has_length = any(map(NOT_ZERO.search, find_values(self._fields, b"content-length")))
+        if (has_length or find_values(self._fields, b"transfer-encoding")) and not self._lets("bodies"):
             raise Refused(400 if is_upgrade(self._fields) else 501)
         self._replace_host()
 
@@ -118,9 +120,6 @@ class HeadReading(Reading):
         fields = fields if host in fields else [host, *fields]
         if fields != self._fields and not self._lets("absolute"):
             self._fields = fields
-
-    def _may_lack_host(self) -> bool:
-        return (self.peer != "h11" or self._version != "1.1") and self._lets("hosts")
 
     def _begin(self) -> None:
         data = self._data
@@ -149,7 +148,7 @@ class HeadReading(Reading):
             raise Refused(405)
         if self._method not in LISTED_METHODS and self.peer == "httptools" and self._lets("methods"):
             raise Refused(400)
-        self._step()
+        self._position += 1
         self._skip_spaces()
         self._may_be_early = False
         stop = self._read_target()
@@ -159,7 +158,7 @@ class HeadReading(Reading):
             if stop != b" ":
                 raise Refused(400)
             self._check_target()
-            self._step()
+            self._position += 1
             self._skip_spaces()
             self._read_version()
             # RFC 9113 3.4: "PRI * HTTP/2.0", and the rest of the preface behind it.
@@ -195,13 +194,7 @@ class HeadReading(Reading):
 
     def _read_version(self) -> None:
         self._may_be_early = True
-        position = self._position
-        version, stop = self._take(VERSION)
-        if stop not in (b"\r", b"\n") and self.peer == "httptools" and self._lets("versions"):
-            self._position = position
-            version, stop = self._take(ANY_VERSION)
-        if stop != b"\r" and not (stop == b"\n" and self._lets("bare-lf")):
-            raise Refused(400)
+        version = self._take_rest(VERSION, "versions", ANY_VERSION if self.peer == "httptools" else VERSION)
         # RFC 9112 2.3: HTTP-name is "HTTP", and nothing else.
         if HTTP_VERSION.fullmatch(version) is None and not (
             OTHER_VERSION.fullmatch(version) is not None and self._lets("versions")
@@ -228,9 +221,9 @@ class HeadReading(Reading):
             raise Refused(400)
         if len(self._fields) >= MAX_FIELDS and not self._lets("limits"):
             raise Refused(431)
-        self._step()
+        self._position += 1
         self._may_be_early = name.lower() in (b"content-length", b"transfer-encoding")
-        raw = self._read_value()
+        raw = self._take_rest(VALUE, "control-bytes", ANY_VALUE)
         self._may_be_early = False
         value = raw.strip(b" \t")
         if raw.rstrip(b" \t") != raw and value and self._lets("trailing-blanks"):
@@ -240,34 +233,27 @@ class HeadReading(Reading):
         self._end_line()
         return True
 
-    def _read_value(self) -> bytes:
-        position = self._position
-        value, stop = self._take(VALUE)
-        if stop not in (b"\r", b"\n") and self._lets("control-bytes"):
-            self._position = position
-            value, stop = self._take(ANY_VALUE)
-        if stop != b"\r" and not (stop == b"\n" and self._lets("bare-lf")):
-            raise Refused(400)
-        return value
-
     def _read_fold(self) -> None:
         """RFC 9112 5.2, the lenient way: the line goes on behind a single space."""
         self._take(BLANKS)
-        rest = self._read_value()
-        self._last_value += b" " + rest
+        self._last_value += b" " + self._take_rest(VALUE, "control-bytes", ANY_VALUE)
         self._fields[-1] = (self._fields[-1][0], self._last_value.strip(b" \t"))
         self._end_line()
 
     def _take_field(self, name: bytes, value: bytes) -> None:
-        if name == b"host":
-            self._check_host(value)
-        elif name in (b"content-length", b"transfer-encoding"):
+        # RFC 9112 3.2: 400 for "more than one Host header field line or a Host header field with an invalid
+        # field value".
+        has_host = bool(find_values(self._fields, b"host"))
+        is_wrong = name == b"host" and (has_host or not is_host(value))
+        if is_wrong and ((has_host and self.peer == "h11") or not self._lets("hosts")):
+            raise Refused(400)
+        if name in (b"content-length", b"transfer-encoding"):
             self._check_framing(name, value)
         self._fields.append((name, value))
 
     def _check_framing(self, name: bytes, value: bytes) -> None:
         # RFC 9112 6.1 and 6.3: one length, and of two kinds.
-        is_wrong = any(key in (b"content-length", b"transfer-encoding") for key, _ in self._fields)
+        is_wrong = bool(find_values(self._fields, b"content-length", b"transfer-encoding"))
         if name == b"content-length":
             is_number = re.fullmatch(rb"[0-9]+", value) is not None
             is_wrong = is_wrong or not is_number
@@ -306,22 +292,28 @@ class HeadReading(Reading):
         self._position = end
         return taken, stop
 
-    def _step(self) -> None:
-        self._position += 1
+    def _take_rest(self, pattern: re.Pattern[bytes], switch: str, wide: re.Pattern[bytes]) -> bytes:
+        """The run up to the line's end; where the switch is granted, `wide` says what it may hold."""
+        position = self._position
+        rest, stop = self._take(pattern)
+        if stop not in (b"\r", b"\n") and wide is not pattern and self._lets(switch):
+            self._position = position
+            rest, stop = self._take(wide)
+        if stop != b"\r" and not (stop == b"\n" and self._lets("bare-lf")):
+            raise Refused(400)
+        return rest
 
     def _end_line(self) -> None:
         """CRLF, or LF where that was let pass."""
-        if self._data[self._position : self._position + 1] == b"\r":
-            self._position += 1
-        end = self._data[self._position : self._position + 1]
-        if not end:
+        end = self._data[self._position : self._position + 2]
+        if end == b"\r":
             raise Incomplete
-        if end != b"\n":
+        if end != b"\r\n" and end[:1] != b"\n":
             raise Refused(400)
-        self._position += 1
+        self._position += end.index(b"\n") + 1
 
 
-def merge_lengths(fields: Iterable[Tuple[bytes, bytes]]) -> Iterator[Tuple[bytes, bytes]]:
+def merge_lengths(fields: Iterable[Field]) -> Iterator[Field]:
     """What h11 makes of the headers that frame a body: one Content-Length of equal ones (RFC 9110 8.6)."""
     has_length = False
     for name, value in fields:
@@ -339,27 +331,22 @@ def is_host(value: bytes) -> bool:
     return match is not None and int(match["port"] or 0) <= 65535
 
 
-def split_list(fields: Sequence[Tuple[bytes, bytes]], name: bytes) -> List[bytes]:
-    elements = [
-        element.strip(b" \t") for key, value in fields if key == name for element in value.split(b",")
-    ]
-    return [element for element in elements if element]
+def find_values(fields: Iterable[Field], *names: bytes) -> List[bytes]:
+    return [value for name, value in fields if name in names]
 
 
-def announces_body(fields: Iterable[Tuple[bytes, bytes]]) -> bool:
-    return any(
-        name == b"transfer-encoding" or (name == b"content-length" and re.fullmatch(rb"0+", value) is None)
-        for name, value in fields
-    )
+def split_list(fields: Iterable[Field], name: bytes) -> List[bytes]:
+    elements = b",".join(find_values(fields, name)).split(b",")
+    return [element.strip(b" \t") for element in elements if element.strip(b" \t")]
 
 
-def is_upgrade(fields: Sequence[Tuple[bytes, bytes]]) -> bool:
+def is_upgrade(fields: Iterable[Field]) -> bool:
     upgrades = [element.lower() for element in split_list(fields, b"upgrade")]
     connections = [element.lower() for element in split_list(fields, b"connection")]
     return b"websocket" in upgrades and b"upgrade" in connections
 
 
-def judge_handshake(method: bytes, version: str, fields: Fields) -> int:
+def judge_handshake(method: bytes, version: str, fields: Iterable[Field]) -> int:
     """RFC 6455 4.2.1 and 4.4: 101, 200 for a request that is no opening handshake, or the refusal."""
     if not is_upgrade(fields):
         return 200
@@ -367,8 +354,8 @@ def judge_handshake(method: bytes, version: str, fields: Fields) -> int:
         return 405
     if version == "1.0":
         return 426
-    keys = [value for name, value in fields if name == b"sec-websocket-key"]
-    versions = [value for name, value in fields if name == b"sec-websocket-version"]
+    keys = find_values(fields, b"sec-websocket-key")
+    versions = find_values(fields, b"sec-websocket-version")
     if len(keys) != 1 or not KEY.fullmatch(keys[0]) or not versions:
         return 400
     if versions != [b"13"]:
@@ -376,5 +363,5 @@ def judge_handshake(method: bytes, version: str, fields: Fields) -> int:
     subprotocols = split_list(fields, b"sec-websocket-protocol")
     if len(subprotocols) > MAX_SUBPROTOCOLS or not all(map(TOKEN.fullmatch, subprotocols)):
         return 400
-    offers = [value for name, value in fields if name == b"sec-websocket-extensions"]
+    offers = find_values(fields, b"sec-websocket-extensions")
     return 101 if all(map(OFFERS.fullmatch, offers)) else 400

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
-from typing import Callable, List, Optional, Sequence, Tuple
+from typing import List, Optional, Tuple
 
 from ..wire import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, TEXT, build_close, build_frame
 from .draws import flip_bit, happens, split, truncate
@@ -99,108 +99,103 @@ class Writer:
         return self.draft(FIN | CLOSE, build_close(rng.choice(GOOD_CODES), reason.encode()))
 
 
-# --------------------------------------------- mutations: of the draft at a place, or around it
+class Damage:
+    """Mutations of the draft at a random place, or around it."""
 
-Mutation = Callable[[Writer, Drafts, int], None]
+    def __init__(self, writer: Writer, drafts: Drafts) -> None:
+        self.writer = writer
+        self.rng = writer.rng
+        self.drafts = drafts
+        self.at = self.rng.randrange(len(drafts))
+        self.draft = drafts[self.at]
 
+    def insert(self, draft: Draft) -> None:
+        self.drafts.insert(self.at + self.rng.randint(0, 1), draft)
 
-def set_reserved(writer: Writer, drafts: Drafts, at: int) -> None:
-    drafts[at].first ^= writer.rng.choice((0x40, 0x40, 0x20, 0x10, 0x70))
+    def set_reserved(self) -> None:
+        self.draft.first ^= self.rng.choice((0x40, 0x40, 0x20, 0x10, 0x70))
 
+    def set_opcode(self) -> None:
+        opcode = self.rng.choice((0, 0, 1, 1, 2, 3, 7, 8, 9, 10, 11, 15))
+        self.draft.first = self.draft.first & 0xF0 | opcode
 
-def set_opcode(writer: Writer, drafts: Drafts, at: int) -> None:
-    opcode = writer.rng.choice((0, 0, 1, 1, 2, 3, 7, 8, 9, 10, 11, 15))
-    drafts[at].first = drafts[at].first & 0xF0 | opcode
+    def flip_fin(self) -> None:
+        self.draft.first ^= FIN
 
+    def flip_mask(self) -> None:
+        self.draft.key = self.rng.randbytes(4) if self.draft.key is None else None
 
-def flip_fin(writer: Writer, drafts: Drafts, at: int) -> None:
-    drafts[at].first ^= FIN
+    def lengthen_form(self) -> None:
+        self.draft.form = self.rng.choice((16, 64))
 
+    def claim_more(self) -> None:
+        self.draft.claimed = len(self.draft.payload) + self.rng.choice((1, 2, 5, 40, 125))
 
-def flip_mask(writer: Writer, drafts: Drafts, at: int) -> None:
-    drafts[at].key = writer.rng.randbytes(4) if drafts[at].key is None else None
+    def claim_huge(self) -> None:
+        self.draft.claimed, self.draft.form = self.rng.choice(HUGE_LENGTHS), 64
 
+    def damage_payload(self) -> None:
+        self.draft.payload = flip_bit(self.rng, self.draft.payload)
 
-def lengthen_form(writer: Writer, drafts: Drafts, at: int) -> None:
-    drafts[at].form = writer.rng.choice((16, 64))
+    def cut_payload(self) -> None:
+        self.draft.payload = truncate(self.rng, self.draft.payload)
 
+    def break_text(self) -> None:
+        """Bad UTF-8 into a text from this draft on, if there is one."""
+        rng = self.rng
+        texts = [
+            draft
+            for draft in self.drafts[self.at :] + self.drafts[: self.at]
+            if draft.first & 0x4F in (TEXT, CONTINUATION)
+        ]
+        draft = (texts or self.drafts)[0]
+        place = rng.choice((0, len(draft.payload), rng.randint(0, len(draft.payload))))
+        draft.payload = draft.payload[:place] + rng.choice(BAD_UTF8) + draft.payload[place:]
 
-def claim_more(writer: Writer, drafts: Drafts, at: int) -> None:
-    drafts[at].claimed = len(drafts[at].payload) + writer.rng.choice((1, 2, 5, 40, 125))
+    def insert_bad_text(self) -> None:
+        """A bad text whose fragments part it anywhere."""
+        rng = self.rng
+        text = draw_text(rng) + rng.choice(BAD_UTF8) + draw_text(rng)
+        self.drafts[self.at : self.at] = self.writer.cut(TEXT, text)
 
+    def insert_any_close(self) -> None:
+        rng = self.rng
+        payload = build_close(rng.choice(CLOSE_CODES), rng.choice((b"", b"ok", *BAD_UTF8)))
+        payload = payload[:1] if happens(rng, 0.2) else payload
+        self.insert(self.writer.draft(FIN | CLOSE, payload))
 
-def claim_huge(writer: Writer, drafts: Drafts, at: int) -> None:
-    drafts[at].claimed, drafts[at].form = writer.rng.choice(HUGE_LENGTHS), 64
+    def insert_long_control(self) -> None:
+        rng = self.rng
+        payload = build_close(1000, b"z" * rng.randint(123, 130))
+        self.insert(self.writer.draft(FIN | rng.choice((CLOSE, PING, PONG)), payload))
 
+    def insert_control(self) -> None:
+        control = self.writer.write_control() if self.rng.random() < 0.6 else self.writer.write_close()
+        self.insert(control)
 
-def damage_payload(writer: Writer, drafts: Drafts, at: int) -> None:
-    drafts[at].payload = flip_bit(writer.rng, drafts[at].payload)
+    def repeat(self) -> None:
+        self.drafts.insert(self.at, replace(self.draft))
 
+    def drop(self) -> None:
+        if len(self.drafts) > 1:
+            del self.drafts[self.at]
 
-def cut_payload(writer: Writer, drafts: Drafts, at: int) -> None:
-    drafts[at].payload = truncate(writer.rng, drafts[at].payload)
+    def swap(self) -> None:
+        other = self.rng.randrange(len(self.drafts))
+        self.drafts[self.at], self.drafts[other] = self.drafts[other], self.draft
 
-
-def break_text(writer: Writer, drafts: Drafts, at: int) -> None:
-    """Bad UTF-8 into a text from this draft on, if there is one."""
-    rng = writer.rng
-    texts = [draft for draft in drafts[at:] + drafts[:at] if draft.first & 0x4F in (TEXT, CONTINUATION)]
-    draft = (texts or drafts)[0]
-    place = rng.choice((0, len(draft.payload), rng.randint(0, len(draft.payload))))
-    draft.payload = draft.payload[:place] + rng.choice(BAD_UTF8) + draft.payload[place:]
-
-
-def insert_bad_text(writer: Writer, drafts: Drafts, at: int) -> None:
-    """A bad text whose fragments part it anywhere."""
-    rng = writer.rng
-    text = draw_text(rng) + rng.choice(BAD_UTF8) + draw_text(rng)
-    drafts[at:at] = writer.cut(TEXT, text)
-
-
-def insert_any_close(writer: Writer, drafts: Drafts, at: int) -> None:
-    rng = writer.rng
-    payload = build_close(rng.choice(CLOSE_CODES), rng.choice((b"", b"ok", *BAD_UTF8)))
-    payload = payload[:1] if happens(rng, 0.2) else payload
-    drafts.insert(at + rng.randint(0, 1), writer.draft(FIN | CLOSE, payload))
-
-
-def insert_long_control(writer: Writer, drafts: Drafts, at: int) -> None:
-    rng = writer.rng
-    payload = build_close(1000, b"z" * rng.randint(123, 130))
-    drafts.insert(at + rng.randint(0, 1), writer.draft(FIN | rng.choice((CLOSE, PING, PONG)), payload))
-
-
-def insert_control(writer: Writer, drafts: Drafts, at: int) -> None:
-    control = writer.write_control() if writer.rng.random() < 0.6 else writer.write_close()
-    drafts.insert(at + writer.rng.randint(0, 1), control)
-
-
-def repeat(writer: Writer, drafts: Drafts, at: int) -> None:
-    drafts.insert(at, replace(drafts[at]))
-
-
-def drop(writer: Writer, drafts: Drafts, at: int) -> None:
-    if len(drafts) > 1:
-        del drafts[at]
-
-
-def swap(writer: Writer, drafts: Drafts, at: int) -> None:
-    other = writer.rng.randrange(len(drafts))
-    drafts[at], drafts[other] = drafts[other], drafts[at]
-
-
-MUTATIONS: Sequence[Mutation] = (
-    drop, repeat, swap, cut_payload, damage_payload, set_reserved, set_opcode, flip_fin, flip_mask,
-    lengthen_form, claim_more, claim_huge, break_text, insert_bad_text, insert_control, insert_any_close,
-    insert_long_control,
-)  # fmt: skip
+    KINDS = (
+        drop, repeat, swap, cut_payload, damage_payload, set_reserved, set_opcode, flip_fin, flip_mask,
+        lengthen_form, claim_more, claim_huge, break_text, insert_bad_text, insert_control, insert_any_close,
+        insert_long_control,
+    )  # fmt: skip
 
 
 def mutate(writer: Writer, drafts: Drafts) -> str:
     """Do one kind of damage, in place, and return its name."""
-    mutation = writer.rng.choice(MUTATIONS)
-    mutation(writer, drafts, writer.rng.randrange(len(drafts)))
-    return mutation.__name__
+    kind = writer.rng.choice(Damage.KINDS)
+    kind(Damage(writer, drafts))
+    return kind.__name__
 
 
 def draw_stream(writer: Writer) -> Tuple[bytes, Tuple[str, ...]]:

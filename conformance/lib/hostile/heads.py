@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from typing import Callable, List, Sequence, Tuple
+from typing import List, Tuple
 
 from ..wire import KEY
 from .draws import happens, truncate
@@ -91,6 +91,92 @@ class Draft:
     def insert(self, rng: random.Random, line: bytes) -> None:
         self.lines.insert(rng.randint(0, len(self.lines)), line)
 
+    def change_method(self, rng: random.Random) -> None:
+        self.method = rng.choice(METHODS)
+
+    def change_target(self, rng: random.Random) -> None:
+        self.target = rng.choice(TARGETS)
+        if self.target == b"*" and rng.random() < 0.5:
+            self.method = b"OPTIONS"
+
+    def lengthen_target(self, rng: random.Random) -> None:
+        spent = len(self.method) + len(self.version) + 2
+        self.target = b"/" + b"a" * (MAX_LINE - spent - 1 + rng.choice((-1, 0, 1, 500)))
+
+    def change_version(self, rng: random.Random) -> None:
+        self.version = rng.choice(VERSIONS)
+
+    def speak_http_1_0(self, rng: random.Random) -> None:
+        """As proxies do by default: HTTP/1.0, often without Upgrade, Connection or Host."""
+        self.version = b"HTTP/1.0"
+        names = (b"upgrade:", b"connection:", b"host:")
+        self.lines = [line for line in self.lines if not line.lower().startswith(names) or rng.random() < 0.5]
+
+    def change_separator(self, rng: random.Random) -> None:
+        self.separators[rng.randrange(2)] = rng.choice(SEPARATORS)
+
+    def change_end(self, rng: random.Random) -> None:
+        end = rng.choice(LINE_ENDS)
+        self.ends = self.fill_ends()
+        if happens(rng, 0.15):
+            self.ends = [end] * len(self.ends)
+        self.ends[rng.randrange(len(self.ends))] = end
+
+    def begin_otherwise(self, rng: random.Random) -> None:
+        self.before = rng.choice(BEGINNINGS)
+
+    def fold(self, rng: random.Random) -> None:
+        self.insert(rng, rng.choice(FOLDS))
+
+    def add_line(self, rng: random.Random) -> None:
+        separator = rng.choice((b":", b":", b": ", b" :", b"", b"\t: ", b"::"))
+        self.insert(rng, rng.choice(NAMES) + separator + rng.choice(VALUES))
+
+    def add_host(self, rng: random.Random) -> None:
+        self.insert(rng, b"Host: " + rng.choice(HOSTS))
+
+    def change_host(self, rng: random.Random) -> None:
+        host = b"Host: " + rng.choice(HOSTS)
+        self.lines = [host if line.lower().startswith(b"host:") else line for line in self.lines]
+
+    def change_authority(self, rng: random.Random) -> None:
+        """An absolute-form target, with a Host that is its own or another."""
+        scheme = rng.choice((b"http", b"https", b"ws", b"WSS"))
+        self.target = scheme + b"://" + rng.choice(HOSTS) + rng.choice((b"/", b"", b"/a?b", b"?q"))
+        self.change_host(rng)
+
+    def announce_body(self, rng: random.Random) -> None:
+        for _ in range(rng.choice((1, 1, 2))):
+            length = b"Content-Length:" + rng.choice((b"", b" ")) + rng.choice(LENGTHS)
+            coding = b"Transfer-Encoding: " + rng.choice(CODINGS)
+            self.insert(rng, rng.choice((b"Content-Length: 0", length, coding, b"Expect: 100-continue")))
+
+    def drop_line(self, rng: random.Random) -> None:
+        if self.lines:
+            del self.lines[rng.randrange(len(self.lines))]
+
+    def repeat_line(self, rng: random.Random) -> None:
+        if self.lines:
+            self.insert(rng, rng.choice(self.lines))
+
+    def add_many(self, rng: random.Random) -> None:
+        count = MAX_FIELDS - len(self.lines) + rng.choice((-1, 0, 1, 5))
+        self.lines += [b"X-%d: y" % number for number in range(count)]
+
+    def change_handshake(self, rng: random.Random) -> None:
+        name, values = rng.choice(HANDSHAKES)
+        prefix = name.lower() + b":"
+        self.lines = [line for line in self.lines if not line.lower().startswith(prefix) or happens(rng, 0.1)]
+        self.lines.append(name + b": " + rng.choice(values))
+
+    MUTATIONS = (
+        drop_line, repeat_line, change_method, change_target, change_version, speak_http_1_0,
+        change_separator, change_end, change_end, begin_otherwise, fold, add_line, add_line,
+        add_host, change_host, change_authority, announce_body, announce_body, change_handshake,
+        change_handshake,
+    )  # fmt: skip
+    LONG = (lengthen_target, add_many)
+
 
 def draw_valid(rng: random.Random) -> Draft:
     def cased(name: bytes) -> bytes:
@@ -116,122 +202,13 @@ def draw_valid(rng: random.Random) -> Draft:
     return draft
 
 
-# --------------------------------------------------------------------------------- mutations
-
-Mutation = Callable[[random.Random, Draft], None]
-
-
-def change_method(rng: random.Random, draft: Draft) -> None:
-    draft.method = rng.choice(METHODS)
-
-
-def change_target(rng: random.Random, draft: Draft) -> None:
-    draft.target = rng.choice(TARGETS)
-    if draft.target == b"*" and rng.random() < 0.5:
-        draft.method = b"OPTIONS"
-
-
-def lengthen_target(rng: random.Random, draft: Draft) -> None:
-    spent = len(draft.method) + len(draft.version) + 2
-    draft.target = b"/" + b"a" * (MAX_LINE - spent - 1 + rng.choice((-1, 0, 1, 500)))
-
-
-def change_version(rng: random.Random, draft: Draft) -> None:
-    draft.version = rng.choice(VERSIONS)
-
-
-def speak_http_1_0(rng: random.Random, draft: Draft) -> None:
-    """As proxies do by default: HTTP/1.0, often without Upgrade, Connection or Host."""
-    draft.version = b"HTTP/1.0"
-    names = (b"upgrade:", b"connection:", b"host:")
-    draft.lines = [line for line in draft.lines if not line.lower().startswith(names) or rng.random() < 0.5]
-
-
-def change_separator(rng: random.Random, draft: Draft) -> None:
-    draft.separators[rng.randrange(2)] = rng.choice(SEPARATORS)
-
-
-def change_end(rng: random.Random, draft: Draft) -> None:
-    end = rng.choice(LINE_ENDS)
-    draft.ends = draft.fill_ends()
-    if happens(rng, 0.15):
-        draft.ends = [end] * len(draft.ends)
-    draft.ends[rng.randrange(len(draft.ends))] = end
-
-
-def begin_otherwise(rng: random.Random, draft: Draft) -> None:
-    draft.before = rng.choice(BEGINNINGS)
-
-
-def fold(rng: random.Random, draft: Draft) -> None:
-    draft.insert(rng, rng.choice(FOLDS))
-
-
-def add_line(rng: random.Random, draft: Draft) -> None:
-    separator = rng.choice((b":", b":", b": ", b" :", b"", b"\t: ", b"::"))
-    draft.insert(rng, rng.choice(NAMES) + separator + rng.choice(VALUES))
-
-
-def add_host(rng: random.Random, draft: Draft) -> None:
-    draft.insert(rng, b"Host: " + rng.choice(HOSTS))
-
-
-def change_host(rng: random.Random, draft: Draft) -> None:
-    host = b"Host: " + rng.choice(HOSTS)
-    draft.lines = [host if line.lower().startswith(b"host:") else line for line in draft.lines]
-
-
-def change_authority(rng: random.Random, draft: Draft) -> None:
-    """An absolute-form target, with a Host that is its own or another."""
-    scheme = rng.choice((b"http", b"https", b"ws", b"WSS"))
-    draft.target = scheme + b"://" + rng.choice(HOSTS) + rng.choice((b"/", b"", b"/a?b", b"?q"))
-    change_host(rng, draft)
-
-
-def announce_body(rng: random.Random, draft: Draft) -> None:
-    length = b"Content-Length:" + rng.choice((b"", b" ")) + rng.choice(LENGTHS)
-    coding = b"Transfer-Encoding: " + rng.choice(CODINGS)
-    for _ in range(rng.choice((1, 1, 2))):
-        draft.insert(rng, rng.choice((b"Content-Length: 0", length, coding, b"Expect: 100-continue")))
-
-
-def drop_line(rng: random.Random, draft: Draft) -> None:
-    if draft.lines:
-        del draft.lines[rng.randrange(len(draft.lines))]
-
-
-def repeat_line(rng: random.Random, draft: Draft) -> None:
-    if draft.lines:
-        draft.insert(rng, rng.choice(draft.lines))
-
-
-def add_many(rng: random.Random, draft: Draft) -> None:
-    count = MAX_FIELDS - len(draft.lines) + rng.choice((-1, 0, 1, 5))
-    draft.lines += [b"X-%d: y" % number for number in range(count)]
-
-
-def change_handshake(rng: random.Random, draft: Draft) -> None:
-    name, values = rng.choice(HANDSHAKES)
-    prefix = name.lower() + b":"
-    draft.lines = [line for line in draft.lines if not line.lower().startswith(prefix) or happens(rng, 0.1)]
-    draft.lines.append(name + b": " + rng.choice(values))
-
-
-MUTATIONS: Sequence[Mutation] = (
-    drop_line, repeat_line, change_method, change_target, change_version, speak_http_1_0, change_separator,
-    change_end, change_end, begin_otherwise, fold, add_line, add_line, add_host, change_host,
-    change_authority, announce_body, announce_body, change_handshake, change_handshake,
-)  # fmt: skip
-LONG: Sequence[Mutation] = (lengthen_target, add_many)
-
-
 def draw_head(rng: random.Random) -> Tuple[bytes, Tuple[str, ...]]:
     """A head and what comes behind it; and what was done to it: nothing, or a few mutations."""
     draft = draw_valid(rng)
     traits = []
     for _ in range(rng.choice((0, 1, 1, 1, 1, 1, 2, 2, 3))):
-        mutation = rng.choice(LONG if happens(rng, 0.02) else MUTATIONS)
-        mutation(rng, draft)
+        mutation = rng.choice(Draft.LONG if happens(rng, 0.02) else Draft.MUTATIONS)
+        mutation(draft, rng)
         traits.append(mutation.__name__)
     data = draft.build()
     if happens(rng, 0.15):
