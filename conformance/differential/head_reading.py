@@ -37,6 +37,10 @@ HTTP_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 OTHER_VERSION = re.compile(rb"[A-Z]+/[0-9]\.[0-9]")
 ABSOLUTE = re.compile(rb"(?i:(?:http|https|ws|wss)://([^/?]*).*)")  # RFC 9112 3.2.2
 NO_AUTHORITY = re.compile(rb"[^-0-9A-Za-z._~!$&'()*+,;=%:@\[\]]")  # RFC 3986 3.2
+# As far as a target is there, what llhttp lets begin one.
+TARGET_BEGUN = re.compile(
+    rb"(?:[/*].*|[A-Za-z]+(?::(?:/(?:/(?:[-0-9A-Za-z._~!$&'()*+,;=%:@\[\]]*(?:[/?].*)?)?)?)?)?)?"
+)
 HOST = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[-0-9A-Za-z._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::(?P<port>[0-9]{0,5}))?"
 )
@@ -173,6 +177,8 @@ class HeadReading(Reading):
 
     def _read_target(self) -> bytes:
         position = self._position
+        if TARGET.fullmatch(self._data, position) and not TARGET_BEGUN.fullmatch(self._data, position):
+            self._refuse_early()
         self._target, stop = self._take(TARGET)
         if stop == b"#" and self._lets("targets"):
             self._position = position
