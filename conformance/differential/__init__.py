@@ -1,7 +1,7 @@
 """The same random and mutated bytes into wsbridge, wsproto, websockets, zlib, h11 and httptools.
 
-    python3 conformance/run.py differential [--short] [--seed N] [--jobs N] [--only frames heads ...]
-        [--frames N] [--heads N] [--messages N] [--replay SEED:PART:INDEX]
+    python3 conformance/run.py differential [--short] [--times X] [--seed N] [--jobs N]
+        [--only frames heads ...] [--replay SEED:PART:INDEX]
 
 What wsbridge makes of each stream of frames, compressed message and request head is compared with a
 literal reading of the standards, and with what the others make of it: messages, answers, close codes;
@@ -17,15 +17,15 @@ import os
 import re
 import sys
 import time
-from typing import Dict, List, Sequence
+from typing import List, Sequence
 
 from ..lib.environment import Unavailable, enter_environment, lock_folder, report_folder
 
 REQUIREMENTS = ["wsproto==1.3.2", "websockets==17.4", "h11==0.16.0", "httptools==0.9.0"]
 
-FULL = {"frames": 1_000_000, "heads": 100_000, "messages": 100_000}
-SHORT = {"frames": 60_000, "heads": 10_000, "messages": 8_000}
-PARTS = ("frames", "deflate", "sending", "heads")
+# How many cases of each part; one of compressed messages has two of them or more on average.
+FULL = {"frames": 1_000_000, "deflate": 50_000, "sending": 25_000, "heads": 100_000}
+SHORT = {"frames": 60_000, "deflate": 4_000, "sending": 2_000, "heads": 10_000}
 
 
 def main(argv: List[str]) -> int:
@@ -39,8 +39,11 @@ def main(argv: List[str]) -> int:
     if options.replay:
         seed, part, index = options.replay
         return print_case(part, int(seed), int(index))
-    counts = count_cases(options)
-    folder = report_folder("differential" if is_full(counts) else "differential-partial")
+    basis = SHORT if options.short else FULL
+    counts = {part: round(basis[part] * options.times) for part in options.only}
+    # Of the run that the README quotes, the report is kept apart.
+    is_full = all(counts.get(part, 0) >= count for part, count in FULL.items())
+    folder = report_folder("differential" if is_full else "differential-partial")
     lock_folder(folder)
     started = time.monotonic()
     tally = run_parts(counts, options.seed, options.jobs)
@@ -58,45 +61,18 @@ def main(argv: List[str]) -> int:
 def parse_arguments(argv: List[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="run.py differential")
     parser.add_argument("--short", action="store_true", help="a part of everything, about a minute")
+    parser.add_argument("--times", type=float, default=1.0, help="so many times as many cases (1)")
     parser.add_argument("--seed", type=int, default=1, help="of every random choice (1)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (one for each core)")
-    parser.add_argument(
-        "--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help="of: %(choices)s"
-    )
-    parser.add_argument("--frames", type=int, help=f"streams ({FULL['frames']:,})")
-    parser.add_argument("--heads", type=int, help=f"request heads ({FULL['heads']:,})")
-    parser.add_argument("--messages", type=int, help=f"compressed messages, at least ({FULL['messages']:,})")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (one for each core)")
+    parser.add_argument("--only", nargs="+", choices=FULL, default=list(FULL), help="the parts (all)")
     parser.add_argument(
         "--replay", type=parse_name, metavar="SEED:PART:INDEX", help="one case: its bytes, and the outcomes"
     )
-    options = parser.parse_args(argv)
-    if options.jobs < 1:
-        parser.error("--jobs must be at least 1")
-    for name, default in (SHORT if options.short else FULL).items():
-        if getattr(options, name) is None:
-            setattr(options, name, default)
-    return options
+    return parser.parse_args(argv)
 
 
 def parse_name(name: str) -> Sequence[str]:
-    match = re.fullmatch(rf"(-?[0-9]+):({'|'.join(PARTS)}):([0-9]+)", name)
+    match = re.fullmatch(rf"(-?[0-9]+):({'|'.join(FULL)}):([0-9]+)", name)
     if match is None:
-        raise argparse.ArgumentTypeError(f"{name!r} is not SEED:PART:INDEX, PART of {', '.join(PARTS)}")
+        raise argparse.ArgumentTypeError(f"{name!r} is not SEED:PART:INDEX, PART one of {', '.join(FULL)}")
     return match.groups()
-
-
-def is_full(counts: Dict[str, int]) -> bool:
-    """Whether so many cases are a run that the README may quote."""
-    least = {"frames": FULL["frames"], "deflate": FULL["messages"] // 2, "heads": FULL["heads"]}
-    return all(counts.get(name, 0) >= count for name, count in least.items())
-
-
-def count_cases(options: argparse.Namespace) -> Dict[str, int]:
-    """How many cases of each part; one of compressed messages has two of them or more on average."""
-    counts = {
-        "frames": options.frames,
-        "deflate": options.messages // 2,
-        "sending": options.messages // 4,
-        "heads": options.heads,
-    }
-    return {name: count for name, count in counts.items() if name in options.only}

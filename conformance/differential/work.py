@@ -52,18 +52,8 @@ class Tally:
         self.met: Counter[str] = Counter()  # by ruling
         self.examples: Dict[str, Example] = {}
         self.unexplained = 0
-        self.texts: List[str] = []
+        self.texts: List[str] = []  # of some of the unexplained
         self.is_interrupted = False
-
-    def add(self, other: Tally) -> None:
-        self.cases += other.cases
-        self.units += other.units
-        self.disagreements += other.disagreements
-        self.met += other.met
-        self.unexplained += other.unexplained
-        self.texts += other.texts
-        for name, example in other.examples.items():
-            self._keep(name, example)
 
     def take(self, name: str, case: Any) -> None:
         part = PARTS[name]
@@ -78,15 +68,22 @@ class Tally:
                 self.met[ruling] += 1
                 rank = (len(finding.rulings) > 1, sum(map(len, case.pieces)))
                 if ruling not in self.examples or rank < self.examples[ruling].rank:
-                    self._keep(ruling, Example(rank, case.name, finding.describe(case)))
+                    self.examples[ruling] = Example(rank, case.name, finding.describe(case))
 
     def note_unexplained(self, text: str) -> None:
         self.unexplained += 1
         if len(self.texts) < KEPT_TEXTS:
             self.texts.append(text)
 
-    def _keep(self, ruling: str, example: Example) -> None:
-        self.examples[ruling] = min(example, self.examples.get(ruling, example))
+    def add(self, other: Tally) -> None:
+        self.cases += other.cases
+        self.units += other.units
+        self.disagreements += other.disagreements
+        self.met += other.met
+        self.unexplained += other.unexplained
+        self.texts += other.texts
+        for name, example in other.examples.items():
+            self.examples[name] = min(example, self.examples.get(name, example))
 
 
 def run_batch(batch: Tuple[str, int, int, int]) -> Tally:
