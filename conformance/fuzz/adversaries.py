@@ -17,8 +17,8 @@ from ..lib.wire import KEY, build_frame
 from .pieces import cut
 
 KIB, MIB = 1024, 1024 * 1024
-READ, SEGMENT, WHOLE = 64 * KIB, 1448, 2**40
-UNLIMITED = 2**40
+READ, SEGMENT = 64 * KIB, 1448
+WHOLE = UNLIMITED = 2**40
 
 MASK = b"\x37\xfa\x21\x3d"
 EURO = "\u20ac".encode()
@@ -27,7 +27,6 @@ PING, PONG = (bytes([first, 0xFD]) + MASK + bytes(125) for first in (0x89, 0x8A)
 EMPTY, ONE_BYTE = b"\x81\x80" + MASK, b"\x81\x81\0\0\0\0A"
 LINE, END = b"GET /chat HTTP/1.1\r\n", b"\r\nHost: a\r\n\r\n"
 LINES = LINE + b"Host: a\r\n"
-EVERYBODY = TrustedPeers("*")
 
 Feed = Callable[[Any], Any]
 
@@ -56,11 +55,13 @@ def deflate(payload: bytes, level: int = 9) -> bytes:
     return stream.compress(payload) + stream.flush(zlib.Z_SYNC_FLUSH)[:-4]
 
 
-def connection(*prepared: str) -> Callable[[bool], Feed]:
+def connection(*prepared: str, **limits: int) -> Callable[[bool], Feed]:
     """What opens a connection: "client", "compressed", then "paused", "closing" or "ended"."""
 
     def open_connection(unlimited: bool) -> Feed:
-        arguments: Any = {"max_message_size": UNLIMITED, "max_fragments": UNLIMITED} if unlimited else {}
+        arguments: Any = {**limits}
+        if unlimited:
+            arguments = {"max_message_size": UNLIMITED, "max_fragments": UNLIMITED}
         if "compressed" in prepared:
             arguments.update(enable_compression=True, peer_extensions=[b"permessage-deflate"])
         ws = WSProtocol(client="client" in prepared, **arguments)
@@ -100,15 +101,6 @@ def one_frame(
     return Input(name, build, connection(*prepared))
 
 
-def compressed(name: str, build: Callable[[int], bytes]) -> Input:
-    return Input(name, lambda size: cut(build(size), READ), connection("compressed"))
-
-
-def in_fragments(data: bytes, size: int) -> bytes:
-    """A compressed message that does not end."""
-    return b"".join(masked(0 if at else 0x42, piece) for at, piece in enumerate(cut(data, size)))
-
-
 def head(name: str, before: bytes, unit: bytes, after: bytes, piece: int = READ) -> Input:
     parser, line = RequestParser, "max_request_line"
     if before.startswith(b"HTTP"):
@@ -138,17 +130,22 @@ def forwarded(name: str, header: bytes, before: bytes, unit: bytes, after: bytes
 
 def read_everybody(headers: Any) -> Any:
     """What the header of the first line says where every peer is a trusted proxy."""
-    return read_forwarded(headers, "192.0.2.1", EVERYBODY, [headers[0][0].decode("ascii")])
+    return read_forwarded(headers, "192.0.2.1", TrustedPeers("*"), [headers[0][0].decode("ascii")])
 
 
-def build_noise(size: int) -> bytes:
+def build_noise(size: int) -> Sequence[bytes]:
     noise = b"".join(zlib.crc32(at.to_bytes(4, "big")).to_bytes(4, "big") for at in range(size // 4))
-    return masked(0xC2, deflate(noise, 1))
+    return cut(masked(0xC2, deflate(noise, 1)), READ)
 
 
-def build_one_byte_fragments(size: int) -> bytes:
+def build_fragments(data: bytes, size: int) -> Sequence[bytes]:
+    """A compressed message that does not end."""
+    return cut(b"".join(masked(0 if at else 0x42, piece) for at, piece in enumerate(cut(data, size))), READ)
+
+
+def build_one_byte_fragments(size: int) -> Sequence[bytes]:
     # An eighth of the numbers makes more than enough of it; only its beginning counts.
-    return in_fragments(deflate(b"".join(b"%d," % at for at in range(size // 8)), 1)[: size // 7], 1)
+    return build_fragments(deflate(b"".join(b"%d," % at for at in range(size // 8)), 1)[: size // 7], 1)
 
 
 def open_inflater(_: bool) -> Feed:
@@ -175,23 +172,16 @@ def check_origin(origin: bytes) -> None:
     check_upgrade_request(request, allowed_origins=("same-origin", "https://a.example"))
 
 
-TRUSTED = TrustedPeers("192.0.2.0/24")
-
-
-def read_trusted(headers: Any) -> Any:
-    return read_forwarded(headers, "192.0.2.1", TRUSTED, ["forwarded"])
-
-
-def read_default(headers: Any) -> Any:
-    return read_forwarded(headers, "192.0.2.1", TrustedPeers("*"))
-
-
-def build_pairs(size: int) -> Any:
+def build_pairs(size: int) -> Sequence[Any]:
     return [[(FORWARDED, b"for=192.0.2.1;" + b";".join(b"n%d=v" % at for at in range(size // 9)))]]
 
 
+def build_lines(size: int) -> Sequence[Any]:
+    return [[(X_FOR, b"192.0.2.1")] * (size // 9)]
+
+
 FORWARDED, X_FOR, X_PREFIX = b"forwarded", b"x-forwarded-for", b"x-forwarded-prefix"
-BEGIN = b"\1\x80" + MASK
+BEGIN, INFLATING = b"\1\x80" + MASK, connection("compressed")
 
 ADVERSARIES = [
     one_frame("binary frame, 64 KiB reads", b"data"),
@@ -219,9 +209,9 @@ ADVERSARIES = [
     one_frame("a frame behind our CLOSE", b"data", "closing", piece=SEGMENT),
     # Compressed: messages and fragments, blocks that inflate to nothing, and streams that end.
     one_frame("zeros, inflated size", b"\0", "compressed", first=0xC2, encode=deflate),
-    compressed("zeros in 16-byte fragments", lambda size: in_fragments(deflate(bytes(size)), 16)),
-    compressed("data that does not shrink", build_noise),
-    compressed("fragments of 1 compressed byte", build_one_byte_fragments),
+    Input("zeros in 16-byte fragments", lambda size: build_fragments(deflate(bytes(size)), 16), INFLATING),
+    Input("data that does not shrink", build_noise, INFLATING),
+    Input("fragments of 1 compressed byte", build_one_byte_fragments, INFLATING),
     repeated("small compressed messages", masked(0xC1, b"\xf2\x48\xcd\xc9\xc9\x07\0"), "compressed"),
     repeated("empty compressed messages", masked(0xC1, b"\0"), "compressed"),
     repeated("messages that end with BFINAL", masked(0xC2, EMPTY_FINAL + b"\0"), "compressed"),
@@ -275,8 +265,6 @@ ADVERSARIES = [
     forwarded("Forwarded: escaped quotes in a string", FORWARDED, b'for="', b'\\"', b'"'),
     forwarded("Forwarded: backslash, comma", FORWARDED, b'for="', b"\\,", b'"'),
     forwarded("Forwarded: semicolons", FORWARDED, b"", b";", b"for=192.0.2.1"),
-    Input("Forwarded: pairs in one element", build_pairs, lambda _: read_trusted),
-    Input(
-        "X-Forwarded-For: lines", lambda size: [[(X_FOR, b"192.0.2.1")] * (size // 9)], lambda _: read_default
-    ),
+    Input("Forwarded: pairs in one element", build_pairs, lambda _: read_everybody),
+    Input("X-Forwarded-For: lines", build_lines, lambda _: read_everybody),
 ]

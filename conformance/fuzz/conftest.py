@@ -25,7 +25,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "long: not a part of a short run")
     settings.register_profile(
         "fuzz",
         max_examples=config.option.examples,
@@ -38,21 +37,22 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("fuzz")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
-    is_short, target = config.option.short, config.option.target
-    items[:] = [
-        one for one in items if target in one.name and not (is_short and one.get_closest_marker("long"))
-    ]
+def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Function]) -> None:
+    """Of a short run only what its module names in SHORT, if it does."""
+    items[:] = [item for item in items if config.option.target in item.name]
+    if config.option.short:
+        items[:] = [item for item in items if is_short(item)]
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    item.user_properties.append(("what holds", (item.function.__doc__ or "").splitlines()[0]))
+def is_short(item: pytest.Function) -> bool:
+    return not hasattr(item.module, "SHORT") or item.callspec.id in item.module.SHORT
 
 
-def pytest_runtest_teardown(item: pytest.Item) -> None:
-    statistics = getattr(item, "hypothesis_statistics", "")
-    if statistics:
-        item.user_properties.append(("statistics", statistics))
+def pytest_runtest_teardown(item: pytest.Function) -> None:
+    statistics = getattr(item, "hypothesis_statistics", None)
+    if statistics is not None:
+        what = (item.function.__doc__ or "").splitlines()[0]
+        item.user_properties += [("what holds", what), ("statistics", statistics)]
 
 
 @pytest.fixture(autouse=True)

@@ -32,21 +32,16 @@ class Setup:
         switches = (bool(variant & bit) for bit in (1, 2, 4, 8))
         self.hold_close, self.is_paused, self.is_closing, self.is_traced = switches
         self.client = client
-        self.max_message_size, self.max_fragments = LIMITS[variant >> 4 & 3]
-        self.extension: Dict[str, Any] = {}
+        self.max_message_size, max_fragments = LIMITS[variant >> 4 & 3]
+        self._arguments: Dict[str, Any] = {"client": client, "hold_close": self.hold_close}
+        self._arguments.update(max_message_size=self.max_message_size, max_fragments=max_fragments)
         if compressed:
             offered = (b"permessage-deflate" + PARAMETERS[variant >> 6],)
-            deflate = choose_deflate(variant)
-            self.extension = {"enable_compression": True, "deflate": deflate, "peer_extensions": offered}
+            self._arguments.update(enable_compression=True, peer_extensions=offered)
+            self._arguments.update(deflate=choose_deflate(variant))
 
     def build(self) -> WSProtocol:
-        ws = WSProtocol(
-            client=self.client,
-            max_message_size=self.max_message_size,
-            max_fragments=self.max_fragments,
-            hold_close=self.hold_close,
-            **self.extension,
-        )
+        ws = WSProtocol(**self._arguments)
         if self.is_paused:
             ws.pause_writing()
         if self.is_closing:
@@ -86,10 +81,8 @@ def check_outbound(setup: Setup, frames: List[Frame]) -> None:
     for frame in frames:
         assert frame.opcode in (PONG, CLOSE) and frame.fin and not frame.rsv, frame
         assert frame.masked == setup.client and len(frame.payload) <= 125, frame
-    for frame in frames:
         if frame.opcode == CLOSE:
-            assert frame is frames[-1], f"{frame} is not the last one"
-            assert not setup.is_closing, f"{frame} is the second CLOSE"
+            assert frame is frames[-1] and not setup.is_closing, frame
             assert not frame.payload or int.from_bytes(frame.payload[:2], "big") in SENDABLE_CODES, frame
             frame.payload[2:].decode()
 

@@ -89,7 +89,7 @@ ACTIONS = st.one_of(
 )
 
 
-@share(1.5)
+@share(2)
 @given(
     settings=OPTIONAL_SETTINGS,
     holds=st.tuples(st.booleans(), st.booleans()),

@@ -28,7 +28,7 @@ DRAWN = (
     *("fragments", "dialogues"),
 )
 # Of a short run: the entries that a peer reaches after the handshake, and the handshake.
-SHORT = [("server", "raw"), ("server_deflate", "raw"), ("server_handshake", "raw"), ("dialogues", "drawn")]
+SHORT = ("server-raw", "server_deflate-raw", "server_handshake-raw", "dialogues-drawn")
 
 MAX_LENGTH = {"raw": 400, "drawn": 1500}
 # An input that takes longer is a finding of its own; starting takes some seconds on a busy machine.
@@ -63,11 +63,7 @@ def takes_bytes(test: Any) -> bool:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     searches = [(name, "raw") for name, test in find_tests().items() if takes_bytes(test)]
-    searches += [(name, "drawn") for name in DRAWN]
-    marks = [() if search in SHORT else pytest.mark.long for search in searches]
-    metafunc.parametrize(
-        ("name", "kind"), [pytest.param(*one, marks=mark) for one, mark in zip(searches, marks)]
-    )
+    metafunc.parametrize(("name", "kind"), [*searches, *((name, "drawn") for name in DRAWN)])
 
 
 def test_guided(
@@ -86,15 +82,11 @@ def test_guided(
     flags += [f"-max_total_time={seconds}", f"-max_len={MAX_LENGTH[kind]}", f"-seed={seed % 2**32 or 1}"]
     # Not from short inputs to longer ones: short ones draw next to nothing.
     flags += [f"-timeout={INPUT_SECONDS}", "-rss_limit_mb=1500", "-print_final_stats=1", "-len_control=0"]
-    command = [sys.executable, "-m", __name__, name, kind, *flags]
+    command = [sys.executable, "-m", __name__, name, kind, *flags, folder / "corpus", folder / "seeds"]
+    limit = seconds + STARTING_SECONDS + INPUT_SECONDS
     with open(folder / "log.txt", "wb") as log:
         done = subprocess.run(
-            [*command, str(folder / "corpus"), str(folder / "seeds")],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            timeout=seconds + STARTING_SECONDS + INPUT_SECONDS,
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=limit
         )
     text = (folder / "log.txt").read_text("utf-8", "replace")
     covered = _COVERAGE.findall(text) or [(0, 0, 0)]

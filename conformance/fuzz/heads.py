@@ -34,7 +34,7 @@ LIMITS = ((32768, 65536, 256), (24, 96, 4), (16, 64, 1), (64, 40, 2))
 
 
 def read_head(parser: Any, pieces: Sequence[bytes]) -> Tuple[Any, Optional[bytes]]:
-    """The head, a documented refusal, or None for more; and what is behind the head."""
+    """The head, and what is behind it; a documented refusal; or None for more, and the method so far."""
     documented = RequestRefused if isinstance(parser, RequestParser) else HandshakeFailed
     for at, piece in enumerate(pieces):
         try:
@@ -43,7 +43,7 @@ def read_head(parser: Any, pieces: Sequence[bytes]) -> Tuple[Any, Optional[bytes
             return (type(error), str(error), getattr(parser, "method", b"")), None
         if head is not None:
             return head, parser.trailing + b"".join(pieces[at + 1 :])
-    return None, None
+    return None, getattr(parser, "method", None)
 
 
 def check_pieces(read: Callable[[List[bytes]], Any], data: bytes) -> Any:

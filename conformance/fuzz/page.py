@@ -54,12 +54,13 @@ class Report:
         every = [check for checks in self._checks.values() for check in checks.values()]
         figures: Dict[str, Any] = {"checks": len(every), "findings": len(self._findings)}
         for name, combine in FIGURES.items():
-            figures[name] = combine([check[name] for check in every if name in check] or [0])
+            figures[name] = combine([check.get(name, 0) for check in every] or [0]) or None
         figures["minutes"] = round((time.monotonic() - self._started) / 60, 1)
         results = {"run": self._subtitle, **figures, "checks": self._checks, "found": self._findings}
         (self._folder / "results.json").write_text(json.dumps(results, indent=1), "utf-8")
         path = self._build_page(figures).write(self._folder / "index.html")
-        terminalreporter.write_line(", ".join(f"{name}: {value:,}" for name, value in figures.items()))
+        said = [f"{name}: {value:,}" for name, value in figures.items() if value is not None]
+        terminalreporter.write_line(", ".join(said))
         terminalreporter.write_line(f"report: {path}")
 
     def _build_page(self, figures: Dict[str, Any]) -> Page:
