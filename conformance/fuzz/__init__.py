@@ -56,12 +56,9 @@ def main(argv: List[str]) -> int:
     # What hypothesis would keep in the current folder.
     os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(folder / "hypothesis")
     modules = [f"{Path(__file__).parent / module}.py" for part in options.parts for module in PARTS[part]]
-    arguments = [
-        f"--hypothesis-seed={seed}",
-        f"--examples={options.examples}",
-        f"--seconds={options.seconds}",
-    ]
-    arguments += [f"--target={options.target}", f"--folder={folder}", *(["--short"] if options.short else [])]
+    arguments = [f"--hypothesis-seed={seed}", f"--target={options.target}", f"--folder={folder}"]
+    arguments += [f"--examples={options.examples}", f"--seconds={options.seconds}"]
+    arguments += ["--short"] if options.short else []
     arguments += ["-q", "-p", "no:cacheprovider", f"--numprocesses={options.jobs}", "--dist=worksteal"]
     report = Report(folder, f"seed {seed}; {shlex.join(['fuzz', *argv])}")
     print(f"seed {seed}", flush=True)

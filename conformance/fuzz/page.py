@@ -27,7 +27,7 @@ class Report:
 
     def __init__(self, folder: Path, subtitle: str) -> None:
         self._folder = folder
-        installed = {one.name: one.version for one in distributions()}
+        installed = {one.metadata["Name"]: one.version for one in distributions()}
         versions = [f"{name} {installed[name]}" for name in ("hypothesis", "atheris") if name in installed]
         python = f"{platform.python_implementation()} {platform.python_version()}"
         self._subtitle = "; ".join([python, *versions, subtitle])

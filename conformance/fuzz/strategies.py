@@ -26,7 +26,7 @@ Example = Tuple[int, bytes]
 T = TypeVar("T")
 
 VARIANTS = st.integers(0, 255)
-RANDOM = st.randoms(use_true_random=False, note_method_calls=True)
+RANDOM = st.randoms(use_true_random=False)
 
 
 def share(times: float) -> Callable[[Any], Any]:
