@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 import unittest
 from typing import Any, Dict, List
 
@@ -317,6 +319,17 @@ class DisconnectTests(PageCase):
         self.clock.advance(0.1)
         self.service.sweep()
         await self.assert_over()
+
+    @unittest.skipUnless(sys.implementation.name == "cpython", "this Python counts no references")
+    async def test_page_that_is_over_is_freed_without_the_collector_of_cycles(self) -> None:
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        await self.begin_steps(START, BODY)
+        await self.assert_answer(PAGE)
+        self.transport.lose()
+        await self.assert_over()
+        self.assertFalse(any(type(item) is PageExchange for item in gc.get_objects()))
 
     async def test_half_closed_client_still_gets_its_answer(self) -> None:
         await self.begin_steps("receive", "wait", START, BODY)
