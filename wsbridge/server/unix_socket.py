@@ -51,22 +51,19 @@ async def _lock_folder(path: str) -> AsyncIterator[None]:
     """Keep other wsbridge servers from binding a path in this folder; go on without if locking fails."""
     import fcntl
 
-    descriptor = -1
-    # One can write to a folder that cannot be read, and not every file system has locks.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
-        for _ in range(LOCK_ATTEMPTS):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                # Only a few times: `flock /run/app python3 -m wsbridge` holds the lock as long as we run.
-                await asyncio.sleep(LOCK_DELAY)
-    try:
+    with contextlib.ExitStack() as stack:
+        # One can write to a folder that cannot be read, and not every file system has locks.
+        with contextlib.suppress(OSError):
+            descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            for _ in range(LOCK_ATTEMPTS):
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    # Only a few times: `flock /run/app python3 -m wsbridge` keeps the lock all the time.
+                    await asyncio.sleep(LOCK_DELAY)
         yield
-    finally:
-        if descriptor >= 0:
-            os.close(descriptor)
 
 
 def _take_path(listening: socket.socket, path: str, mode: int) -> None:
