@@ -172,6 +172,13 @@ class ApplicationTests(ExchangeTestCase):
         await self.app.raise_(Group(ClientDisconnected("gone"), Group(ClientDisconnected("gone"))))
         self.assert_logged()
 
+    async def test_group_of_nothing_is_logged(self) -> None:
+        await self.run_app()
+        self.transport.abort()
+        await turn_loop()
+        await self.app.raise_(Group())
+        self.assert_logged(("ERROR", "application raised"))
+
     async def test_client_disconnected_of_another_connection_is_logged(self) -> None:
         await self.run_app()
         await self.app.raise_(ClientDisconnected("somebody else"))
@@ -195,6 +202,11 @@ class ApplicationTests(ExchangeTestCase):
         await self.app.raise_(ValueError("no"))
         self.assertEqual(self.exchange.ended, [True])
         self.assertEqual([context["exception"].errno for context in reported], [28])
+
+    async def test_what_a_task_of_the_application_has_raised_is_a_failure_too(self) -> None:
+        await self.run_app()
+        self.exchange.fail_application()
+        self.assertEqual(self.exchange.ended, [True])
 
     async def test_cancellation_that_nobody_asked_for_is_a_failure(self) -> None:
         await self.run_app()

@@ -84,6 +84,13 @@ class LingerTests(ServiceTestCase):
         await turn_loop()
         self.assert_calls("write_eof")
 
+    async def test_half_close_waits_for_a_single_byte(self) -> None:
+        self.linger(unsent=b"l")
+        self.assert_calls("resume_reading")
+        self.transport.take()
+        await turn_loop()
+        self.assert_calls("write_eof")
+
     async def test_tls_is_not_half_closed_when_the_last_byte_leaves(self) -> None:
         complaints: List[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
