@@ -771,6 +771,7 @@ class ServeTests(ServeCase):
             signal.raise_signal(number)
             await self.assert_over(serving)
             self.assertIn(signal.getsignal(number), (before, signal.SIG_DFL, signal.default_int_handler))
+            self.assertIsNone(self.server.startup_signal)
         self.assertEqual(self.app.log, ["startup", "shutdown"] * 2)
 
     async def test_open_websocket_gets_1012(self) -> None:
@@ -788,6 +789,15 @@ class ServeTests(ServeCase):
         self.server.stop_serving()
         await self.assert_answer(client, CLOSE_1012)
         self.server.stop_serving()
+        await self.assert_over(serving)
+        self.assertEqual(self.app.log[:2], ["startup", "cancelled"])
+
+    async def test_second_signal_does_not_wait_for_the_peer(self) -> None:
+        serving = await self.begin_listening()
+        client = await self.open_websocket(self.server)
+        signal.raise_signal(signal.SIGTERM)
+        await self.assert_answer(client, CLOSE_1012)
+        signal.raise_signal(signal.SIGTERM)
         await self.assert_over(serving)
         self.assertEqual(self.app.log[:2], ["startup", "cancelled"])
 
