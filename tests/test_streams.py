@@ -212,6 +212,10 @@ class RefusalTests(StreamsCase):
         expected = b"(?s)^HTTP/1.1 405 Method Not Allowed\r\nDate: .*\r\n\r\n$"
         await self.assert_refused(expected, b"GET", b"HEAD")
 
+    async def test_post_is_405_with_a_body(self) -> None:
+        expected = b"(?s)^HTTP/1.1 405 Method Not Allowed\r\nDate: .*\r\n\r\n.+\n$"
+        await self.assert_refused(expected, b"GET", b"POST")
+
     async def test_application_that_raises_is_500(self) -> None:
         async def app(scope: Event, receive: Any, send: Any) -> None:
             raise KeyError("app")
