@@ -6,8 +6,8 @@
 cosmic-ray makes every change its operators know (a comparison, a number, an `and`, an exception ...), one at
 a time, to a copy of wsbridge/, and the tests of the changed module must fail. The survivors stand in
 conformance/mutation-survivors.json, each with a reason; --update adds new ones there, without a reason, and
-removes those that are killed or gone. --again tries only what survived the last run; for that the modules
-must not have changed since. The report is conformance/reports/mutation/index.html; cosmic-ray's session lies
+removes those that are killed or gone. --again tries only what survived the last run, or what it left when it
+was interrupted; for that the modules must not have changed since. The report is conformance/reports/mutation/index.html; cosmic-ray's session lies
 beside it, for `cr-report` and `cr-html`. The exit code is 1 where fewer than 95 % are killed, where a
 survivor is not in the list, and where one in the list has no reason.
 """
@@ -76,7 +76,7 @@ def parse_options(argv: List[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="run.py mutation", description=__doc__.splitlines()[0])
     places = ["protocols", "asgi", "server", "config"]
     parser.add_argument("--modules", nargs="+", default=places, metavar="PLACE", help="modules or folders")
-    parser.add_argument("--again", action="store_true", help="only what survived the last run")
+    parser.add_argument("--again", action="store_true", help="only what the last run has not killed")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at a time")
     parser.add_argument("--update", action="store_true", help="write the list of survivors")
     return parser.parse_args(argv)
