@@ -327,7 +327,7 @@ def _build_ssl_context(config: ServerConfig) -> Optional[SSLContext]:
     context.set_alpn_protocols(["http/1.1"])
     try:
         context.load_cert_chain(config.ssl_certfile, config.ssl_keyfile, config.ssl_keyfile_password)
-    except (OSError, ssl.SSLError) as error:
+    except OSError as error:
         files = f"ssl_certfile={config.ssl_certfile!r}, ssl_keyfile={config.ssl_keyfile!r}"
         raise ConfigError(f"{files}: {error}") from error
     return context
