@@ -27,8 +27,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -56,7 +54,7 @@ static const char GOODBYE[] = {(char)(FIN | CLOSE), (char)(MASKED | 2), 0, 0, 0,
 
 struct link {
     int fd;
-    enum { OPENING, OPEN, CLOSING, CLOSED } phase;
+    enum { OPENING, OPEN, CLOSING } phase;
     const char *unsent; /* what the socket had no room for */
     size_t unsent_length;
     int owed;      /* messages to be sent once `unsent` has left */
@@ -87,7 +85,8 @@ static struct {
 static struct link *links;
 static size_t link_count, open_count;
 static int poller;
-static char request[2048], *ring;
+static char request[2048];
+static char *ring; /* frames, one behind the other, and where the next to be sent begins */
 static size_t frame_length, ring_count, ring_next;
 static uint64_t now, stop_at, messages, under_way, visits;
 static bool is_visiting;
@@ -126,7 +125,7 @@ static double find_latency(double share)
 {
     int64_t rest = (int64_t)((double)messages * share);
     int at = 0;
-    while ((rest -= latencies[at]) > 0) at++;
+    while ((rest -= latencies[at]) >= 0) at++;
     return (double)((uint64_t)(at % 64) << at / 64) / 1e3;
 }
 
@@ -149,9 +148,9 @@ static void build_ring(const char *payload, size_t length)
     /* So many more that `in_flight` frames from any place on lie together. */
     char *at = ring = malloc((ring_count + (size_t)option.in_flight) * frame_length);
     for (size_t count = ring_count + (size_t)option.in_flight; count--; at += frame_length) {
-        char *key = memcpy(at, header, start) + start;
-        if (getrandom(key, 4, 0) != 4) fail_call("getrandom");
-        for (size_t byte = 0; byte < length; byte++) key[4 + byte] = payload[byte] ^ key[byte & 3];
+        int32_t key = (int32_t)mrand48(); /* unseeded: the same keys in every run */
+        char *keyed = memcpy(mempcpy(at, header, start), &key, 4);
+        for (size_t byte = 0; byte < length; byte++) keyed[4 + byte] = payload[byte] ^ keyed[byte & 3];
     }
 }
 
@@ -244,7 +243,7 @@ static void begin_frame(struct link *link)
 {
     int first = link->head[0], opcode = first & 15;
     if (link->head[1] & MASKED) fail("a masked frame");
-    if (opcode == CLOSE) fail("closed while being measured");
+    if (opcode == CLOSE) fail("the server sent CLOSE");
     /* A PING needs no answer: no measurement takes as long as a server waits for one. */
     link->is_control = opcode > CLOSE;
     if (link->is_control) return;
@@ -291,7 +290,7 @@ static void take_byte(struct link *link, unsigned char byte)
     for (size_t at = 2; at < need; at++) link->left = link->left << 8 | link->head[at];
     link->head_length = 0;
     begin_frame(link);
-    if (!link->left) take_payload(link, NULL, 0);
+    if (!link->left) take_payload(link, "", 0);
 }
 
 static void take(struct link *link, const char *data, size_t length)
@@ -316,10 +315,8 @@ static void take(struct link *link, const char *data, size_t length)
 
 static void end_link(struct link *link)
 {
-    if (link->phase == OPENING) fail("closed during the opening handshake");
-    if (link->phase == OPEN) fail("closed while being measured");
+    if (link->phase != CLOSING) fail("the server closed the connection");
     close(link->fd);
-    link->phase = CLOSED;
     open_count--;
     visits++;
     if (is_visiting && now < stop_at) open_link(link);
@@ -380,7 +377,6 @@ static uint64_t run(void)
 
 static uint64_t visit(void)
 {
-    if (link_count) fail("visits begin without connections");
     is_visiting = true;
     for (size_t at = 0; at < AT_ONCE; at++) open_link(&links[at]);
     while (open_count) turn();
@@ -421,19 +417,13 @@ static void prepare(const char *path)
     char *payload = malloc(MAX_PAYLOAD);
     if (!file) fail_call(path);
     size_t length = fread(payload, 1, MAX_PAYLOAD, file);
-    struct rlimit limit;
-    getrlimit(RLIMIT_NOFILE, &limit);
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
     poller = epoll_create1(0);
     links = calloc(MAX_LINKS, sizeof *links);
     build_ring(payload, length);
-    strcpy(request, UPGRADE);
-    if (option.offer) sprintf(strchr(request, 0), "Sec-WebSocket-Extensions: %s\r\n", option.offer);
-    strcat(request, "\r\n");
+    snprintf(request, sizeof request, "%s%s%s%s\r\n", UPGRADE, option.offer ? "Sec-WebSocket-Extensions: " : "",
+             option.offer ? option.offer : "", option.offer ? "\r\n" : "");
     reply.first_byte = option.first_byte & ~(FIN | RSV1);
-    reply.is_known = !option.offer;
-    if (reply.is_known) reply.payload = payload, reply.length = length;
+    if (!option.offer) reply.is_known = true, reply.payload = payload, reply.length = length;
 }
 
 int main(int argc, char **argv)

@@ -17,17 +17,10 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, Counter, Dict, Iterable, List, NamedTuple, Tuple
+from typing import Counter, List, NamedTuple, Tuple
 
 from ..bench import ENVIRONMENTS
-from ..lib.environment import (
-    ROOT,
-    Unavailable,
-    describe_python,
-    enter_environment,
-    report_folder,
-    say_line,
-)
+from ..lib.environment import ROOT, Unavailable, enter_environment, report_folder, say_line
 from ..lib.report import Page
 
 DEFAULT = "one-125,hundred-125,burst-125,one-16k,one-1m,deflate-125"
@@ -44,22 +37,21 @@ SYSTEM_CALLS = {
     ("transport.py", "_send_buffer"): "send, of what was left",
 }
 
-Stack = List[Tuple[str, str]]
+Place = Tuple[str, str]  # floor and function
 
 
 class Profile(NamedTuple):
-    """One workload's samples, by floor and function; ``microseconds`` is a message's processor time."""
+    """Where one workload's time went; `microseconds` is a message's processor time."""
 
     name: str
     microseconds: float
-    samples: int
-    places: Counter[Tuple[str, str]]
+    places: Counter[Place]
 
-    def share_floors(self) -> Dict[str, float]:
+    def share_floors(self) -> List[float]:
         counts: Counter[str] = collections.Counter()
         for (floor, _), count in self.places.items():
             counts[floor] += count
-        return {floor: counts[floor] / max(1, self.samples) for floor in FLOORS}
+        return [counts[floor] / max(1, sum(counts.values())) for floor in FLOORS]
 
 
 def main(argv: List[str]) -> int:
@@ -69,9 +61,12 @@ def main(argv: List[str]) -> int:
     options = parser.parse_args(argv)
     enter_environment("bench", ENVIRONMENTS["bench"])
     profiles = asyncio.run(measure(options))
-    print_profiles(profiles)
-    written = build_page(profiles).write(report_folder("profile") / "index.html")
-    print(f"report: {written}")
+    print("processor time of a message, us and % by floor")
+    print(f"{'':<12}" + "".join(f"{profile.name:>14}" for profile in profiles))
+    print(f"{'all':<12}" + "".join(f"{profile.microseconds:>14.1f}" for profile in profiles))
+    for floor, *shares in zip(FLOORS, *(profile.share_floors() for profile in profiles)):
+        print(f"{floor:<12}" + "".join(f"{share:>14.1%}" for share in shares))
+    print(f"report: {build_page(profiles).write(report_folder('profile') / 'index.html')}")
     return 0
 
 
@@ -84,6 +79,7 @@ async def measure(options: argparse.Namespace) -> List[Profile]:
     if not chosen:
         raise Unavailable(f"{options.workloads} has no workload that echoes messages")
     path = report_folder("profile") / "stacks.json"
+    path.unlink(missing_ok=True)
     script = Path(__file__).with_name("run_sampled.py")
     server = peers.Server("wsbridge-sampled", "wsbridge", f"{script} {path} wsbridge {{app}} --port {{port}}")
     program = load.build_generator()
@@ -98,29 +94,25 @@ async def measure(options: argparse.Namespace) -> List[Profile]:
                     running.send_signal(signal.SIGUSR1)
                     result = generator.measure(options.seconds)
                     running.send_signal(signal.SIGUSR2)
-                    profiles.append(_build_profile(workload.name, result, _await_stacks(path)))
+                    profiles.append(Profile(workload.name, result["server_ns"] / 1e3, _take_places(path)))
     return profiles
 
 
-def _await_stacks(path: Path) -> List[Tuple[Stack, int]]:
+def _take_places(path: Path) -> Counter[Place]:
+    """Wait for the samples, and count where they were."""
     deadline = time.monotonic() + PATIENCE
     while not path.exists():
         if time.monotonic() > deadline:
             raise Unavailable(f"the server wrote no samples in {PATIENCE:.0f} s")
         time.sleep(0.01)
-    stacks: List[Tuple[Stack, int]] = json.loads(path.read_text("utf-8"))
-    path.unlink()
-    return stacks
-
-
-def _build_profile(name: str, result: Dict[str, Any], stacks: List[Tuple[Stack, int]]) -> Profile:
-    places: Counter[Tuple[str, str]] = collections.Counter()
-    for stack, seen in stacks:
+    places: Counter[Place] = collections.Counter()
+    for stack, seen in json.loads(path.read_text("utf-8")):
         places[find_place(stack)] += seen
-    return Profile(name, result["server_ns"] / 1e3, sum(places.values()), places)
+    path.unlink()
+    return places
 
 
-def find_place(stack: Iterable[Tuple[str, str]]) -> Tuple[str, str]:
+def find_place(stack: List[Tuple[str, str]]) -> Place:
     """Floor and function of the innermost frame that belongs to one."""
     for filename, function in stack:
         path = Path(filename)
@@ -136,27 +128,17 @@ def find_place(stack: Iterable[Tuple[str, str]]) -> Tuple[str, str]:
     return "other", "start and end"
 
 
-def print_profiles(profiles: List[Profile]) -> None:
-    print("processor time of a message, us and % by floor")
-    print(f"{'':<12}" + "".join(f"{profile.name:>14}" for profile in profiles))
-    print(f"{'all':<12}" + "".join(f"{profile.microseconds:>14.1f}" for profile in profiles))
-    for floor in FLOORS:
-        shares = [profile.share_floors()[floor] for profile in profiles]
-        print(f"{floor:<12}" + "".join(f"{share:>14.1%}" for share in shares))
-
-
 def build_page(profiles: List[Profile]) -> Page:
-    implementation, _, _, version, _ = describe_python(sys.executable)
-    page = Page("Where a message's time goes", f"{implementation} {version}, plain asyncio")
+    page = Page("Where a message's time goes", f"Python {sys.version.split()[0]}, plain asyncio")
     for profile in profiles:
         page.heading(profile.name)
-        page.facts({"us a message": f"{profile.microseconds:.1f}", "samples": profile.samples})
-        shares = profile.share_floors()
-        costs = [share * profile.microseconds for share in shares.values()]
-        page.bar_plot("By floor", list(shares), costs, unit="us")
-        rows = []
-        for (floor, function), count in profile.places.most_common(25):
-            share = count / profile.samples
-            rows.append([floor, function, f"{share:.1%}", f"{share * profile.microseconds:.2f}"])
+        samples = sum(profile.places.values())
+        page.facts({"us a message": f"{profile.microseconds:.1f}", "samples": samples})
+        costs = [share * profile.microseconds for share in profile.share_floors()]
+        page.bar_plot("By floor", FLOORS, costs, unit="us")
+        rows = [
+            [*place, f"{count / samples:.1%}", f"{count / samples * profile.microseconds:.2f}"]
+            for place, count in profile.places.most_common(25)
+        ]
         page.table(["floor", "function", "share", "us"], rows)
     return page
