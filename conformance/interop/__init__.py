@@ -49,7 +49,6 @@ def main(argv: List[str]) -> int:
     enter_environment("interop", REQUIREMENTS)
     import pytest
 
-    pytest.register_assert_rewrite("conformance.interop.trial", "conformance.interop.aiohttp_client")
     folder = report_folder("interop")
     more = [
         "-o",

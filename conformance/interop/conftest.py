@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import inspect
 import shutil
 import sys
 from typing import Any, AsyncIterator, Callable, Dict, List
@@ -18,6 +21,7 @@ from conformance.lib.environment import ensure_environment, report_folder
 from conformance.lib.servers import LISTEN, ServerProcess, build_command
 
 APPLICATION = "conformance.lib.apps.interop_app:app"
+CHECK_SECONDS = 40.0
 CLASSES = {"websockets": WebsocketsClient, "aiohttp": AiohttpClient, "chromium": ChromiumClient}
 
 
@@ -39,6 +43,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("server", names, indirect=True, scope="session")
     if "client" in metafunc.fixturenames:
         metafunc.parametrize("client", metafunc.config.getoption("--client") or CLIENTS, indirect=True)
+
+
+def pytest_itemcollected(item: Any) -> None:
+    """Give a check up by cancelling it: it unwinds, and the loop is free for the next one."""
+    if not inspect.iscoroutinefunction(item.obj):
+        return
+
+    @functools.wraps(item.obj)
+    async def run(**fixtures: Any) -> None:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await check(**fixtures)
+
+    check, item.obj = item.obj, run
 
 
 @pytest.hookimpl(tryfirst=True)
