@@ -34,7 +34,7 @@ Feed = Callable[[Any], Any]
 class Input(NamedTuple):
     """build: the pieces for a size in bytes. open: a new receiver, which takes the pieces one by one.
 
-    `open` is told whether the limits that would end the input early are raised, or what they are by default.
+    `open` takes whether to lift the limits that would end the input early; if not, they are the defaults.
     """
 
     name: str

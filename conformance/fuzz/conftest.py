@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Function]) -> None:
-    """Of a short run only what its module names in SHORT, if it does."""
+    """Keep what --target names; in a short run, of a module that has SHORT, only the cases that it lists."""
     items[:] = [item for item in items if config.option.target in item.name]
     if config.option.short:
         items[:] = [item for item in items if is_short(item)]

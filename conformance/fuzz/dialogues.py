@@ -96,7 +96,7 @@ ACTIONS = st.one_of(
     steps=st.lists(st.tuples(st.integers(0, 1), ACTIONS), max_size=25),
 )
 def test_dialogues(settings: Optional[DeflateSettings], holds: Tuple[bool, bool], steps: List[Step]) -> None:
-    """No end sees a violation, messages arrive in order and unchanged, and behind them each end's one end."""
+    """No violation; messages arrive in order and unchanged; then each end is told of one disconnect."""
     ends = [End(ws) for ws in make_ends(settings, holds)]
     for end, other in zip(ends, ends[::-1]):
         end.peer = other

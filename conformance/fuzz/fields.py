@@ -130,7 +130,7 @@ NAMED = st.tuples(drawn.words(b"0 1 2 3 4 5"), drawn.FORWARDED).map(b"".join)
 
 @given(examples(lines_of(NAMED) | lines_of(st.binary(max_size=30))))
 def test_forwarded(example: Example) -> None:
-    """Whatever a client makes up, proxies' words stay as they are; lines are one list, facts are lawful.
+    """What a client sends never changes what trusted proxies say; lines are one list; facts are valid.
 
     The first byte of each line chooses its name: "0" to "5" those of FORWARDED_NAMES.
     """
@@ -161,7 +161,7 @@ def check_facts(found: Forwarded) -> None:
 
 
 def check_made_up(value: bytes) -> None:
-    """What stands left of the client's own address changes nothing, on its own line or on theirs."""
+    """A value left of what honest proxies append changes nothing, on its own line or on theirs."""
     for number, honest, facts in HONEST:
         name, listed = FORWARDED_NAMES[number], X_FORWARDED if number else RFC7239
         expected = None if facts is None else Forwarded(*facts)

@@ -31,10 +31,10 @@ TOP, FURTHEST = 16 * MIB, 256 * MIB
 SHARES = (64, 32, 16, 8, 4, 2, 1)
 # A short run has two doublings, of the smallest size that can be measured.
 SHORT_TOP, SHORT_SHARES = 16 * KIB, (4, 2, 1)
-# What takes longer has no further round, for noise is short; what looked bad has some in any case.
+# No round begins after so many seconds, as noise is short; what looked bad gets the least number anyway.
 ROUNDS, ROUNDS_SECONDS = 3, 8.0
 LEAST_ANEW, MOST_ANEW, ANEW_SECONDS = 3, 9, 30.0
-# Below this a measurement is one of the clock and of the caches.
+# Below so many seconds it is the clock and the caches that are measured.
 SHORTEST = 0.004
 
 # Size in bytes to the best time in seconds of processor time.
@@ -61,7 +61,7 @@ def test_linear(
         have_alone()
         sizes = sorted(bad | {size // 2 for size in bad})
         anew, _ = time_rounds(adversary, sizes, LEAST_ANEW, MOST_ANEW, ANEW_SECONDS)
-        # What was measured anew is as bad as it was both times.
+        # A doubling is bad only if it was bad both times.
         ratios.update({size: min(ratios[size], compare(anew)[size]) for size in bad})
     worst = max(ratios.values(), default=0.0)
     record_property("worst ratio", round(worst, 2))

@@ -16,14 +16,14 @@ import pytest
 from ..lib.report import Cell, Page, Value
 
 HEADINGS = {"guided": "Guided search (atheris)", "linear": "Time (2n over n)", "memory": "Memory"}
-# What the checks record that stands for all of them, and how.
+# Figures of the whole run: how the values that single checks record are combined.
 FIGURES = {"examples": sum, "executions": sum, "worst ratio": max, "times the limit": max}
 
 _EXAMPLES = re.compile(r"(\d+) passing\D+(\d+) failing")
 
 
 class Report:
-    """A plugin of pytest: what the checks have recorded becomes results.json and a page."""
+    """A plugin of pytest that turns what checks record into results.json and a page."""
 
     def __init__(self, folder: Path, subtitle: str) -> None:
         self._folder = folder

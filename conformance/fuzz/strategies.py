@@ -30,7 +30,7 @@ RANDOM = st.randoms(use_true_random=False)
 
 
 def share(times: float) -> Callable[[Any], Any]:
-    """So many times the examples that others have: more for the long tests, which find the most."""
+    """Decorate a test that draws a multiple of the usual number of examples; those that find most get more."""
     return settings(max_examples=max(1, round(settings.default.max_examples * times)))
 
 
@@ -53,7 +53,7 @@ def any_of(*values: T) -> st.SearchStrategy[T]:
 
 @st.composite
 def mutated(draw: Draw, whole: Bytes) -> bytes:
-    """What is drawn, mostly as it is; or nothing, a byte, or a piece once more in place of some of it."""
+    """What is drawn, mostly unchanged; sometimes a part is removed, replaced by a byte, or repeated."""
     data: bytes = draw(whole)
     for _ in range(draw(st.sampled_from([0, 0, 0, 1, 1, 2]))):
         at: int = draw(st.integers(0, len(data)))
@@ -94,7 +94,7 @@ def conversations(draw: Draw, client: bool, compressed: bool) -> Example:
 
 @st.composite
 def compressed_payloads(draw: Draw) -> bytes:
-    """Messages as one: what is between two of them is put back."""
+    """Several messages as one payload: the tails that were cut off stand between them again."""
     rng = draw(RANDOM)
     drawn = messages.draw_messages(rng, messages.Compressor(rng))
     return messages.TAIL.join(message.payload for message in drawn)
@@ -141,7 +141,7 @@ FORWARDED = joined(PAIRS, [b",", b",", b";", b'"', b"\\"], 6)
 HOSTS = st.just(b"") | words(b"a.example a.example:80 [::1]:8000 a:65536 user@a a/b %41 A:")
 NETWORKS = joined(words(b"192.0.2.1 10.0.0.0/8 unix * ::/0 10.0.0.1/8"), [b","], 3)
 
-# What makes a 101 of a head's lines, nearly always.
+# With these first lines, most heads are the 101 responses that a client expects.
 STATUS_LINES = st.tuples(
     any_of(
         *[b"HTTP/1.1 101 x"] * 6, b"HTTP/1.1 101", b"HTTP/1.1 101 ", b"HTTP/1.0 200 OK", b"HTTP/1.1 600 x"
@@ -163,7 +163,7 @@ FIELDS: Dict[bytes, Bytes] = {
 
 @st.composite
 def drawn_heads(draw: Draw, first_lines: Optional[Bytes] = None) -> Example:
-    """A head with a few lines more behind its first line, which is another one for a response."""
+    """A request head with a few more lines; a response head where `first_lines` replace the request line."""
     data, _ = heads.draw_head(draw(RANDOM))
     first, end, rest = data.partition(b"\r\n")
     names = draw(st.lists(st.sampled_from(sorted(FIELDS)), max_size=4))
