@@ -7,9 +7,10 @@ cosmic-ray makes every change its operators know (a comparison, a number, an `an
 a time, to a copy of wsbridge/, and the tests of the changed module must fail. The survivors stand in
 conformance/mutation-survivors.json, each with a reason; --update adds new ones there, without a reason, and
 removes those that are killed or gone. --again tries only what survived the last run, or what it left when it
-was interrupted; for that the modules must not have changed since. The report is conformance/reports/mutation/index.html; cosmic-ray's session lies
-beside it, for `cr-report` and `cr-html`. The exit code is 1 where fewer than 95 % are killed, where a
-survivor is not in the list, and where one in the list has no reason.
+was interrupted; for that the modules must not have changed since. The report is
+conformance/reports/mutation/index.html; cosmic-ray's session lies beside it, for `cr-report` and `cr-html`.
+The exit code is 1 where fewer than 95 % are killed, where a survivor is not in the list, and where one in the
+list has no reason.
 """
 
 from __future__ import annotations

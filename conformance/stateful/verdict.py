@@ -12,9 +12,9 @@ from wsbridge.protocols.ws import WSProtocol
 from wsbridge.server.connection.head import Connection
 from wsbridge.server.connection.linger import Linger
 from wsbridge.server.connection.page import PageExchange
+from wsbridge.server.connection.websocket import WebSocketExchange
 from wsbridge.server.service import Service
 from wsbridge.server.streams import StreamTransport
-from wsbridge.server.connection.websocket import WebSocketExchange
 
 from ..lib.wire import build_close
 from .causes import (
