@@ -224,14 +224,14 @@ class ApplicationTests(ExchangeTestCase):
 
     async def test_response_that_cannot_be_completed_ends_the_connection_and_the_application(self) -> None:
         await self.run_app()
-        self.exchange.reset()
+        self.exchange.abort()
         await turn_loop()
         self.assert_calls("abort")
         self.assertFalse(self.app.is_running)
 
     async def test_cancellation_of_ours_is_no_failure(self) -> None:
         await self.run_app()
-        self.exchange.cut()
+        self.exchange.abort()
         await turn_loop()
         self.assertEqual((self.app.cancellations, self.exchange.ended), (1, [False]))
         self.assert_logged()
@@ -414,18 +414,18 @@ class WritingTests(ExchangeTestCase):
 
 
 class StallTests(ExchangeTestCase):
-    """A peer that takes nothing for ``timeout_write`` is cut."""
+    """A peer that takes nothing for ``timeout_write`` is aborted."""
 
-    async def test_peer_that_takes_nothing_is_cut(self) -> None:
+    async def test_peer_that_takes_nothing_is_aborted(self) -> None:
         await self.fill()
         await self.advance(0)
         await self.advance(29.9)
         self.assert_calls()
         await self.advance(0.1)
         self.assert_calls("abort")
-        self.assert_logged(("INFO", "peer took nothing for timeout_write: connection cut"))
+        self.assert_logged(("INFO", "peer took nothing for timeout_write: connection aborted"))
 
-    async def test_peer_whose_time_is_over_between_two_sweeps_is_cut_by_the_next(self) -> None:
+    async def test_peer_whose_time_is_over_between_two_sweeps_is_aborted_by_the_next(self) -> None:
         await self.fill()
         await self.advance(0)
         await self.advance(30.1)
@@ -592,14 +592,14 @@ class EndTests(ExchangeTestCase):
         self.transport.lose()
         self.assertFalse(self.exchange.stay_open_at_eof())
 
-    async def test_cut_aborts_the_connection_and_cancels_the_application(self) -> None:
+    async def test_abort_ends_the_connection_and_cancels_the_application(self) -> None:
         await self.run_app()
-        self.exchange.cut()
+        self.exchange.abort()
         await turn_loop()
         self.assert_calls("abort")
         self.assertEqual((self.app.cancellations, list(self.service.members)), (1, []))
 
-    async def test_cut_of_what_is_over_does_nothing(self) -> None:
+    async def test_abort_of_what_is_over_does_nothing(self) -> None:
         self.transport.lose()
-        self.exchange.cut()
+        self.exchange.abort()
         self.assert_calls()

@@ -54,7 +54,7 @@ class ConnectionCase(unittest.IsolatedAsyncioTestCase):
         self.addAsyncCleanup(self.end)
 
     async def end(self) -> None:
-        self.service.cut()
+        self.service.abort()
         await turn_loop()
         self.service.members.clear()
 
@@ -224,7 +224,7 @@ class HeadTests(ConnectionCase):
         transport.read()
         connection.data_received(PAGE_REQUEST)
         connection.shut_down()
-        connection.cut()
+        connection.abort()
         await self.assert_answer(transport, b"")
         self.assertNotIn("abort", transport.calls)
 
@@ -568,7 +568,7 @@ class StoppingTests(ConnectionCase):
 
     async def test_cut_aborts(self) -> None:
         transport = self.connect()
-        self.service.cut()
+        self.service.abort()
         await turn_loop()
         self.assertIn("abort", transport.calls)
         self.assertEqual(list(self.service.members), [])

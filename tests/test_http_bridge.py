@@ -25,10 +25,10 @@ class Writer:
         self.room = asyncio.Event()
         self.room.set()
         self.is_lost = False
-        self.is_reset = False
+        self.is_aborted = False
 
-    def reset(self) -> None:
-        self.is_reset = True
+    def abort(self) -> None:
+        self.is_aborted = True
 
     def write(self, data: bytes) -> None:
         self.written += data

@@ -170,7 +170,7 @@ class LingerTests(ServiceTestCase):
     async def test_tls_transport_that_tells_nobody_of_its_loss_is_left_when_cut(self) -> None:
         linger = self.linger(half_close=False)
         self.transport.set_protocol(asyncio.Protocol())
-        linger.cut()
+        linger.abort()
         self.assertEqual((list(self.service.members), len(self.service.lingering)), ([], 0))
         linger.connection_lost(None)
         self.assertEqual(len(self.service.lingering), 0)
@@ -234,7 +234,7 @@ class LingerTests(ServiceTestCase):
 
     async def test_cut_aborts(self) -> None:
         self.linger()
-        self.service.cut()
+        self.service.abort()
         self.assert_calls("resume_reading", "write_eof", "abort")
 
 

@@ -53,7 +53,7 @@ class PageCase(unittest.IsolatedAsyncioTestCase):
         await turn_loop()
 
     async def end(self) -> None:
-        self.service.cut()
+        self.service.abort()
         await turn_loop()
         self.service.members.clear()
 
@@ -242,7 +242,7 @@ class NoAnswerTests(PageCase):
 
     async def test_cut_ends_the_application_and_writes_nothing(self) -> None:
         await self.begin_steps("wait")
-        self.service.cut()
+        self.service.abort()
         await self.assert_cut(b"")
 
 

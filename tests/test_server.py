@@ -623,7 +623,7 @@ class StopTests(ServerCase):
         client = await self.open_websocket(server)
         with self.assertLogs("wsbridge", "WARNING") as logs:
             await asyncio.wait_for(server.stop(), TIMEOUT)
-        self.assertIn("1 connections did not close in time and are cut", logs.output[0])
+        self.assertIn("1 connections did not close in time and are aborted", logs.output[0])
         self.assertEqual(self.app.log, ["startup", "cancelled", "shutdown"])
         await self.assert_answer(client, CLOSE_1012)
 

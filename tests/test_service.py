@@ -41,8 +41,8 @@ class Member:
     def shut_down(self) -> None:
         self.note("shut_down", "shut down")
 
-    def cut(self) -> None:
-        self.note("cut", "cut")
+    def abort(self) -> None:
+        self.note("abort", "abort")
 
 
 def fail() -> None:
@@ -69,7 +69,7 @@ class CountTests(ServiceCase):
         self.service = Service(app, ServerConfig(limit_concurrency=limit), clock=self.clock)
 
     def add_lingering(self) -> Member:
-        member = self.add_leaver("cut")
+        member = self.add_leaver("abort")
         self.service.add_lingering(member)
         return member
 
@@ -85,10 +85,10 @@ class CountTests(ServiceCase):
         self.service.add_detached(members[0])
         self.assertEqual(self.service.open_connections, 2)
 
-    async def test_as_many_linger_as_connections_are_allowed_and_the_oldest_is_cut(self) -> None:
+    async def test_as_many_linger_as_connections_are_allowed_and_the_oldest_is_aborted(self) -> None:
         self.limit(3)
         members = [self.add_lingering() for _ in range(5)]
-        self.assertEqual([member.told for member in members], [["cut"], ["cut"], [], [], []])
+        self.assertEqual([member.told for member in members], [["abort"], ["abort"], [], [], []])
         self.assertEqual(list(self.service.lingering), members[2:])
 
     async def test_without_a_limit_any_number_lingers(self) -> None:
@@ -146,12 +146,12 @@ class MemberTests(ServiceCase):
         self.service.sweep()
         self.assertEqual(leaving.told, [1000.0])
 
-    async def test_member_that_raises_is_cut_and_the_others_keep_their_deadlines(self) -> None:
+    async def test_member_that_raises_is_aborted_and_the_others_keep_their_deadlines(self) -> None:
         members = [Member(self.service, check_deadlines=fail) for _ in range(5)]
         with self.assertLogs(logger, "ERROR") as logs:
             self.service.sweep()
-        self.assertEqual([member.told for member in members], [[1000.0, "cut"]] * 5)
-        self.assertIn("connection failed and is cut", logs.output[0])
+        self.assertEqual([member.told for member in members], [[1000.0, "abort"]] * 5)
+        self.assertIn("connection failed and is aborted", logs.output[0])
 
     async def test_discarding_twice_is_no_error(self) -> None:
         member = Member(self.service)
@@ -168,17 +168,17 @@ class MemberTests(ServiceCase):
             await turn_loop()
             self.assertIs(waiting.done(), is_over)
 
-    async def test_cut_reaches_every_member(self) -> None:
+    async def test_abort_reaches_every_member(self) -> None:
         members = [Member(self.service) for _ in range(3)]
-        self.service.cut()
-        self.assertEqual([member.told for member in members], [["cut"]] * 3)
+        self.service.abort()
+        self.assertEqual([member.told for member in members], [["abort"]] * 3)
 
     async def test_members_are_told_in_the_order_in_which_they_came(self) -> None:
         members = [Member(self.service) for _ in range(50)]
         order: List[Member] = []
         for member in members:
-            member.then["cut"] = functools.partial(order.append, member)
-        self.service.cut()
+            member.then["abort"] = functools.partial(order.append, member)
+        self.service.abort()
         self.assertEqual(order, members)
 
     async def test_deadlines_are_set_by_the_clock_that_sweeps_them(self) -> None:
@@ -298,7 +298,7 @@ class ShutDownTests(SkippingCase, ServiceCase):
             self.service.discard(member)
         await asyncio.wait_for(stopping, 10)
 
-    async def test_member_that_raises_is_cut_and_the_others_are_told(self) -> None:
+    async def test_member_that_raises_is_aborted_and_the_others_are_told(self) -> None:
         def fail_and_leave() -> None:
             self.service.discard(members[0])
             fail()
@@ -306,14 +306,14 @@ class ShutDownTests(SkippingCase, ServiceCase):
         members = [Member(self.service, shut_down=fail_and_leave), self.add_leaver("shut_down")]
         with self.assertLogs(logger, "ERROR"):
             await self.shut_down()
-        self.assertEqual([member.told for member in members], [["shut down", "cut"], ["shut down"]])
+        self.assertEqual([member.told for member in members], [["shut down", "abort"], ["shut down"]])
 
-    async def test_who_is_left_after_the_timeout_is_cut(self) -> None:
-        member = self.add_leaver("cut")
+    async def test_who_is_left_after_the_timeout_is_aborted(self) -> None:
+        member = self.add_leaver("abort")
         with self.assertLogs(logger, "WARNING") as logs:
             await self.shut_down(0.001)
-        self.assertEqual(member.told, ["shut down", "cut"])
-        text = "WARNING:wsbridge:1 connections did not close in time and are cut"
+        self.assertEqual(member.told, ["shut down", "abort"])
+        text = "WARNING:wsbridge:1 connections did not close in time and are aborted"
         self.assertEqual(logs.output, [text])
 
     async def test_application_that_ignores_its_cancellation_is_left_behind(self) -> None:
@@ -345,7 +345,7 @@ class ShutDownTimeTests(unittest.TestCase):
 
     def test_the_last_second_is_for_applications_that_are_cancelled(self) -> None:
         for timeout, taken in ((20, 19), (2, 1), (1, 0.5), (0.001, 0.0005)):
-            self.assertAlmostEqual(self.shut_down(timeout, cut=Service.discard), taken)
+            self.assertAlmostEqual(self.shut_down(timeout, abort=Service.discard), taken)
 
     def test_no_limit_waits_as_long_as_it_takes(self) -> None:
         def leave_later(service: Service, member: Any) -> None:

@@ -65,8 +65,8 @@ class Owner(SessionOwner):
     def drain(self) -> Optional[asyncio.Future[None]]:
         return self.room
 
-    def reset(self) -> None:
-        self.told.append("reset")
+    def abort(self) -> None:
+        self.told.append("abort")
 
     def session_waits(self) -> None:
         self.before_waiting()
@@ -353,13 +353,13 @@ class EndApplicationTests(SessionCase):
             await self.assert_ends(phase, True, b"")
             self.assertEqual(self.owner.told, [])
 
-    async def test_response_that_has_begun_to_leave_is_reset(self) -> None:
+    async def test_response_that_has_begun_to_leave_is_aborted(self) -> None:
         await self.reach(Phase.DENYING)
         await self.session.send(PART)
         self.assertTrue(self.session.is_response_on_wire)
         written = self.owner.written
         self.session.end_application(True)
-        self.assertEqual((self.owner.written, self.owner.told), (written, ["reset", 404]))
+        self.assertEqual((self.owner.written, self.owner.told), (written, ["abort", 404]))
         self.assertIs(self.session.phase, Phase.OVER)
 
     async def test_request_can_be_refused_in_the_place_of_the_application(self) -> None:

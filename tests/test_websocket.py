@@ -1555,7 +1555,7 @@ class WritingTests(WebSocketTestCase):
         self.assert_calls()
         await self.advance(0.1)
         self.assert_calls("abort")
-        self.assert_logged(("INFO", "peer took nothing for timeout_write: connection cut"))
+        self.assert_logged(("INFO", "peer took nothing for timeout_write: connection aborted"))
 
     async def test_peer_that_takes_a_little_before_more_is_sent_is_not_cut(self) -> None:
         await self.assert_waits(self.app.send(SEND_LARGE))
@@ -1923,7 +1923,7 @@ class ShutdownTests(WebSocketTestCase):
 
     async def test_cut_ends_connection_and_application(self) -> None:
         await self.open()
-        self.service.cut()
+        self.service.abort()
         await turn_loop()
         self.assertTrue(self.transport.is_lost)
         self.assertEqual((self.app.is_running, list(self.service.members)), (False, []))

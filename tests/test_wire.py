@@ -20,13 +20,13 @@ SWITCHING = (
 class Output:
     def __init__(self) -> None:
         self.writes: List[bytes] = []
-        self.resets = 0
+        self.aborts = 0
 
     def write(self, data: bytes) -> None:
         self.writes.append(data)
 
-    def reset(self) -> None:
-        self.resets += 1
+    def abort(self) -> None:
+        self.aborts += 1
 
 
 class WireTests(unittest.TestCase):
@@ -53,9 +53,9 @@ class WireTests(unittest.TestCase):
         wire.start(200, [])
         wire.detach()
         wire.send_body(b"a", True)
-        wire.reset()
+        wire.abort()
         self.assertTrue(wire.is_on_wire)
-        self.assertEqual((self.output.writes, self.output.resets), ([], 0))
+        self.assertEqual((self.output.writes, self.output.aborts), ([], 0))
 
     def test_refusal_is_a_whole_response_with_a_date(self) -> None:
         self.build().refuse(Forbidden("no"))
@@ -79,9 +79,9 @@ class WireTests(unittest.TestCase):
         chunks = [b"Transfer-Encoding: chunked\r\n\r\n2\r\nno\r\n", b"2\r\npe\r\n0\r\n\r\n"]
         self.assertEqual(self.output.writes, [head + chunks[0], chunks[1]])
 
-    def test_reset_is_its_outputs(self) -> None:
-        self.build().reset()
-        self.assertEqual((self.output.resets, self.output.writes), (1, []))
+    def test_abort_is_its_outputs(self) -> None:
+        self.build().abort()
+        self.assertEqual((self.output.aborts, self.output.writes), (1, []))
 
 
 if __name__ == "__main__":

@@ -205,12 +205,12 @@ class ServerConfig:
     timeout_write: Optional[float] = _option(
         30.0,
         _optional(_SECONDS),
-        "time in which a peer takes nothing of what waits for it; past it the connection is cut",
+        "time in which a peer takes nothing of what waits for it; past it the connection is aborted",
     )
     timeout_close: Optional[float] = _option(
         10.0,
         _optional(_SECONDS),
-        "time from our CLOSE, or our last byte, to the peer's end; past it the connection is cut",
+        "time from our CLOSE, or our last byte, to the peer's end; past it the connection is aborted",
     )
     close_grace: Optional[float] = _option(
         1.0,

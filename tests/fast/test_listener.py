@@ -38,7 +38,7 @@ class ListenerTests(LoopbackCase):
         self.app = ManualApp()
         self.service = Service(self.app, ServerConfig())
         self.addAsyncCleanup(turn_loop)
-        self.addCleanup(self.service.cut)
+        self.addCleanup(self.service.abort)
         self.listen(socket.create_server(("127.0.0.1", 0)))
 
     def listen(self, listening: socket.socket) -> None:
@@ -126,7 +126,7 @@ class ListenerTests(LoopbackCase):
                 self.reports.pop(), {"message": "cannot accept a connection", "exception": error}
             )
             self.assertEqual(self.turn(), 1)
-            self.service.cut()
+            self.service.abort()
             await turn_loop()
 
     async def test_connection_has_the_context_of_who_listens(self) -> None:
@@ -180,7 +180,7 @@ class ExhaustionTests(unittest.TestCase):
             for listener in listening:
                 listener.close()
             accepted = len(service.members)
-            service.cut()
+            service.abort()
             await turn_loop()
             return accepted
 

@@ -126,7 +126,7 @@ class SessionOwner:
         Awaiting it raises `OSError` if the connection is lost.
         """
 
-    def reset(self) -> None:
+    def abort(self) -> None:
         """Abort the connection, because a response cannot be completed."""
 
     def session_waits(self) -> None:
@@ -370,7 +370,7 @@ class Session:
     def _close(self, event: ASGIEvent) -> bool:
         code = event.get("code")
         reason = event.get("reason")
-        self.close(NORMAL_CLOSURE if code is None else code, "" if reason is None else _cut(reason))
+        self.close(NORMAL_CLOSURE if code is None else code, "" if reason is None else _shorten(reason))
         return True
 
     def _fail(self, event: ASGIEvent) -> None:
@@ -390,8 +390,8 @@ class Session:
         """Answer the request in place of the application, in CONNECTING or DENYING."""
         wire = self._get_wire()
         if wire.is_on_wire:
-            # The response cannot be replaced; by the reset the client sees that it is incomplete.
-            wire.reset()
+            # The response cannot be replaced; the abort shows the client that it is incomplete.
+            wire.abort()
             self._end_refused(wire.status)
         else:
             wire.refuse(refusal)
@@ -465,7 +465,7 @@ def _unexpected(kind: object, phase: Phase) -> Exception:
     return EventError(f"unknown event type {kind!r:.80}; known: {', '.join(_ENDED)}")
 
 
-def _cut(reason: Any) -> Any:
+def _shorten(reason: Any) -> Any:
     """Cut a reason at a character to fit a CLOSE (RFC 6455 5.5); the protocol refuses what is no `str`."""
     if not isinstance(reason, str):
         return reason

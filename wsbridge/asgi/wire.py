@@ -23,7 +23,7 @@ class Output(Protocol):
     def write(self, data: bytes) -> None:
         """Write ``data``, now or soon, in order."""
 
-    def reset(self) -> None:
+    def abort(self) -> None:
         """Abort the connection, because a response cannot be completed."""
 
 
@@ -42,7 +42,7 @@ class Wire(Protocol):
     def send_body(self, part: bytes, more: bool) -> None:
         """Write the next part of the body; ``more`` is False for the last part."""
 
-    def reset(self) -> None:
+    def abort(self) -> None:
         """Give up a response that is partly written, so that the client sees that it is incomplete."""
 
     @property
@@ -62,7 +62,7 @@ class _Nowhere:
     def write(self, data: bytes) -> None:
         """Drop ``data``."""
 
-    def reset(self) -> None:
+    def abort(self) -> None:
         """Do nothing."""
 
 
@@ -108,8 +108,8 @@ class Http11Wire:
     def send_body(self, part: bytes, more: bool) -> None:
         self._output.write(self._response.body(part, more))
 
-    def reset(self) -> None:
-        self._output.reset()
+    def abort(self) -> None:
+        self._output.abort()
 
     def detach(self) -> None:
         """Drop the reference to the output, which refers to the wire: only the collector frees a cycle."""

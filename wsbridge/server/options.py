@@ -80,9 +80,9 @@ class ServerOptions(TypedDict, total=False):
     timeout_accept: Optional[float]
     """until the application accepts or refuses a WebSocket; past it 503, and it is cancelled"""
     timeout_write: Optional[float]
-    """time in which a peer takes nothing of what waits for it; past it the connection is cut"""
+    """time in which a peer takes nothing of what waits for it; past it the connection is aborted"""
     timeout_close: Optional[float]
-    """time from our CLOSE, or our last byte, to the peer's end; past it the connection is cut"""
+    """time from our CLOSE, or our last byte, to the peer's end; past it the connection is aborted"""
     close_grace: Optional[float]
     """the application's time to answer what came before the peer's CLOSE; past it ours is sent"""
     timeout_app: Optional[float]

@@ -11,7 +11,7 @@ from ..config import ServerConfig
 from .connection.attribution import find_exchange
 from .log import log_raised, set_up_logging
 from .server import Server
-from .service import CUT_TIMEOUT
+from .service import ABORT_TIMEOUT
 from .signals import are_signals_caught
 from .speed import SPEED
 
@@ -98,9 +98,9 @@ def _close_loop(loop: asyncio.AbstractEventLoop) -> None:
         for task in tasks:
             task.cancel()
         if tasks:
-            _run_to_end(loop, loop.create_task(asyncio.wait(tasks, timeout=CUT_TIMEOUT)))
+            _run_to_end(loop, loop.create_task(asyncio.wait(tasks, timeout=ABORT_TIMEOUT)))
         closing = loop.create_task(loop.shutdown_asyncgens())
-        _run_to_end(loop, loop.create_task(asyncio.wait([closing], timeout=CUT_TIMEOUT)))
+        _run_to_end(loop, loop.create_task(asyncio.wait([closing], timeout=ABORT_TIMEOUT)))
     finally:
         asyncio.set_event_loop(None)
         loop.close()

@@ -17,7 +17,7 @@ from .connection.head import Connection
 from .loading import load_application
 from .log import logger
 from .plain import Listener
-from .service import CUT_TIMEOUT, Service
+from .service import ABORT_TIMEOUT, Service
 from .signals import catch_signals
 from .speed import SPEED
 from .unix_socket import identify, listen_on_path, remove_path
@@ -187,7 +187,7 @@ class Server:
             if self._lifespan is not None:
                 await self._stop_lifespan(self._lifespan)
         except BaseException:
-            self._cut()
+            self._abort()
             raise
         finally:
             self._service = self._lifespan = None
@@ -212,12 +212,12 @@ class Server:
             raise LifespanFailed("application shutdown failed: it did not end in time") from None
         finally:
             lifespan.cancel()
-            await lifespan.wait_until_over(CUT_TIMEOUT)
+            await lifespan.wait_until_over(ABORT_TIMEOUT)
 
-    def _cut(self) -> None:
+    def _abort(self) -> None:
         """End connections and lifespan now."""
         if self._service is not None:
-            self._service.cut()
+            self._service.abort()
         if self._lifespan is not None:
             self._lifespan.cancel()
 
@@ -305,7 +305,7 @@ class Server:
             if self._starting is not None:
                 self._starting.cancel()
             if self._stop_requests > 1:
-                self._cut()
+                self._abort()
 
 
 async def serve(

@@ -30,7 +30,7 @@ BLOCKED = 1.0
 COARSE = 1e-3
 
 # Seconds in which a cancelled application must end.
-CUT_TIMEOUT = 1.0
+ABORT_TIMEOUT = 1.0
 
 
 def _choose_clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
@@ -47,7 +47,7 @@ class Member(Protocol):
     def shut_down(self) -> None:
         """The server is stopping: close in an orderly way."""
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """End now."""
 
 
@@ -127,7 +127,7 @@ class Service:
             self._parent.add_lingering(member)
         limit = self.config.limit_concurrency
         if limit is not None and len(self.lingering) > limit:
-            next(iter(self.lingering)).cut()
+            next(iter(self.lingering)).abort()
 
     def add_detached(self, member: Member) -> None:
         """Note that a member's application goes on after its disconnect; warn if there are many."""
@@ -182,8 +182,8 @@ class Service:
                 tell(member)
             except Exception:
                 # Such as from an application's `trace`. The other members must still be called.
-                logger.exception("connection failed and is cut")
-                member.cut()
+                logger.exception("connection failed and is aborted")
+                member.abort()
 
     async def shut_down(self, timeout: Optional[float]) -> None:
         """Close every connection in an orderly way, and abort those that are left before ``timeout``.
@@ -196,9 +196,9 @@ class Service:
         if self.detached:
             logger.info("%d applications go on after their disconnect", len(self.detached))
         self._tell_all(lambda member: member.shut_down())
-        if not await self._is_empty_within(timeout and max(timeout - CUT_TIMEOUT, timeout / 2)):
-            logger.warning("%d connections did not close in time and are cut", len(self.members))
-            self.cut()
+        if not await self._is_empty_within(timeout and max(timeout - ABORT_TIMEOUT, timeout / 2)):
+            logger.warning("%d connections did not close in time and are aborted", len(self.members))
+            self.abort()
             await self.wait_until_empty()
         if self.members:
             logger.error("%d applications ignore their cancellation", len(self.members))
@@ -214,8 +214,8 @@ class Service:
             return False
         return True
 
-    def cut(self) -> None:
-        """End every connection now; `wait_until_empty` then waits `CUT_TIMEOUT` at most."""
+    def abort(self) -> None:
+        """End every connection now; `wait_until_empty` then waits `ABORT_TIMEOUT` at most."""
         for member in tuple(self.members):
-            member.cut()
-        self.loop.call_later(CUT_TIMEOUT, self._is_empty.set)
+            member.abort()
+        self.loop.call_later(ABORT_TIMEOUT, self._is_empty.set)

@@ -54,7 +54,7 @@ async def handle_websocket(
         await transport.pump()
         await service.wait_until_empty()
     except BaseException:
-        service.cut()
+        service.abort()
         raise
 
 

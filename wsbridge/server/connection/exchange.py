@@ -220,22 +220,18 @@ class Exchange(asyncio.Protocol):
         if self._stall_deadline == math.inf or size < self._stalled_size:
             self._stall_deadline = self._service.get_deadline(self._service.config.timeout_write)
         elif now >= self._stall_deadline:
-            logger.info("peer took nothing for timeout_write: connection cut")
+            logger.info("peer took nothing for timeout_write: connection aborted")
             transport.abort()
         self._stalled_size = size
 
     def shut_down(self) -> None:
         """The server is stopping: close in an orderly way."""
 
-    def cut(self) -> None:
-        """End it now: abort the connection, cancel the application."""
+    def abort(self) -> None:
+        """Abort the connection, and cancel the application."""
         if self._transport is not None:
             self._transport.abort()
         self._cancel_app()
-
-    def reset(self) -> None:
-        """Give up a response that cannot be completed."""
-        self.cut()
 
     def _cancel_app(self) -> None:
         if self._task is not None:

@@ -117,6 +117,6 @@ class Connection(asyncio.Protocol):
     def shut_down(self) -> None:
         self._refuse(ServiceUnavailable("the server is stopping"))
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()

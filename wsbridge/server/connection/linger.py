@@ -109,12 +109,12 @@ class Linger(asyncio.Protocol):
             self._deadline = self._service.get_deadline(self._service.config.timeout_write)
             self._transport.close()
         else:
-            self.cut()
+            self.abort()
 
     def shut_down(self) -> None:
         """Do nothing: the connection is closing already."""
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         self._transport.abort()
         # A TLS transport whose connection was lost before does not call it.
         self.connection_lost(None)

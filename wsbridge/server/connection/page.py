@@ -91,7 +91,7 @@ class PageExchange(Exchange):
         log_answer(self._scope, self._wire.status)
         if not has_failed and not self._disconnected.is_set():
             logger.error("application returned before its response was complete")
-        self._wire.reset()
+        self._wire.abort()
 
     def _leave_if_over(self) -> None:
         super()._leave_if_over()

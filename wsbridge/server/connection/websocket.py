@@ -9,7 +9,7 @@ CONNECTING, DENYING    accept, refusal, or the application's end    ``timeout_ac
 OPEN                   a CLOSE from either side, a violation        keepalive: CLOSE 1011
 ENDING                 no answer is owed any more                   `ANSWER_TIME` after an answer, and
                                                                     ``close_grace``: the held CLOSE is sent
-CLOSING                the peer's CLOSE                             ``timeout_close``: the connection is cut
+CLOSING                the peer's CLOSE                             ``timeout_close``: it is aborted
 OVER                   the application returns                      ``timeout_app``: it is cancelled
 ====================== ============================================ ==========================================
 
