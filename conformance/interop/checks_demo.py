@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import re
-from typing import Any, AsyncIterator, Callable, List
+from typing import Any, AsyncIterator, List
 
 import pytest
 import pytest_html
@@ -93,18 +93,13 @@ async def other(trial: Trial, tab: Tab) -> AsyncIterator[Tab]:
         yield tab
 
 
-@pytest.fixture
-def keep_screenshot(extras: List[Any]) -> Callable[..., Any]:
+async def keep_screenshot(tab: Tab, name: str, extras: List[Any], *, full: bool = False) -> None:
     """Put a picture of the page into the report."""
-
-    async def keep(tab: Tab, name: str, *, full: bool = False) -> None:
-        picture = base64.b64encode(await tab.page.screenshot(full_page=full)).decode("ascii")
-        extras.append(pytest_html.extras.png(picture, name))
-
-    return keep
+    picture = base64.b64encode(await tab.page.screenshot(full_page=full)).decode("ascii")
+    extras.append(pytest_html.extras.png(picture, name))
 
 
-async def test_has_a_light_and_a_dark_face(tab: Tab, other: Tab, keep_screenshot: Callable[..., Any]) -> None:
+async def test_has_a_light_and_a_dark_face(tab: Tab, other: Tab, extras: List[Any]) -> None:
     await other.say("Two tabs, one room.")
     await tab.say("Every frame of this line is in the panel. " * 3)
     await tab.send_big()
@@ -113,8 +108,8 @@ async def test_has_a_light_and_a_dark_face(tab: Tab, other: Tab, keep_screenshot
     for scheme in ("light", "dark"):
         await tab.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         grounds.add(await tab.page.evaluate("getComputedStyle(document.documentElement).backgroundColor"))
-        await keep_screenshot(tab, scheme)
-    await keep_screenshot(other, "other tab")
+        await keep_screenshot(tab, scheme, extras)
+    await keep_screenshot(other, "other tab", extras)
     assert len(grounds) == 2
 
 
@@ -209,9 +204,9 @@ async def test_works_by_keyboard_alone(tab: Tab) -> None:
     assert reached >= CONTROLS
 
 
-async def test_fits_a_phone(tab: Tab, keep_screenshot: Callable[..., Any]) -> None:
+async def test_fits_a_phone(tab: Tab, extras: List[Any]) -> None:
     await tab.page.set_viewport_size({"width": 360, "height": 740})
     await tab.say("a_word_that_is_far_too_long_for_one_line_" * 6)
     await tab.see("#log", "a_word_that")
     assert await tab.page.evaluate("document.documentElement.scrollWidth") <= 360
-    await keep_screenshot(tab, "phone", full=True)
+    await keep_screenshot(tab, "phone", extras, full=True)

@@ -12,7 +12,7 @@ from typing import Any, AsyncIterator, Callable, Dict, List
 import pytest
 from playwright.async_api import async_playwright
 
-from conformance.interop import CLIENTS, UVICORN, add_options
+from conformance.interop import CLIENTS, REQUIREMENTS, UVICORN, add_options
 from conformance.interop.aiohttp_client import AiohttpClient
 from conformance.interop.chromium_client import FLAGS, ChromiumClient
 from conformance.interop.trial import AUTHORITY, Trial
@@ -30,6 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_metadata(metadata: Dict[str, Any], config: pytest.Config) -> None:
+    """What stands at the top of the report."""
+    metadata["Packages"] = dict(pin.split("==") for pin in REQUIREMENTS)
     metadata["Server"] = f"{config.getoption('--peer')} on {config.getoption('--python') or sys.executable}"
 
 
@@ -60,7 +62,7 @@ def pytest_itemcollected(item: Any) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
-    """pytest then brings together what uses the same server, which is started once, and keeps this order."""
+    """pytest brings together what uses the same server, which it starts once, and else keeps this order."""
     items.sort(key=lambda item: item.get_closest_marker("last") is not None)
 
 
@@ -86,7 +88,7 @@ def build_server(request: pytest.FixtureRequest) -> Callable[..., ServerProcess]
         "keepalive": [*serve, "--ws-ping-interval", "0.4", "--ws-ping-timeout", "0.6"],
         "limits": [*serve, "--ws-max-size", "100000"],
         "tls": [*serve, "--ssl-certfile", str(certificate), "--ssl-keyfile", str(certificate)],
-        "unix": [*serve, "--uds", "{path}"],
+        "unix": [*(part for part in serve if part not in LISTEN), "--uds", "{path}"],
         "demo": demo,
     }
 

@@ -40,8 +40,13 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.accept", "subprotocol": query.get("pick"), "headers": headers})
     value = await serve({**scope, "query": query}, receive, send)
     if value is not None:
-        await send({"type": "websocket.send", "text": json.dumps(value)})
+        await send({"type": "websocket.send", "text": json.dumps(value, default=build_plain)})
         await send({"type": "websocket.close"})
+
+
+def build_plain(value: object) -> str:
+    """What JSON cannot hold: bytes as latin-1 text, and the server's own objects."""
+    return value.decode("latin-1") if isinstance(value, bytes) else repr(value)
 
 
 async def serve_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,23 +80,8 @@ async def tell_seen(scope: Scope, receive: Receive, send: Send) -> Any:
     return await wait_seen(scope["query"])
 
 
-async def tell_subprotocols(scope: Scope, receive: Receive, send: Send) -> Any:
-    return scope["subprotocols"]
-
-
 async def tell_scope(scope: Scope, receive: Receive, send: Send) -> Any:
-    """The scope, bytes as latin-1 text."""
-
-    def build_plain(value: Any) -> Any:
-        if isinstance(value, bytes):
-            return value.decode("latin-1")
-        if isinstance(value, dict):
-            return {str(build_plain(name)): build_plain(item) for name, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [build_plain(item) for item in value]
-        return value if value is None or isinstance(value, (str, int, float)) else repr(value)
-
-    return build_plain(scope)
+    return scope
 
 
 async def tell_figures(scope: Scope, receive: Receive, send: Send) -> Any:
@@ -188,7 +178,6 @@ UNACCEPTED = {
 ACCEPTED = {
     "/echo": echo,
     "/count": count_messages,
-    "/choose": tell_subprotocols,
     "/headers": wait,
     "/scope": tell_scope,
     "/scöpe with space": tell_scope,
