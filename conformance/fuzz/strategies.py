@@ -30,7 +30,7 @@ RANDOM = st.randoms(use_true_random=False)
 
 
 def share(times: float) -> Callable[[Any], Any]:
-    """Decorate a test that draws a multiple of the usual examples: more for those that find most."""
+    """Decorate a test that draws a multiple of the usual examples: those that find the most draw more."""
     return settings(max_examples=max(1, round(settings.default.max_examples * times)))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
@@ -138,42 +137,3 @@ def parse_body(head: Head, rest: bytes) -> bytes:
     if length is not None and int(length) != len(rest):
         raise ValueError(f"content-length {length}, but {len(rest)} bytes of body")
     return rest
-
-
-class Compressor:
-    """permessage-deflate's sending side (RFC 7692 7.2.1), able to end its messages in every allowed way."""
-
-    STYLES = ("flush", "final", "stored", "fixed", "split")
-
-    def __init__(self, window_bits: int = 15, no_context_takeover: bool = False) -> None:
-        self._window_bits = window_bits
-        self._no_context_takeover = no_context_takeover
-        self._stream: Optional[zlib._Compress] = None
-
-    def compress(self, payload: bytes, style: str = "flush") -> bytes:
-        """One message's payload on the wire; `style` is one of STYLES."""
-        if style == "final":
-            # RFC 7692 7.2.3.4: a block with BFINAL, behind it an empty stored one without, cut at its length.
-            self._stream = None
-            stream = self._open(6, zlib.Z_DEFAULT_STRATEGY)
-            return stream.compress(payload) + stream.flush() + b"\0"
-        if style in ("stored", "fixed"):
-            # Without history; the stream before must not go on, for what it knows is no longer the last.
-            self._stream = None
-            stored = style == "stored"
-            stream = self._open(0 if stored else 6, zlib.Z_DEFAULT_STRATEGY if stored else zlib.Z_FIXED)
-        else:
-            stream = self._stream or self._open(6, zlib.Z_DEFAULT_STRATEGY)
-            self._stream = None if self._no_context_takeover else stream
-        pieces: List[bytes] = []
-        for piece in (payload[: len(payload) // 2], payload[len(payload) // 2 :]):
-            pieces.append(stream.compress(piece))
-            if style == "split":
-                pieces.append(stream.flush(zlib.Z_SYNC_FLUSH))
-        pieces.append(stream.flush(zlib.Z_SYNC_FLUSH))
-        whole = b"".join(pieces)
-        # zlib flushes nothing where nothing came since the last flush.
-        return whole[:-4] if whole.endswith(b"\0\0\xff\xff") else whole
-
-    def _open(self, level: int, strategy: int) -> zlib._Compress:
-        return zlib.compressobj(level, zlib.DEFLATED, -self._window_bits, 8, strategy)
