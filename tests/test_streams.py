@@ -306,6 +306,29 @@ class EndTests(StreamsCase):
         await self.wait_for(self.begun)
         await self.assert_over()
 
+    async def test_half_closed_peer_takes_what_is_left_of_a_closed_connection(self) -> None:
+        """A transport of asyncio that was closed cannot be aborted once its last byte has left."""
+
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            self.begun.set()
+            try:
+                await send({"type": "websocket.send", "bytes": bytes(8 * MIB)})
+            finally:
+                self.gate.set()
+
+        client = await self.start(app, ws_per_message_deflate=False)
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.send(REQUEST)
+        await self.wait_for(self.begun)
+        client.half_close()
+        await self.wait_for(self.gate)
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        await self.assert_answer(client, SWITCHING + bytes.fromhex("82 7f 00000000 00800000"))
+        await self.assert_end(client, bytes(8 * MIB))
+        await self.assert_over()
+
 
 class BackpressureTests(StreamsCase):
     async def test_send_waits_while_the_peer_does_not_read(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, Dict, Optional
 
 from ..asgi.scope import check_ws_request
@@ -177,4 +178,6 @@ class StreamTransport(asyncio.Transport):
     def abort(self) -> None:
         self._is_closing = True
         self._may_read.set()
-        self._writer.transport.abort()
+        # asyncio's raises AttributeError where it was closed and lost its connection with its last byte.
+        with contextlib.suppress(AttributeError):
+            self._writer.transport.abort()
