@@ -181,7 +181,8 @@ class BridgeFloor(StreamsFloor):
         if not self._app.cancelled():
             self._app.exception()
         await asyncio.sleep(BRIDGE_SECONDS)
-        self.wire.abort()
+        if not self.wire.is_lost:
+            self.wire.abort()
 
     def find_left(self) -> str:
         return super().find_left() or ("" if self._reaping.done() else "the application is not reaped")
