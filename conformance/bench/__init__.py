@@ -12,7 +12,7 @@ import os
 import resource
 from typing import List
 
-from ..lib.environment import Unavailable, enter_environment
+from ..lib.environment import Unavailable, enter_environment, lock_folder, report_folder
 
 FULL_ROUNDS, FULL_SECONDS = 7, 0.25
 QUICK_ROUNDS, QUICK_SECONDS = 3, 0.2
@@ -58,6 +58,7 @@ def main(argv: List[str]) -> int:
         return 0
     if len(os.sched_getaffinity(0)) < 2:
         raise Unavailable("two cores are needed: one for the servers, one for the load generator")
+    lock_folder(report_folder("bench"))
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     run = asyncio.run(gather(options))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import List
 
 from .load import Load, Result
@@ -15,10 +14,10 @@ FULL_STEPS, QUICK_STEPS = (100, 1_000, 10_000), (100, 1_000)
 COMPRESSED = 500
 
 
-def measure_crowd(program: Path, running: Running, is_quick: bool) -> List[Result]:
+def measure_crowd(is_quick: bool, running: Running) -> List[Result]:
     """Return one result for every so many open connections, with `memory` in bytes of an idle one."""
     warm_up, steps = find_warm_up(running.server, 0), []
-    with Load(program, running, Workload("crowd")) as load:
+    with Load(running, Workload("crowd")) as load:
         load.open(1)
         load.run(warm_up)
         empty = running.read_memory()
@@ -33,14 +32,14 @@ def measure_crowd(program: Path, running: Running, is_quick: bool) -> List[Resul
     return steps
 
 
-def measure_compressed(program: Path, offer: str, running: Running) -> float:
+def measure_compressed(offer: str, running: Running) -> float:
     """Return the bytes of a connection that has compressed a message each way."""
     workload = Workload("crowd-deflate", 1024, offer=offer)
-    with Load(program, running, workload) as load:
+    with Load(running, workload) as load:
         load.open(1)
         load.run(0)
         empty = running.read_memory()
-    with Load(program, running, workload) as load:
+    with Load(running, workload) as load:
         load.open(COMPRESSED)
         load.run(0)
         return (running.read_memory() - empty) / COMPRESSED

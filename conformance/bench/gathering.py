@@ -54,20 +54,21 @@ async def measure(options: argparse.Namespace, run: Dict[str, Any], priority: Ca
     names = workloads.choose_names("codec" if options.codec else options.workloads, options.quick)
     chosen = [workload for workload in workloads.ALL if workload.name in names]
     servers = choose_servers(options.peers)
-    program = build_generator()
+    if set(names) - {"codec", "imports"}:
+        build_generator()
     with priority():
         if chosen:
             async with contextlib.AsyncExitStack() as stack:
                 started = await start_servers(stack, servers, run["missing"])
-                run["rounds"] = run_rounds(program, started, chosen, options.rounds, options.seconds)
+                run["rounds"] = run_rounds(started, chosen, options.rounds, options.seconds)
         if "crowd" in names:
-            measuring = functools.partial(crowds.measure_crowd, program, is_quick=options.quick)
-            run["crowd"] = await measure_each("crowd", servers, measuring)
+            crowd = functools.partial(crowds.measure_crowd, options.quick)
+            run["crowd"] = await measure_each("crowd", servers, crowd)
         if "crowd-deflate" in names:
             peers = [server for server in servers if server.family != "floor"]
             for how, offer in workloads.OFFERS.items():
-                measuring = functools.partial(crowds.measure_compressed, program, offer)
-                run["compressed"][how] = await measure_each(f"crowd-deflate, {how}", peers, measuring)
+                compressed = functools.partial(crowds.measure_compressed, offer)
+                run["compressed"][how] = await measure_each(f"crowd-deflate, {how}", peers, compressed)
         if "imports" in names:
             run["imports"] = measure_imports()
         if "codec" in names:
@@ -77,8 +78,8 @@ async def measure(options: argparse.Namespace, run: Dict[str, Any], priority: Ca
     elif "instructions" in names:
         # valgrind would count PyPy's compiling of traces.
         counted = [server for server in servers if server.environment != "pypy"]
-        measuring = functools.partial(instructions.count_instructions, program)
-        run["instructions"] = await measure_each("instructions", counted, measuring, instructions.WRAPPER)
+        counting, wrapper = instructions.count_instructions, instructions.WRAPPER
+        run["instructions"] = await measure_each("instructions", counted, counting, wrapper)
 
 
 async def start_servers(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-from pathlib import Path
 from typing import Dict, List
 
 from ..lib.environment import report_folder
@@ -31,14 +30,14 @@ WARM_UP_SECONDS, MEASURE_SECONDS = 0.5, 1.5
 PATIENCE = 120.0
 
 
-def count_instructions(program: Path, running: Running) -> Dict[str, float]:
+def count_instructions(running: Running) -> Dict[str, float]:
     """Return {workload: instructions per message or handshake} of a server that runs behind `WRAPPER`."""
     _take_total()  # what the server before left when it ended
-    return {mode.name: _count_mode(program, running, mode) for mode in MODES}
+    return {mode.name: _count_mode(running, mode) for mode in MODES}
 
 
-def _count_mode(program: Path, running: Running, mode: Workload) -> float:
-    with Load(program, running, mode) as load:
+def _count_mode(running: Running, mode: Workload) -> float:
+    with Load(running, mode) as load:
         if not mode.visits:
             load.open(mode.connections)
         load.run(WARM_UP_SECONDS)

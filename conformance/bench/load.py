@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -28,8 +29,9 @@ class Failed(Exception):
         self.result = result
 
 
+@functools.cache
 def build_generator() -> Path:
-    """Compile load.c; return the program's path."""
+    """Compile load.c; return the program's path. Raises `Unavailable` without a compiler."""
     compiler = shutil.which("cc")
     if compiler is None:
         raise Unavailable("the load generator needs a C compiler: apt-get install gcc libc6-dev")
@@ -44,12 +46,13 @@ def build_generator() -> Path:
 
 
 class Load:
-    """`with Load(program, server, workload) as load`: one generator, against one server.
+    """`with Load(server, workload) as load`: one generator, against one server.
 
     Every method raises `Failed` when the server does not do its part.
     """
 
-    def __init__(self, program: Path, server: Running, workload: Workload) -> None:
+    def __init__(self, server: Running, workload: Workload) -> None:
+        program = build_generator()
         self._server = server
         self._workload = workload
         self._payload = build_payload(workload.size)

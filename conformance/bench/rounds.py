@@ -6,7 +6,6 @@ import contextlib
 import os
 import statistics
 import subprocess
-from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence
 
 from ..lib.environment import say_line
@@ -58,11 +57,7 @@ def find_warm_up(server: Server, number: int) -> float:
 
 
 def run_rounds(
-    program: Path,
-    started: Sequence[Running],
-    workloads: Sequence[Workload],
-    rounds: int,
-    seconds: float,
+    started: Sequence[Running], workloads: Sequence[Workload], rounds: int, seconds: float
 ) -> Dict[str, Dict[str, List[Result]]]:
     """Return {workload: {server: its results, one a round}}."""
     results: Dict[str, Dict[str, List[Result]]] = {
@@ -77,7 +72,7 @@ def run_rounds(
                 say_line(said)
                 warm_up = find_warm_up(running.server, number)
                 try:
-                    result = measure_undisturbed(program, running, workload, warm_up, seconds)
+                    result = measure_undisturbed(running, workload, warm_up, seconds)
                 except Failed as error:
                     result = error.result
                     if "failed" in result:
@@ -86,12 +81,10 @@ def run_rounds(
     return results
 
 
-def measure_undisturbed(
-    program: Path, running: Running, workload: Workload, warm_up: float, seconds: float
-) -> Result:
+def measure_undisturbed(running: Running, workload: Workload, warm_up: float, seconds: float) -> Result:
     """Measure up to `ATTEMPTS` times; return the result that others disturbed least."""
     attempts: List[Result] = []
-    with Load(program, running, workload) as load:
+    with Load(running, workload) as load:
         if not workload.visits:
             load.open(workload.connections)
         load.run(warm_up)

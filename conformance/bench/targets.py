@@ -64,7 +64,7 @@ INSTRUCTIONS = [
 ]
 IDLE_KIB = 6
 COMPRESSED_KIB = {"with takeover": 36, "without takeover": 8}
-CROWD_GROWTH = {1_000: 1.3, 10_000: 1.6}
+CROWD_GROWTH = {1_000: 1.3, 10_000: 1.6}  # times the cost of one among 100
 IMPORT_SHARE = 0.5
 
 
@@ -137,7 +137,7 @@ def _check_connections(crowd: List[Result], compressed: Dict[str, Dict[str, floa
     steps = {step["connections"]: step for step in crowd}
     last = steps.get(max(steps, default=0))
     outcomes.append(_at_most("KiB of an idle connection", IDLE_KIB, last["memory"] / 1024 if last else None))
-    for count, limit in CROWD_GROWTH.items():
+    for count, most in CROWD_GROWTH.items():
         grown = steps[count]["server_ns"] / steps[100]["server_ns"] if count in steps else None
-        outcomes.append(_at_most(f"a message among {count:,}, so many times one among 100", limit, grown))
+        outcomes.append(_at_most(f"a message among {count:,}, so many times one among 100", most, grown))
     return outcomes

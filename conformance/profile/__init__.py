@@ -82,13 +82,12 @@ async def measure(options: argparse.Namespace) -> List[Profile]:
     path.unlink(missing_ok=True)
     script = Path(__file__).with_name("run_sampled.py")
     server = peers.Server("wsbridge-sampled", "wsbridge", f"{script} {path} wsbridge {{app}} --port {{port}}")
-    program = load.build_generator()
     profiles = []
     with rounds.keep_awake():
         async with peers.Running(server) as running:
             for workload in chosen:
                 say_line(f"profile: {workload.name}")
-                with load.Load(program, running, workload) as generator:
+                with load.Load(running, workload) as generator:
                     generator.open(workload.connections)
                     generator.run(WARM_UP_SECONDS)
                     running.send_signal(signal.SIGUSR1)
