@@ -42,9 +42,6 @@ def find_port() -> int:
         return int(probe.getsockname()[1])
 
 
-Self = TypeVar("Self", bound="ServerProcess")
-
-
 class ServerFailed(Exception):
     """The server process did not come up, or ended too early."""
 
