@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import unittest
 from typing import Any, Callable, Dict, List, Optional, cast
 
@@ -429,6 +430,7 @@ class Writer:
         self.room = asyncio.Event()
         self.lost = asyncio.Event()
         self.error: Optional[OSError] = None
+        self.loss: Optional[OSError] = None
 
     async def drain(self) -> None:
         await self.room.wait()
@@ -437,6 +439,8 @@ class Writer:
 
     async def wait_closed(self) -> None:
         await self.lost.wait()
+        if self.loss is not None:
+            raise self.loss
 
 
 class Protocol(asyncio.Protocol):
@@ -544,6 +548,19 @@ class TransportTests(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(self.memory.calls, [])
         self.transport.close()
         await self.assert_over(pumping, "eof", None)
+
+    async def test_loss_while_reading_is_paused_is_told_once(self) -> None:
+        complaints: List[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+        pumping = await self.begin()
+        self.transport.pause_reading()
+        self.writer.loss = ConnectionResetError()
+        await self.assert_over(pumping, "eof", self.writer.loss)
+        # A future whose error nobody has asked for complains when it is freed.
+        del self.transport, self.writer, self.protocol, pumping
+        gc.collect()
+        await turn_loop()
+        self.assertEqual(complaints, [])
 
     async def test_connection_is_lost_only_when_all_is_written(self) -> None:
         pumping = await self.begin()
