@@ -547,6 +547,8 @@ class EndTests(ExchangeTestCase):
         self.assert_calls("resume_reading", "write_eof")
         self.exchange.write(b"late")
         self.assert_written()
+        await self.advance(9.9)
+        self.assert_calls()
 
     async def test_hand_over_starts_the_applications_time(self) -> None:
         await self.run_app()

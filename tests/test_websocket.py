@@ -1409,6 +1409,11 @@ class ReadingTests(WebSocketTestCase):
         self.transport.feed(peer_text(b"x"))
         self.assert_reading(False)
 
+    async def test_reading_pauses_beyond_ws_max_queue_bytes(self) -> None:
+        await self.open(ws_max_queue_bytes=10)
+        self.transport.feed(peer_text(b"x" * 11))
+        self.assert_reading(False)
+
     async def test_reading_goes_on_when_the_queue_is_empty(self) -> None:
         await self.open(ws_max_queue=2)
         self.transport.feed(peer_text(b"a") + peer_text(b"b"))
