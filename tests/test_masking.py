@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 import unittest
+from typing import List
+from unittest import mock
 
-from wsbridge.protocols import masking
+from wsbridge.protocols import libcrypto, masking
 from wsbridge.protocols.masking import apply_mask, unmask
+from wsbridge.protocols.ws import WSProtocol
 
 from .doubles import load_for
 
@@ -27,6 +32,7 @@ class MaskingTestCase(unittest.TestCase):
         """Both ways, alone and where it stands in a frame."""
         self.assertEqual(apply_mask(data, key), expected)
         self.assertEqual(apply_mask(expected, key), data)
+        self.assertEqual(masking.mask_by_table(data, key), expected)
         self.assertEqual(masking.apply_mask_by_word(data, key), expected)
         for before in (b"", b"\x82\xfe", b"\x82\xfe\x10\x00"):
             frame = before + key + expected + b"\x89\x80"
@@ -60,7 +66,7 @@ class LengthTests(MaskingTestCase):
     """Every length up to well past the one where the way of doing it changes."""
 
     def test_every_length_around_the_change_of_method(self) -> None:
-        self.assertEqual(masking.TRANSLATE_FROM, 1024)
+        self.assertEqual(masking.LARGE, 1024)
         for size in (*range(300), *range(1000, 1100), 2047, 2048, 4096, 4097, 4098, 4099):
             data = PATTERN[:size]
             self.assert_masked(data, b"\x80\x01\xfe\x7f", xor(data, b"\x80\x01\xfe\x7f"))
@@ -74,18 +80,110 @@ class LengthTests(MaskingTestCase):
 
 
 class CompiledLoopTests(unittest.TestCase):
-    """PyPy gets the loop, everybody else the big integers."""
+    """PyPy gets the loop, the other interpreters big integers and translations."""
 
     def test_pypy_masks_word_by_word(self) -> None:
         pypy = load_for("pypy", masking)
         self.assertIs(pypy.apply_mask, pypy.apply_mask_by_word)
         self.assertIs(pypy.unmask, pypy.unmask_by_word)
+        self.assertEqual(pypy.apply_mask(PATTERN, KEY), xor(PATTERN, KEY))
+        self.assertEqual(pypy.get_routine(), "python")
 
     def test_the_others_do_not(self) -> None:
         for implementation in ("cpython", "rustpython"):
             other = load_for(implementation, masking)
             self.assertEqual(other.apply_mask.__name__, "apply_mask")
             self.assertEqual(other.unmask.__name__, "unmask")
+
+
+class RoutineTests(unittest.TestCase):
+    """`use` chooses what masks large payloads; each test has a module of its own."""
+
+    def setUp(self) -> None:
+        self.masking = load_for(sys.implementation.name, masking)
+        self.calls: List[int] = []
+
+    def note(self, data: bytes, key: bytes) -> bytes:
+        self.calls.append(len(data))
+        return xor(data, key)
+
+    def note_in_place(self, buffer: bytearray, start: int, size: int, key: bytes) -> None:
+        buffer[start : start + size] = self.note(bytes(buffer[start : start + size]), key)
+
+    def test_python_is_the_default(self) -> None:
+        self.assertEqual(self.masking.get_routine(), "python")
+
+    def test_function_masks_large_payloads_and_no_others(self) -> None:
+        self.masking.use(self.note)
+        self.assertEqual(self.masking.get_routine(), "note")
+        for size in (0, 1023, 1024, 4000):
+            data = PATTERN[:size]
+            self.assertEqual(self.masking.apply_mask(data, KEY), xor(data, KEY))
+            self.assertEqual(self.masking.unmask(KEY + xor(data, KEY), 4, size + 4), data)
+        self.assertEqual(self.calls, [1024, 1024, 4000, 4000])
+
+    def test_function_without_a_name_is_named_by_its_representation(self) -> None:
+        routine = functools.partial(self.note)
+        self.masking.use(routine)
+        self.assertEqual(self.masking.get_routine(), str(routine))
+
+    def test_python_takes_its_place_again(self) -> None:
+        self.masking.use(self.note)
+        self.masking.use("python")
+        self.assertEqual(self.masking.apply_mask(PATTERN, KEY), xor(PATTERN, KEY))
+        self.assertEqual((self.masking.get_routine(), self.calls), ("python", []))
+
+    def test_servers_prefer_libcrypto_where_nothing_was_chosen(self) -> None:
+        with mock.patch.object(libcrypto, "load", return_value=self.note_in_place):
+            self.masking.prefer_libcrypto()
+            self.assertEqual(self.masking.get_routine(), "libcrypto")
+            for chosen in ("python", self.other):
+                self.masking.use(chosen)
+                self.masking.prefer_libcrypto()
+                self.assertEqual(self.masking.get_routine(), getattr(chosen, "__name__", chosen))
+
+    def other(self, data: bytes, key: bytes) -> bytes:
+        raise AssertionError("not called")
+
+    def test_libcrypto_is_loaded_by_the_first_large_payload(self) -> None:
+        with mock.patch.object(libcrypto, "load", return_value=self.note_in_place) as load:
+            self.masking.use("libcrypto")
+            self.masking.apply_mask(PATTERN[:1023], KEY)
+            self.assertEqual((load.call_count, self.calls), (0, []))
+            for _ in range(2):
+                self.assertEqual(self.masking.apply_mask(PATTERN, KEY), xor(PATTERN, KEY))
+            self.assertEqual((load.call_count, self.calls), (1, [len(PATTERN)] * 2))
+
+    def test_without_libcrypto_python_goes_on(self) -> None:
+        with mock.patch.object(libcrypto, "load", return_value=None):
+            self.masking.use("libcrypto")
+            self.assertEqual(self.masking.apply_mask(PATTERN, KEY), xor(PATTERN, KEY))
+        self.assertEqual(self.masking.get_routine(), "python")
+
+    def test_other_name_is_an_error_that_lists_the_names(self) -> None:
+        with self.assertRaisesRegex(ValueError, "'numpy' is not one of python, libcrypto"):
+            self.masking.use("numpy")
+        with self.assertRaisesRegex(TypeError, "function or a name, not int"):
+            self.masking.use(5)
+        self.assertEqual(self.masking.get_routine(), "python")
+
+
+class ConnectionTests(unittest.TestCase):
+    """A protocol asks for the routine with every payload, also one that is open already."""
+
+    def test_routine_reads_and_writes_the_frames_of_a_protocol(self) -> None:
+        server, client = WSProtocol(), WSProtocol(client=True)
+        calls: List[int] = []
+
+        def note(data: bytes, key: bytes) -> bytes:
+            calls.append(len(data))
+            return xor(data, key)
+
+        self.addCleanup(masking.use, masking.get_routine())
+        masking.use(note)
+        frame = client.send_message(PATTERN)
+        self.assertEqual(server.receive_data(frame)[0][0].data, PATTERN)
+        self.assertEqual(calls, [len(PATTERN)] * 2)
 
 
 if __name__ == "__main__":

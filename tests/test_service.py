@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import os
 import time
 import unittest
 import weakref
@@ -47,6 +48,25 @@ class Member:
 
 def fail() -> None:
     raise KeyError("trace")
+
+
+class MaskingTests(unittest.IsolatedAsyncioTestCase):
+    """Servers mask large payloads by libcrypto, unless the environment or `masking.use` says otherwise."""
+
+    async def count_wishes(self, **environment: str) -> int:
+        with (
+            mock.patch.dict(os.environ, environment, clear=True),
+            mock.patch("wsbridge.server.service.prefer_libcrypto") as prefer,
+        ):
+            Service(app, ServerConfig())
+        return prefer.call_count
+
+    async def test_libcrypto_is_wished_for(self) -> None:
+        self.assertEqual(await self.count_wishes(), 1)
+        self.assertEqual(await self.count_wishes(WSBRIDGE_MASKING="libcrypto"), 1)
+
+    async def test_environment_can_forbid_it(self) -> None:
+        self.assertEqual(await self.count_wishes(WSBRIDGE_MASKING="python"), 0)
 
 
 class ServiceCase(unittest.IsolatedAsyncioTestCase):

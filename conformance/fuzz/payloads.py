@@ -85,7 +85,7 @@ def test_masking(example: Example) -> None:
     """As RFC 6455 5.3 says, byte by byte, below the threshold and above; masked twice is what it was."""
     variant, data = example
     key = (data + b"\x37\xfa\x21\x3d")[:4]
-    for payload in (data, data * (masking.TRANSLATE_FROM // max(len(data), 1) + variant % 3)):
+    for payload in (data, data * (masking.LARGE // max(len(data), 1) + variant % 3)):
         expected = wire.apply_mask(payload, key)
         masked = masking.apply_mask(payload, key)
         assert masked == expected

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from wsbridge.protocols.deflate import DeflateSettings
-from wsbridge.protocols.masking import TRANSLATE_FROM
+from wsbridge.protocols.masking import LARGE
 
 from ..lib import wire
 from ..lib.hostile import frames, heads, messages
@@ -65,7 +65,7 @@ def mutated(draw: Draw, whole: Bytes) -> bytes:
 
 # ------------------------------------------------------------------------------------ WebSockets
 
-MASKING_SIZES = (TRANSLATE_FROM - 1, TRANSLATE_FROM, TRANSLATE_FROM + 1)
+MASKING_SIZES = (LARGE - 1, LARGE, LARGE + 1)
 TEXTS = st.text(max_size=40).map(str.encode) | any_of(
     *(b"", b"\0", "\u20ac".encode() * 30, "\U0001f600".encode() * 20, b"a" * 300), *frames.BAD_UTF8
 )

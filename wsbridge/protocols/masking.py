@@ -1,23 +1,26 @@
 """Masking (RFC 6455 5.3): the only place that knows how.
 
-A native routine can replace `apply_mask` and `unmask` here, before ``ws`` is
-imported, or in a vendored copy.
+Short payloads are masked by one XOR of big integers, larger ones by the routine
+that `use` has chosen.
 """
 
 from __future__ import annotations
 
 import sys
 from struct import Struct
-from typing import Dict, Union
+from typing import Callable, Dict, Union
 
-__all__ = ["apply_mask", "unmask"]
+__all__ = ["apply_mask", "get_routine", "prefer_libcrypto", "unmask", "use"]
 
-# Bytes. One XOR of big integers wins below about 1 KiB, four strided translations above.
-TRANSLATE_FROM = 1024
+#: Masks ``data`` with a key of four bytes, and returns a new object.
+Routine = Callable[[bytes, bytes], Union[bytes, bytearray]]
+
+# Bytes. Below, one XOR of big integers wins over four strided translations, and over a call of libcrypto.
+LARGE = 1024
 
 # For every number of 32-bit words, that of the key included, a number with a 1 in each word: times the
 # masking key it is the key repeated.
-_ONES = [int.from_bytes(b"\x01\0\0\0" * words, "little") for words in range(TRANSLATE_FROM // 4 + 2)]
+_ONES = [int.from_bytes(b"\x01\0\0\0" * words, "little") for words in range(LARGE // 4 + 2)]
 
 # Looked up once: a class method is bound at each look-up, which costs time for short messages.
 _from_bytes = int.from_bytes
@@ -36,6 +39,9 @@ _TABLES = _XORTables()
 # The positions in the payload that each byte of the key masks.
 _FIRSTS, _SECONDS, _THIRDS, _FOURTHS = (slice(place, None, 4) for place in range(4))
 
+# PyPy is fastest with signed numbers of eight bytes.
+_WORD = Struct("<q")
+
 
 def apply_mask(data: bytes, key: bytes) -> Union[bytes, bytearray]:
     """XOR ``data`` with the four bytes of ``key`` repeated; masking and unmasking are the same.
@@ -43,8 +49,25 @@ def apply_mask(data: bytes, key: bytes) -> Union[bytes, bytearray]:
     Returns a new object, `bytes` or `bytearray`, whichever is cheaper.
     """
     size = len(data)
-    if size < TRANSLATE_FROM:
+    if size < LARGE:
         return unmask(key + data, 4, size + 4)
+    return _mask_large(data, key)
+
+
+def unmask(data: bytes, start: int, stop: int) -> Union[bytes, bytearray]:
+    """Unmask the payload ``data[start:stop]``, whose key is the four bytes before it, as in a frame."""
+    size = stop - start
+    if size >= LARGE:
+        return _mask_large(data[start:stop], data[start - 4 : start])
+    # One conversion for key and payload: the key is the lowest word of the number.
+    words = (size + 7) >> 2
+    number = _from_bytes(data[start - 4 : stop], "little")
+    number ^= (number & 0xFFFFFFFF) * _ONES[words]
+    return number.to_bytes(words << 2, "little")[4 : size + 4]
+
+
+def mask_by_table(data: bytes, key: bytes) -> bytearray:
+    """The routine for CPython: four translations, each of every fourth byte."""
     buffer = bytearray(data)
     # Faster without a loop, and with slices that are made once.
     first, second, third, fourth = key
@@ -55,27 +78,8 @@ def apply_mask(data: bytes, key: bytes) -> Union[bytes, bytearray]:
     return buffer
 
 
-def unmask(data: bytes, start: int, stop: int) -> Union[bytes, bytearray]:
-    """Unmask the payload ``data[start:stop]``, whose key is the four bytes before it, as in a frame."""
-    size = stop - start
-    if size >= TRANSLATE_FROM:
-        return apply_mask(data[start:stop], data[start - 4 : start])
-    # One conversion for key and payload: the key is the lowest word of the number.
-    words = (size + 7) >> 2
-    number = _from_bytes(data[start - 4 : stop], "little")
-    number ^= (number & 0xFFFFFFFF) * _ONES[words]
-    return number.to_bytes(words << 2, "little")[4 : size + 4]
-
-
-# ----------------------------------------------------------------------------------------- on PyPy
-
-
-# PyPy is fastest with signed numbers of eight bytes.
-_WORD = Struct("<q")
-
-
-def apply_mask_by_word(data: bytes, key: bytes) -> bytearray:
-    """As `apply_mask`; a compiled loop over words is many times as fast on PyPy."""
+def mask_by_word(data: bytes, key: bytes) -> bytearray:
+    """The routine for PyPy, of any size: a compiled loop over words."""
     buffer = bytearray(data)
     size = len(buffer)
     whole = size & -8
@@ -87,10 +91,87 @@ def apply_mask_by_word(data: bytes, key: bytes) -> bytearray:
     return buffer
 
 
-def unmask_by_word(data: bytes, start: int, stop: int) -> bytearray:
-    """As `unmask`."""
+def apply_mask_by_word(data: bytes, key: bytes) -> Union[bytes, bytearray]:
+    """As `apply_mask`, on PyPy."""
+    return mask_by_word(data, key) if len(data) < LARGE else _mask_large(data, key)
+
+
+def unmask_by_word(data: bytes, start: int, stop: int) -> Union[bytes, bytearray]:
+    """As `unmask`, on PyPy."""
     return apply_mask_by_word(data[start:stop], data[start - 4 : start])
 
 
-if sys.implementation.name == "pypy":
+_IS_PYPY = sys.implementation.name == "pypy"
+_mask_in_python = mask_by_word if _IS_PYPY else mask_by_table
+if _IS_PYPY:
     apply_mask, unmask = apply_mask_by_word, unmask_by_word
+
+
+# ------------------------------------------------------------------ the routine for large payloads
+
+_mask_large: Routine = _mask_in_python
+_is_chosen = False
+
+
+def use(routine: Union[Routine, str]) -> None:
+    """Choose what masks payloads of `LARGE` bytes and more, in this process.
+
+    ``"python"``: this module, the default. ``"libcrypto"``: XOR by the libcrypto
+    that `hashlib` has loaded, several times as fast; it is found and checked when
+    the first large payload comes, and if it cannot be had, this module goes on.
+    Or a function ``(data, key) -> masked`` that returns a new object for `bytes`
+    or a `bytearray` of any size, and four bytes of key.
+
+    Raises `ValueError` for another name, `TypeError` for what cannot be called.
+    """
+    global _mask_large, _is_chosen
+    if callable(routine):
+        _mask_large = routine
+    elif not isinstance(routine, str):
+        raise TypeError(f"a masking routine must be a function or a name, not {type(routine).__name__}")
+    elif routine not in _NAMED:
+        raise ValueError(f"masking routine {routine!r} is not one of {', '.join(_NAMED)}")
+    else:
+        _mask_large = _NAMED[routine]
+    _is_chosen = True
+
+
+def prefer_libcrypto() -> None:
+    """Choose ``"libcrypto"``, unless `use` was called before."""
+    if not _is_chosen:
+        use("libcrypto")
+
+
+def get_routine() -> str:
+    """What masks large payloads: ``"python"``, ``"libcrypto"``, or the name of the function in use."""
+    if _mask_large is _mask_by_libcrypto:
+        _load_libcrypto()
+    if _mask_large is _mask_in_python:
+        return "python"
+    return str(getattr(_mask_large, "__name__", _mask_large))
+
+
+def _load_libcrypto() -> None:
+    global _mask_large
+    from .libcrypto import load
+
+    mask_in_place = load()
+    if mask_in_place is None:
+        _mask_large = _mask_in_python
+        return
+
+    def libcrypto(data: bytes, key: bytes) -> bytearray:
+        buffer = bytearray(data)
+        mask_in_place(buffer, 0, len(buffer), key)
+        return buffer
+
+    _mask_large = libcrypto
+
+
+def _mask_by_libcrypto(data: bytes, key: bytes) -> Union[bytes, bytearray]:
+    """In the place of libcrypto until the first large payload."""
+    _load_libcrypto()
+    return _mask_large(data, key)
+
+
+_NAMED: Dict[str, Routine] = {"python": _mask_in_python, "libcrypto": _mask_by_libcrypto}

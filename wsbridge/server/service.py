@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from math import inf
 from typing import Any, Callable, Dict, Optional, Protocol
@@ -10,6 +11,7 @@ from typing import Any, Callable, Dict, Optional, Protocol
 from ..asgi.response import build_date
 from ..asgi.types import Application
 from ..config import ServerConfig
+from ..protocols.masking import prefer_libcrypto
 from .log import logger
 from .plain import Waker
 from .speed import SPEED
@@ -81,6 +83,8 @@ class Service:
         date: Optional[Callable[[], bytes]] = None,
         parent: Optional[Service] = None,
     ) -> None:
+        if os.environ.get("WSBRIDGE_MASKING") != "python":
+            prefer_libcrypto()
         self.app = app
         self.config = config
         self.state = state

@@ -1,0 +1,89 @@
+"""`load`: XOR by a function of the libcrypto that `hashlib` has loaded, for `masking`.
+
+Output feedback mode is ``out = in XOR ivec; ivec = block(ivec)``. With the
+masking key four times over as ``ivec``, and a block function that changes
+nothing, it is RFC 6455 5.3.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Callable, List, Optional
+
+__all__ = ["load"]
+
+# (buffer, start, size, key): masks a part of a writable buffer that is not empty.
+Routine = Callable[[Any, int, int, bytes], None]
+
+# Where the function is called; elsewhere Python goes on.
+MACHINES = ("x86_64", "amd64", "aarch64", "arm64")
+PLATFORMS = ("linux", "darwin", "win32")
+
+# `_is_right` tries every length below this, at each of these offsets from an aligned address.
+CHECKED_LENGTHS = 68
+CHECKED_OFFSETS = 8
+
+_loaded: List[Optional[Routine]] = []
+
+
+def load() -> Optional[Routine]:
+    """A function ``(buffer, start, size, key)`` that masks a part of a writable buffer in place.
+
+    The first call finds and checks it. The buffer must not be empty. None
+    without ctypes, without OpenSSL in hashlib, on other systems than 64-bit x86
+    and ARM, and if the function is not found or does not mask.
+    """
+    if not _loaded:
+        try:
+            _loaded.append(_build() if _is_known_system() else None)
+        except Exception:
+            # ctypes, _hashlib or the symbol is missing; or an audit hook, or SELinux, forbids it.
+            _loaded.append(None)
+    return _loaded[0]
+
+
+def _is_known_system() -> bool:
+    import platform
+
+    is_64_bit_cpython = sys.implementation.name == "cpython" and sys.maxsize > 2**32
+    return is_64_bit_cpython and sys.platform in PLATFORMS and platform.machine().lower() in MACHINES
+
+
+def _build() -> Optional[Routine]:
+    # The module that hashlib has loaded. Its dependency libcrypto is found through it, never by a search.
+    import _hashlib
+    import ctypes
+
+    library = ctypes.PyDLL(_hashlib.__file__)
+    # openssl/modes.h, since 1.0.1: void CRYPTO_ofb128_encrypt(const unsigned char *in, unsigned char *out,
+    # size_t len, const void *key, unsigned char ivec[16], int *num, block128_f block)
+    encrypt = library.CRYPTO_ofb128_encrypt
+    pointer = ctypes.c_void_p
+    encrypt.argtypes = (pointer, pointer, ctypes.c_size_t, pointer, ctypes.c_char_p, pointer, pointer)
+    encrypt.restype = None
+    # A block128_f is called as block(ivec, ivec, key). With a key of NULL `memmove` moves 0 bytes.
+    no_block = ctypes.cast(ctypes.memmove, pointer).value
+    from_buffer: Any = ctypes.c_char.from_buffer
+    address_of, new_int, reference = ctypes.addressof, ctypes.c_int, ctypes.byref
+
+    def mask_in_place(buffer: Any, start: int, size: int, key: bytes) -> None:
+        # No pointer outlives the call, and nothing resizes the buffer during it.
+        address = address_of(from_buffer(buffer)) + start
+        encrypt(address, address, size, None, key * 4, reference(new_int()), no_block)
+
+    return mask_in_place if _is_right(mask_in_place) else None
+
+
+def _is_right(mask_in_place: Routine) -> bool:
+    """Whether it masks every length at every offset, and nothing around it."""
+    key = b"\x80\x01\xfe\x7f"
+    for size in range(1, CHECKED_LENGTHS):
+        for offset in range(CHECKED_OFFSETS):
+            buffer = bytearray(range(offset + size + CHECKED_OFFSETS))
+            expected = buffer[:]
+            for place in range(size):
+                expected[offset + place] ^= key[place & 3]
+            mask_in_place(buffer, offset, size, key)
+            if buffer != expected:
+                return False
+    return True
