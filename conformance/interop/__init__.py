@@ -60,7 +60,7 @@ def main(argv: List[str]) -> int:
     code = pytest.main([str(Path(__file__).parent), *more, *argv])
     if code == pytest.ExitCode.INTERRUPTED:
         raise KeyboardInterrupt
-    return 0 if code == pytest.ExitCode.OK else 1
+    return {pytest.ExitCode.OK: 0, pytest.ExitCode.USAGE_ERROR: 2}.get(code, 1)
 
 
 def add_options(add: Callable[..., Any]) -> None:
