@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.servers("demo"), pytest.mark.needs("tabs")]
 
 expect.set_options(timeout=8_000)
 
-KIB = "a line that is long enough to be compressed, " * 20
+LONG_LINE = "a line that is long enough to be compressed, " * 20
 CONTROLS = {"reconnect", "message", "send", "name", "change", "send-binary", "send-big", "ping"}
 CONTROLS |= {"send-empty", "code", "reason", "close-here", "close-there", "show-pings"}
 
@@ -145,7 +145,7 @@ async def test_shows_the_handshake(tab: Tab) -> None:
 
 
 async def test_shows_frames_as_they_pass(tab: Tab) -> None:
-    await tab.say(KIB)
+    await tab.say(LONG_LINE)
     await tab.page.click("#send-binary")
     await tab.see("#log", "256 random bytes came back unchanged")
     for direction in ("in", "out"):
