@@ -94,16 +94,16 @@ class CountTests(ServiceCase):
         return member
 
     async def test_members_that_linger_do_not_count(self) -> None:
-        members = [Member(self.service) for _ in range(3)]
+        members = [Member(self.service) for _ in range(4)]
         self.service.add_lingering(members[0])
-        self.assertEqual(self.service.open_connections, 2)
+        self.assertEqual(self.service.open_connections, 3)
         self.service.discard(members[0])
-        self.assertEqual((self.service.open_connections, len(self.service.lingering)), (2, 0))
+        self.assertEqual((self.service.open_connections, len(self.service.lingering)), (3, 0))
 
     async def test_applications_without_a_connection_do_not_count(self) -> None:
-        members = [Member(self.service) for _ in range(3)]
+        members = [Member(self.service) for _ in range(4)]
         self.service.add_detached(members[0])
-        self.assertEqual(self.service.open_connections, 2)
+        self.assertEqual(self.service.open_connections, 3)
 
     async def test_as_many_linger_as_connections_are_allowed_and_the_oldest_is_aborted(self) -> None:
         self.limit(3)

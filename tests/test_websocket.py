@@ -705,6 +705,18 @@ class ResumingTests(WebSocketTestCase):
         await self.start(answer_and_wait())
         self.assertEqual(await self.feed(PEER_HELLO * 2), [HELLO])
 
+    async def test_answers_outside_a_read_leave_at_the_end_of_their_turn_as_before(self) -> None:
+        await self.open()
+        for _ in range(2):
+            await self.start(self.app.receive())
+            await self.feed(PEER_HELLO)
+        self.transport.feed(PEER_HELLO * 2)
+        await self.app.receive()
+        await self.app.send(SEND_HELLO)
+        self.assert_written()
+        await turn_loop()
+        self.assert_written(HELLO)
+
     async def test_application_that_was_cancelled_meanwhile_leaves_the_message(self) -> None:
         complaints: List[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
