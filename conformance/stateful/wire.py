@@ -135,7 +135,7 @@ class Wire(_SelectorSocketTransport):  # type: ignore[misc]
     # ------------------------------------------------------------------------ the end
 
     def abort(self) -> None:
-        if not self._conn_lost and self.aborted is None:
+        if not (self._conn_lost or self.is_lost or self.aborted is not None):
             self.aborted = Abort(
                 time=self.loop.time(),
                 stalled=self.loop.time() - self.progress_at if self.get_write_buffer_size() else None,
