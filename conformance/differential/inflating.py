@@ -48,7 +48,10 @@ def inflate_message(payload: bytes, window: bytes, bits: int) -> Tuple[bytes, by
 
 def takes_tail(stream: zlib._Decompress) -> bool:
     """Feed the tail; whether it completes an empty stored block, and not whatever else."""
-    if stream.decompress(TAIL) or stream.unused_data:
+    try:
+        if stream.decompress(TAIL) or stream.unused_data:
+            return False
+    except zlib.error:
         return False
     # At its end the block has BFINAL: its header was the payload's last byte, 01.
     return stream.eof or is_between_blocks(stream)
@@ -180,7 +183,7 @@ class Inflater:
         # Where the tail ended the stream, less than the tail is left over.
         if ended and (right.fault != CUT or len(theirs.stream.unused_data) >= len(TAIL)):
             name = f"{self._peer}-bfinal"
-        elif right.fault == TOO_BIG:
+        elif self._peer == "websockets" and (right.fault == TOO_BIG or len(theirs.output) > room):
             name = "websockets-limit-held-back" if room else "websockets-limit-zero"
         elif theirs.fault == TOO_BIG:
             name = "websockets-cut-block-too-big" if right.fault == CUT else "websockets-limit-exact"
