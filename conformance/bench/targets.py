@@ -62,7 +62,7 @@ INSTRUCTIONS = [
     ("hundred-125", OURS_UVLOOP, 48_000),
     ("burst-125", OURS_UVLOOP, 34_000),
 ]
-IDLE_KIB = 6
+IDLE_KIB = 7
 COMPRESSED_KIB = {"with takeover": 36, "without takeover": 8}
 CROWD_GROWTH = {1_000: 1.3, 10_000: 1.6}  # times the cost of one among 100
 IMPORT_SHARE = 0.5
