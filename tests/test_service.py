@@ -115,12 +115,25 @@ class CountTests(ServiceCase):
         members = [self.add_lingering() for _ in range(100)]
         self.assertEqual([member.told for member in members], [[]] * 100)
 
-    async def test_applications_without_a_connection_are_a_warning_where_they_become_many(self) -> None:
+    def count_warnings(self, count: int, seconds: float) -> List[object]:
+        """What is warned of when so many applications have lost their connection, and this long after it."""
+        for _ in range(count):
+            self.service.add_detached(Member(self.service))
+        self.clock.advance(seconds)
         with self.assertLogs(logger, "WARNING") as logs:
-            for _ in range(300):
-                self.service.add_detached(Member(self.service))
-        counts = [record.args for record in logs.records]
-        self.assertEqual(counts, [(64,), (128,), (256,)])
+            logger.warning("the beginning")
+            self.service.sweep()
+        return [record.args for record in logs.records[1:]]
+
+    async def test_applications_without_a_connection_are_a_warning_where_they_become_many(self) -> None:
+        self.assertEqual(self.count_warnings(63, 1.0), [])
+        self.assertEqual(self.count_warnings(1, 1.0), [(64,)])
+        self.assertEqual(self.count_warnings(63, 1.0), [])
+        self.assertEqual(self.count_warnings(1, 1.0), [(128,)])
+
+    async def test_applications_that_may_still_end_at_once_are_no_warning(self) -> None:
+        self.assertEqual(self.count_warnings(100, 0.9), [])
+        self.assertEqual(self.count_warnings(0, 0.1), [(100,)])
 
     async def test_applications_without_a_connection_are_told_of_when_the_server_stops(self) -> None:
         self.service.add_detached(self.add_leaver("shut_down"))

@@ -18,8 +18,10 @@ from .speed import SPEED
 
 __all__ = ["Member", "Service"]
 
-# Warn at this number of applications that go on after their disconnect, and whenever it has doubled.
+# Warn at this number of applications that go on after their disconnect for longer than DETACHED_PATIENCE, in
+# seconds, and whenever the number has doubled.
 FIRST_DETACHED_WARNING = 64
+DETACHED_PATIENCE = 1.0
 
 # Seconds. A deadline may pass by this much; the cost of a sweep grows with the number of connections.
 SWEEP_INTERVAL = 0.25
@@ -67,8 +69,8 @@ class Service:
 
     Attributes besides these: ``loop``, the event loop; ``members``, the
     connections, of which ``lingering`` only wait for their peer to close, and
-    ``detached`` are applications that go on after their disconnect;
-    ``is_stopping``; ``waker``, which resumes applications;
+    ``detached`` are applications that go on after their disconnect, with its
+    time; ``is_stopping``; ``waker``, which resumes applications;
     ``next_accept_warning``, the loop's time from which on a `Listener` may warn
     again.
     """
@@ -96,7 +98,7 @@ class Service:
         # Dicts: they keep the order of arrival, and remove in constant time.
         self.members: Dict[Member, None] = {}
         self.lingering: Dict[Member, None] = {}
-        self.detached: Dict[Member, None] = {}
+        self.detached: Dict[Member, float] = {}
         self._next_detached_warning = FIRST_DETACHED_WARNING
         self.waker: Waker = SPEED.build_waker(self.loop) if parent is None else parent.waker
         self.next_accept_warning = -inf
@@ -134,15 +136,10 @@ class Service:
             next(iter(self.lingering)).abort()
 
     def add_detached(self, member: Member) -> None:
-        """Note that a member's application goes on after its disconnect; warn if there are many."""
-        self.detached[member] = None
+        """Note that a member's application goes on after its disconnect."""
+        self.detached[member] = self.clock()
         if self._parent is not None:
             self._parent.add_detached(member)
-            return
-        if len(self.detached) >= self._next_detached_warning:
-            self._next_detached_warning *= 2
-            count = len(self.detached)
-            logger.warning("%d applications go on after their disconnect: see timeout_app", count)
 
     @property
     def open_connections(self) -> int:
@@ -179,6 +176,15 @@ class Service:
         """Have every member check its deadlines."""
         now = self.clock()
         self._tell_all(lambda member: member.check_deadlines(now))
+        if len(self.detached) >= self._next_detached_warning:
+            self._warn_of_detached(now - DETACHED_PATIENCE)
+
+    def _warn_of_detached(self, latest: float) -> None:
+        # Many clients may leave at once, and their applications end in the loop's next turns.
+        count = sum(since <= latest for since in self.detached.values())
+        if count >= self._next_detached_warning:
+            self._next_detached_warning *= 2
+            logger.warning("%d applications go on after their disconnect: see timeout_app", count)
 
     def _tell_all(self, tell: Callable[[Member], None]) -> None:
         for member in tuple(self.members):
