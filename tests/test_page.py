@@ -112,6 +112,10 @@ class AnswerTests(PageCase):
         await self.begin_steps(START, BODY, method=b"HEAD")
         await self.assert_answered(PAGE[:-2])
 
+    async def test_other_methods_are_answered_with_it(self) -> None:
+        await self.begin_steps(START, BODY, method=b"POST")
+        await self.assert_answered(PAGE)
+
     async def test_response_in_parts(self) -> None:
         await self.begin_steps(START, PART, "wait", BODY)
         await self.assert_answer(HALF_SENT)
