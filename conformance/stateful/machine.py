@@ -313,10 +313,7 @@ class Machine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------- the server, the clock
 
-    @step(
-        lambda talk: talk.stopped_at == NEVER,
-        timeout=st.sampled_from([SHUTDOWN_SECONDS, 0.3]),
-    )
+    @step(lambda talk: talk.stopped_at == NEVER, timeout=st.sampled_from([SHUTDOWN_SECONDS, 0.3]))
     def server_stops(self, talk: Conversation, timeout: float) -> None:
         talk.stop_server(timeout)
 
@@ -327,6 +324,15 @@ class Machine(RuleBasedStateMachine):
     @step(serves_in_task)
     def server_is_cancelled(self, talk: Conversation) -> None:
         """In the tasks that shut down, or that serve this connection."""
+        talk.cancel_server()
+
+    @step(serves_in_task, peer_can_send)
+    def server_is_cancelled_behind_a_full_queue(self, talk: Conversation) -> None:
+        """Having read what it may not yet hand on."""
+        for count in (40, 1):
+            for _ in range(count):
+                talk.peer.send_message("text", 5)
+            talk.settle()
         talk.cancel_server()
 
     @step(lambda talk: talk.stopped_at != NEVER)
