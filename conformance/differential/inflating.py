@@ -34,7 +34,9 @@ def inflate_message(payload: bytes, window: bytes, bits: int) -> Tuple[bytes, by
     try:
         while True:
             stream = zlib.decompressobj(-bits, zdict=window) if window else zlib.decompressobj(-bits)
-            output += stream.decompress(data)
+            piece = stream.decompress(data)
+            output += piece
+            window += piece
             if not stream.eof:
                 break
             # A block with BFINAL: behind it a new stream begins, and a new window.
@@ -43,7 +45,7 @@ def inflate_message(payload: bytes, window: bytes, bits: int) -> Tuple[bytes, by
             raise CannotInflate(CUT)
     except zlib.error as error:
         raise CannotInflate(str(error)) from None
-    return output, b"" if stream.eof else (window + output)[-(1 << bits) :]
+    return output, b"" if stream.eof else window[-(1 << bits) :]
 
 
 def takes_tail(stream: zlib._Decompress) -> bool:
