@@ -98,10 +98,13 @@ class Compressed(NamedTuple):
 
 
 def draw_messages(rng: random.Random, compressor: Compressor) -> List[Compressed]:
-    messages = []
+    messages: List[Compressed] = []
+    plain, is_text = draw_plain(rng)
     for _ in range(rng.choice((1, 2, 2, 3, 4))):
-        plain, is_text = draw_plain(rng)
         messages.append(Compressed(is_text, plain, compressor.compress(plain)))
+        # The same again has references that go back as far as the window reaches.
+        if not happens(rng, 0.2):
+            plain, is_text = draw_plain(rng)
     return messages
 
 
