@@ -26,8 +26,8 @@ class Ruling(NamedTuple):
 def read_rulings() -> List[Ruling]:
     table = tomllib.loads(Path(__file__).with_name("rulings.toml").read_text("utf-8"))
     rulings = []
-    for entry in table["sentence"]:
-        section, sentence = entry.pop("section"), entry.pop("text")
+    for section, entry in table.items():
+        sentence = entry.pop("sentence")
         for name, (what, verdict) in entry.items():
             rulings.append(Ruling(name, what, verdict, sentence, section))
     return sorted(rulings, key=lambda ruling: ruling.name)
