@@ -151,6 +151,7 @@ class Inflater:
         return result.output
 
     def _inflate_rightly(self, data: bytes, room: int, is_last: bool) -> Inflated:
+        """RFC 7692 7.2.2: append the tail, inflate; more than `room` bytes are too many."""
         stream, output = self._stream.copy(), b""
         try:
             while data:
@@ -177,11 +178,12 @@ class Inflater:
             return Inflated(stream, b"", GARBAGE)
 
     def _choose(self, right: Inflated, theirs: Inflated, room: int) -> Inflated:
-        ended = theirs.stream.eof
+        """What the peer does where the ruling on this difference is granted, else what is right."""
+        ended = theirs.stream.eof  # the peer begins no new stream behind BFINAL
         if right.effect == theirs.effect and not ended:
             return right
         if self._peer == "wsproto" and right.fault == TOO_BIG and len(theirs.output) > room:
-            return right
+            return right  # wsproto-no-limit is not granted
         # Where the tail ended the stream, less than the tail is left over.
         if ended and (right.fault != CUT or len(theirs.stream.unused_data) >= len(TAIL)):
             name = f"{self._peer}-bfinal"
