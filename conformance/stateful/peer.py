@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from ..lib.wire import BINARY, CLOSE, FIN, KEY, PING, PONG, RSV1, TEXT, Compressor, build_frame
+from ..lib.hostile.messages import Compressor
+from ..lib.wire import BINARY, CLOSE, FIN, KEY, PING, PONG, RSV1, TEXT, build_frame
 from .loop import NEVER, Moment
 from .reader import Content, ServerStream
 
@@ -109,7 +110,7 @@ class Peer:
         self.is_reset = False
         self._offer = offer
         self._compressor: Optional[Compressor] = None
-        self._keys = random.Random(7)
+        self._random = random.Random(7)
         self._serial = 0
 
     def build_request(self, *, is_page: bool, subprotocols: Sequence[str]) -> bytes:
@@ -159,7 +160,7 @@ class Peer:
             self.line.send_from_peer(data)
 
     def _send_frame(self, first: int, payload: bytes) -> None:
-        self.send(build_frame(first, payload, self._keys.randbytes(4)))
+        self.send(build_frame(first, payload, self._random.randbytes(4)))
 
     def _note(self, start: int, kind: str, content: Content = b"", code: int = 0) -> None:
         # Behind its CLOSE or its violation nothing counts, but what the server discards may hide a first one;
@@ -192,9 +193,8 @@ class Peer:
         if self._compressor is None:
             agreed = self.stream.headers["sec-websocket-extensions"]
             bits = re.search(r"client_max_window_bits=(\d+)", agreed)
-            self._compressor = Compressor(
-                int(bits.group(1)) if bits else 15, "client_no_context_takeover" in agreed
-            )
+            window_bits = int(bits.group(1)) if bits else 15
+            self._compressor = Compressor(self._random, window_bits, "client_no_context_takeover" in agreed)
         return self._compressor.compress(payload)
 
     def ping(self, size: int) -> None:
