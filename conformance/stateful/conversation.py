@@ -188,9 +188,9 @@ class Conversation:
         self.cut_time = min(self.cut_time, self.loop.time() + max(timeout - 1.0, timeout / 2))
         self.floor.shut_down(timeout)
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         self.was_cut = True
-        self.floor.cut()
+        self.floor.abort()
 
     def cancel_server(self) -> None:
         """Cancel the tasks that shut down, or that serve this connection."""

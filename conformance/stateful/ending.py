@@ -18,7 +18,7 @@ def finish(talk: Conversation, app_end: str) -> None:
     make_peer_close(talk)
     talk.loop.settle()
     if may_last_for_ever(talk):
-        talk.cut()
+        talk.abort()
     if app_end == "ignores its cancellation":
         puppet.stubbornness = 1
     # The application takes one event in each round.

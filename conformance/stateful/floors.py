@@ -46,8 +46,8 @@ class Floor:
     def shut_down(self, timeout: float) -> None:
         self.tasks.append(self.wire.loop.create_task(self.service.shut_down(timeout)))
 
-    def cut(self) -> None:
-        self.service.cut()
+    def abort(self) -> None:
+        self.service.abort()
 
     def cancel(self) -> None:
         for task in self.tasks:
@@ -190,7 +190,7 @@ class BridgeFloor(StreamsFloor):
     def shut_down(self, timeout: float) -> None:
         self.cancel()
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         self.cancel()
 
 

@@ -319,7 +319,7 @@ class Machine(RuleBasedStateMachine):
 
     @step()
     def server_cuts(self, talk: Conversation) -> None:
-        talk.cut()
+        talk.abort()
 
     @step(serves_in_task)
     def server_is_cancelled(self, talk: Conversation) -> None:
