@@ -11,7 +11,7 @@ from unittest import mock
 
 from .doubles import Clock
 
-__all__ = ["SkippingCase", "SkippingLoop", "make_loops", "run_skipping"]
+__all__ = ["SkippingCase", "SkippingLoop", "make_loops", "pass_time", "run_skipping"]
 
 T = TypeVar("T")
 
@@ -69,6 +69,13 @@ class SkippingCase(unittest.IsolatedAsyncioTestCase):
         # Time that was skipped is not worth a line of the debug mode that tests run in.
         loop.set_debug(False)
         self.loop = loop
+
+
+async def pass_time(seconds: float) -> None:
+    """Let this time pass in a `SkippingLoop`, and everything that is due in it happen."""
+    if not isinstance(asyncio.get_running_loop(), SkippingLoop):
+        raise RuntimeError("a test that waits for time to pass")
+    await asyncio.sleep(seconds)
 
 
 def run_skipping(coroutine: Coroutine[Any, Any, T]) -> Tuple[T, float]:

@@ -18,7 +18,7 @@ from unittest import mock
 import wsbridge.demo
 from wsbridge.demo import app as demo
 
-from .skipping import SkippingCase
+from .skipping import SkippingCase, pass_time
 
 TEXT, BINARY, PING, PONG = 1, 2, 9, 10
 
@@ -554,7 +554,7 @@ class ReportTests(DemoTestCase):
         connection = Connection()
         await self.open_traced(connection)
         before = connection.pings
-        await asyncio.sleep(20)
+        await pass_time(20)
         self.assertEqual(connection.pings - before, 10)
 
     async def test_report_tells_frames_latency_and_compression(self) -> None:
@@ -575,7 +575,7 @@ class ReportTests(DemoTestCase):
 
     async def test_nothing_is_reported_without_news(self) -> None:
         client = await self.open_traced(Connection())
-        await asyncio.sleep(20)
+        await pass_time(20)
         self.assertEqual(client.take_all(), [])
 
     async def test_frame_is_reported_once(self) -> None:
@@ -583,7 +583,7 @@ class ReportTests(DemoTestCase):
         client = await self.open_traced(connection)
         connection.trace("in", BINARY, True, False, 0)
         await client.next("report")
-        await asyncio.sleep(20)
+        await pass_time(20)
         self.assertEqual(client.take_all(), [])
 
     async def test_flood_of_frames_keeps_the_newest_and_counts_all(self) -> None:
@@ -630,7 +630,7 @@ class ReportOfReportsTests(DemoTestCase):
         for opcodes in ([TEXT, TEXT], [PING, PONG]):  # welcome and people; then the first ping
             report = await client.next("report")
             self.assertEqual([frame[2] for frame in report["frames"]], opcodes)
-        await asyncio.sleep(1)  # less than until the next ping
+        await pass_time(1)  # less than until the next ping
         self.assertEqual(client.take_all(), [])
 
     async def test_compression_is_reported_without_the_reports(self) -> None:

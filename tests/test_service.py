@@ -17,7 +17,7 @@ from wsbridge.server.log import logger
 from wsbridge.server.service import Service
 
 from .doubles import Clock, build_date, turn_loop
-from .skipping import SkippingCase, run_skipping
+from .skipping import SkippingCase, pass_time, run_skipping
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -260,7 +260,7 @@ class TimerTests(SkippingCase, ServiceCase):
 
     async def test_members_are_swept_four_times_a_second(self) -> None:
         member = Member(self.service)
-        await asyncio.sleep(1.1)
+        await pass_time(1.1)
         self.assertEqual(len(member.told), 4)
         self.service.discard(member)
 
@@ -283,7 +283,7 @@ class TimerTests(SkippingCase, ServiceCase):
 
     async def test_there_is_one_timer_however_many_members(self) -> None:
         members = [Member(self.service) for _ in range(3)]
-        await asyncio.sleep(0.3)
+        await pass_time(0.3)
         for member in members:
             self.assertEqual(len(member.told), 1)
             self.service.discard(member)
@@ -291,11 +291,11 @@ class TimerTests(SkippingCase, ServiceCase):
     async def test_timer_begins_with_the_first_member_and_ends_with_the_last(self) -> None:
         for _ in range(3):
             self.service.discard(Member(self.service))
-            await asyncio.sleep(0.1)
+            await pass_time(0.1)
         member = Member(self.service)
-        await asyncio.sleep(0.2)
+        await pass_time(0.2)
         self.assertEqual(len(member.told), 0)
-        await asyncio.sleep(0.1)
+        await pass_time(0.1)
         self.assertEqual(len(member.told), 1)
         self.service.discard(member)
 

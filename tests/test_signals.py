@@ -15,7 +15,7 @@ from wsbridge.server import signals
 from wsbridge.server.signals import are_signals_caught, catch_signals
 
 from .doubles import Clock, turn_loop
-from .skipping import SkippingLoop, SkippingSelector
+from .skipping import SkippingLoop, SkippingSelector, pass_time
 
 BOTH = (signal.SIGINT, signal.SIGTERM)
 
@@ -275,7 +275,7 @@ class DeafSelectTests(SignalCase):
         with catch_signals(lambda number: came.set()):
             await came.wait()
         # The last tick finds nobody.
-        await asyncio.sleep(1)
+        await pass_time(1)
 
     def test_signal_is_noticed_in_time(self) -> None:
         with mock.patch.object(signals, "IS_SELECT_DEAF", True):

@@ -17,7 +17,7 @@ from unittest import mock
 from wsbridge.protocols.errors import ConfigError
 from wsbridge.server.unix_socket import identify, listen_on_path, remove_path
 
-from .skipping import SkippingCase
+from .skipping import SkippingCase, pass_time
 
 fcntl: Any
 try:
@@ -147,7 +147,7 @@ class LockTests(SkippingCase, PathCase):
     async def test_another_server_is_waited_for(self) -> None:
         descriptor = self.lock()
         listening = asyncio.ensure_future(self.listen())
-        await asyncio.sleep(0.09)
+        await pass_time(0.09)
         self.assertFalse(listening.done() or os.path.exists(self.path))
         os.close(descriptor)
         await listening

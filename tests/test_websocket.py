@@ -15,7 +15,7 @@ from wsbridge.server.connection.websocket import WebSocketExchange
 from wsbridge.server.plain import PlainWaker
 
 from .loopback import CLOSE, CLOSE_1012, HELLO, PEER_CLOSE, PEER_HELLO, SWITCHING
-from .skipping import SkippingCase
+from .skipping import SkippingCase, pass_time
 
 Event = Dict[str, Any]
 
@@ -1084,7 +1084,7 @@ class OwedAnswerTimerTests(SkippingCase, WebSocketTestCase):
         self.clock = self.loop.clock
         await self.open_ending()
         await self.send(SEND_HELLO)
-        await asyncio.sleep(0.1)
+        await pass_time(0.1)
         self.assertEqual(self.transport.read(), HELLO + CLOSE)
 
 

@@ -13,7 +13,7 @@ from unittest import mock
 
 from tests.doubles import ManualApp, turn_loop
 from tests.loopback import LoopbackCase
-from tests.skipping import run_skipping
+from tests.skipping import pass_time, run_skipping
 from tests.test_hostile import is_open
 from wsbridge.config import ServerConfig
 from wsbridge.server.log import logger
@@ -176,7 +176,7 @@ class ExhaustionTests(unittest.TestCase):
             listening = [self.listen(service) for _ in range(listeners)]
             for _ in range(round(10 * seconds)):
                 self.poller.select(0)
-                await asyncio.sleep(0.1)
+                await pass_time(0.1)
             for listener in listening:
                 listener.close()
             accepted = len(service.members)
@@ -219,7 +219,7 @@ class ExhaustionTests(unittest.TestCase):
             listener = self.listen(service)
             listener.handle_error(OSError(errno.ENFILE, "Too many open files in system"))
             listener.close()
-            await asyncio.sleep(1)
+            await pass_time(1)
             self.poller.select(0)
             return len(service.members)
 
