@@ -80,8 +80,8 @@ class DeflateSettings(NamedTuple):
 class Agreement(NamedTuple):
     """The four parameters of RFC 7692 7.1 that both sides use.
 
-    Our own window may be smaller than the agreed one: the peer can inflate
-    that as well.
+    Our own window may be smaller than the agreed one: the peer's inflater
+    handles every smaller window.
     """
 
     server_no_context_takeover: bool = False
@@ -91,7 +91,7 @@ class Agreement(NamedTuple):
 
 
 def import_zlib() -> Optional[ModuleType]:
-    """zlib, or None where this Python was built without it."""
+    """zlib, or None if this Python was built without it."""
     try:
         import zlib
     except ImportError:
@@ -112,7 +112,7 @@ def negotiate_deflate(
         if name != EXTENSION:
             continue
         offer = _parse_offer(parameters)
-        # zlib cannot compress with a window of 8 bits (it silently takes 9).
+        # zlib cannot compress with a window of 8 bits: it refuses, and before 1.2.9 it silently used 9.
         if offer is None or offer.server_max_window_bits == 8:
             continue
         if import_zlib() is None:
@@ -241,9 +241,9 @@ def check_deflate_response(
 class Inflater:
     """Inflates a peer's messages, one after the other, each under a limit.
 
-    Every message has a zlib stream of its own, which starts with the window of the last one. Only by ending
-    the stream can one ask zlib whether a message is whole; to end a copy of it instead would leak 7 KiB a
-    message on PyPy. Between messages only the window is kept.
+    Every message has a zlib stream of its own, which starts with the window of the last one: zlib tells only
+    at the end of a stream whether its data is whole, and to end a copy of one long stream instead would leak
+    7 KiB a message on PyPy. Between messages only the window is kept.
     """
 
     __slots__ = (
@@ -252,7 +252,7 @@ class Inflater:
     )
 
     def __init__(self, window_bits: int, no_context_takeover: bool) -> None:
-        # Not in the methods: an `import` costs as much as several calls.
+        # Imported once, here: an `import` in a method costs as much as several calls.
         import zlib
 
         self._zlib: ModuleType = zlib
@@ -293,7 +293,7 @@ class Inflater:
                         self._window.clear()
                     elif not self._no_context_takeover:
                         self._window += output
-                        # Not after every piece, which may be a single byte.
+                        # Cut only now and then: a piece may be a single byte.
                         if len(self._window) > WINDOW_SLACK + (1 << self._window_bits):
                             del self._window[: -1 << self._window_bits]
         except self._zlib.error as error:
@@ -302,15 +302,15 @@ class Inflater:
 
     def _begin_stream(self) -> _Decompress:
         note_allocated(INFLATE_STATE_SIZE + len(self._window))
-        # With an empty window PyPy would take twice the time.
+        # An empty ``zdict`` would take PyPy twice the time.
         window = {"zdict": self._window} if self._window else {}
         stream: _Decompress = self._zlib.decompressobj(-self._window_bits, **window)
         return stream
 
     def finish(self) -> None:
         """End the message. Raises `InvalidCompressedData` if it is truncated."""
-        # There is no stream after a block with BFINAL (RFC 7692 7.2.3.4). Nor after an empty payload, which
-        # zlib makes of the second empty message in a row, though 7.2.3.6 asks for 00.
+        # There is no stream after a block with BFINAL (RFC 7692 7.2.3.4). Nor after an empty payload, to
+        # which zlib compresses the second empty message in a row, though 7.2.3.6 asks for 00.
         decompressor, self._decompressor = self._decompressor, None
         if decompressor is not None and not self._ends_at_block_boundary(decompressor):
             raise InvalidCompressedData("it ends inside a block")
@@ -365,7 +365,7 @@ class Deflater:
         compressor, zlib = self._compressor, self._zlib
         if compressor is None:
             compressor = zlib.compressobj(self._level, zlib.DEFLATED, -self._window_bits, self._mem_level)
-            # As zlib.h says of deflateInit2.
+            # The memory that zconf.h states for deflate.
             note_allocated((4 << self._window_bits) + (512 << self._mem_level))
             if not self._no_context_takeover:
                 self._compressor = compressor
@@ -386,7 +386,7 @@ class PerMessageDeflate:
         if client:
             ours, theirs = theirs, ours
         self.deflater = Deflater(*ours, settings.level, settings.mem_level)
-        # zlib inflates a window of 8 bits with any larger one.
+        # A larger window inflates a smaller one, and a peer's zlib may have used 9 bits for 8.
         self.inflater = Inflater(max(theirs[0], 9), theirs[1])
         self.threshold = settings.threshold
 
@@ -394,13 +394,13 @@ class PerMessageDeflate:
 def agree_on_deflate(
     values: Iterable[bytes], settings: Optional[DeflateSettings], client: bool
 ) -> Tuple[Optional[PerMessageDeflate], Optional[str]]:
-    """The codec that the peer's Sec-WebSocket-Extensions lead to, and the response that a server sends.
+    """Negotiate; return the codec, and a server's Sec-WebSocket-Extensions. Both are None without agreement.
 
-    ``values`` are those of all its lines: a client's offers, or with
-    ``client`` a server's response. ``settings`` is None if permessage-deflate
+    ``values`` are those of all Sec-WebSocket-Extensions lines of the peer: a
+    client's offers, or with ``client`` a server's response. ``settings`` is None if permessage-deflate
     is not wanted. Raises `BadRequest` for malformed offers, and
-    `HandshakeFailed` for a response that is malformed, or names what was not
-    offered.
+    `HandshakeFailed` for a response that is malformed, or names an extension
+    that was not offered.
     """
     agreement, response = None, None
     if client:

@@ -290,7 +290,7 @@ class ConfigError(WSBridgeError, ValueError):
 
 
 class LifespanFailed(WSBridgeError):
-    """The application said that it could not start or stop, or raised where lifespan is ``on``."""
+    """The application reported that it could not start or stop, or it raised and ``lifespan`` is ``on``."""
 
 
 class ClientDisconnected(WSBridgeError, OSError):

@@ -64,7 +64,7 @@ class RequestReceived(_Event):
     def from_parser(
         cls, method: bytes, target: bytes, headers: Tuple[Tuple[bytes, bytes], ...], http_version: str
     ) -> RequestReceived:
-        """For `RequestParser`, which has checked the values already."""
+        """Make a request of values that `RequestParser` has checked."""
         request = cls.__new__(cls)
         request.method = method
         request.target = target
@@ -86,7 +86,7 @@ def _check_pairs(headers: Iterable[Tuple[bytes, bytes]]) -> Tuple[Tuple[bytes, b
 
 
 class WebSocketConnected(_Event):
-    """The opening handshake is complete; ``subprotocol`` is what was agreed on, or None."""
+    """The opening handshake is complete; ``subprotocol`` is the one that was agreed on, or None."""
 
     __slots__ = __match_args__ = ("subprotocol",)
 

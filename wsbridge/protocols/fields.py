@@ -92,7 +92,7 @@ def get_header_values(headers: Headers, name: bytes) -> List[bytes]:
 
 
 def group_header_values(headers: Headers) -> Dict[bytes, List[bytes]]:
-    """The values of `get_header_values` for every name that occurs, to look up several names."""
+    """The values of every header, in order, by its name: `get_header_values` for all names at once."""
     values: Dict[bytes, List[bytes]] = {}
     for name, value in headers:
         values.setdefault(name, []).append(value)
@@ -135,8 +135,8 @@ def parse_list(values: Iterable[bytes], limit: int, what: str = "list header") -
 def parse_subprotocols(headers: Headers) -> List[str]:
     """The subprotocols a client offers, in its order of preference (RFC 6455 4.1, item 10).
 
-    All Sec-WebSocket-Protocol lines are joined. The RFC tells clients not to
-    repeat an element; a repeated one says nothing new and is dropped.
+    All Sec-WebSocket-Protocol lines are joined. The RFC forbids clients to
+    repeat an element; a repetition means nothing and is dropped.
     Raises `BadRequest` for more than 64 elements (repeated ones included: more
     than any client needs, and few enough to search one by one) and for an
     element that is not a token.
@@ -147,7 +147,7 @@ def parse_subprotocols(headers: Headers) -> List[str]:
 
 
 def parse_authority(value: bytes, default_port: int) -> Optional[Authority]:
-    """The lower-case host and the port of ``host[:port]``, or None if it is neither.
+    """The lower-case host and the port of ``host[:port]``, or None if ``value`` is malformed.
 
     Userinfo, an empty host and a port over 65535 are refused. The host stays
     in its brackets when it is an IPv6 address (RFC 3986 3.2).
@@ -180,7 +180,7 @@ def parse_extension_offers(values: Iterable[bytes]) -> List[ExtensionOffer]:
 
 
 def _parse_extension_offer(value: bytes, start: int) -> Tuple[ExtensionOffer, int]:
-    """One offer, and where it ends: at the end of the value or at a comma."""
+    """One offer, and the position of its end: the end of the value, or a comma."""
     name = _EXTENSION_NAME.match(value, start)
     if name is None:
         raise BadRequest("malformed Sec-WebSocket-Extensions")

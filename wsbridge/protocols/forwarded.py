@@ -34,7 +34,8 @@ __all__ = [
 
 Client = Tuple[str, int]
 
-#: What can be listed. ``forwarded`` is for and proto of RFC 7239, ``forwarded-host`` its host.
+#: The names that can be listed. ``forwarded`` stands for the parameters ``for`` and ``proto`` of RFC 7239,
+#: ``forwarded-host`` for its ``host``.
 FORWARDED_HEADERS = (
     "x-forwarded-for",
     "x-forwarded-proto",
@@ -45,7 +46,7 @@ FORWARDED_HEADERS = (
     "forwarded-host",
 )
 
-#: What nearly every proxy sets, and uvicorn reads.
+#: The headers that nearly every proxy sets, and that uvicorn reads.
 DEFAULT_FORWARDED_HEADERS = ("x-forwarded-for", "x-forwarded-proto")
 
 # Names are compared exactly: x_forwarded_for, which CGI cannot tell from the real one, is another header.
@@ -92,7 +93,7 @@ class TrustedPeers:
 
     ``spec`` is a list separated by commas: IPv4 and IPv6 addresses, networks
     such as ``10.0.0.0/8``, ``unix`` for peers on a unix socket, ``*`` for all
-    peers. An empty one trusts no peer, and the object is then false. With ``*``
+    peers. An empty list trusts no peer, and the object is then false. With ``*``
     every address in the headers is trusted as well, so that the leftmost entry
     is the client: only for servers that no client can reach without the proxy,
     and proxies that replace the headers of the client.
@@ -101,16 +102,16 @@ class TrustedPeers:
     with bits set beyond its prefix.
     """
 
-    __slots__ = ("_everybody", "_unix", "_networks")
+    __slots__ = ("_trusts_all", "_unix", "_networks")
 
     def __init__(self, spec: str) -> None:
         items = [item.strip() for item in spec.split(",") if item.strip()]
-        self._everybody = "*" in items
+        self._trusts_all = "*" in items
         self._unix = "unix" in items
         self._networks = [_parse_network(item) for item in items if item not in ("*", "unix")]
 
     def __bool__(self) -> bool:
-        return bool(self._everybody or self._unix or self._networks)
+        return bool(self._trusts_all or self._unix or self._networks)
 
     def trusts(self, host: Optional[str]) -> bool:
         """True for a trusted peer; ``host`` is its address as text, None for one on a unix socket.
@@ -119,7 +120,7 @@ class TrustedPeers:
         (``::ffff:192.0.2.1``) is the IPv4 address. A text that is no address
         is trusted only with ``*``.
         """
-        if self._everybody:
+        if self._trusts_all:
             return True
         if host is None:
             return self._unix
@@ -175,8 +176,8 @@ def read_forwarded(
 
     ``headers`` have lower-case names; ``peer`` is the address at the other end
     of the socket, None for a unix socket. Without trust in ``peer`` nothing is
-    read. ``names`` are the headers that it sets, as `check_forwarded_headers`
-    takes them; no other is read.
+    read. ``names`` are the headers that ``peer`` sets, checked by
+    `check_forwarded_headers`; no other header is read.
 
     Nothing that a peer sends raises.
     """
@@ -188,9 +189,9 @@ def read_forwarded(
     # Lazily: entries to the left of the client are not to be trusted, and need not be parsed.
     elements, again = tee(_parse_elements(values.get("forwarded", b"")))
     if "forwarded" in names:
-        client, hop = _walk((_parse_node(element.get(b"for", b"")) for element in elements), trusted)
+        client, hop = _find_client((_parse_node(element.get(b"for", b"")) for element in elements), trusted)
     else:
-        client, hop = _walk(map(_parse_x_node, reversed(_split(values, "x-forwarded-for"))), trusted)
+        client, hop = _find_client(map(_parse_x_node, reversed(_split(values, "x-forwarded-for"))), trusted)
 
     element = next(islice(again, hop - 1, None), {})
     proto = element.get(b"proto") or _pick(values, "x-forwarded-proto", hop)
@@ -231,7 +232,7 @@ def _pick(values: Dict[str, bytes], name: str, hop: int) -> bytes:
     return entries[-min(hop, len(entries))]
 
 
-def _walk(nodes: Iterable[Optional[Client]], trusted: TrustedPeers) -> Tuple[Optional[Client], int]:
+def _find_client(nodes: Iterable[Optional[Client]], trusted: TrustedPeers) -> Tuple[Optional[Client], int]:
     """The client among ``nodes``, the nearest proxy's first, and its place, counted from 1.
 
     The walk ends at the first address that is not trusted, which is the
@@ -286,8 +287,8 @@ def _split_from_right(value: bytes, delimiter: bytes) -> Iterator[bytes]:
     Quotes are counted from the right, so that a quote which the client opens
     and never closes cannot include what the proxies have appended.
     """
-    # Delimiters by the parity of the quotes before them. At the end the parity of all quotes tells which of
-    # the two lists has those outside of quoted strings.
+    # Delimiters by the parity of the quotes before them. The parity of all quotes tells in the end which
+    # of the two lists has the delimiters outside quoted strings.
     cuts: Tuple[List[int], List[int]] = ([], [])
     quotes = 0
     for match in _MARK.finditer(value):
@@ -314,7 +315,7 @@ def _parse_node(node: bytes) -> Optional[Client]:
 
 
 def _parse_x_node(node: bytes) -> Optional[Client]:
-    """The same for an entry of X-Forwarded-For: quoted or not, IPv6 in brackets or not."""
+    """`_parse_node` for an entry of X-Forwarded-For: quoted or not, IPv6 in brackets or not."""
     if node[:1] == node[-1:] == b'"':
         node = node[1:-1]
     return _parse_node(node) or (_build_client(node, 0) if _BARE_IPV6.fullmatch(node) else None)

@@ -162,7 +162,7 @@ def _parse_extended_length(data: bytes, position: int, header_size: int) -> int:
 def find_extended_length(data: bytes, position: int, length: int) -> int:
     """The extended length of the frame at ``position``, whose 7-bit ``length`` is 126 or 127.
 
-    -1 if it is incomplete, or a violation for `parse_header` to raise.
+    -1 if it is incomplete, or breaks a rule, for which `parse_header` raises.
     """
     available = len(data) - position
     if length == 126 and available >= 4:

@@ -84,8 +84,8 @@ def check_upgrade_request(
     ``allowed_origins``: None for every Origin, an `AllowedOrigins`, or the
     items to make one of. A request without Origin is allowed: it does not come
     from a browser, so there is no foreign page to protect the user from (RFC
-    6455 10.2). ``host`` replaces the Host header, if a trusted proxy names
-    another.
+    6455 10.2). ``host`` replaces the Host header if a trusted proxy names
+    another host.
 
     Raises `MethodNotAllowed`, `HTTPVersionNotSupported`, `BadRequest`,
     `UpgradeRequired` or `Forbidden`; `ConfigError` for an origin that can
@@ -120,8 +120,8 @@ def _check_method_and_version(request: RequestReceived) -> None:
         wrong_method.headers = ((b"Allow", b"GET"),)
         raise wrong_method
     if request.http_version == "1.0":
-        # RFC 9110 7.8 would ignore the upgrade. But nearly always a proxy's default is the reason, and this
-        # way the log and the response say so.
+        # RFC 9110 7.8 would ignore the upgrade. But the cause is nearly always a proxy's default, and with a
+        # refusal both the log and the response name it.
         too_old = UpgradeRequired(
             "the opening handshake must be HTTP/1.1, and came in HTTP/1.0 (nginx: proxy_http_version 1.1)"
         )

@@ -129,7 +129,7 @@ class _HeadParser:
     def __init__(self, part: _Part, max_line: int, max_head: int, max_headers: int) -> None:
         self.trailing = b""
         self._part = part
-        self._pieces = bytearray()  # the current part, as far as it came in earlier data
+        self._pieces = bytearray()  # the bytes of the current part that came in earlier data
         self._consumed = 0
         self._max_line = max_line
         self._max_head = max_head
@@ -151,7 +151,7 @@ class _HeadParser:
         position, size = 0, len(data)
         while position < size:
             part = self._part
-            # Negative if max_head is shorter than the first line.
+            # `max`, because max_head may be shorter than the first line.
             room = max((self._max_line if part.in_first_line else self._max_head) - self._consumed, 0)
             last = min(size, position + room)
             stop = part.find_stop(data, position, last)
@@ -178,7 +178,7 @@ class _HeadParser:
         return False
 
     def _check_limit(self, byte: int) -> None:
-        """Called with the first byte past the limit; a line's CRLF does not count towards the line's."""
+        """Raise if ``byte``, the first past a limit, exceeds it; the CRLF does not count towards a line's."""
         if not self._part.in_first_line:
             raise self._head_too_large(f"head over {self._max_head} bytes")
         if byte != _CR:
@@ -238,14 +238,14 @@ class RequestParser(_HeadParser):
     (default 65536: several large cookies stay below); one more is 431.
     ``max_headers``: header lines (default 256); one more is 431.
 
-    Any method but CONNECT is taken, in HTTP/1.1 or 1.0. One empty line before
+    Any method but CONNECT is accepted, in HTTP/1.1 or 1.0. One empty line before
     the request line is skipped, and counts towards no limit (RFC 9112 2.2:
-    "SHOULD ignore at least one empty line"); a second one is refused. Where
-    the target is an absolute URI, its authority is the value of the Host that
-    is returned (RFC 9112 3.2.2).
+    "SHOULD ignore at least one empty line"); a second one is refused. If
+    the target is an absolute URI, its authority replaces the Host header in the
+    request that is returned (RFC 9112 3.2.2).
 
-    ``method`` is empty until it was parsed; after a refusal it tells whether
-    the answer has no body, for HEAD. ``ignored_host`` is the Host that was
+    ``method`` is empty until it was parsed; after a refusal it shows whether
+    the answer must have no body, because the method is HEAD. ``ignored_host`` is the Host that was
     sent if it differs from the target's authority, else None.
     """
 
@@ -263,7 +263,7 @@ class RequestParser(_HeadParser):
         self._scheme_and_authority: Optional[Tuple[bytes, bytes]] = None
         self._http_version = ""
         self._host: Optional[bytes] = None
-        self._is_framed = False  # a header has told the body's length
+        self._is_framed = False  # a Content-Length or Transfer-Encoding has come
         self._has_body = False
         self._empty_line_seen = False
 
@@ -352,7 +352,7 @@ class RequestParser(_HeadParser):
             self._check_framing(name, value)
 
     def _check_framing(self, name: bytes, value: bytes) -> None:
-        # RFC 9112 11.2: with another length than the proxy sees, a part of the body would be a request.
+        # RFC 9112 11.2: if a proxy finds another length, a part of the body becomes a request of its own.
         if self._is_framed:
             raise BadRequest("more than one Content-Length or Transfer-Encoding")
         self._is_framed = True
@@ -450,7 +450,7 @@ def build_response_head(
     """The head of a final response (RFC 9112 4): status line, Date, headers as given, empty line.
 
     ``reason`` defaults to the registered phrase, or to none. ``date`` is the
-    value of the Date header (RFC 9110 6.6.1); it is left out where
+    value of the Date header (RFC 9110 6.6.1); it is left out if
     ``headers`` have one. Raises `EventError` for a status outside 200-599
     (101 has its own builder) and for what `check_header` refuses.
     """

@@ -2,7 +2,7 @@
 
 Output feedback mode is ``out = in XOR ivec; ivec = block(ivec)``. With the
 masking key four times over as ``ivec``, and a block function that changes
-nothing, it is RFC 6455 5.3.
+nothing, this is the masking of RFC 6455 5.3.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ __all__ = ["load"]
 # (buffer, start, size, key): masks a part of a writable buffer that is not empty.
 Routine = Callable[[Any, int, int, bytes], None]
 
-# Where the function is called; elsewhere Python goes on.
+# The systems on which the function is used; on others masking stays in Python.
 MACHINES = ("x86_64", "amd64", "aarch64", "arm64")
 PLATFORMS = ("linux", "darwin", "win32")
 
-# `_is_right` tries every length below this, at each of these offsets from an aligned address.
+# `_masks_correctly` tries every length below this, at each of these offsets from an aligned address.
 CHECKED_LENGTHS = 68
 CHECKED_OFFSETS = 8
 
@@ -29,9 +29,9 @@ _loaded: List[Optional[Routine]] = []
 def load() -> Optional[Routine]:
     """A function ``(buffer, start, size, key)`` that masks a part of a writable buffer in place.
 
-    The first call finds and checks it. The buffer must not be empty. None
-    without ctypes, without OpenSSL in hashlib, on other systems than 64-bit x86
-    and ARM, and if the function is not found or does not mask.
+    The first call looks the function up and checks it. The buffer must not be
+    empty. Returns None without ctypes, without OpenSSL in hashlib, on systems
+    other than 64-bit x86 and ARM, and if the function is missing or masks wrongly.
     """
     if not _loaded:
         try:
@@ -71,11 +71,11 @@ def _build() -> Optional[Routine]:
         address = address_of(from_buffer(buffer)) + start
         encrypt(address, address, size, None, key * 4, reference(new_int()), no_block)
 
-    return mask_in_place if _is_right(mask_in_place) else None
+    return mask_in_place if _masks_correctly(mask_in_place) else None
 
 
-def _is_right(mask_in_place: Routine) -> bool:
-    """Whether it masks every length at every offset, and nothing around it."""
+def _masks_correctly(mask_in_place: Routine) -> bool:
+    """Whether the function masks short buffers of every length at every offset, and nothing around them."""
     key = b"\x80\x01\xfe\x7f"
     for size in range(1, CHECKED_LENGTHS):
         for offset in range(CHECKED_OFFSETS):

@@ -1,4 +1,4 @@
-"""Masking (RFC 6455 5.3): the only place that knows how.
+"""Masking (RFC 6455 5.3); no other module masks.
 
 Short payloads are masked by one XOR of big integers, larger ones by the routine
 that `use` has chosen.
@@ -15,11 +15,12 @@ __all__ = ["apply_mask", "get_routine", "prefer_libcrypto", "unmask", "use"]
 #: Masks ``data`` with a key of four bytes, and returns a new object.
 Routine = Callable[[bytes, bytes], Union[bytes, bytearray]]
 
-# Bytes. Below, one XOR of big integers wins over four strided translations, and over a call of libcrypto.
+# Bytes. Below this size one XOR of big integers wins over four strided translations, and over a call of
+# libcrypto.
 LARGE = 1024
 
-# For every number of 32-bit words, that of the key included, a number with a 1 in each word: times the
-# masking key it is the key repeated.
+# By the number of 32-bit words, the key's own included: an integer that has a 1 in each word. Multiplied by
+# the masking key, it is the key repeated.
 _ONES = [int.from_bytes(b"\x01\0\0\0" * words, "little") for words in range(LARGE // 4 + 2)]
 
 # Looked up once: a class method is bound at each look-up, which costs time for short messages.
@@ -92,12 +93,12 @@ def mask_by_word(data: bytes, key: bytes) -> bytearray:
 
 
 def apply_mask_by_word(data: bytes, key: bytes) -> Union[bytes, bytearray]:
-    """As `apply_mask`, on PyPy."""
+    """`apply_mask` on PyPy."""
     return mask_by_word(data, key) if len(data) < LARGE else _mask_large(data, key)
 
 
 def unmask_by_word(data: bytes, start: int, stop: int) -> Union[bytes, bytearray]:
-    """As `unmask`, on PyPy."""
+    """`unmask` on PyPy."""
     return apply_mask_by_word(data[start:stop], data[start - 4 : start])
 
 
@@ -110,6 +111,7 @@ if _IS_PYPY:
 # ------------------------------------------------------------------ the routine for large payloads
 
 _mask_large: Routine = _mask_in_python
+# Whether `use` was called.
 _is_chosen = False
 
 
@@ -117,8 +119,8 @@ def use(routine: Union[Routine, str]) -> None:
     """Choose what masks payloads of `LARGE` bytes and more, in this process.
 
     ``"python"``: this module, the default. ``"libcrypto"``: XOR by the libcrypto
-    that `hashlib` has loaded, several times as fast; it is found and checked when
-    the first large payload comes, and if it cannot be had, this module goes on.
+    that `hashlib` has loaded, several times as fast; it is looked up and checked at
+    the first large payload, and where it is missing ``"python"`` stays in use.
     Or a function ``(data, key) -> masked`` that returns a new object for `bytes`
     or a `bytearray` of any size, and four bytes of key.
 
@@ -169,7 +171,7 @@ def _load_libcrypto() -> None:
 
 
 def _mask_by_libcrypto(data: bytes, key: bytes) -> Union[bytes, bytearray]:
-    """In the place of libcrypto until the first large payload."""
+    """Load libcrypto at the first large payload, and mask with it, or in Python if it is missing."""
     _load_libcrypto()
     return _mask_large(data, key)
 

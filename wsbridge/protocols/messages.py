@@ -37,7 +37,7 @@ class DiscardedMessage:
 
     ``limit`` and ``wire_limit`` are the largest size in bytes, inflated and on
     the wire; a message may have ``max_fragments``, plus one for every 32 bytes.
-    ``begun`` is a message in progress that this one replaces.
+    ``begun`` is the message in progress that this one replaces.
     """
 
     __slots__ = ("_fragments", "_limit", "_max_fragments", "_received", "_wire_limit")
@@ -66,7 +66,7 @@ class DiscardedMessage:
             raise MessageTooBig(self._limit)
 
     def append(self, piece: Union[bytes, bytearray]) -> None:
-        """Take the next bytes of payload, unmasked; the message keeps a `bytearray` as its own."""
+        """Add the next bytes of payload, unmasked; a `bytearray` then belongs to the message."""
 
     def finish(self) -> Union[str, bytes, None]:
         """Return the message after its last frame; None if it is discarded."""
@@ -128,7 +128,7 @@ class Message(DiscardedMessage):
         except UnicodeDecodeError:
             raise InvalidUTF8("text message") from None
         undecided = self._undecided = bytes(tail[decided:])
-        # The second byte decides already: ed a0-bf begin surrogates. CPython waits for a third one.
+        # ed a0-bf begins a surrogate, invalid whatever follows; CPython's decoder waits for the third byte.
         if len(undecided) == 2 and undecided >= b"\xed\xa0" and undecided < b"\xee":
             raise InvalidUTF8("text message")
 
@@ -144,7 +144,8 @@ def inflate_message(
     try:
         text = inflated.decode()
     except UnicodeDecodeError:
-        # As `Message` does: a wrong byte comes first, then a truncated stream, then a truncated character.
+        # The order of `Message`: an invalid byte is reported first, then a truncated stream, then a truncated
+        # character.
         Message(TEXT, limit, 1).append(inflated)
         inflater.finish()
         raise InvalidUTF8("text message") from None

@@ -10,7 +10,7 @@ from .fields import DEFAULT_PORTS, parse_authority
 
 __all__ = ["AllowedOrigins"]
 
-# RFC 6454 6.2: the serialization of an origin. A file has an empty host in some browsers' requests.
+# RFC 6454 6.2: the serialization of an origin. Some browsers send the origin of a file with an empty host.
 _ORIGIN = re.compile(rb"([a-z][0-9a-z+\-.]*)://([^/?#\\@\x00-\x20\x7f-\xff]*)")
 
 # What is often written instead of an origin: an optional scheme, a host, and a path.
@@ -18,7 +18,7 @@ _URL = re.compile(r"(?:([A-Za-z][0-9A-Za-z+\-.]*)://)?([^/?#\s]*[^/?#\s:])(?:[/?
 
 
 class _Origin(NamedTuple):
-    """An origin with its port, 0 where the scheme has no default and none was given."""
+    """An origin with its port: 0 if none was given and the scheme has no default."""
 
     scheme: bytes
     host: bytes
@@ -39,11 +39,11 @@ class AllowedOrigins:
     Raises `ConfigError` for an item that no browser's Origin can ever equal.
     """
 
-    __slots__ = ("_exact", "_everybody", "_null", "_same_origin", "_suffixes")
+    __slots__ = ("_exact", "_allows_all", "_null", "_same_origin", "_suffixes")
 
     def __init__(self, items: Iterable[str]) -> None:
         names = [item.lower() for item in items]
-        self._everybody = "*" in names
+        self._allows_all = "*" in names
         self._null = "null" in names
         self._same_origin = "same-origin" in names
         origins = [_parse_item(name) for name in names if name not in ("*", "null", "same-origin")]
@@ -56,10 +56,10 @@ class AllowedOrigins:
         """Whether the Origin lines ``values`` of a request to ``host`` are allowed.
 
         A request without Origin is allowed: it does not come from a browser, so
-        there is no foreign page to protect the user from (RFC 6455 10.2). One
-        with two is not.
+        there is no foreign page to protect the user from (RFC 6455 10.2). A
+        request with two is not.
         """
-        if self._everybody or not values:
+        if self._allows_all or not values:
             return True
         if len(values) > 1:
             return False
@@ -80,10 +80,11 @@ def _is_below(origin: _Origin, suffix: _Origin) -> bool:
 
 
 def _is_same_origin(origin: _Origin, host: bytes) -> bool:
-    """True if the origin's host and port are Host's, the origin's scheme giving both defaults.
+    """True if the origin's host and port are those of the Host header.
 
-    The scheme is not compared: if a proxy ends TLS, the server does not know
-    its own.
+    The default port of the origin's scheme is filled in on both sides. The
+    scheme is not compared: behind a proxy that ends TLS, the server does not
+    know its own.
     """
     port = DEFAULT_PORTS.get(origin.scheme)
     return port is not None and parse_authority(host, port) == (origin.host, origin.port)
@@ -102,7 +103,7 @@ def _parse_origin(value: bytes) -> Optional[_Origin]:
 
 def _parse_item(item: str) -> _Origin:
     """An item of the configuration, in lower case."""
-    # With a slash at the end it is what browsers show and people copy.
+    # Browsers show an origin with a slash at its end.
     text = item[:-1] if item.endswith("/") and not item.endswith("://") else item
     origin = _parse_pattern(text)
     if origin is None:

@@ -18,7 +18,7 @@ SHARED_NAMES = {
     for spelling in (name, name.lower())
 }
 
-# Pairs of lower-case name and value that browsers and libraries send; each is its own key.
+# Pairs of lower-case name and value that browsers and libraries send; each pair is its own key.
 SHARED_HEADERS = {
     (name, value): (name, value)
     for name, *values in (

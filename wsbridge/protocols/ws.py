@@ -145,8 +145,8 @@ class WSProtocol:
     ``max_message_size``: bytes, inflated; default 16 MiB, enough for most
     uploads and little enough for many connections. Past it the peer gets
     CLOSE 1009.
-    ``max_fragments``: of one message, plus one for every 32 bytes; default
-    1024, so that empty fragments cannot go on for ever. Past it CLOSE 1008.
+    ``max_fragments``: fragments of one message, and one more for every 32 bytes;
+    default 1024. Past it CLOSE 1008: empty fragments could go on for ever.
     ``hold_close``: hold the answer to a CLOSE or a violation until `close`
     is called, so that messages received before can be answered first.
     ``make_message``: returns the event for the `str` or `bytes` of a whole
@@ -163,17 +163,17 @@ class WSProtocol:
     ``trace`` may be set to a `Trace`, which must not raise.
 
     Raises `BadRequest` for a malformed offer, `HandshakeFailed` for a
-    response that is malformed, or names what was not offered.
+    response that is malformed, or names an extension that was not offered.
     """
 
     __slots__ = (
         "_client",
         "_clock",
-        "_first",
+        "_first_byte",
         "_held_close",
         "_hold_close",
         "_is_discarding",
-        "_key",
+        "_mask_key",
         "_make_message",
         "_max_fragments",
         "_max_message_size",
@@ -183,7 +183,7 @@ class WSProtocol:
         "_ping_payload",
         "_ping_sent",
         "_remaining",
-        "_tail",
+        "_unparsed",
         "_wire_limit",
         "_writing_paused",
         "compression",
@@ -219,11 +219,11 @@ class WSProtocol:
         self._make_message = make_message
         self._clock = clock
         self.receiving, self.sending = Receiving.OPEN, Sending.OPEN
-        # Whether messages that come after our CLOSE are discarded.
+        # Whether our CLOSE has left, and messages that come after it are discarded.
         self._is_discarding = False
-        self._tail = b""
-        self._first = self._remaining = 0
-        self._key: Optional[bytes] = None
+        self._unparsed = b""
+        self._first_byte = self._remaining = 0
+        self._mask_key: Optional[bytes] = None
         self._message: Optional[DiscardedMessage] = None
         self._outbound = bytearray()
         self._held_close = b""
@@ -265,7 +265,7 @@ class WSProtocol:
     # ------------------------------------------------------------------- receiving
 
     def receive_data(self, data: bytes) -> Tuple[List[Any], bytes]:
-        """Take bytes from the peer; return the events that they complete, and the bytes to write now.
+        """Parse bytes from the peer; return the events that they complete, and the bytes to write now.
 
         Nothing that a peer sends raises: a violation becomes an outbound CLOSE
         and one `WebSocketDisconnected`, after the events decoded before it.
@@ -275,24 +275,24 @@ class WSProtocol:
         events: List[Any] = []
         if self.receiving is not _READABLE:
             return events, b""
-        if self._tail:
-            data = self._tail + data
-            self._tail = b""
+        if self._unparsed:
+            data = self._unparsed + data
+            self._unparsed = b""
         elif type(data) is not bytes:
             data = bytes(data)
         masked = not self._client
         mask_bit, header_size = (MASKED, 6) if masked else (0, 2)
         position, end = 0, len(data)
         compression = self.compression
-        in_line = WHOLE_MESSAGE if compression is None else WHOLE_OR_COMPRESSED
+        decoded_here = WHOLE_MESSAGE if compression is None else WHOLE_OR_COMPRESSED
         if self._is_discarding:
-            in_line = ()
+            decoded_here = ()
         try:
             if self._remaining:
                 position = self._receive_payload(data, 0, events)
             while end - position >= 2:
                 first = data[position]
-                if first in in_line and self._message is None and self.trace is None:
+                if first in decoded_here and self._message is None and self.trace is None:
                     start = position + header_size
                     # A wrong mask bit leaves 128 or more.
                     length = data[position + 1] ^ mask_bit
@@ -321,7 +321,7 @@ class WSProtocol:
             self._fail(InvalidUTF8("text message"), events)
         else:
             if position < end:
-                self._tail = data[position:]
+                self._unparsed = data[position:]
         if not self._outbound:
             return events, b""
         outbound = bytes(self._outbound)
@@ -329,7 +329,7 @@ class WSProtocol:
         return events, outbound
 
     def _receive_frame(self, data: bytes, position: int, events: List[Any]) -> int:
-        """Take a frame, or the part of it that is here. Return its end, or -1 if more bytes are needed."""
+        """Receive a frame, or the part that has come. Return its end in ``data``; -1 if more is needed."""
         try:
             header = parse_header(
                 data,
@@ -339,7 +339,7 @@ class WSProtocol:
                 max_length=self._wire_limit,
             )
         except MessageTooBig:
-            # The error of `parse_header` names `_wire_limit`, that of the compressed form.
+            # The error of `parse_header` names the limit of the compressed size, not that of the message.
             raise MessageTooBig(self._max_message_size) from None
         if header is None:
             return -1
@@ -354,7 +354,7 @@ class WSProtocol:
             return start + length
         self._begin_data_frame(first, length)
         self._trace_frame("in", first, length)
-        self._first, self._remaining, self._key = first, length, key
+        self._first_byte, self._remaining, self._mask_key = first, length, key
         return self._receive_payload(data, start, events)
 
     def _begin_data_frame(self, first: int, length: int) -> None:
@@ -379,19 +379,19 @@ class WSProtocol:
         return DiscardedMessage(self._max_message_size, self._max_fragments, self._wire_limit, self._message)
 
     def _receive_payload(self, data: bytes, start: int, events: List[Any]) -> int:
-        """Take the part of a data frame's payload that is here. Return its end."""
+        """Receive the part of a data frame's payload that has come. Return its end in ``data``."""
         piece: Union[bytes, bytearray] = data[start : start + self._remaining]
         size = len(piece)
         message = self._message
         if message is not None and size:
-            key = self._key
+            key = self._mask_key
             if key is not None:
                 piece = apply_mask(bytes(piece), key)
                 # The next piece begins in the middle of the key.
-                self._key = key[size & 3 :] + key[: size & 3]
+                self._mask_key = key[size & 3 :] + key[: size & 3]
             message.append(piece)
         self._remaining -= size
-        if message is not None and not self._remaining and self._first & FIN:
+        if message is not None and not self._remaining and self._first_byte & FIN:
             content = message.finish()
             self._message = None
             if content is not None:
@@ -423,7 +423,7 @@ class WSProtocol:
         events.append(WebSocketDisconnected(code, reason))
 
     def _end_receiving(self, input: Input, close_payload: bytes) -> None:
-        """End the receiving half; if our CLOSE is not sent yet, it will have ``close_payload``."""
+        """End the receiving half. Our CLOSE, unless it was sent before, gets ``close_payload``."""
         self._step(input)
         self._message = None
         if self.sending is _WRITABLE:
@@ -432,11 +432,11 @@ class WSProtocol:
                 self._outbound += self.close()
 
     def receive_eof(self) -> List[Any]:
-        """The peer's stream has ended: `WebSocketDisconnected` with 1006, unless it came already."""
+        """End both halves with the stream; return `WebSocketDisconnected` (1006), unless one was returned."""
         was_receiving = self.is_receiving
         self._step(Input.STREAM_END)
         # Free a message in progress, which may be large: the application may keep this object.
-        self._message, self._tail = None, b""
+        self._message, self._unparsed = None, b""
         # RFC 6455 7.1.5: without a CLOSE from the peer the code is 1006.
         return [WebSocketDisconnected(ABNORMAL_CLOSURE, "")] if was_receiving else []
 
