@@ -182,7 +182,7 @@ class PhaseTests(SessionCase):
     async def test_error_says_what_is_possible(self) -> None:
         with self.assertRaisesRegex(
             StateError,
-            r"^websocket.send is not possible here; what is: websocket.accept, websocket.close, "
+            r"^websocket.send is not possible now; possible: websocket.accept, websocket.close, "
             r"websocket.http.response.start$",
         ):
             await self.session.send(SEND)

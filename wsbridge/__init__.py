@@ -88,7 +88,7 @@ __all__ = [
 
 
 if not TYPE_CHECKING:
-    # A type checker would take every name for one of ours.
+    # With this function in sight, a type checker would accept any name.
     def __getattr__(name: str) -> object:
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

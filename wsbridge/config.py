@@ -50,7 +50,7 @@ _PATH = re.compile("(?:/(?!/)[^?#\x00-\x1f\x7f\ud800-\udfff]*)?")
 
 
 def _is_root_path(value: Any) -> bool:
-    # Behind two slashes a host is read; "?" and "#" end a path; a lone surrogate has no UTF-8.
+    # Two slashes begin a host; "?" and "#" end a path; a lone surrogate cannot be encoded in UTF-8.
     return isinstance(value, str) and _PATH.fullmatch(value) is not None
 
 
@@ -70,7 +70,7 @@ _TEXTS = Rule("a tuple of texts", _is_text_tuple)
 
 
 def _option(default: Any, rule: Rule, help: str, *, repr: bool = True, base: int = 10) -> Any:
-    """``base`` is that of a whole number on the command line."""
+    """``base``: in which a whole number is written on the command line."""
     return field(default=default, metadata={"rule": rule, "help": help, "base": base}, repr=repr)
 
 
@@ -86,7 +86,7 @@ class ServerConfig:
 
     # Listening.
     host: str = _option("127.0.0.1", _TEXT, "address to listen on; by default only this host reaches it")
-    port: int = _option(8000, _whole_number(0, 65535), "port to listen on; 0 takes any free one")
+    port: int = _option(8000, _whole_number(0, 65535), "port to listen on; 0: any free port")
     uds: Optional[str] = _option(None, _optional(_TEXT), "path of a unix socket to listen on instead")
     uds_mode: int = _option(
         0o666,
@@ -94,16 +94,22 @@ class ServerConfig:
         "permissions of the unix socket, octal; by default any local user can connect",
         base=8,
     )
-    backlog: int = _option(2048, _whole_number(1), "connections the kernel may hold before they are accepted")
-    ssl_certfile: Optional[str] = _option(None, _optional(_TEXT), "PEM certificates: serve wss and https")
-    ssl_keyfile: Optional[str] = _option(None, _optional(_TEXT), "PEM key, if not in the certificates' file")
+    backlog: int = _option(
+        2048, _whole_number(1), "connections that the kernel queues until they are accepted"
+    )
+    ssl_certfile: Optional[str] = _option(
+        None, _optional(_TEXT), "file of PEM certificates, to serve wss and https"
+    )
+    ssl_keyfile: Optional[str] = _option(
+        None, _optional(_TEXT), "file of the PEM key, if it is not in ssl_certfile"
+    )
     ssl_keyfile_password: Optional[str] = _option(None, _optional(_TEXT), "password of the key", repr=False)
 
     # The application.
     lifespan: str = _option(
         "auto",
         _one_of("auto", "on", "off"),
-        "run lifespan events; auto: unless the application raises on them",
+        "send lifespan events; auto: serve without if the application raises on them",
     )
     root_path: str = _option(
         "", _ROOT_PATH, "prefix under which a proxy mounts the application, such as /app; none by default"
@@ -112,35 +118,36 @@ class ServerConfig:
         "",
         _TEXT,
         "peers whose forwarded_headers are believed: addresses and networks separated by "
-        "commas, 'unix' for peers on a unix socket, '*' for all; none by default: any client can send them",
+        "commas, 'unix' for peers on a unix socket, '*' for all; none by default: any client can send such "
+        "headers",
     )
     forwarded_headers: Tuple[str, ...] = _option(
         DEFAULT_FORWARDED_HEADERS,
         Rule("a tuple of names, of " + ", ".join(FORWARDED_HEADERS), _is_text_tuple),
-        "headers that the trusted proxy sets, of " + ", ".join(FORWARDED_HEADERS) + "; no other is read, "
-        "because a proxy passes on those of the client that it does not set",
+        "headers that the trusted proxy sets, out of " + ", ".join(FORWARDED_HEADERS) + "; no other is read, "
+        "because a proxy passes on the client's headers that it does not set",
     )
     allowed_origins: Optional[Tuple[str, ...]] = _option(
         None,
         _optional(_TEXTS),
         "origins that may open WebSockets, others get 403; 'https://*.example.com' stands for all hosts "
-        "below example.com, 'same-origin' for the Host's own, '*' for all; default: all",
+        "below example.com, 'same-origin' for the host of the request, '*' for all; default: all",
     )
 
     # WebSocket messages.
     ws_max_size: int = _option(
         16 * 1024 * 1024,
         _whole_number(1),
-        "largest message, inflated; past it CLOSE 1009 and nothing is kept",
+        "largest message, inflated; past it CLOSE 1009, and nothing of it is kept",
     )
     ws_max_fragments: int = _option(
         1024,
         _whole_number(1),
-        "fragments of a message, plus one for every 32 bytes, as empty ones could go on for ever; past it "
-        "CLOSE 1008",
+        "fragments of a message, and one more for every 32 bytes; past it CLOSE 1008: empty ones could go on "
+        "for ever",
     )
     ws_max_queue: int = _option(
-        32, _whole_number(1), "messages received and not yet taken by the application; past it reading pauses"
+        32, _whole_number(1), "messages that wait for the application's receive; past it reading pauses"
     )
     ws_max_queue_bytes: int = _option(
         2 * 1024 * 1024,
@@ -148,7 +155,7 @@ class ServerConfig:
         "limit on queued bytes (text: characters); one message larger than this is still let through",
     )
     ws_write_limit: int = _option(
-        64 * 1024, _whole_number(1), "bytes waiting to be written above which the application's send waits"
+        64 * 1024, _whole_number(1), "size of the write buffer above which the application's send waits"
     )
     ws_ping_interval: Optional[float] = _option(
         20.0,
@@ -158,20 +165,20 @@ class ServerConfig:
     ws_ping_timeout: Optional[float] = _option(
         20.0,
         _optional(_SECONDS),
-        "time after a ping without a byte from the peer until CLOSE 1011; None: no limit",
+        "time without a byte from the peer after a ping; past it CLOSE 1011; None: no limit",
     )
 
     # Compression.
     ws_per_message_deflate: bool = _option(
-        True, _SWITCH, "agree to permessage-deflate where the client offers it"
+        True, _SWITCH, "agree to permessage-deflate if the client offers it"
     )
     ws_deflate_threshold: int = _option(
         0,
         _whole_number(0),
-        "messages of fewer bytes are sent uncompressed; 0: none, as some clients fail on those",
+        "messages of fewer bytes are sent uncompressed; 0: none, because some clients fail on them",
     )
     ws_deflate_level: int = _option(
-        3, _whole_number(0, 9), "zlib's level: more makes messages smaller, and takes longer"
+        3, _whole_number(0, 9), "zlib's level: a higher one makes messages smaller, and takes longer"
     )
     ws_deflate_mem_level: int = _option(
         5, _whole_number(1, 9), "zlib's memory level: 2^(level+9) bytes a connection"
@@ -179,10 +186,10 @@ class ServerConfig:
     ws_deflate_server_max_window_bits: int = _option(
         12,
         _whole_number(9, 15),
-        "our window: 2^(bits+2) bytes a connection that compresses; 12 and not 15 for memory",
+        "our window: 2^(bits+2) bytes a connection that compresses; 12 and not 15, to save memory",
     )
     ws_deflate_client_max_window_bits: int = _option(
-        12, _whole_number(9, 15), "the client's window, where it lets us choose: 2^bits bytes a connection"
+        12, _whole_number(9, 15), "the client's window, if it lets us choose: 2^bits bytes a connection"
     )
     ws_deflate_server_no_context_takeover: bool = _option(
         False, _SWITCH, "compress every message on its own: no memory between messages, larger messages"
@@ -195,33 +202,33 @@ class ServerConfig:
     timeout_handshake: Optional[float] = _option(
         10.0,
         _optional(_SECONDS),
-        "from the connection to the end of its request's head, TLS included; past it 408",
+        "time from the connection to the end of its request's head, TLS included; past it 408",
     )
     timeout_accept: Optional[float] = _option(
         10.0,
         _optional(_SECONDS),
-        "until the application accepts or refuses a WebSocket; past it 503, and it is cancelled",
+        "time until a WebSocket is accepted or refused; past it 503, and the application is cancelled",
     )
     timeout_write: Optional[float] = _option(
         30.0,
         _optional(_SECONDS),
-        "time in which a peer takes nothing of what waits for it; past it the connection is aborted",
+        "time in which the peer reads nothing of what is written; past it the connection is aborted",
     )
     timeout_close: Optional[float] = _option(
         10.0,
         _optional(_SECONDS),
-        "time from our CLOSE, or our last byte, to the peer's end; past it the connection is aborted",
+        "time from our CLOSE, or our last byte, until the peer closes; past it the connection is aborted",
     )
     close_grace: Optional[float] = _option(
         1.0,
         _optional(_SECONDS),
-        "the application's time to answer what came before the peer's CLOSE; past it ours is sent",
+        "time for the application to answer what came before the peer's CLOSE; past it our CLOSE is sent",
     )
     timeout_app: Optional[float] = _option(
         None,
         _optional(_SECONDS),
-        "the application's time to return after the disconnect; past it it is cancelled; None: no limit, for "
-        "cleanup and background tasks may take long",
+        "time for the application to return after the disconnect; past it the application is cancelled; "
+        "None: no limit, because cleanup and background tasks may take long",
     )
     timeout_graceful_shutdown: Optional[float] = _option(
         20.0,
@@ -232,20 +239,20 @@ class ServerConfig:
     timeout_lifespan_shutdown: Optional[float] = _option(
         5.0,
         _optional(_SECONDS),
-        "the application's time for its shutdown event after that; past it it is cancelled",
+        "time for the application's lifespan shutdown, after that; past it the application is cancelled",
     )
 
     # Limits.
     limit_concurrency: Optional[int] = _option(
         None,
         _optional(_whole_number(1)),
-        "connections at a time; past it 503. As many more, refused or closed, may wait for their peer",
+        "open connections; past it 503. As many more, refused or closed, may wait for their peer to close",
     )
     limit_request_line: int = _option(
-        32 * 1024, _whole_number(16), "request line, for URLs with tokens in them; past it 414"
+        32 * 1024, _whole_number(16), "size of the request line, for URLs with tokens in them; past it 414"
     )
     limit_request_head: int = _option(
-        64 * 1024, _whole_number(64), "request head, for large cookies; past it 431"
+        64 * 1024, _whole_number(64), "size of the request head, for large cookies; past it 431"
     )
     limit_request_fields: int = _option(256, _whole_number(1), "header lines of a request; past it 431")
 
@@ -253,7 +260,7 @@ class ServerConfig:
     log_level: str = _option(
         "info",
         _one_of("critical", "error", "warning", "info", "debug"),
-        "least severe log line that run prints",
+        "least severe level that is logged",
     )
 
     def __post_init__(self) -> None:
@@ -264,7 +271,7 @@ class ServerConfig:
                 raise ConfigError(f"{item.name}={value!r}: it must be {rule.words}")
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             raise ConfigError("ssl_keyfile without ssl_certfile: a key needs its certificate")
-        # Every path begins with a slash: after "/app/" there would be two.
+        # Every path begins with a slash, so that "/app/" and a path would have two.
         object.__setattr__(self, "root_path", self.root_path.rstrip("/"))
         object.__setattr__(self, "forwarded_headers", tuple(map(str.lower, self.forwarded_headers)))
         check_forwarded_headers(self.forwarded_headers)
@@ -279,12 +286,12 @@ class ServerConfig:
 
     @cached_property
     def origins(self) -> Optional[AllowedOrigins]:
-        """The origins of ``allowed_origins``; None where all are."""
+        """The origins of ``allowed_origins``; None if all are allowed."""
         return None if self.allowed_origins is None else AllowedOrigins(self.allowed_origins)
 
     @cached_property
     def deflate(self) -> DeflateSettings:
-        """The fields named ``ws_deflate_*``, as `WSProtocol` takes them."""
+        """The fields named ``ws_deflate_*``, for `WSProtocol`."""
         prefix = "ws_deflate_"
         values: Dict[str, Any] = {
             item.name[len(prefix) :]: getattr(self, item.name)
@@ -294,7 +301,7 @@ class ServerConfig:
         return DeflateSettings(**values)
 
 
-# For help(): the fields with what ``--help`` says of them.
+# For help(): every field, with its text from ``--help``.
 ServerConfig.__doc__ = (ServerConfig.__doc__ or "") + "".join(
     f"\n    ``{item.name}`` = {item.default!r}: {item.metadata['help']}" for item in fields(ServerConfig)
 )

@@ -65,7 +65,7 @@ def create_http_send(
             if waiting is not None:
                 await waiting
         except OSError:
-            # The client has left, as `receive` will tell.
+            # The client is gone: `receive` returns http.disconnect.
             return
 
     return send

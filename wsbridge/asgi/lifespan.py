@@ -16,7 +16,7 @@ class Lifespan:
 
     ``mode`` is ``on`` or ``auto``. With ``auto`` an application that raises
     before it answers the startup has no lifespan, and that is no error. Create
-    it inside a running loop.
+    a `Lifespan` inside a running loop.
     """
 
     def __init__(self, app: Application, mode: str) -> None:
@@ -43,7 +43,7 @@ class Lifespan:
 
     @property
     def seems_supported(self) -> bool:
-        """Whether `unsupported` was raised after the startup event was taken: most likely it is a mistake."""
+        """Whether the application raised after it took the startup event: most likely by mistake."""
         error = self.unsupported
         return self._has_taken_startup and error is not None and not isinstance(error, EventError)
 
@@ -96,8 +96,8 @@ class Lifespan:
         if self._mode == "auto" and not has_begun and isinstance(error, Exception):
             self.unsupported = error
         else:
-            # The message of a ``failed`` event tells more than the exception that follows it. One of several
-            # lines is Starlette's traceback, which the cause has as well.
+            # The message of a ``failed`` event says more than the exception that follows it, unless it has
+            # several lines: that is Starlette's traceback, which the cause has as well.
             if self._failure is None or "\n" in self._failure:
                 self._failure = describe_error(error)
             self._cause = error

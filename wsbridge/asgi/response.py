@@ -23,7 +23,7 @@ __all__ = [
     "check_response_start",
 ]
 
-# RFC 9110 7.6.1: these speak of the connection, which is the server's.
+# RFC 9110 7.6.1: these headers are about the connection, which the server manages.
 HOP_BY_HOP = (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 
 
@@ -77,7 +77,7 @@ class ResponseBuilder:
     __slots__ = (
         "_can_chunk",
         "_date",
-        "_declared",
+        "_content_length",
         "_headers",
         "_is_chunked",
         "_is_head",
@@ -101,7 +101,7 @@ class ResponseBuilder:
         #: The status of the response; 0 before its start.
         self.status = 0
         self._headers: Sequence[Tuple[bytes, bytes]] = ()
-        self._declared: Optional[int] = None
+        self._content_length: Optional[int] = None
         self._is_chunked = False
         self._sent = 0
         #: Whether the head was built: another response can no longer take its place.
@@ -110,10 +110,10 @@ class ResponseBuilder:
         self.is_complete = False
 
     def start(self, status: int, headers: HeaderPairs) -> None:
-        """Take status and headers. Raises `EventError` for a Content-Length that is no length.
+        """Set status and headers. Raises `EventError` for a Content-Length that is no length.
 
-        Headers about the connection (RFC 9110 7.6.1) are left out, as ASGI says
-        of Transfer-Encoding: frameworks set them, but the connection is the server's.
+        Headers about the connection (RFC 9110 7.6.1) are left out: frameworks set
+        them, but the server manages the connection. ASGI requires it for Transfer-Encoding.
         """
         kept = []
         declared = None
@@ -128,17 +128,17 @@ class ResponseBuilder:
                     continue
             if lower not in HOP_BY_HOP:
                 kept.append((name, value))
-        self.status, self._headers, self._declared = status, kept, declared
+        self.status, self._headers, self._content_length = status, kept, declared
 
     def body(self, part: bytes, more: bool) -> bytes:
-        """The bytes to write for a part of the body. Raises `EventError` where it breaks Content-Length.
+        """The bytes to write for a part of the body. Raises `EventError` if it breaks Content-Length.
 
         ``more``: further parts follow.
         """
         # RFC 9110 6.4.1: these have no content, whatever their Content-Length says.
         without_content = self._is_head or self.status in (204, 304)
         sent = self._sent + len(part)
-        declared = None if without_content else self._declared
+        declared = None if without_content else self._content_length
         if declared is not None and (sent > declared or (sent < declared and not more)):
             raise EventError(f"body of {sent} bytes, content-length {declared}")
         head = b""
@@ -154,12 +154,12 @@ class ResponseBuilder:
     def _build_head(self, size: int, more: bool) -> bytes:
         headers = [*self._headers, (b"Connection", b"close")]
         # RFC 9110 8.6, RFC 9112 6.1: a 204 has no Content-Length and no Transfer-Encoding; a 304 needs none.
-        if self._declared is None and self.status not in (204, 304):
+        if self._content_length is None and self.status not in (204, 304):
             if more:
                 if self._can_chunk:
                     self._is_chunked = True
                     headers.append((b"Transfer-Encoding", b"chunked"))
-            # RFC 9110 8.6: for a HEAD it is the size of the body of a GET, which an empty part does not tell.
+            # RFC 9110 8.6: for a HEAD this is the size of a GET's body, which an empty part does not show.
             elif size or not self._is_head:
                 headers.append((b"Content-Length", b"%d" % size))
         return build_response_head(self.status, headers, date=self._date())

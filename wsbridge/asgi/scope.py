@@ -41,11 +41,10 @@ def build_ws_scope(
     """The ``websocket`` scope of a checked upgrade request.
 
     ``client`` and ``server`` are host and port; a ``client`` of None is a peer
-    on a unix socket. ``scheme`` is ``ws`` or ``wss``; None is the one of
-    ``config.ssl_certfile``. ``state`` is the lifespan's, given to the
-    application as a shallow copy; None where the application has no lifespan.
-    ``connection`` is what the application finds as
-    ``scope["wsbridge.connection"]``.
+    on a unix socket. ``scheme`` is ``ws`` or ``wss``; None stands for ``wss`` if
+    ``config.ssl_certfile`` is set, else ``ws``. ``state`` is the lifespan's, given to the
+    application as a shallow copy; None if the application has no lifespan.
+    ``connection`` becomes ``scope["wsbridge.connection"]``.
 
     Headers of trusted proxies are applied (`ServerConfig.forwarded_allow_ips`).
     Raises `BadRequest` for a malformed Sec-WebSocket-Protocol, a mistake of
@@ -102,7 +101,8 @@ def _build_scope(
         if forwarded.secure is not None:
             scheme = _SCHEMES[kind][forwarded.secure]
         headers, server = _apply_host(headers, server, scheme, forwarded.host, forwarded.port)
-        # It replaces root_path: both are the prefix that the proxy has removed, of this request or of all.
+        # A forwarded prefix replaces root_path: both are what the proxy has removed from the path, the first
+        # for this request, the second for all.
         root_path = forwarded.prefix or root_path
     path, raw_path, query_string = _build_paths(request.target, root_path)
     scope: Scope = {
@@ -131,7 +131,7 @@ def _read_forwarded(
 
 
 def _check_address(what: str, address: Address) -> Address:
-    """Host and port of an address; that of an IPv6 socket has flow info and scope id as well."""
+    """Host and port of an address, without the flow info and scope id of an IPv6 socket."""
     if address is None:
         return None
     if not isinstance(address, (tuple, list)) or len(address) < 2:
@@ -183,7 +183,7 @@ def _apply_host(
         headers = [(key, host if key == b"host" else value) for key, value in headers]
     else:
         headers = [(b"host", host), *headers]
-    # `read_forwarded` has checked the host, so that it parses.
+    # `read_forwarded` returns only a host that parses.
     name, own_port = parse_authority(host, default_port) or (host, default_port)
     # ASGI servers name an IPv6 address without brackets.
     return headers, (name.strip(b"[]").decode("ascii"), port or own_port)

@@ -93,7 +93,7 @@ def build_disconnect_event(event: WebSocketDisconnected) -> ASGIEvent:
 
 
 class Backlog:
-    """Makes the ``websocket.receive`` events of a protocol, and counts the bytes that were not taken."""
+    """Makes the ``websocket.receive`` events of a protocol, and counts the bytes that wait in the queue."""
 
     __slots__ = ("size",)
 
@@ -103,9 +103,9 @@ class Backlog:
         self.size = 0
 
     def build_message(self, message: Union[str, bytes]) -> ASGIEvent:
-        """The ``websocket.receive`` of a whole message: exactly one of ``text`` and ``bytes``.
+        """The ``websocket.receive`` of a whole message, with exactly one of ``text`` and ``bytes``.
 
-        ASGI allows the other key with the value None; Sanic, Channels and
+        ASGI also allows the other key with the value None, but Sanic, Channels and
         applications that test ``"text" in event`` fail on it.
         """
         self.size += len(message)
@@ -113,7 +113,7 @@ class Backlog:
 
 
 class SessionOwner:
-    """Carries a session's bytes and is told what happens to it; the methods of this base class do nothing."""
+    """The connection under a session: it writes bytes and is notified; this base class does nothing."""
 
     __slots__ = ()
 
@@ -153,7 +153,7 @@ class SessionOwner:
 
 _NO_OWNER = SessionOwner()
 
-#: The text of the `ClientDisconnected` that ``receive`` raises instead of never returning.
+#: The text of the `ClientDisconnected` that ``receive`` raises where it would never return.
 RECEIVE_AFTER_DISCONNECT = "receive() after websocket.disconnect: nothing can come any more"
 
 
@@ -195,8 +195,8 @@ class Session:
         self._answer = Answer.NONE
         #: Whether the application took a message and has since neither sent nor called `receive`.
         self.last_is_unanswered = False
-        # The last `count` of these were not taken yet. A list and not a deque, because most connections are
-        # idle, and an empty deque is ten times as large.
+        # The last `count` of these wait for the application. A list and not a deque, because most connections
+        # are idle, and an empty deque is ten times as large.
         self._events: List[Any] = [{"type": "websocket.connect"}]
         #: How many events the application has not taken yet.
         self.count = 1
@@ -293,8 +293,8 @@ class Session:
             raise EventError(f"an event must be a dict with a 'type', not {event!r:.80}") from None
         if action is None:
             raise _unexpected(event["type"], phase)
-        # An event is handled without an await: a send that is cancelled has written a whole frame, or
-        # nothing, and then has not touched the compressor either.
+        # An event is handled without an await: a cancelled send has either written a whole frame, or
+        # written nothing and left the compressor as it was.
         if action(self, event):
             return
         try:
@@ -362,7 +362,7 @@ class Session:
         self.last_is_unanswered = False
         self._owner.write(frame)
 
-    def _send_last_message(self, event: ASGIEvent) -> None:
+    def _send_while_ending(self, event: ASGIEvent) -> None:
         is_first = self.last_is_unanswered
         self._send_message(event)
         self._owner.session_answered(is_first)
@@ -373,10 +373,10 @@ class Session:
         self.close(NORMAL_CLOSURE if code is None else code, "" if reason is None else _shorten(reason))
         return True
 
-    def _fail(self, event: ASGIEvent) -> None:
+    def _raise_disconnected(self, event: ASGIEvent) -> None:
         raise ClientDisconnected(f"{event['type']} after the connection was closed")
 
-    def _ignore(self, event: ASGIEvent) -> bool:
+    def _ignore_close(self, event: ASGIEvent) -> bool:
         self._owner.session_close_ignored()
         return True
 
@@ -403,13 +403,13 @@ class Session:
         self._owner.session_refused(status)
 
     def close(self, code: int = NORMAL_CLOSURE, reason: str = "", *, discard: bool = True) -> None:
-        """Close in OPEN, or release the CLOSE that is held in ENDING; as `WSProtocol.close` does."""
+        """Send our CLOSE in OPEN, or the one that is held in ENDING; see `WSProtocol.close`."""
         close = self._protocol.close(code, reason, discard=discard)
         self._owner.write(close)
         self._owner.session_closed()
 
     def end_application(self, has_failed: bool) -> None:
-        """The application has returned, or failed: send the answer or the CLOSE that it has not sent."""
+        """After the application has returned or failed, send the response or the CLOSE that is missing."""
         phase = self.phase
         if phase in (Phase.CONNECTING, Phase.DENYING):
             what = "raised" if has_failed else "returned"
@@ -418,13 +418,13 @@ class Session:
             self.close(INTERNAL_ERROR if has_failed else NORMAL_CLOSURE)
 
     def end_stream(self) -> None:
-        """The stream has ended. Queued events may still be taken."""
+        """Note the end of the stream. Queued events can still be received."""
         events = self._protocol.receive_eof()
         if events:
             self.put(events)
 
     def wake(self) -> None:
-        """Let the application that waits go on in the loop's next turn."""
+        """Resume the application, if it waits, in the loop's next turn."""
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
 
@@ -438,11 +438,11 @@ class Session:
 _Action = Callable[[Session, ASGIEvent], Optional[bool]]
 
 _ENDED: Dict[str, _Action] = {
-    "websocket.accept": Session._fail,
-    "websocket.close": Session._ignore,
-    "websocket.http.response.start": Session._fail,
-    "websocket.http.response.body": Session._fail,
-    "websocket.send": Session._fail,
+    "websocket.accept": Session._raise_disconnected,
+    "websocket.close": Session._ignore_close,
+    "websocket.http.response.start": Session._raise_disconnected,
+    "websocket.http.response.body": Session._raise_disconnected,
+    "websocket.send": Session._raise_disconnected,
 }
 
 _ACTIONS: Dict[Phase, Dict[str, _Action]] = {
@@ -453,7 +453,7 @@ _ACTIONS: Dict[Phase, Dict[str, _Action]] = {
     },
     Phase.DENYING: {"websocket.http.response.body": Session._continue_denial},
     Phase.OPEN: {"websocket.send": Session._send_message, "websocket.close": Session._close},
-    Phase.ENDING: {"websocket.send": Session._send_last_message, "websocket.close": Session._close},
+    Phase.ENDING: {"websocket.send": Session._send_while_ending, "websocket.close": Session._close},
     Phase.CLOSING: _ENDED,
     Phase.OVER: _ENDED,
 }
@@ -461,7 +461,7 @@ _ACTIONS: Dict[Phase, Dict[str, _Action]] = {
 
 def _unexpected(kind: object, phase: Phase) -> Exception:
     if kind in _ENDED:
-        return StateError(f"{kind} is not possible here; what is: {', '.join(_ACTIONS[phase])}")
+        return StateError(f"{kind} is not possible now; possible: {', '.join(_ACTIONS[phase])}")
     return EventError(f"unknown event type {kind!r:.80}; known: {', '.join(_ENDED)}")
 
 

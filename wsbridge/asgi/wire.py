@@ -1,4 +1,4 @@
-"""`Wire`: how a request is answered, by an accept or by a response; `Http11Wire` is HTTP/1.1's way.
+"""`Wire`: how a request is answered, by an accept or by a response; `Http11Wire` does so in HTTP/1.1.
 
 A session and a page know statuses, headers and parts of a body; a wire adds
 Upgrade, Connection, Sec-WebSocket-Accept and the framing of the body.

@@ -2,8 +2,8 @@
 
 Works with a plain `asyncio.Queue`, `asyncio.StreamWriter` and
 `asyncio.Event`, and with anything that has the same ``get``, ``write`` and
-``drain``, and ``set``. What an application may send in which phase is in
-`session`, which the server uses as well.
+``drain``, and ``set``. `session`, which the server uses as well, has the table of
+what an application may send in each phase.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def create_ws_send(
     ``websocket.accept`` has been written, ``close_event`` when the application
     has closed or refused. ``offered_subprotocols`` are those of the scope: a
     subprotocol that was not offered is left out of the 101, with a warning in
-    the log; with None any is sent. ``date`` returns the value of the Date
+    the log; with None any subprotocol is sent. ``date`` returns the value of the Date
     header of a response.
 
     The callable raises `EventError` for an event that breaks a rule and
@@ -101,7 +101,7 @@ class _StreamOwner(SessionOwner):
         # Before CPython 3.10.6 only one task may await StreamWriter.drain(): with a second one an assert
         # fails, or under -O the first is never resumed.
         self._lock = asyncio.Lock()
-        # asyncio logs a warning for each write to a connection that is lost, from the fifth on.
+        # asyncio logs a warning for every write to a lost connection, from the fifth on.
         self._is_lost = False
 
     def write(self, data: bytes) -> None:
