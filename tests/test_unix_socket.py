@@ -108,7 +108,7 @@ class TakingTests(PathCase):
         await self.assert_in_use()
 
     async def test_folder_that_is_not_there(self) -> None:
-        with self.assertRaises(FileNotFoundError):
+        with self.assertRaisesRegex(FileNotFoundError, "No such file or directory"):
             await self.listen(os.path.join(self.path, "ws.sock"))
 
     async def test_empty_path_is_a_config_error(self) -> None:
