@@ -236,6 +236,7 @@ class ErrorTests(CommandCase):
         self.assert_error(2, "argument --port: invalid int value: 'x' .*", "--port=x")
         self.assert_error(2, "argument --close-grace: invalid float value: 'x' .*", "--close-grace=x")
         self.assert_error(2, "argument --port: invalid int value: 'none' .*", "--port=none")
+        self.assert_error(2, "argument --uds-mode: invalid octal value: '8' .*", "--uds-mode=8")
 
     def test_value_that_breaks_its_rule(self) -> None:
         self.assert_error(2, "port=70000: it must be a whole number from 0 to 65535", "--port=70000")

@@ -523,6 +523,15 @@ class LimitTests(ConnectionCase):
             transport.feed(REQUEST)
             await self.assert_answer(transport, SWITCHING)
 
+    async def test_more_connections_than_the_limit_are_too_many_as_well(self) -> None:
+        self.configure(limit_concurrency=1)
+        members = [Connection(self.service) for _ in range(2)]
+        for member in members:
+            self.service.add(member)
+        self.assertTrue(self.connect().read().startswith(b"HTTP/1.1 503 Service Unavailable\r\n"))
+        for member in members:
+            self.service.discard(member)
+
     async def test_connection_that_ends_makes_room(self) -> None:
         self.configure(limit_concurrency=2)
         transports = [self.connect() for _ in range(2)]

@@ -132,6 +132,8 @@ class SetUpTests(unittest.TestCase):
         self.set_up()
         self.set_up_application(logger)
         self.assert_printed("^app INFO listening$")
+        logger.handlers.reverse()
+        self.assert_printed("^app INFO listening$")
         logger.handlers.clear()
         self.set_up_application(logger)
         self.set_up()

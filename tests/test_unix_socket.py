@@ -111,6 +111,10 @@ class TakingTests(PathCase):
         with self.assertRaisesRegex(FileNotFoundError, "No such file or directory"):
             await self.listen(os.path.join(self.path, "ws.sock"))
 
+    async def test_path_that_is_too_long(self) -> None:
+        with self.assertRaisesRegex(OSError, "path too long"):
+            await self.listen(self.path + "x" * 200)
+
     async def test_empty_path_is_a_config_error(self) -> None:
         with self.assertRaisesRegex(ConfigError, "^uds is empty: it must be a path$"):
             await self.listen("")

@@ -405,8 +405,11 @@ class EarlyDataTests(WebSocketTestCase):
         self.assert_reading(True)
 
     async def test_limit_holds_where_all_came_with_the_head(self) -> None:
-        await self.connect(early_data=bytes(64 * 1024))
-        self.assert_calls("pause_reading")
+        for size in (64 * 1024, 64 * 1024 + 1):
+            await self.connect(early_data=bytes(size))
+            self.assert_calls("pause_reading")
+            self.transport.lose()
+            await self.app.return_()
 
     async def test_application_that_waits_before_its_accept_waits_with_reading_paused(self) -> None:
         await self.connect(early_data=peer_text(b"x" * 122) * 512)
