@@ -346,7 +346,8 @@ class WritingTests(ExchangeTestCase):
         for _ in range(2):
             for _ in range(63):
                 self.assertIsNone(self.exchange.drain())
-            await self.drain()
+            turning = await self.start(self.drain())
+            self.assertTrue(turning.done())
 
     async def test_nothing_more_is_written_to_a_connection_that_is_lost(self) -> None:
         # asyncio warns of the fifth write after the loss.

@@ -774,6 +774,12 @@ class ServeTests(ServeCase):
             self.assertIsNone(self.server.startup_signal)
         self.assertEqual(self.app.log, ["startup", "shutdown"] * 2)
 
+    async def test_signal_to_a_server_without_a_lifespan_is_no_exit_code_once_it_listens(self) -> None:
+        serving = await self.begin_listening(lifespan="off")
+        signal.raise_signal(signal.SIGTERM)
+        await self.assert_over(serving)
+        self.assertIsNone(self.server.startup_signal)
+
     async def test_open_websocket_gets_1012(self) -> None:
         serving = await self.begin_listening()
         client = await self.open_websocket(self.server)
