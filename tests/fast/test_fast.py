@@ -10,6 +10,8 @@ from wsbridge.server.fast import Fast
 from wsbridge.server.fast.waking import CollectingWaker
 from wsbridge.server.plain import PlainWaker
 
+from .test_poller import HAS_EPOLL, NO_EPOLL
+
 
 class WakerTests(unittest.IsolatedAsyncioTestCase):
     async def test_loop_in_python_collects(self) -> None:
@@ -21,15 +23,21 @@ class WakerTests(unittest.IsolatedAsyncioTestCase):
         self.assertIsInstance(Fast().build_waker(loop), PlainWaker)
 
 
-class ListenerTests(unittest.IsolatedAsyncioTestCase):
-    async def test_other_loops_accept_by_themselves(self) -> None:
-        self.assertIsNone(Fast().find_listener(asyncio.get_running_loop()))
-
-    async def test_debug_mode_has_asyncios_transports_whose_log_tells_what_is_slow(self) -> None:
-        loop = Fast().new_event_loop()
+class ListenerTests(unittest.TestCase):
+    def find_listener(self, loop: asyncio.AbstractEventLoop, *, debug: bool = False) -> object:
         self.addCleanup(loop.close)
-        loop.set_debug(True)
-        self.assertIsNone(Fast().find_listener(loop))
+        loop.set_debug(debug)
+        return Fast().find_listener(loop)
+
+    def test_other_loops_accept_by_themselves(self) -> None:
+        self.assertIsNone(self.find_listener(asyncio.new_event_loop()))
+
+    @unittest.skipUnless(HAS_EPOLL, NO_EPOLL)
+    def test_loop_with_a_poller_has_a_listener(self) -> None:
+        self.assertIsNotNone(self.find_listener(Fast().new_event_loop()))
+
+    def test_debug_mode_has_asyncios_transports_whose_log_tells_what_is_slow(self) -> None:
+        self.assertIsNone(self.find_listener(Fast().new_event_loop(), debug=True))
 
 
 if __name__ == "__main__":

@@ -214,7 +214,10 @@ class ExhaustionTests(unittest.TestCase):
         self.assertEqual(lines, [line] * 3)
 
     def test_closed_before_the_next_attempt_it_makes_none(self) -> None:
+        reports: List[Dict[str, Any]] = []
+
         async def close() -> int:
+            asyncio.get_running_loop().set_exception_handler(lambda loop, context: reports.append(context))
             service = Service(ManualApp(), ServerConfig())
             listener = self.listen(service)
             listener.handle_error(OSError(errno.ENFILE, "Too many open files in system"))
@@ -225,6 +228,7 @@ class ExhaustionTests(unittest.TestCase):
 
         with self.assertLogs("wsbridge", "WARNING"):
             self.assertEqual(run_skipping(close())[0], 0)
+        self.assertEqual(reports, [])
 
 
 if __name__ == "__main__":

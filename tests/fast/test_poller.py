@@ -76,6 +76,16 @@ class PollerTests(unittest.TestCase):
             self.assertEqual(self.poller.select(timeout), [])
         self.assertEqual(watched.events, [])
 
+    def test_it_waits_as_long_as_it_is_told_and_without_a_limit(self) -> None:
+        with mock.patch.object(select, "epoll") as epoll:
+            poller = Poller()
+        self.addCleanup(poller.close)
+        poll = epoll.return_value.poll
+        poll.return_value = []
+        for given, asked in ((None, -1), (-1, 0), (0, 0), (2.5, 2.5)):
+            poller.select(given)
+            self.assertEqual(poll.call_args[0][0], asked)
+
     def test_what_was_registered_is_returned(self) -> None:
         ours, peer = self.connect()
         key = self.poller.register(ours, selectors.EVENT_READ, "data")
@@ -146,7 +156,11 @@ class PollerTests(unittest.TestCase):
             if not registered_first:
                 self.poller.register(ours, selectors.EVENT_READ)
                 peer.send(b"1")
-            self.assertEqual(self.poller.select(0), [])
+            with mock.patch.object(selectors.EpollSelector, "select", return_value=[]) as select_others:
+                self.assertEqual(self.poller.select(0), [])
+            for call in select_others.mock_calls:
+                # It must not wait for what is no longer there.
+                self.assertEqual(call, mock.call(0))
             self.assertEqual(watched.events, [EPOLLIN])
             self.poller.watch(descriptor, 0, watched)
 

@@ -179,6 +179,12 @@ class ReadingTests(TransportCase):
         self.transport.resume_reading()
         self.assert_told(b"a")
 
+    def test_room_for_writing_is_no_reason_to_read(self) -> None:
+        self.peer.send(b"a")
+        self.transport.handle_events(EPOLLOUT)
+        self.assertEqual(self.protocol.told, [])
+        self.assert_told(b"a")
+
     def test_paused_it_is_not_woken_by_a_peer_that_leaves(self) -> None:
         self.transport.pause_reading()
         self.peer.close()
@@ -279,6 +285,13 @@ class WritingTests(TransportCase):
         self.transport.handle_events(EPOLLOUT)
         self.assertEqual(self.transport.get_write_buffer_size(), size)
 
+    def test_bytes_to_read_are_no_reason_to_send(self) -> None:
+        self.transport.write(MUCH)
+        size = self.transport.get_write_buffer_size()
+        self.take()
+        self.transport.handle_events(EPOLLIN)
+        self.assertEqual(self.transport.get_write_buffer_size(), size)
+
     def test_socket_that_somebody_else_has_filled_takes_nothing(self) -> None:
         with self.assertRaises(BlockingIOError):
             while True:
@@ -287,7 +300,7 @@ class WritingTests(TransportCase):
         self.assertEqual(self.transport.get_write_buffer_size(), 3)
 
     def test_protocol_is_paused_above_the_high_and_resumed_at_the_low_mark(self) -> None:
-        self.assertEqual(self.transport.get_write_buffer_limits(), (HIGH_WATER // 4, HIGH_WATER))
+        self.assertEqual(self.transport.get_write_buffer_limits(), (16 * 1024, 64 * 1024))
         sizes: List[int] = []
         self.protocol.on["resume"] = lambda: sizes.append(self.transport.get_write_buffer_size())
         self.transport.write(MUCH)
@@ -414,6 +427,7 @@ class EndTests(TransportCase):
         self.assertEqual(self.protocol.told, [])
         self.assert_told(LOST)
         self.assertEqual(self.ours.fileno(), -1)
+        self.transport.write_eof()
         self.assert_told()
 
     def test_aborting_drops_what_is_left(self) -> None:
