@@ -313,7 +313,7 @@ class WritingTests(TransportCase):
     def test_limits(self) -> None:
         for given, limits in (
             ({}, (HIGH_WATER // 4, HIGH_WATER)),
-            ({"high": 100}, (25, 100)),
+            ({"high": 10}, (2, 10)),
             ({"low": 100}, (100, 400)),
             ({"high": 7, "low": 7}, (7, 7)),
             ({"high": 0}, (0, 0)),

@@ -46,9 +46,8 @@ class Listener:
 
     def close(self) -> None:
         """Accept no more."""
-        if self._socket.fileno() >= 0:
-            self._poller.watch(self._socket.fileno(), 0, self)
-            self._socket.close()
+        self._poller.watch(self._socket.fileno(), 0, self)
+        self._socket.close()
 
     def handle_events(self, events: int) -> None:
         """Accept the connections that wait."""
