@@ -28,6 +28,23 @@ def load(module: Any = libcrypto) -> Any:
     return load_for(sys.implementation.name, module).load()
 
 
+class LoadTests(unittest.TestCase):
+    @unittest.skipUnless(
+        sys.implementation.name == "cpython" and sys.platform == "linux", "may be without it"
+    )
+    @unittest.skipUnless(platform.machine() == "x86_64" and sys.maxsize > 2**32, "may be without it")
+    def test_it_is_found_where_it_is(self) -> None:
+        """Otherwise the tests below, which are skipped without it, say nothing."""
+        try:
+            import _hashlib
+            import ctypes
+
+            library = ctypes.PyDLL(_hashlib.__file__)
+        except (ImportError, AttributeError) as error:
+            self.skipTest(f"this Python is without it: {error}")
+        self.assertEqual(load() is not None, hasattr(library, "CRYPTO_ofb128_encrypt"))
+
+
 @unittest.skipIf(load() is None, "this Python has no libcrypto to mask with")
 class MaskingTests(unittest.TestCase):
     def setUp(self) -> None:
