@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import unittest
 from typing import Any
 
@@ -99,6 +100,10 @@ class FieldTests(unittest.TestCase):
         config = ServerConfig()
         self.assertEqual((config.backlog, config.lifespan, config.uds_mode), (2048, "auto", 0o666))
         self.assertTrue(config.ws_per_message_deflate)
+
+    @unittest.skipIf(sys.flags.optimize > 1, "docstrings are left out")
+    def test_help_begins_with_what_the_configuration_is(self) -> None:
+        self.assertTrue(str(ServerConfig.__doc__).startswith("The server's configuration"))
 
     def test_every_field_says_what_it_is(self) -> None:
         for name, item in FIELDS.items():
