@@ -327,7 +327,7 @@ class WebSocketExchange(Exchange, SessionOwner):
     def session_accepted(self) -> None:
         self._log_answer(101)
         interval = self._service.config.ws_ping_interval
-        self._heard_since_ping, self._pinged_at = True, self._service.clock()
+        self._pinged_at = self._service.clock()
         self._deadline = self._service.get_deadline(interval)
         self._resume_reading()
 
