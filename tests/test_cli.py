@@ -463,7 +463,7 @@ class ProgramTests(CommandCase):
         self.assertIn(b"forgotten", names)
 
     def test_threads_have_a_second_to_end(self) -> None:
-        self.assertEqual(cli.THREAD_PATIENCE, 1.0)
+        self.assertEqual(cli.THREAD_TIMEOUT, 1.0)
 
     def test_worker_of_a_daemon_is_left_behind_although_it_is_a_daemon(self) -> None:
         program = self.start("served:has_a_loop_in_a_daemon")
@@ -551,7 +551,7 @@ class ExitTests(unittest.TestCase):
             (os, "_exit", self.end),
             (atexit, "register", self.register),
             (atexit, "_run_exitfuncs", lambda: self.ends.append(("handlers", None))),
-            (cli, "THREAD_PATIENCE", 0.01),
+            (cli, "THREAD_TIMEOUT", 0.01),
         ):
             patch = mock.patch.object(owner, name, do)
             patch.start()

@@ -446,7 +446,7 @@ class HintTests(ConnectionCase):
             await self.assert_hint(PAGE_REQUEST[:-2] + line + b"\r\n")
 
     async def test_host_that_is_not_the_targets(self) -> None:
-        line = "sent Host b with a target at a, which is the one that counts"
+        line = "sent Host b, but the target names a, which is used"
         head = REQUEST.replace(b"/chat", b"ws://a/chat").replace(b"server.example.com", b"b")
         self.assertEqual(await self.assert_hint(head, line), SWITCHING)
         self.assertIn((b"host", b"a"), self.scopes[-1]["headers"])
@@ -457,7 +457,7 @@ class HintTests(ConnectionCase):
         await self.assert_hint(b"GET http://a:80/ HTTP/1.1\r\nHost: A\r\n\r\n")
 
     async def test_long_hosts_are_cut(self) -> None:
-        line = f"sent Host {'b' * 80} with a target at {'a' * 80}, which is the one that counts"
+        line = f"sent Host {'b' * 80}, but the target names {'a' * 80}, which is used"
         await self.assert_hint(
             b"GET http://%b/ HTTP/1.1\r\nHost: %b\r\n\r\n" % (b"a" * 9000, b"b" * 9000), line
         )

@@ -69,12 +69,12 @@ class MissingUpgradeTests(unittest.TestCase):
 class IgnoredHostTests(unittest.TestCase):
     def test_both_are_told(self) -> None:
         hint = describe_ignored_host(request((b"a", b"1"), (b"host", b"a:80")), b"[::1]")
-        self.assertEqual(hint, "sent Host [::1] with a target at a:80, which is the one that counts")
+        self.assertEqual(hint, "sent Host [::1], but the target names a:80, which is used")
 
     def test_both_are_cut_and_escaped(self) -> None:
         hint = describe_ignored_host(request((b"host", b"a" * 81)), b"\xff" + b"b" * 80)
         ignored, host = "\\xff" + "b" * 79, "a" * 80
-        self.assertEqual(hint, f"sent Host {ignored} with a target at {host}, which is the one that counts")
+        self.assertEqual(hint, f"sent Host {ignored}, but the target names {host}, which is used")
 
 
 if __name__ == "__main__":

@@ -980,7 +980,7 @@ class ServeTests(ServeCase):
             (url,) = self.server.urls
             self.server.stop_serving()
             await self.assert_over(serving)
-        lines = [f"listening on {url}", "stopping; once more to stop at once"]
+        lines = [f"listening on {url}", "stopping; a second signal stops at once"]
         self.assertEqual([record.getMessage() for record in logs.records], lines)
 
     async def test_cancelling_stops_in_an_orderly_way(self) -> None:

@@ -278,7 +278,7 @@ class DeafSelectTests(SignalCase):
         await pass_time(1)
 
     def test_signal_is_noticed_in_time(self) -> None:
-        with mock.patch.object(signals, "IS_SELECT_DEAF", True):
+        with mock.patch.object(signals, "SELECT_IGNORES_SIGNALS", True):
             loop = SkippingLoop(DeafSelector)
             begun = loop.time()
             loop.run_until_complete(self.wait_for_signal())

@@ -27,11 +27,11 @@ __all__ = ["command", "main"]
 PACKAGE = __name__.rpartition(".")[0].rpartition(".")[0]
 
 # Seconds in which the application's threads must end after the server has stopped.
-THREAD_PATIENCE = 1.0
+THREAD_TIMEOUT = 1.0
 
 
 def command() -> NoReturn:
-    """Run `main` and end the process, soon after the server even if threads of the application go on."""
+    """Run `main`, then end the process, even if threads of the application go on."""
     code: object = 1
     try:
         code = main()
@@ -43,9 +43,9 @@ def command() -> NoReturn:
 
 
 def _limit_exit(code: int) -> None:
-    """Limit the interpreter's wait for threads at its end to `THREAD_PATIENCE`."""
+    """Limit the interpreter's wait for threads at its end to `THREAD_TIMEOUT`."""
     are_over = threading.Event()
-    # Exit handlers are called after the last thread has ended, the latest registered first.
+    # Exit handlers run after the last thread has ended, the one registered last before the others.
     atexit.register(are_over.set)
     threading.Thread(target=_end_without_threads, args=(are_over, code), daemon=True).start()
 
@@ -53,7 +53,7 @@ def _limit_exit(code: int) -> None:
 def _end_without_threads(are_over: threading.Event, code: int) -> None:
     left: List[str] = []
     while not left:
-        if are_over.wait(THREAD_PATIENCE):
+        if are_over.wait(THREAD_TIMEOUT):
             return
         left = [thread.name for thread in threading.enumerate() if _is_waited_for(thread)]
     try:
@@ -74,7 +74,7 @@ def _is_waited_for(thread: threading.Thread) -> bool:
 
 
 def _list_pools() -> List[Container[threading.Thread]]:
-    """The threads that `concurrent.futures` waits for; those that a daemon thread has started are daemons."""
+    """The threads for which `concurrent.futures` waits at exit, even if they are daemons."""
     pools = (("thread", "_threads_queues"), ("process", "_threads_wakeups"))
     modules = [(sys.modules.get(f"concurrent.futures.{module}"), name) for module, name in pools]
     return [getattr(module, name, ()) for module, name in modules]
@@ -90,7 +90,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     target = values.pop("app")
     try:
         if target is None:
-            # A page of another site must not join the demo's chat as its visitor.
+            # Pages of other sites must not open the demo's WebSocket in their visitors' browsers.
             target = f"{PACKAGE}.demo.app:app"
             values.setdefault("allowed_origins", ("same-origin",))
         config = ServerConfig(**values)
@@ -150,7 +150,7 @@ def _build_parser() -> argparse.ArgumentParser:
         prog=f"python3 -m {PACKAGE}",
         usage="%(prog)s [module:app] [flags]",
         description="An ASGI server for WebSockets, in pure Python.",
-        epilog="Sizes are bytes, times seconds; 'none' where a limit may be switched off.",
+        epilog="Sizes are in bytes, times in seconds; 'none' switches off an optional limit.",
     )
     parser.add_argument(
         "app", nargs="?", default=None, metavar="module:app", help="ASGI application; default: the demo"

@@ -1,4 +1,4 @@
-"""The logger, the lines that several modules log, and a handler for programs that have none."""
+"""The logger, the lines that several modules log, and a handler for programs without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Plain`: what a server asks of the event loop, as asyncio alone does it; `fast` overrides it."""
+"""`Plain`: what a server needs of its event loop, done by asyncio alone; `fast` overrides it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Listener", "Plain", "PlainWaker", "ResumeTask", "Resumable", "Waker"]
 
-#: Sets the result of a future, and lets the task that awaits it go on, at once or in the loop's next turn.
+#: Sets the result of a future, which resumes the task that awaits it, at once or in the loop's next turn.
 ResumeTask = Callable[["asyncio.Future[Any]"], None]
 
 
@@ -19,24 +19,24 @@ class Resumable(Protocol):
     """A connection whose application may wait in ``receive``."""
 
     def resume(self, resume_task: ResumeTask) -> None:
-        """Let the application go on now, if it waits and an event has come."""
+        """Resume the application now, if it waits and an event has come."""
 
     def resume_later(self) -> None:
-        """Let the waiting application go on in the loop's next turn."""
+        """Resume the waiting application in the loop's next turn."""
 
 
 class Waker(Protocol):
     """Resumes applications that wait in ``receive``, for all connections of a service."""
 
     def wake(self, connection: Resumable) -> None:
-        """An event has come for ``connection``, whose application waits."""
+        """Resume the application of ``connection``, which waits and has got an event."""
 
     def forget(self, connection: object) -> None:
         """Drop the reference to a closed connection."""
 
 
 class Listener(Protocol):
-    """Accepts connections where asyncio's server does not."""
+    """Accepts connections in place of asyncio's server."""
 
     def close(self) -> None:
         """Accept no more."""
@@ -70,5 +70,5 @@ class Plain:
     def find_listener(
         self, loop: asyncio.AbstractEventLoop
     ) -> Optional[Callable[[Service, socket.socket], Listener]]:
-        """What accepts on a listening socket in ``loop``; None where asyncio's own server does."""
+        """A factory of listeners for sockets in ``loop``; None if asyncio's own server accepts."""
         return None

@@ -1,4 +1,4 @@
-"""`run`: a server in an event loop of its own, which no application can end."""
+"""`run`: a server in an event loop of its own, which goes on whatever an application raises."""
 
 from __future__ import annotations
 
@@ -39,38 +39,38 @@ def run(
     server = Server(app, config, **options)
     set_up_logging(server.config.log_level)
     SPEED.keep_freed_blocks()
-    # With TLS all transports are asyncio's, and a loop with a poller of our own only costs a system call.
+    # With TLS all transports are asyncio's: a loop with our own poller would only add a system call.
     loop = SPEED.new_event_loop() if server.config.ssl_certfile is None else asyncio.new_event_loop()
     loop.set_exception_handler(_report)
     try:
         asyncio.set_event_loop(loop)
-        _run_until_over(loop, server)
+        _run_server(loop, server)
     finally:
         _close_loop(loop)
     if server.startup_signal is not None:
         raise SystemExit(128 + server.startup_signal)
 
 
-def _run_until_over(loop: asyncio.AbstractEventLoop, server: Server) -> None:
+def _run_server(loop: asyncio.AbstractEventLoop, server: Server) -> None:
     serving = loop.create_task(server.serve())
     try:
-        _run_to_end(loop, serving)
+        _run_task(loop, serving)
     finally:
         # Not done if a KeyboardInterrupt has left the loop: stop the server, as a signal does.
         if not serving.done():
             serving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                _run_to_end(loop, serving)
+                _run_task(loop, serving)
 
 
-def _run_to_end(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+def _run_task(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
     """Run ``task``. If another task raises out of the loop, log the error and run the loop again."""
     while True:
         try:
             loop.run_until_complete(task)
             return
         except (KeyboardInterrupt, SystemExit) as error:
-            # asyncio lets these two out of any task and callback.
+            # asyncio lets these two errors out of any task and callback.
             is_own = task.done() and not task.cancelled() and task.exception() is error
             # If we do not catch SIGINT, a KeyboardInterrupt may be a Ctrl-C.
             if is_own or (isinstance(error, KeyboardInterrupt) and not are_signals_caught()):
@@ -84,23 +84,23 @@ def _run_to_end(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> Non
 def _report(loop: asyncio.AbstractEventLoop, context: Dict[str, Any]) -> None:
     error = context.get("exception")
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
-        # asyncio reports a task that was never awaited here; the error leaves the loop as well.
+        # asyncio reports a task that nobody has awaited; the same error also leaves the loop.
         log_raised("application raised", error)
     else:
         loop.default_exception_handler(context)
 
 
 def _close_loop(loop: asyncio.AbstractEventLoop) -> None:
-    # As `asyncio.run` at its end, but with a limit on the time for tasks that ignore their cancellation and
-    # for generators that do not close, and without waiting for the threads of the default executor.
+    # The same as at the end of `asyncio.run`, but tasks that ignore their cancellation and generators that do
+    # not close have a limit, and the threads of the default executor are not waited for.
     try:
         tasks = asyncio.all_tasks(loop)
         for task in tasks:
             task.cancel()
         if tasks:
-            _run_to_end(loop, loop.create_task(asyncio.wait(tasks, timeout=ABORT_TIMEOUT)))
+            _run_task(loop, loop.create_task(asyncio.wait(tasks, timeout=ABORT_TIMEOUT)))
         closing = loop.create_task(loop.shutdown_asyncgens())
-        _run_to_end(loop, loop.create_task(asyncio.wait([closing], timeout=ABORT_TIMEOUT)))
+        _run_task(loop, loop.create_task(asyncio.wait([closing], timeout=ABORT_TIMEOUT)))
     finally:
         asyncio.set_event_loop(None)
         loop.close()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Server", "serve"]
 
-# Seconds, 30 years: to asyncio None means its own default.
+# Seconds, about 30 years: for asyncio None means its default of 60 seconds, not no limit.
 NO_LIMIT = 1e9
 
 # On Windows a second `listen` does not change the backlog.
@@ -70,7 +70,7 @@ class Server:
         self._service: Optional[Service] = None
         self._lifespan: Optional[Lifespan] = None
         self._uds_identity: Optional[Tuple[int, int]] = None
-        # While `serve` runs: its loop, the task of `start` until it is done, how often it was asked to stop.
+        # While `serve` runs: its loop, the task of `start` until that is done, and the requests to stop.
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._starting: Optional[asyncio.Task[None]] = None
         self._stop_requests = 0
@@ -118,7 +118,7 @@ class Server:
         loop = asyncio.get_running_loop()
         build_listener = SPEED.find_listener(loop) if ssl is None else None
         # asyncio accepts up to `backlog` connections in a row, and reports an error for each when no
-        # descriptor is left. So asyncio gets 1, and the kernel the configured number, further down.
+        # descriptor is left. So asyncio gets 1, and a second `listen` below gives the kernel the real number.
         backlog = 1 if CAN_LISTEN_AGAIN else config.backlog
         options: Dict[str, Any] = {"ssl": ssl, "backlog": backlog, "start_serving": build_listener is None}
         if ssl is not None:
@@ -138,11 +138,11 @@ class Server:
                 host = config.host or None
                 self._server = await loop.create_server(build_connection, host, config.port, **options)
         except ValueError as error:
-            # A NUL, or a name that IDNA cannot encode.
+            # The path has a NUL, or IDNA cannot encode the host.
             raise ConfigError(f"cannot listen on {config.uds or config.host!r}: {error}") from error
         except OSError as error:
             address = config.uds or config.host
-            # The errors of the resolver and of a unix socket do not name the address.
+            # The resolver's errors and those of a unix socket do not name the address.
             if error.strerror is not None and address not in str(error):
                 error.filename = address
             raise
@@ -160,8 +160,7 @@ class Server:
         if self.config.uds is not None or self.config.allowed_origins is not None:
             return
         hosts = [bound.getsockname()[0] for bound in self.sockets]
-        # An IPv6 address may have a scope behind a percent sign, which Python 3.9 does not take.
-        if not all(ip_address(host.partition("%")[0]).is_loopback for host in hosts):
+        if not all(ip_address(host).is_loopback for host in hosts):
             logger.warning(
                 "other hosts reach this server, and pages of every origin may open WebSockets to it: "
                 "set allowed_origins, such as same-origin, or * if that is meant"
@@ -258,7 +257,7 @@ class Server:
         self._stop_requested = asyncio.Event()
         self.startup_signal = None
         try:
-            with catch_signals(self._heed_signal):
+            with catch_signals(self._handle_signal):
                 if not self._stop_requests:
                     await self._serve(self._loop, self._stop_requested)
         finally:
@@ -270,7 +269,7 @@ class Server:
         try:
             await self._starting
         except asyncio.CancelledError:
-            # It may just have begun to listen.
+            # The server may just have begun to listen.
             await self.stop()
             if not stop_requested.is_set():
                 raise
@@ -281,7 +280,7 @@ class Server:
         try:
             logger.info("listening on %s", ", ".join(self.urls))
             await stop_requested.wait()
-            logger.info("stopping; once more to stop at once")
+            logger.info("stopping; a second signal stops at once")
         finally:
             await self.stop()
 
@@ -290,16 +289,16 @@ class Server:
         self._stop_requests += 1
         loop = self._loop
         if loop is not None:
-            loop.call_soon_threadsafe(self._heed_stop_requests)
+            loop.call_soon_threadsafe(self._handle_stop_requests)
 
-    def _heed_signal(self, number: int) -> None:
+    def _handle_signal(self, number: int) -> None:
         has_started = self._lifespan is not None and self._lifespan.has_started
         if self._starting is not None and not has_started and self.startup_signal is None:
             self.startup_signal = number
         self._stop_requests += 1
-        self._heed_stop_requests()
+        self._handle_stop_requests()
 
-    def _heed_stop_requests(self) -> None:
+    def _handle_stop_requests(self) -> None:
         if self._stop_requested is not None:
             self._stop_requested.set()
             if self._starting is not None:

@@ -23,7 +23,8 @@ __all__ = ["Member", "Service"]
 FIRST_DETACHED_WARNING = 64
 DETACHED_PATIENCE = 1.0
 
-# Seconds. A deadline may pass by this much; the cost of a sweep grows with the number of connections.
+# Seconds between two checks of all deadlines, and so the most by which one is late. A sweep costs time for
+# every connection.
 SWEEP_INTERVAL = 0.25
 
 # Seconds. If a sweep is this late, an application has blocked the loop, or the machine has slept.
@@ -63,14 +64,14 @@ class Service:
     loop's; ``date`` the value of a Date header, by default the current time.
     Create it inside a running loop.
 
-    ``parent`` is a service whose timer checks these connections too, and which
-    ends them when it ends; ``clock`` and ``date`` are then its own. With a
-    service of its own a single connection can be waited for.
+    ``parent`` is a service whose timer checks these connections too, and whose
+    end is theirs; ``clock`` and ``date`` default to the parent's. A single
+    connection gets a service of its own so that its end can be awaited.
 
     Attributes besides these: ``loop``, the event loop; ``members``, the
-    connections, of which ``lingering`` only wait for their peer to close, and
-    ``detached`` are applications that go on after their disconnect, with its
-    time; ``is_stopping``; ``waker``, which resumes applications;
+    connections; ``lingering``, those of them that only wait for their peer to
+    close; ``detached``, those whose application goes on after its disconnect,
+    with the time of the disconnect; ``is_stopping``; ``waker``, which resumes applications;
     ``next_accept_warning``, the loop's time from which on a `Listener` may warn
     again.
     """
@@ -106,7 +107,7 @@ class Service:
         self.is_stopping: bool = parent is not None and parent.is_stopping
         self._timer: Optional[asyncio.TimerHandle] = None
         # Whether the last sweep was skipped because the loop had been blocked.
-        self._has_put_off = False
+        self._has_skipped_sweep = False
         self._is_empty = asyncio.Event()
         self._is_empty.set()
 
@@ -115,7 +116,7 @@ class Service:
         return inf if timeout is None else self.clock() + timeout
 
     def add(self, member: Member) -> None:
-        """Check the deadlines of this member from now on."""
+        """Check the deadlines of ``member`` from now on."""
         self.members[member] = None
         self._is_empty.clear()
         if self._parent is not None:
@@ -124,9 +125,9 @@ class Service:
             self._timer = self.loop.call_later(SWEEP_INTERVAL, self._tick)
 
     def add_lingering(self, member: Member) -> None:
-        """Note that a member only waits for its peer, so that ``limit_concurrency`` does not count it.
+        """Note that ``member`` only waits for its peer to close: ``limit_concurrency`` does not count it.
 
-        At most ``limit_concurrency`` members may wait so: beyond it the oldest is aborted.
+        At most ``limit_concurrency`` members may linger: beyond that the oldest is aborted.
         """
         self.lingering[member] = None
         if self._parent is not None:
@@ -136,7 +137,7 @@ class Service:
             next(iter(self.lingering)).abort()
 
     def add_detached(self, member: Member) -> None:
-        """Note that a member's application goes on after its disconnect."""
+        """Note that the application of ``member`` goes on after its disconnect."""
         self.detached[member] = self.clock()
         if self._parent is not None:
             self._parent.add_detached(member)
@@ -145,7 +146,8 @@ class Service:
     def open_connections(self) -> int:
         """The number of connections that ``limit_concurrency`` counts.
 
-        Without those that only wait for their peer, and those whose application goes on after the disconnect.
+        It leaves out those that only wait for their peer to close, and those whose application goes on after
+        the disconnect.
         """
         return len(self.members) - len(self.lingering) - len(self.detached)
 
@@ -168,14 +170,14 @@ class Service:
         # Skip one sweep, so that no peer is aborted for silence while its bytes wait to be read.
         was_blocked = self._timer is not None and self.loop.time() - self._timer.when() > BLOCKED
         self._timer = self.loop.call_later(SWEEP_INTERVAL, self._tick)
-        self._has_put_off = was_blocked and not self._has_put_off
-        if not self._has_put_off:
+        self._has_skipped_sweep = was_blocked and not self._has_skipped_sweep
+        if not self._has_skipped_sweep:
             self.sweep()
 
     def sweep(self) -> None:
         """Have every member check its deadlines."""
         now = self.clock()
-        self._tell_all(lambda member: member.check_deadlines(now))
+        self._call_all(lambda member: member.check_deadlines(now))
         if len(self.detached) >= self._next_detached_warning:
             self._warn_of_detached(now - DETACHED_PATIENCE)
 
@@ -186,12 +188,12 @@ class Service:
             self._next_detached_warning *= 2
             logger.warning("%d applications go on after their disconnect: see timeout_app", count)
 
-    def _tell_all(self, tell: Callable[[Member], None]) -> None:
+    def _call_all(self, tell: Callable[[Member], None]) -> None:
         for member in tuple(self.members):
             try:
                 tell(member)
             except Exception:
-                # Such as from an application's `trace`. The other members must still be called.
+                # An application's `trace` may raise, for example. The other members must still be called.
                 logger.exception("connection failed and is aborted")
                 member.abort()
 
@@ -199,13 +201,13 @@ class Service:
         """Close every connection in an orderly way, and abort those that are left before ``timeout``.
 
         The last second of ``timeout``, or its second half if it is shorter than
-        two seconds, is the time of cancelled applications to end. With None
-        every connection is waited for.
+        two seconds, is left for cancelled applications to end. With None it
+        waits until every connection has ended.
         """
         self.is_stopping = True
         if self.detached:
             logger.info("%d applications go on after their disconnect", len(self.detached))
-        self._tell_all(lambda member: member.shut_down())
+        self._call_all(lambda member: member.shut_down())
         if not await self._is_empty_within(timeout and max(timeout - ABORT_TIMEOUT, timeout / 2)):
             logger.warning("%d connections did not close in time and are aborted", len(self.members))
             self.abort()

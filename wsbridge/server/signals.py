@@ -16,11 +16,11 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREA
 
 # On Windows a signal does not interrupt `select`, and Python calls its handler only after `select` has
 # returned: wake the loop every `TICK` seconds.
-IS_SELECT_DEAF = sys.platform == "win32"
+SELECT_IGNORES_SIGNALS = sys.platform == "win32"
 TICK = 0.25
 
-# State of the process, as signal handlers are: the servers that catch signals, the handlers that were set
-# before the first of them, and the signals that have come since.
+# Signal handlers belong to the process, and so does this state: the servers that catch signals, the handlers
+# that were set before the first of them, and the signals that have come since.
 _servers: List[Tuple[asyncio.AbstractEventLoop, Callable[[int], None]]] = []
 _previous: Dict[int, Any] = {}
 _received: Set[int] = set()
@@ -43,14 +43,14 @@ def catch_signals(callback: Callable[[int], None]) -> Iterator[None]:
         return
     server = (loop, callback)
     _servers.append(server)
-    if IS_SELECT_DEAF and isinstance(loop, asyncio.SelectorEventLoop):
+    if SELECT_IGNORES_SIGNALS and isinstance(loop, asyncio.SelectorEventLoop):
         _tick(loop, server)
     try:
         yield
     finally:
         _servers.remove(server)
         if not _servers:
-            _give_back()
+            _restore_handlers()
 
 
 def are_signals_caught() -> bool:
@@ -61,10 +61,10 @@ def are_signals_caught() -> bool:
 def _install() -> None:
     if threading.current_thread() is not threading.main_thread():
         # `signal.signal` would raise, but is not called if the main thread has set our handlers already.
-        raise ValueError("signals are the main thread's")
+        raise ValueError("only the main thread handles signals")
     for number in SIGNALS:
         handler = signal.getsignal(number)
-        # None: the handler was not set by Python, which cannot restore it.
+        # None: the handler was not set by Python, so it could not be restored.
         if handler not in (None, _note_signal):
             _previous[number] = signal.signal(number, _note_signal)
 
@@ -77,7 +77,7 @@ def _note_signal(number: int, frame: object) -> None:
             loop.call_soon_threadsafe(callback, number)
 
 
-def _give_back() -> None:
+def _restore_handlers() -> None:
     missed = [number for number in _received if _is_of_program(_previous.get(number))]
     for number, handler in _previous.items():
         # A handler that was set meanwhile stays.
@@ -90,8 +90,8 @@ def _give_back() -> None:
 
 
 def _is_of_program(handler: Any) -> bool:
-    # Handlers set by a loop's `add_signal_handler` are not called again: the loop has called them, by way of
-    # a pipe. Nor is the handler of `asyncio.run`, which would cancel a task that has just ended.
+    # Handlers set by a loop's `add_signal_handler` are not called again: the loop has called them through its
+    # pipe. The handler of `asyncio.run` is not called either: it would cancel a task that has just ended.
     module = getattr(getattr(handler, "func", handler), "__module__", None) or ""
     is_of_loop = module.partition(".")[0] in ("asyncio", "uvloop")
     return callable(handler) and handler is not signal.default_int_handler and not is_of_loop

@@ -1,4 +1,4 @@
-"""`SPEED`: `fast` where the folder is there, else `Plain`. No other module imports from `fast`."""
+"""`SPEED`: `fast.Fast` if that folder exists, else `Plain`. No other module imports from `fast`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["SPEED", "new_event_loop"]
 
 
 def _choose() -> Plain:
-    # Not __package__, which is None here in Python 3.9 when we are in a zip.
+    # Not __package__, which is None in a zip on Python 3.9.
     name = f"{__name__.rpartition('.')[0]}.fast"
     try:
         chosen: Plain = import_module(name).Fast()
@@ -26,9 +26,9 @@ SPEED = _choose()
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """The loop in which a `Server` has least to do: a ``loop_factory`` for `asyncio.run` (Python 3.12).
+    """The fastest event loop for a `Server`: a ``loop_factory`` for `asyncio.run` (Python 3.12).
 
-    It is what `asyncio.new_event_loop` makes where another policy than
-    asyncio's own was chosen, or the system has no epoll.
+    If a policy other than asyncio's own was chosen, or the system has no
+    epoll, the loop is that of `asyncio.new_event_loop`.
     """
     return SPEED.new_event_loop()

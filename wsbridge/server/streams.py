@@ -1,4 +1,4 @@
-"""`handle_websocket`: one WebSocket connection for those who own an asyncio streams server."""
+"""`handle_websocket`: one WebSocket connection in an asyncio streams server of your own."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class StreamTransport(asyncio.Transport):
         """Pass bytes from the reader to the protocol until the connection is closed, and all is sent."""
         error: Optional[Exception] = None
         try:
-            await self._carry()
+            await self._read_on()
             self.close()
             await self._writer.wait_closed()
         except OSError as failure:
@@ -90,7 +90,7 @@ class StreamTransport(asyncio.Transport):
                 self._draining.cancel()
             self._protocol.connection_lost(error)
 
-    async def _carry(self) -> None:
+    async def _read_on(self) -> None:
         while True:
             data = await self._reader.read(READ_SIZE)
             # Reading may have been paused meanwhile: a paused protocol gets nothing.
@@ -125,7 +125,7 @@ class StreamTransport(asyncio.Transport):
             self._watching.add_done_callback(self._note_loss)
 
     def _note_loss(self, closed: object) -> None:
-        """Let `pump` go on to the end."""
+        """Let `pump` come to its end."""
         self._is_lost = True
         self._may_read.set()
 
@@ -153,7 +153,7 @@ class StreamTransport(asyncio.Transport):
         try:
             await self._writer.drain()
         except OSError:
-            # The protocol waits for room in the buffer, and `pump` for the protocol.
+            # Abort: the protocol waits for room in the buffer, and `pump` waits for the protocol.
             self.abort()
             return
         self._draining = None
@@ -166,7 +166,7 @@ class StreamTransport(asyncio.Transport):
         self._writer.write_eof()
 
     def is_closing(self) -> bool:
-        # The writer knows first that a write has found the connection lost.
+        # The writer is the first to know when a write finds the connection lost.
         return self._is_closing or self._writer.is_closing()
 
     def close(self) -> None:
@@ -178,6 +178,6 @@ class StreamTransport(asyncio.Transport):
     def abort(self) -> None:
         self._is_closing = True
         self._may_read.set()
-        # asyncio's raises AttributeError where it was closed and lost its connection with its last byte.
+        # asyncio's transport raises AttributeError if it was closed, and lost with its last byte.
         with contextlib.suppress(AttributeError):
             self._writer.transport.abort()

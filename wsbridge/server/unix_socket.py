@@ -52,7 +52,7 @@ async def _lock_folder(path: str) -> AsyncIterator[None]:
     import fcntl
 
     with contextlib.ExitStack() as stack:
-        # One can write to a folder that cannot be read, and not every file system has locks.
+        # A folder may be writable and not readable, and not every file system has locks.
         with contextlib.suppress(OSError):
             descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
             stack.callback(os.close, descriptor)
@@ -75,7 +75,7 @@ def _take_path(listening: socket.socket, path: str, mode: int) -> None:
         if error.errno != errno.EADDRINUSE:
             raise
         raise OSError(error.errno, f"Address {path!r} is already in use") from None
-    # It does not listen yet: no peer can connect while it has the permissions of the umask.
+    # The socket does not listen yet: no peer can connect while its permissions are those of the umask.
     os.chmod(path, mode)
 
 
@@ -92,13 +92,13 @@ def _is_dead_socket(path: str) -> bool:
         except ConnectionRefusedError:
             return True
         except OSError:
-            # Such as EAGAIN: a server listens whose backlog is full.
+            # Such as EAGAIN: a server listens, and its backlog is full.
             return False
     return False
 
 
 def identify(path: str) -> Optional[Tuple[int, int]]:
-    """Device and inode of the file at ``path``, which another file in its place would not have; or None."""
+    """Device and inode of the file at ``path``, which identify it; None if there is no file."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):

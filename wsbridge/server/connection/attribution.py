@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Claim", "find_exchange"]
 
-# A list, which is emptied at the end: a task that goes on keeps its context, but not the connection.
+# A list, emptied when the exchange ends: a task that goes on keeps its context, but not the connection.
 _claimed: ContextVar[List[Exchange]] = ContextVar("wsbridge_exchange")
 
 

@@ -19,12 +19,12 @@ from .linger import Linger
 
 __all__ = ["Exchange"]
 
-# Sends in a row after which `drain` lets the loop turn.
+# Sends in a row after which `drain` yields to the event loop.
 MAX_SENDS_IN_A_ROW = 64
 
 
 class Exchange(asyncio.Protocol):
-    """The common part: an asyncio protocol for which an application writes the answer."""
+    """What both kinds share: an asyncio protocol whose bytes an application writes."""
 
     __slots__ = (
         "_app_deadline",
@@ -49,9 +49,9 @@ class Exchange(asyncio.Protocol):
         self._task: Optional[asyncio.Task[Optional[BaseException]]] = None
         self._app_deadline = math.inf
         self._claim: Optional[Claim] = None
-        # Whether it was us who cancelled the task.
+        # Whether `_cancel_app` has cancelled the task.
         self._is_cancelled = False
-        # Whether the peer has half closed, and our side stays open to finish writing.
+        # Whether the end of the peer's stream was read, so that `Linger` has nothing to wait for.
         self._at_eof = False
         self._linger: Optional[Linger] = None
         self._sends_in_a_row = 0
@@ -93,19 +93,19 @@ class Exchange(asyncio.Protocol):
             if error is not None:
                 self._log_error(error)
         finally:
-            # A logging handler of the application's may raise: the peer gets its answer all the same.
+            # A logging handler of the application may raise: the peer must still get its answer.
             self._end_after_app(error is not None)
             self._leave_if_over()
 
     def _log_error(self, error: BaseException) -> None:
-        # While its own peer is there, the error comes from another connection, such as in a broadcast.
+        # While this connection is open, the error comes from another one, such as in a broadcast.
         if _is_disconnect(error) and self._expects_disconnect():
             logger.debug("application ended by the disconnect: %s", error)
         else:
             log_raised("application raised", error)
 
     def fail_application(self) -> None:
-        """End as after an error: a task or callback of the application has raised out of the loop."""
+        """Answer as after an error: a task or callback of the application has raised out of the loop."""
         self._end_after_app(True)
 
     def _expects_disconnect(self) -> bool:
@@ -132,7 +132,7 @@ class Exchange(asyncio.Protocol):
             self._sends_in_a_row = MAX_SENDS_IN_A_ROW
         else:
             if self._writing_paused:
-                # So that `_check_stall` sees what the peer takes, though the buffer grows.
+                # Added data must not hide from `_check_stall` what the peer has read meanwhile.
                 self._stalled_size += len(data)
             transport.write(data)
 
@@ -193,7 +193,7 @@ class Exchange(asyncio.Protocol):
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         if self._linger is not None:
-            # A TLS transport tells the protocol that it had when it noticed the loss.
+            # A TLS transport calls the protocol that it had when it noticed the loss.
             self._linger.connection_lost(exc)
         self._transport = None
         self._start_app_deadline()
@@ -225,7 +225,7 @@ class Exchange(asyncio.Protocol):
         self._stalled_size = size
 
     def shut_down(self) -> None:
-        """The server is stopping: close in an orderly way."""
+        """Close in an orderly way, because the server is stopping."""
 
     def abort(self) -> None:
         """Abort the connection, and cancel the application."""

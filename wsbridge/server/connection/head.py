@@ -31,15 +31,15 @@ __all__ = ["Connection"]
 class Connection(asyncio.Protocol):
     """Reads one request's head, under one deadline, and starts the exchange that answers it."""
 
-    __slots__ = ("_deadline", "_linger", "_parser", "_service", "_start", "_transport")
+    __slots__ = ("_deadline", "_first_bytes", "_linger", "_parser", "_service", "_transport")
 
     def __init__(self, service: Service) -> None:
         config = service.config
         self._service = service
         self._transport: Optional[asyncio.Transport] = None
         self._linger: Optional[Linger] = None
-        # The first bytes that came: a hint in the log if the head is refused.
-        self._start = b""
+        # The first bytes of the connection: what a hint in the log is based on if the head is refused.
+        self._first_bytes = b""
         self._deadline = service.get_deadline(config.timeout_handshake)
         self._parser = RequestParser(
             max_request_line=config.limit_request_line,
@@ -62,13 +62,13 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        self._start = (self._start + data[:START_SIZE])[:START_SIZE]
+        self._first_bytes = (self._first_bytes + data[:START_SIZE])[:START_SIZE]
         try:
             request = self._parser.receive_data(data)
             if request is not None:
                 self._answer(transport, request)
         except RequestRefused as refusal:
-            self._refuse(refusal, describe_start(self._start))
+            self._refuse(refusal, describe_start(self._first_bytes))
 
     def _answer(self, transport: asyncio.Transport, request: RequestReceived) -> None:
         ignored_host = self._parser.ignored_host

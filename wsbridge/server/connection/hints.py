@@ -14,7 +14,7 @@ from ...protocols.fields import get_header_values, has_token
 
 __all__ = ["START_SIZE", "describe_ignored_host", "describe_missing_upgrade", "describe_start"]
 
-# How many bytes from the start of a connection `describe_start` wants to see.
+# The number of bytes from the start of a connection that `describe_start` needs.
 START_SIZE = 24
 
 # Characters of a host that are shown; a host may have 32 KiB.
@@ -54,10 +54,10 @@ def describe_missing_upgrade(request: RequestReceived) -> Optional[str]:
 
 
 def describe_ignored_host(request: RequestReceived, ignored: bytes) -> str:
-    """That the Host differs from the authority of the target, which is used (RFC 9112 3.2.2)."""
+    """The hint that the Host differs from the target's authority, which is used (RFC 9112 3.2.2)."""
     host = get_header_values(request.headers, b"host")[0]
-    return f"sent Host {_show(ignored)} with a target at {_show(host)}, which is the one that counts"
+    return f"sent Host {_format_host(ignored)}, but the target names {_format_host(host)}, which is used"
 
 
-def _show(host: bytes) -> str:
+def _format_host(host: bytes) -> str:
     return host[:MAX_HOST].decode("ascii", "backslashreplace")

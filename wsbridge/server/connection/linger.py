@@ -30,23 +30,23 @@ class Linger(asyncio.Protocol):
     aborted only if the peer reads nothing for ``timeout_write``.
     """
 
-    __slots__ = ("_deadline", "_may_close", "_patience", "_service", "_transport", "_unsent")
+    __slots__ = ("_close_timeout", "_closes_first", "_deadline", "_service", "_transport", "_unsent")
 
     def __init__(
         self, service: Service, transport: asyncio.Transport, *, closed: bool = False, at_eof: bool = False
     ) -> None:
-        """``closed``: the peer's CLOSE was read; ``at_eof``: the end of its stream was."""
+        """``closed``: the peer's CLOSE was read; ``at_eof``: the end of the peer's stream was read."""
         config = service.config
         self._service = service
         self._transport = transport
         half_close = transport.can_write_eof()
-        # Whether the transport is first closed when the time is over, and aborted only after that.
-        self._may_close = not (half_close or at_eof or closed)
-        self._patience: Optional[float] = config.timeout_close
+        # Whether the first deadline closes the transport, and only the next one aborts it.
+        self._closes_first = not (half_close or at_eof or closed)
+        self._close_timeout: Optional[float] = config.timeout_close
         if closed or at_eof:
-            self._patience = CLOSED_LINGER
+            self._close_timeout = CLOSED_LINGER
         elif not half_close:
-            self._patience = TLS_LINGER
+            self._close_timeout = TLS_LINGER
         self._unsent = get_unsent_size(transport)
         self._restart_deadline()
         transport.set_protocol(self)
@@ -67,8 +67,8 @@ class Linger(asyncio.Protocol):
             self._half_close()
 
     def _restart_deadline(self) -> None:
-        """Start the peer's time to read more of what is unsent, or then to close."""
-        timeout = self._service.config.timeout_write if self._unsent else self._patience
+        """Set the deadline for the peer to read more of what is unsent, or, if nothing is, to close."""
+        timeout = self._service.config.timeout_write if self._unsent else self._close_timeout
         self._deadline = self._service.get_deadline(timeout)
 
     def resume_writing(self) -> None:
@@ -103,9 +103,9 @@ class Linger(asyncio.Protocol):
             self._restart_deadline()
         elif now < self._deadline:
             return
-        elif self._may_close:
+        elif self._closes_first:
             # RFC 8446 6.1: `close` sends what was written, and then the alert that ends a TLS connection.
-            self._may_close = False
+            self._closes_first = False
             self._deadline = self._service.get_deadline(self._service.config.timeout_write)
             self._transport.close()
         else:
@@ -116,5 +116,5 @@ class Linger(asyncio.Protocol):
 
     def abort(self) -> None:
         self._transport.abort()
-        # A TLS transport whose connection was lost before does not call it.
+        # A TLS transport that has lost its connection before does not call `connection_lost`.
         self.connection_lost(None)

@@ -22,7 +22,7 @@ __all__ = ["PageExchange"]
 class PageExchange(Exchange):
     """An asyncio protocol that takes ``transport`` over once ``request`` is parsed."""
 
-    __slots__ = ("_deadline", "_disconnected", "_is_gone", "_scope", "_wire")
+    __slots__ = ("_deadline", "_disconnected", "_gone", "_scope", "_wire")
 
     def __init__(self, service: Service, transport: asyncio.Transport, request: RequestReceived) -> None:
         super().__init__(service, transport)
@@ -34,10 +34,10 @@ class PageExchange(Exchange):
             scheme="https" if is_secure(transport) else "http",
             state=service.state,
         )
-        # The first ends `receive`, the second makes `send` do nothing. They differ for a client that has half
-        # closed and still reads.
+        # `_disconnected` lets `receive` return http.disconnect, `_gone` makes `send` do nothing. They differ
+        # for a client that has half closed and still reads.
         self._disconnected = asyncio.Event()
-        self._is_gone = asyncio.Event()
+        self._gone = asyncio.Event()
         self._deadline = math.inf
         self._wire = Http11Wire(
             self,
@@ -45,7 +45,7 @@ class PageExchange(Exchange):
             http_version=request.http_version,
             date=service.date,
         )
-        send = create_http_send(self._wire, self.drain, self._is_gone)
+        send = create_http_send(self._wire, self.drain, self._gone)
         self._run(self._scope, create_http_receive(self._disconnected), send)
 
     def data_received(self, data: bytes) -> None:
@@ -59,7 +59,7 @@ class PageExchange(Exchange):
 
     def eof_received(self) -> bool:
         # RFC 9112 9.6: a client may half close after its request, and still wants the answer. But most
-        # clients have left, and the application of an endless response waits to be told.
+        # clients have left, and an application with an endless response must learn of it.
         if self._wire.is_on_wire:
             self._disconnected.set()
         # An application that waits for the disconnect before it responds gets it after `timeout_close`:
@@ -74,7 +74,7 @@ class PageExchange(Exchange):
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self._disconnected.set()
-        self._is_gone.set()
+        self._gone.set()
         super().connection_lost(exc)
 
     def _end_after_app(self, has_failed: bool) -> None:
@@ -82,11 +82,11 @@ class PageExchange(Exchange):
             log_answer(self._scope, self._wire.status)
             self._hand_over()
         elif self._wire.is_on_wire:
-            self._break_off(has_failed)
+            self._abort_response(has_failed)
         elif self._transport is not None:
             self._fail("raised" if has_failed else "returned")
 
-    def _break_off(self, has_failed: bool) -> None:
+    def _abort_response(self, has_failed: bool) -> None:
         """Abort: the client has the status already, and must see that the body is incomplete."""
         log_answer(self._scope, self._wire.status)
         if not has_failed and not self._disconnected.is_set():
@@ -103,9 +103,9 @@ class PageExchange(Exchange):
         log_answer(self._scope, refusal.status)
         self._wire.refuse(refusal)
         self._disconnected.set()
-        self._is_gone.set()
+        self._gone.set()
         self._hand_over()
 
     def shut_down(self) -> None:
-        """Let the response finish, and tell an application that waits for the disconnect."""
+        """Let the response finish; an application that waits for http.disconnect gets it."""
         self._disconnected.set()

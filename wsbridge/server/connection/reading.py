@@ -1,4 +1,4 @@
-"""Pausing and resuming transports, and their write buffers, where asyncio's versions differ."""
+"""What asyncio's transports do differently by version: read sizes, pausing and resuming, unsent data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ READ_SIZE = 120 * 1024
 
 
 def limit_reads(transport: asyncio.BaseTransport) -> None:
-    """Make asyncio's socket transports read `READ_SIZE` at most; TLS and other loops stay as they are."""
+    """Make asyncio's socket transports read `READ_SIZE` at most; any other transport stays as it is."""
     if getattr(transport, "max_size", 0) > READ_SIZE:
         transport.max_size = READ_SIZE  # type: ignore[attr-defined]
 

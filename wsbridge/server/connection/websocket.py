@@ -42,12 +42,12 @@ from .reading import pause_reading, resume_reading
 
 __all__ = ["WebSocketExchange"]
 
-# Bytes. Data that comes before the accept, or from a paused transport, is held unparsed. Reading pauses from
-# this size on.
+# Bytes. Data that comes before the accept, or from a paused transport, is held unparsed; at this size reading
+# pauses.
 HELD_DATA_LIMIT = 64 * 1024
 
 # Bytes. Compressed data may inflate to a thousand times its size, and one read become a hundred MiB of
-# messages: it is parsed in slices of this size, and when the queue is full, the rest is held as it came.
+# messages: it is parsed in slices of this size, and once the queue is full, the rest is held unparsed.
 COMPRESSED_SLICE = 16 * 1024
 
 # Seconds from the application's first answer in ENDING to our CLOSE: long enough for several sends with short
@@ -63,8 +63,8 @@ _LOGGED: Scope = {}
 class WebSocketExchange(Exchange, SessionOwner):
     """An asyncio protocol that takes ``transport`` over once ``request`` was checked.
 
-    ``ws_key`` is its Sec-WebSocket-Key, ``early_data`` the bytes that followed
-    its head. Raises `BadRequest` for malformed extension offers or
+    ``ws_key`` is the request's Sec-WebSocket-Key, ``early_data`` the bytes that
+    followed its head. Raises `BadRequest` for malformed extension offers or
     subprotocols, before the transport is taken over.
     """
 
@@ -152,7 +152,7 @@ class WebSocketExchange(Exchange, SessionOwner):
             self._service.waker.wake(self)
 
     def resume(self, resume_task: ResumeTask) -> None:
-        """Let the application go on now, if it waits. What it writes is sent when it waits again."""
+        """Resume the application now, if it waits. What it writes is sent when it waits again."""
         session = self._session
         waiter = session.waiter
         if waiter is not None and not waiter.done() and session.count:
@@ -165,7 +165,7 @@ class WebSocketExchange(Exchange, SessionOwner):
                     self._flush()
 
     def resume_later(self) -> None:
-        """Let the application go on in the loop's next turn."""
+        """Resume the application in the loop's next turn."""
         self._session.wake()
 
     def _receive_slices(self, data: bytes) -> None:
@@ -214,7 +214,7 @@ class WebSocketExchange(Exchange, SessionOwner):
     # ------------------------------------------------------------------- the peer's end
 
     def _peer_ended(self) -> None:
-        """The peer has closed or broken a rule: answer now, or when the application has answered."""
+        """The peer has closed or broken a rule: send our CLOSE now, or when the application has answered."""
         if self._session.phase is Phase.OVER:
             self._finish()
         elif self._session.owes_answer:
@@ -227,7 +227,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         """In ENDING: send our CLOSE `ANSWER_TIME` after the first answer to the message taken last."""
         if is_first or self._deadline == self._grace_deadline:
             self._deadline = min(self._service.get_deadline(ANSWER_TIME), self._grace_deadline)
-            # The sweep of the service is too coarse for a tenth of a second.
+            # The service checks deadlines too rarely for a tenth of a second.
             self._cancel_answer_timer()
             self._answer_timer = self._service.loop.call_later(
                 ANSWER_TIME, self.check_deadlines, self._deadline
@@ -243,7 +243,7 @@ class WebSocketExchange(Exchange, SessionOwner):
             self._session.close()
 
     def eof_received(self) -> bool:
-        """The peer sends no more; our side stays open while its CLOSE is not answered."""
+        """The peer sends no more. Our side stays open while our CLOSE is held."""
         is_ending = self._session.phase is Phase.ENDING
         if is_ending and self._stay_open_at_eof():
             return True
@@ -347,7 +347,7 @@ class WebSocketExchange(Exchange, SessionOwner):
 
     def _log_answer(self, status: int) -> None:
         log_answer(self._scope, status)
-        # The scope has a reference to this object: break the cycle that only the collector would free.
+        # The scope refers to this object: break the cycle, which only the collector would free.
         self._scope = _LOGGED
 
     def _expects_disconnect(self) -> bool:
@@ -368,7 +368,7 @@ class WebSocketExchange(Exchange, SessionOwner):
     def _leave_if_over(self) -> None:
         super()._leave_if_over()
         if self._task is None and self._transport is None:
-            # A task of the application may still wait for held messages: it gets the disconnect.
+            # A task of the application may still wait in `receive`: it gets the disconnect.
             self._held_data = b""
             self._session.end_stream()
             self._session.wake()

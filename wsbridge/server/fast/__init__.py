@@ -1,6 +1,6 @@
 """Speed, and nothing else: without this folder a server does the same, more slowly.
 
-`Fast` is all that the rest of the server sees of it, by `speed.SPEED`.
+The rest of the server sees only `Fast`, as `speed.SPEED`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Fast(Plain):
     def find_listener(
         self, loop: asyncio.AbstractEventLoop
     ) -> Optional[Callable[[Service, socket.socket], Listener]]:
-        # In asyncio's debug mode its own transports look for mistakes that ours do not.
+        # In debug mode asyncio's transports look for mistakes that ours do not find.
         if not isinstance(loop, PollerEventLoop) or loop.get_debug():
             return None
         from . import listener

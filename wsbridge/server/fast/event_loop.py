@@ -14,7 +14,7 @@ __all__ = ["PollerEventLoop", "new_event_loop"]
 
 
 class PollerEventLoop(asyncio.SelectorEventLoop):
-    """asyncio's own; a `Server` registers its sockets with ``poller``, except with TLS or in debug mode."""
+    """A `Server` registers its sockets with ``poller``, except with TLS or in debug mode."""
 
     def __init__(self, poller: Poller) -> None:
         super().__init__(poller)
@@ -22,7 +22,7 @@ class PollerEventLoop(asyncio.SelectorEventLoop):
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """A `PollerEventLoop`, but asyncio's where the system has no epoll or another policy was chosen."""
+    """A `PollerEventLoop`; asyncio's own loop if the system has no epoll or another policy was chosen."""
     if not hasattr(select, "epoll") or not _has_default_policy():
         return asyncio.new_event_loop()
     from .poller import Poller

@@ -36,7 +36,7 @@ class Watched(Protocol):
 
 
 class Poller(selectors.EpollSelector):
-    """asyncio's selector, and an epoll of our own in which the selector itself is one descriptor."""
+    """asyncio's selector, and a second epoll in which that selector is one descriptor among our sockets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Poller(selectors.EpollSelector):
 
         Watched descriptors are handled before the callbacks scheduled in the loop's last turn.
         """
-        # To epoll a negative timeout means no limit; PyPy does not take None.
+        # A negative timeout means no limit to epoll; PyPy refuses None.
         timeout = -1 if timeout is None else max(timeout, 0)
         watched_by = self._watched
         are_others_ready = False
@@ -79,7 +79,7 @@ class Poller(selectors.EpollSelector):
                     watched.handle_error(error)
             elif descriptor == self._others:
                 are_others_ready = True
-        # After all watched ones: an application that goes on meanwhile may stop reading a socket of
+        # Asked last: an application that one of the watched descriptors resumes may stop reading a socket of
         # asyncio's, which would then still be reported as ready.
         return super().select(0) if are_others_ready else []
 

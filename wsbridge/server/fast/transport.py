@@ -18,7 +18,7 @@ HIGH_WATER = 64 * 1024
 
 
 class SocketTransport(asyncio.Transport):
-    """An `asyncio.Transport` of a non-blocking socket, which reads into ``protocol`` from now on.
+    """An `asyncio.Transport` of a non-blocking socket, which passes what it reads to ``protocol``.
 
     It does not call `connection_made`. It calls `connection_lost` once, from
     the loop and never from inside a call, and nothing after it; then it closes
@@ -65,8 +65,8 @@ class SocketTransport(asyncio.Transport):
         self.set_write_buffer_limits()
         self._is_reading = True
         self._has_read_eof = self._has_written_eof = False
-        # Closing: nothing more is read or taken for writing, but the buffer is still sent. Lost: the buffer
-        # was dropped, and `connection_lost` is scheduled.
+        # Closing: nothing more is read, and `write` drops its data, but the buffer is still sent. Lost: the
+        # buffer was dropped, and `connection_lost` is scheduled.
         self._is_closing = self._is_lost = False
         self._watch()
 
@@ -209,7 +209,7 @@ class SocketTransport(asyncio.Transport):
         self._lose(None)
 
     def handle_error(self, error: BaseException) -> None:
-        """End because of ``error``; report what a protocol raises to the loop, but no network error."""
+        """End because of ``error``. Report it to the loop if a protocol has raised it, not the network."""
         if not isinstance(error, OSError):
             who = {"transport": self, "protocol": self._protocol}
             self._loop.call_exception_handler({"message": "a protocol has raised", "exception": error, **who})
@@ -220,10 +220,10 @@ class SocketTransport(asyncio.Transport):
             self._is_lost = self._is_closing = True
             self._is_reading = False
             self._buffer.clear()
-            self._loop.call_soon(self._tell_loss, error)
+            self._loop.call_soon(self._call_connection_lost, error)
             self._watch()
 
-    def _tell_loss(self, error: Any) -> None:
+    def _call_connection_lost(self, error: Any) -> None:
         try:
             self._protocol.connection_lost(error)
         finally:

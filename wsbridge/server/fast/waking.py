@@ -62,7 +62,7 @@ def choose_resume_task(future_type: Any) -> ResumeTask:
     """Return `_resume_now` if futures of ``future_type`` list their callbacks as it expects.
 
     ``_callbacks`` is not part of asyncio's interface. If it is missing or
-    different, tasks go on in the loop's next turn.
+    different, tasks resume in the loop's next turn.
     """
 
     def callback(future: object) -> None: ...
@@ -82,10 +82,10 @@ class _NoLoop:
 
 
 def _resume_now(future: asyncio.Future[Any]) -> None:
-    """Set the result of ``future``, and let the task that awaits it go on before this returns.
+    """Set the result of ``future``, and run the next step of the task that awaits it.
 
-    Tasks cannot be nested: if another task runs, or several await the future,
-    they go on in the loop's next turn.
+    Tasks cannot be nested: while another task runs, or if several await the
+    future, they resume in the loop's next turn.
     """
     callbacks: Any = future._callbacks
     if callbacks and len(callbacks) == 1:
