@@ -1,7 +1,7 @@
 """Frames (RFC 6455 5.2): opcodes, close codes, the header's rules, and building.
 
-A frame header is checked from three numbers: its first byte, through a table
-made from the rules; its second byte, whose mask bit the role decides; and the
+A frame header is checked from three numbers: its first byte, with the opcode
+and the flags; its second byte, whose mask bit the role decides; and the
 extended length, which must be the shortest form.
 """
 
@@ -21,7 +21,6 @@ from .errors import (
     LengthNotMinimal,
     LengthOverflow,
     MessageTooBig,
-    ProtocolViolation,
     ReservedBitsSet,
     UnknownOpcode,
     WrongMasking,
@@ -71,25 +70,16 @@ _unpack_16 = Struct("!H").unpack_from
 _unpack_64 = Struct("!Q").unpack_from
 
 
-def find_first_byte_violation(first: int, rsv1_allowed: bool) -> Optional[ProtocolViolation]:
-    """The violation in the first byte of a frame, or None (RFC 6455 5.2, 5.5; RFC 7692 6)."""
+def _check_first_byte(first: int, rsv1_allowed: bool) -> None:
+    """Raise the violation in the first byte of a frame, if any (RFC 6455 5.2, 5.5; RFC 7692 6)."""
     opcode = first & 0x0F
     if opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
-        return UnknownOpcode(opcode)
+        raise UnknownOpcode(opcode)
     # RFC 7692 6.1: RSV1 marks the first frame of a compressed message, and no other.
     if first & 0x70 and not (rsv1_allowed and first & 0x70 == RSV1 and opcode in (TEXT, BINARY)):
-        return ReservedBitsSet(first)
+        raise ReservedBitsSet(first)
     if opcode >= CLOSE and not first & FIN:
-        return ControlFrameFragmented(opcode)
-    return None
-
-
-def _valid_first_bytes(rsv1_allowed: bool) -> bytes:
-    return bytes([find_first_byte_violation(first, rsv1_allowed) is None for first in range(256)])
-
-
-# For each first byte, whether it may begin a frame: without and with permessage-deflate.
-VALID_FIRST_BYTES = (_valid_first_bytes(False), _valid_first_bytes(True))
+        raise ControlFrameFragmented(opcode)
 
 
 class FrameHeader(NamedTuple):
@@ -120,8 +110,7 @@ def parse_header(
     if available < 2:
         return None
     first, second = data[position], data[position + 1]
-    if not VALID_FIRST_BYTES[rsv1_allowed][first]:
-        raise find_first_byte_violation(first, rsv1_allowed) or ReservedBitsSet(first)
+    _check_first_byte(first, rsv1_allowed)
     if bool(second & MASKED) is not masked:
         raise WrongMasking(not masked)
     length = second & 0x7F
