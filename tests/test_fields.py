@@ -12,6 +12,7 @@ from wsbridge.protocols.fields import (
     get_header_values,
     has_token,
     is_token,
+    is_websocket_upgrade,
     parse_authority,
     parse_extension_offers,
     parse_list,
@@ -35,6 +36,19 @@ class TokenTests(unittest.TestCase):
         self.assertFalse(is_token(b""))
         self.assertFalse(is_token(b"a\n"))
         self.assertTrue(is_token(TCHAR))
+
+
+class WebSocketUpgradeTests(unittest.TestCase):
+    UPGRADE, CONNECTION = (b"upgrade", b"h2c, WebSocket"), (b"connection", b"keep-alive, Upgrade")
+
+    def test_both_headers_are_required(self) -> None:
+        self.assertTrue(is_websocket_upgrade((self.CONNECTION, self.UPGRADE)))
+        self.assertFalse(is_websocket_upgrade((self.CONNECTION,)))
+        self.assertFalse(is_websocket_upgrade((self.UPGRADE,)))
+
+    def test_another_protocol_or_option_is_no_websocket(self) -> None:
+        self.assertFalse(is_websocket_upgrade((self.CONNECTION, (b"upgrade", b"h2c"))))
+        self.assertFalse(is_websocket_upgrade((self.UPGRADE, (b"connection", b"close"))))
 
 
 class CheckHeaderTests(unittest.TestCase):

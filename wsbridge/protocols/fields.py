@@ -23,6 +23,7 @@ __all__ = [
     "group_header_values",
     "has_token",
     "is_token",
+    "is_websocket_upgrade",
     "parse_authority",
     "parse_extension_offers",
     "parse_list",
@@ -110,6 +111,11 @@ def has_token(headers: Headers, name: bytes, token: bytes) -> bool:
             if value == token or token in [element.strip(b" \t") for element in value.split(b",")]:
                 return True
     return False
+
+
+def is_websocket_upgrade(headers: Headers) -> bool:
+    """True if the headers ask for the WebSocket protocol (RFC 6455 4.2.1, items 3 and 4)."""
+    return has_token(headers, b"upgrade", b"websocket") and has_token(headers, b"connection", b"upgrade")
 
 
 def parse_list(values: Iterable[bytes], limit: int, what: str = "list header") -> List[bytes]:

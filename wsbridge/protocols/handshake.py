@@ -25,6 +25,7 @@ from .fields import (
     group_header_values,
     has_token,
     is_token,
+    is_websocket_upgrade,
     parse_authority,
 )
 from .http11 import ResponseReceived
@@ -69,8 +70,7 @@ def is_upgrade_request(request: RequestReceived) -> bool:
     Connection must list ``upgrade`` and Upgrade must list ``websocket``, in
     any case, on any line. If not, the rules of plain HTTP apply.
     """
-    headers = request.headers
-    return has_token(headers, b"upgrade", b"websocket") and has_token(headers, b"connection", b"upgrade")
+    return is_websocket_upgrade(request.headers)
 
 
 def check_upgrade_request(

@@ -43,7 +43,15 @@ from .errors import (
     WSBridgeError,
 )
 from .events import RequestReceived
-from .fields import DEFAULT_PORTS, FIELD_VALUE, TCHAR, Headers, check_header, has_token, parse_authority
+from .fields import (
+    DEFAULT_PORTS,
+    FIELD_VALUE,
+    TCHAR,
+    Headers,
+    check_header,
+    is_websocket_upgrade,
+    parse_authority,
+)
 from .shared_headers import SHARED_HEADERS, SHARED_NAMES
 
 __all__ = [
@@ -372,8 +380,7 @@ class RequestParser(_HeadParser):
         if self._host is None and self._http_version == "1.1":
             raise BadRequest("no Host header")  # RFC 9112 3.2
         if self._has_body:
-            headers = self._headers
-            if has_token(headers, b"upgrade", b"websocket") and has_token(headers, b"connection", b"upgrade"):
+            if is_websocket_upgrade(self._headers):
                 raise BadRequest("an opening handshake with a body")
             raise BodyNotImplemented("requests with a body are not supported yet")
         if self._scheme_and_authority is not None:
