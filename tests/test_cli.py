@@ -31,6 +31,8 @@ from wsbridge.server.log import logger
 from .loopback import CLOSE_1012, REQUEST, SWITCHING, TIMEOUT
 
 PACKAGE = wsbridge.__name__
+# Defaults that are written otherwise than Python writes them.
+WRITTEN = {"uds_mode": "666", "forwarded_headers": "x-forwarded-for,x-forwarded-proto"}
 ROOT = Path(str(wsbridge.__file__)).parents[PACKAGE.count(".") + 1]
 
 APPLICATIONS = """
@@ -219,7 +221,7 @@ class HelpTests(CommandCase):
         self.assertEqual((code, errors), (0, ""))
         for item in fields(ServerConfig):
             self.assertIn("  --" + item.name.replace("_", "-"), text)
-            default = "666" if item.name == "uds_mode" else item.default
+            default = WRITTEN.get(item.name, "none" if item.default in (None, "") else item.default)
             described = f"{item.metadata['help']} (default: {default})"
             self.assertRegex(text, re.escape(described) + "\n")
         self.assertEqual(text.count("(default: "), len(fields(ServerConfig)))
@@ -228,6 +230,10 @@ class HelpTests(CommandCase):
 class ErrorTests(CommandCase):
     def test_unknown_flag(self) -> None:
         self.assert_error(2, r"unrecognized arguments: --nothing \(--help lists the flags\)", "--nothing")
+
+    def test_flags_are_not_abbreviated(self) -> None:
+        """A new flag could make the short form ambiguous."""
+        self.assert_error(2, "unrecognized arguments: --ho.*", "--ho", "::1")
 
     def test_second_application(self) -> None:
         self.assert_error(2, "unrecognized arguments: b:b .*", "a:a", "b:b")

@@ -256,7 +256,9 @@ class RefusalTests(ConnectionCase):
     async def test_request_with_a_body_is_one_line_of_the_log(self) -> None:
         with self.assertLogs(logger, "INFO") as logs:
             self.connect().feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
-        line = "INFO:wsbridge:127.0.0.1:50000 refused: 501 requests with a body are not supported yet"
+        line = (
+            'INFO:wsbridge:127.0.0.1:50000 "POST /" refused: 501 requests with a body are not supported yet'
+        )
         self.assertEqual(logs.output, [line])
 
     async def test_body_of_two_lengths_and_body_of_an_upgrade_are_400(self) -> None:
@@ -289,7 +291,9 @@ class RefusalTests(ConnectionCase):
         expected = refusal(b"426 Upgrade Required", text, b"Upgrade: websocket\r\n")
         expected = expected.replace(b"Connection: close", b"Connection: Upgrade, close")
         await self.assert_refused(transport, expected)
-        self.assertEqual(logs.output, [f"INFO:wsbridge:127.0.0.1:50000 refused: 426 {text.decode()}"])
+        self.assertEqual(
+            logs.output, [f'INFO:wsbridge:127.0.0.1:50000 "GET /chat" refused: 426 {text.decode()}']
+        )
 
     async def test_wrong_websocket_version_is_426_and_names_what_is_required(self) -> None:
         transport = self.connect()
@@ -357,6 +361,18 @@ class RefusalTests(ConnectionCase):
         with self.assertLogs(logger, "INFO") as logs:
             self.connect().feed(b"GET /\x1b[2J")
         self.assertEqual(logs.output, ["INFO:wsbridge:127.0.0.1:50000 refused: 400 byte 0x1b in the target"])
+
+    async def test_line_of_the_log_names_the_request_once_its_target_is_known(self) -> None:
+        for data, named in (
+            (b"GET /a?b=%22 HTTP/1.1\r\n\r\n", '"GET /a?b=%22" refused: 400 no Host header'),
+            (b"GET /" + b"a" * 1000 + b" HTTP/9.9\r\n", f'"GET /{"a" * 199}" refused: 505 '),
+            (b"GET /a", "refused: 503 the server is stopping"),
+        ):
+            with self.assertLogs(logger, "INFO") as logs:
+                connection = self.connect()
+                connection.feed(data)
+                connection.get_protocol().shut_down()  # type: ignore[attr-defined]
+            self.assertTrue(logs.output[0].startswith(f"INFO:wsbridge:127.0.0.1:50000 {named}"), logs.output)
 
 
 class HintTests(ConnectionCase):

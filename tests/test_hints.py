@@ -6,7 +6,12 @@ import unittest
 from typing import Optional, Tuple
 
 from wsbridge.protocols.events import RequestReceived
-from wsbridge.server.connection.hints import describe_ignored_host, describe_missing_upgrade, describe_start
+from wsbridge.server.connection.hints import (
+    describe_ignored_host,
+    describe_missing_upgrade,
+    describe_request,
+    describe_start,
+)
 
 Header = Tuple[bytes, bytes]
 
@@ -44,6 +49,16 @@ class StartTests(unittest.TestCase):
         self.assert_looks_like(
             None, b"\r\n\r\n", b"PRI / HTTP/1.1", b"PROXY / ", b" PROXY TCP4", b"proxy TCP4"
         )
+
+
+class RequestTests(unittest.TestCase):
+    def test_method_and_the_beginning_of_the_target(self) -> None:
+        self.assertEqual(describe_request(b"GET", b"/chat?a=b"), ' "GET /chat?a=b"')
+        self.assertEqual(describe_request(b"POST", b"/" + b"a" * 200), f' "POST /{"a" * 199}"')
+
+    def test_nothing_without_a_target(self) -> None:
+        self.assertEqual(describe_request(b"", b""), "")
+        self.assertEqual(describe_request(b"GET", b""), "")
 
 
 class MissingUpgradeTests(unittest.TestCase):

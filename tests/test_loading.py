@@ -77,6 +77,10 @@ class NotFoundTests(LoadingCase):
         )
         self.assertIsInstance(error.__cause__, ModuleNotFoundError)
 
+    def test_file_is_told_its_module(self) -> None:
+        with self.assertRaisesRegex(ConfigError, "cannot import 'served_x.py': .*; write served_x:app$"):
+            load_application("served_x.py:app")
+
     def test_module_that_raises(self) -> None:
         self.write("served_broken", "raise KeyError('setting')")
         error = self.assert_fails("served_broken:app", "cannot import 'served_broken': KeyError: 'setting'")

@@ -229,7 +229,7 @@ class NoAnswerTests(PageCase):
         line = 'INFO:wsbridge:127.0.0.1:50000 "http /a" 200'
         returned = "ERROR:wsbridge:application returned before its response was complete"
         for steps, expected in (
-            ((), [line, returned]),
+            ((), [returned, line]),
             ((KeyError("a"),), ["ERROR:wsbridge:application raised", line]),
         ):
             self.transport = MemoryTransport()

@@ -241,6 +241,11 @@ class ListeningTests(ServerCase):
         with self.assertRaisesRegex(ConfigError, "^port=-1"):
             Server(self.app, config, port=-1)
 
+    async def test_what_cannot_be_called_is_no_application(self) -> None:
+        for app in (None, 5):
+            with self.assertRaisesRegex(TypeError, f"app must be an ASGI application .*, not {app}"):
+                Server(app)  # type: ignore[arg-type]
+
     async def test_application_may_be_named(self) -> None:
         server = await self.start(f"{wsbridge.__name__}.demo.app:app")
         client = await self.connect_to(server)

@@ -93,6 +93,8 @@ DENIED_PART = (
     + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n"
 )
 
+NO_ANSWER = ("ERROR", "application returned before it accepted or refused")
+
 
 class WebSocketTestCase(ServiceTestCase):
     """The vocabulary: the test is the peer, through `transport`, and the application, through `app`."""
@@ -259,6 +261,7 @@ class ConnectingTests(WebSocketTestCase):
         await self.app.return_()
         self.assert_written(RETURNED)
         self.assert_half_closed()
+        self.assert_logged(NO_ANSWER, ("INFO", '127.0.0.1:50000 "websocket /chat" 500'))
 
     async def test_application_that_raises_while_it_has_messages_is_500(self) -> None:
         await self.connect(early_data=PEER_HELLO)
@@ -492,6 +495,7 @@ class DenialTests(WebSocketTestCase):
         await self.app.return_()
         self.assert_written(DENIED_PART)
         self.assert_calls("abort")
+        self.assert_logged(NO_ANSWER, ("INFO", '127.0.0.1:50000 "websocket /chat" 404'))
 
     async def test_application_that_raises_in_the_middle_cuts_the_connection(self) -> None:
         await self.connect()
@@ -507,6 +511,7 @@ class DenialTests(WebSocketTestCase):
         await self.send(DENY)
         await self.app.return_()
         self.assert_written(RETURNED)
+        self.assert_logged(NO_ANSWER, ("INFO", '127.0.0.1:50000 "websocket /chat" 500'))
 
     async def test_peer_that_goes_away_in_the_middle_fails_the_next_part(self) -> None:
         await self.connect()

@@ -412,8 +412,10 @@ class Session:
         """After the application has returned or failed, send the response or the CLOSE that is missing."""
         phase = self.phase
         if phase in (Phase.CONNECTING, Phase.DENYING):
-            what = "raised" if has_failed else "returned"
-            self.refuse(InternalServerError(f"the application {what} before it accepted or refused"))
+            what = f"application {'raised' if has_failed else 'returned'} before it accepted or refused"
+            if not has_failed:
+                logger.error(what)
+            self.refuse(InternalServerError(f"the {what}"))
         elif phase in (Phase.OPEN, Phase.ENDING):
             self.close(INTERNAL_ERROR if has_failed else NORMAL_CLOSURE)
 

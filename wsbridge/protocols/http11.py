@@ -252,9 +252,10 @@ class RequestParser(_HeadParser):
     the target is an absolute URI, its authority replaces the Host header in the
     request that is returned (RFC 9112 3.2.2).
 
-    ``method`` is empty until it was parsed; after a refusal it shows whether
-    the answer must have no body, because the method is HEAD. ``ignored_host`` is the Host that was
-    sent if it differs from the target's authority, else None.
+    ``method`` and ``target`` are empty until they were parsed; after a refusal
+    they tell what was refused, and that the answer to HEAD has no body.
+    ``ignored_host`` is the Host that was sent if it differs from the target's
+    authority, else None.
     """
 
     _malformed = BadRequest
@@ -267,7 +268,7 @@ class RequestParser(_HeadParser):
         super().__init__(_METHOD, max_request_line, max_head, max_headers)
         self.method = b""
         self.ignored_host: Optional[bytes] = None
-        self._target = b""
+        self.target = b""
         self._scheme_and_authority: Optional[Tuple[bytes, bytes]] = None
         self._http_version = ""
         self._host: Optional[bytes] = None
@@ -288,9 +289,7 @@ class RequestParser(_HeadParser):
                 return request
         if not self._feed(data):
             return None
-        return RequestReceived.from_parser(
-            self.method, self._target, tuple(self._headers), self._http_version
-        )
+        return RequestReceived.from_parser(self.method, self.target, tuple(self._headers), self._http_version)
 
     def _receive_ordinary_head(self, data: bytes) -> Optional[RequestReceived]:
         """Parse an ordinary head that came in one piece; None if it must be parsed part by part."""
@@ -308,7 +307,7 @@ class RequestParser(_HeadParser):
         if parse_authority(headers[names.index(b"host")][1], 0) is None:
             return None
         self._part = _DONE
-        self.method = method
+        self.method, self.target = method, target
         self.trailing = data[head.end() :]
         return RequestReceived.from_parser(method, target, headers, "1.1")
 
@@ -337,7 +336,7 @@ class RequestParser(_HeadParser):
                 # Userinfo too: RFC 9110 4.2.4 asks to "treat its presence as an error".
                 raise BadRequest("the target's authority is invalid")
             self._scheme_and_authority = absolute[1].lower(), absolute[2]
-        self._target = value
+        self.target = value
         return _VERSION
 
     def _end_version(self, value: bytes, byte: int) -> _Part:

@@ -148,6 +148,8 @@ class _Parser(argparse.ArgumentParser):
 def _build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=f"python3 -m {PACKAGE}",
+        # An abbreviation could become ambiguous with a new flag.
+        allow_abbrev=False,
         usage="%(prog)s [module:app] [flags]",
         description="An ASGI server for WebSockets, in pure Python.",
         epilog="Sizes are in bytes, times in seconds; 'none' switches off an optional limit.",
@@ -170,9 +172,17 @@ def _add_flag(parser: argparse.ArgumentParser, item: Field[Any]) -> None:
     else:
         options.update(type=_value_parser(item), metavar=_METAVARS[_kind(item)])
     # Set afterwards: before Python 3.13 BooleanOptionalAction adds the default to the help that it is given.
-    default = format(item.default, "o") if item.metadata["base"] == 8 else item.default
-    text = f"{item.metadata['help']} (default: {default})"
+    text = f"{item.metadata['help']} (default: {_format(item)})"
     parser.add_argument(flag, **options).help = text.replace("%", "%%")
+
+
+def _format(item: Field[Any]) -> str:
+    """The default as one writes it on the command line."""
+    if item.default in (None, ""):
+        return "none"
+    if isinstance(item.default, tuple):
+        return ",".join(item.default)
+    return format(item.default, "o") if item.metadata["base"] == 8 else str(item.default)
 
 
 def _kind(item: Field[Any]) -> str:

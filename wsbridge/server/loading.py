@@ -27,7 +27,8 @@ def load_application(target: str) -> Application:
     try:
         found: Any = importlib.import_module(module_name)
     except Exception as error:
-        raise ConfigError(f"cannot import {module_name!r}: {describe_error(error)}") from error
+        hint = f"; write {module_name[:-3]}:{attribute}" if module_name.endswith(".py") else ""
+        raise ConfigError(f"cannot import {module_name!r}: {describe_error(error)}{hint}") from error
     for name in attribute.split("."):
         if not hasattr(found, name):
             raise ConfigError(f"{module_name!r} has no attribute {attribute!r}")

@@ -49,6 +49,9 @@ class Server:
     `serve` runs until a signal or `stop_serving` ends it. A server that has
     ended can be used again, in either way.
 
+    Raises `ConfigError` for a value that breaks its rule or an application
+    that cannot be imported, `TypeError` for an ``app`` that cannot be called.
+
     ``config`` is the `ServerConfig`. ``startup_signal`` is the number of the
     signal that ended `serve` before the application had started, or None.
     """
@@ -62,6 +65,8 @@ class Server:
         self.config = replace(config or ServerConfig(), **options)
         self.startup_signal: Optional[int] = None
         self._app = load_application(app) if isinstance(app, str) else app
+        if not callable(self._app):
+            raise TypeError(f"app must be an ASGI application or 'module:attribute', not {app!r:.80}")
         self._is_started = False
         # Held while the server starts or stops.
         self._lock: Optional[asyncio.Lock] = None

@@ -19,7 +19,13 @@ from ...protocols.http11 import RequestParser, build_refusal
 from ..log import logger
 from ..service import Service
 from .addresses import format_client, get_client
-from .hints import START_SIZE, describe_ignored_host, describe_missing_upgrade, describe_start
+from .hints import (
+    START_SIZE,
+    describe_ignored_host,
+    describe_missing_upgrade,
+    describe_request,
+    describe_start,
+)
 from .linger import Linger
 from .page import PageExchange
 from .reading import limit_reads
@@ -90,9 +96,11 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
+        method, target = self._parser.method, self._parser.target
+        peer = format_client(get_client(transport)) + describe_request(method, target)
         text = str(refusal) if hint is None else f"{refusal}; {hint}"
-        logger.info("%s refused: %d %s", format_client(get_client(transport)), refusal.status, text)
-        is_head = self._parser.method == b"HEAD"
+        logger.info("%s refused: %d %s", peer, refusal.status, text)
+        is_head = method == b"HEAD"
         transport.write(build_refusal(refusal, head=is_head, date=self._service.date()))
         self._linger = Linger(self._service, transport)
         self._leave()

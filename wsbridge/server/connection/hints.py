@@ -1,7 +1,7 @@
 """Hints for the log: what is most likely wrong with a request, or with bytes that are no request.
 
 A hint is for the operator and changes no answer. It quotes nothing but valid
-hosts, shortened, so that no client can forge a line of the log.
+hosts and targets, shortened, so that no client can forge a line of the log.
 """
 
 from __future__ import annotations
@@ -12,13 +12,22 @@ from typing import Optional
 from ...protocols.events import RequestReceived
 from ...protocols.fields import get_header_values, has_token
 
-__all__ = ["START_SIZE", "describe_ignored_host", "describe_missing_upgrade", "describe_start"]
+__all__ = [
+    "START_SIZE",
+    "describe_ignored_host",
+    "describe_missing_upgrade",
+    "describe_request",
+    "describe_start",
+]
 
 # The number of bytes from the start of a connection that `describe_start` needs.
 START_SIZE = 24
 
 # Characters of a host that are shown; a host may have 32 KiB.
 MAX_HOST = 80
+
+# Bytes of a target that are shown; one may have 32 KiB.
+MAX_TARGET = 200
 
 _FOREIGN_STARTS = (
     # RFC 8446 5.1: a handshake record. The parser refuses its first byte, which may have come alone.
@@ -39,6 +48,13 @@ def describe_start(start: bytes) -> Optional[str]:
         if pattern.match(start):
             return f"this looks like {what}"
     return None
+
+
+def describe_request(method: bytes, target: bytes) -> str:
+    """Which request is refused, with a blank before it; nothing if it was refused before its target ended."""
+    if not target:
+        return ""
+    return f' "{method.decode("ascii")} {target[:MAX_TARGET].decode("ascii")}"'
 
 
 def describe_missing_upgrade(request: RequestReceived) -> Optional[str]:

@@ -81,17 +81,15 @@ class PageExchange(Exchange):
         if self._wire.is_complete:
             log_answer(self._scope, self._wire.status)
             self._hand_over()
-        elif self._wire.is_on_wire:
-            self._abort_response(has_failed)
-        elif self._transport is not None:
-            self._fail("raised" if has_failed else "returned")
-
-    def _abort_response(self, has_failed: bool) -> None:
-        """Abort: the client has the status already, and must see that the body is incomplete."""
-        log_answer(self._scope, self._wire.status)
+            return
         if not has_failed and not self._disconnected.is_set():
             logger.error("application returned before its response was complete")
-        self._wire.abort()
+        if self._wire.is_on_wire:
+            # The client has the status already, and must see that the body is incomplete.
+            log_answer(self._scope, self._wire.status)
+            self._wire.abort()
+        elif self._transport is not None:
+            self._fail("raised" if has_failed else "returned")
 
     def _leave_if_over(self) -> None:
         super()._leave_if_over()
