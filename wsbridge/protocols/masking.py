@@ -120,7 +120,7 @@ def use(routine: Union[Routine, str]) -> None:
 
     ``"python"``: this module, the default. ``"libcrypto"``: XOR by the libcrypto
     that `hashlib` has loaded, several times as fast; it is looked up and checked at
-    the first large payload, and where it is missing ``"python"`` stays in use.
+    the first large payload, and if it is missing, ``"python"`` stays in use.
     Or a function ``(data, key) -> masked`` that returns a new object for `bytes`
     or a `bytearray` of any size, and four bytes of key.
 

@@ -16,7 +16,7 @@ from .signals import are_signals_caught
 from .speed import SPEED
 
 if TYPE_CHECKING:
-    # Type checkers know it; it is not needed at run time.
+    # Type checkers bring typing_extensions along; it is not needed at run time.
     from typing_extensions import Unpack
 
     from .options import ServerOptions

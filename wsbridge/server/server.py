@@ -25,7 +25,7 @@ from .unix_socket import identify, listen_on_path, remove_path
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    # Type checkers know it; it is not needed at run time.
+    # Type checkers bring typing_extensions along; it is not needed at run time.
     from typing_extensions import Unpack
 
     from .options import ServerOptions
@@ -290,7 +290,7 @@ class Server:
             await self.stop()
 
     def stop_serving(self) -> None:
-        """Stop `serve`, or the next one; a second call ends it at once. May be called from any thread."""
+        """Stop `serve`, or the next call of it; a second time at once. May be called from any thread."""
         self._stop_requests += 1
         loop = self._loop
         if loop is not None:

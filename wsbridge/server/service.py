@@ -188,10 +188,10 @@ class Service:
             self._next_detached_warning *= 2
             logger.warning("%d applications go on after their disconnect: see timeout_app", count)
 
-    def _call_all(self, tell: Callable[[Member], None]) -> None:
+    def _call_all(self, call: Callable[[Member], None]) -> None:
         for member in tuple(self.members):
             try:
-                tell(member)
+                call(member)
             except Exception:
                 # An application's `trace` may raise, for example. The other members must still be called.
                 logger.exception("connection failed and is aborted")

@@ -170,7 +170,7 @@ class Exchange(asyncio.Protocol):
                 waiter.set_result(None)
 
     def _stay_open_at_eof(self) -> bool:
-        """For `eof_received`: keep our side open to finish writing; TLS cannot be half closed."""
+        """For `eof_received`: whether our side stays open to finish writing. TLS cannot be half closed."""
         self._at_eof = self._transport is not None and self._transport.can_write_eof()
         return self._at_eof
 

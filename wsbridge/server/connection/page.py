@@ -62,8 +62,8 @@ class PageExchange(Exchange):
         # clients have left, and an application with an endless response must learn of it.
         if self._wire.is_on_wire:
             self._disconnected.set()
-        # An application that waits for the disconnect before it responds gets it after `timeout_close`:
-        # nothing is read any more, and no write can fail.
+        # An application may wait for the disconnect before it responds. Nothing is read any more and no write
+        # can fail, so that only a deadline can end its wait: `timeout_close`.
         self._deadline = self._service.get_deadline(self._service.config.timeout_close)
         return self._stay_open_at_eof()
 

@@ -9,8 +9,8 @@ CONNECTING, DENYING    accept, refusal, or the application's end    ``timeout_ac
 OPEN                   a CLOSE from either side, a violation        keepalive: CLOSE 1011
 ENDING                 no answer is owed any more                   `ANSWER_TIME` after an answer, and
                                                                     ``close_grace``: the held CLOSE is sent
-CLOSING                the peer's CLOSE                             ``timeout_close``: it is aborted
-OVER                   the application returns                      ``timeout_app``: it is cancelled
+CLOSING                the peer's CLOSE                             ``timeout_close``: connection aborted
+OVER                   the application returns                      ``timeout_app``: application cancelled
 ====================== ============================================ ==========================================
 
 In ENDING the peer has closed, or broken a rule, while the application owes an
@@ -249,7 +249,7 @@ class WebSocketExchange(Exchange, SessionOwner):
             return True
         self._at_eof = True
         if is_ending:
-            # Over TLS our side ends as well: send now what the application has answered.
+            # TLS cannot be half closed: send the held CLOSE now, behind what the application has answered.
             self._session.close()
         else:
             self._finish()
@@ -351,7 +351,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._scope = _LOGGED
 
     def _expects_disconnect(self) -> bool:
-        # With held messages the session goes on after its connection is lost.
+        # A session with held messages lasts longer than its connection.
         is_ending = self._session.phase in (Phase.ENDING, Phase.CLOSING, Phase.OVER)
         return is_ending or super()._expects_disconnect()
 

@@ -121,7 +121,7 @@ class SocketTransport(asyncio.Transport):
     # ------------------------------------------------------------------------ writing
 
     def write(self, data: Any) -> None:
-        """Send now what the socket takes, and the rest when it takes more."""
+        """Send what the socket accepts now, and the rest once it is writable again."""
         if self._has_written_eof:
             raise RuntimeError("write() after write_eof()")
         if self._is_closing or not data:
