@@ -36,6 +36,7 @@ STANDARD_LIBRARY: Set[str] = set(getattr(sys, "stdlib_module_names", ())) or {
     ),
     *("heapq", "http", "importlib", "inspect", "io", "ipaddress", "itertools", "json", "logging", "math"),
     *("os", "pathlib", "pkgutil", "queue", "re", "secrets", "select", "selectors", "signal", "socket"),
+    *("_hashlib", "ctypes", "platform"),
     *("ssl", "stat", "string", "struct", "sys", "threading", "time", "traceback", "types", "typing"),
     *("urllib", "warnings", "weakref", "zlib"),
 }
