@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import struct
 import sys
 import unittest
-from typing import List
+from typing import Any, List
 from unittest import mock
 
 from wsbridge.protocols import libcrypto, masking
@@ -159,6 +160,43 @@ class RoutineTests(unittest.TestCase):
             self.masking.use("libcrypto")
             self.assertEqual(self.masking.apply_mask(PATTERN, KEY), xor(PATTERN, KEY))
         self.assertEqual(self.masking.get_routine(), "python")
+
+    def test_choice_that_is_made_while_libcrypto_is_loaded_stays(self) -> None:
+        """In another thread."""
+
+        def load() -> Any:
+            self.masking.use("python")
+            return self.note_in_place
+
+        with mock.patch.object(libcrypto, "load", load):
+            self.masking.use("libcrypto")
+            self.assertEqual(self.masking.apply_mask(PATTERN, KEY), xor(PATTERN, KEY))
+        self.assertEqual((self.masking.get_routine(), self.calls), ("python", []))
+
+    def fail_with(self, error: Exception) -> None:
+        """Load a libcrypto that raises at the second payload."""
+        mask = mock.Mock(side_effect=[None, error])
+        with mock.patch.object(libcrypto, "load", return_value=mask):
+            self.masking.use("libcrypto")
+            self.masking.apply_mask(PATTERN, KEY)
+
+    def test_libcrypto_that_is_forbidden_later_leaves_it_to_python(self) -> None:
+        self.fail_with(RuntimeError("an audit hook"))
+        self.assertEqual(self.masking.apply_mask(PATTERN, KEY), xor(PATTERN, KEY))
+        self.assertEqual(self.masking.get_routine(), "python")
+
+    def test_lack_of_memory_is_the_callers(self) -> None:
+        self.fail_with(MemoryError())
+        with self.assertRaises(MemoryError):
+            self.masking.apply_mask(PATTERN, KEY)
+        self.assertEqual(self.masking.get_routine(), "libcrypto")
+
+    def test_key_that_is_none_is_an_error(self) -> None:
+        for key in (b"", b"abc", b"abcde"):
+            for routine in ("python", "libcrypto"):
+                self.masking.use(routine)
+                with self.assertRaises((ValueError, struct.error)):
+                    self.masking.apply_mask(PATTERN, key)
 
     def test_other_name_is_an_error_that_lists_the_names(self) -> None:
         with self.assertRaisesRegex(ValueError, "'numpy' is not one of python, libcrypto"):

@@ -376,6 +376,28 @@ class ForwardedTests(unittest.TestCase):
             config = ServerConfig(forwarded_allow_ips=word)
             self.assertEqual(build_ws_scope(received, config, None, None)["client"], client)
 
+    def test_peer_without_an_address_on_tcp_is_not_one_on_a_unix_socket(self) -> None:
+        """uvloop has no address of a client that has reset its connection at once."""
+        received = request(b"/", HOST, (b"x-forwarded-for", b"198.51.100.7"))
+        for build in (build_ws_scope, build_http_scope):
+            build_any: Any = build
+            config = ServerConfig(forwarded_allow_ips="unix, 192.0.2.1")
+            self.assertIsNone(build_any(received, config, None, SERVER)["client"])
+            for server in (("/run/app.sock", None), None):
+                self.assertEqual(build_any(received, config, None, server)["client"], ("198.51.100.7", 0))
+
+    def test_origin_of_a_peer_without_an_address_is_that_of_its_own_host(self) -> None:
+        config = ServerConfig(
+            forwarded_allow_ips="unix",
+            forwarded_headers=("x-forwarded-host",),
+            allowed_origins=("same-origin",),
+        )
+        headers = ((b"origin", b"https://example.com"), (b"x-forwarded-host", b"example.com"))
+        received = request(b"/", HOST, *headers, *OriginTests.HANDSHAKE)
+        self.assertEqual(check_ws_request(received, config, None, ("/run/app.sock", None)), OriginTests.KEY)
+        with self.assertRaises(Forbidden):
+            check_ws_request(received, config, None, SERVER)
+
 
 class ForwardedHostTests(unittest.TestCase):
     """What the client saw as Host and port."""
@@ -466,7 +488,7 @@ class OriginTests(unittest.TestCase):
     def check(self, origin: bytes, *headers: Header, config: ServerConfig = X_FORWARDED) -> bytes:
         received = request(b"/", HOST, (b"origin", origin), *self.HANDSHAKE, *headers)
         return check_ws_request(
-            received, dataclasses.replace(config, allowed_origins=("same-origin",)), PROXY
+            received, dataclasses.replace(config, allowed_origins=("same-origin",)), PROXY, SERVER
         )
 
     def assert_forbidden(self, origin: bytes, *headers: Header, config: ServerConfig = X_FORWARDED) -> None:
@@ -493,7 +515,7 @@ class OriginTests(unittest.TestCase):
 
     def test_every_origin_is_allowed_where_none_are_configured(self) -> None:
         received = request(b"/", HOST, (b"origin", b"https://evil.example"), *self.HANDSHAKE)
-        self.assertEqual(check_ws_request(received, ServerConfig(), None), self.KEY)
+        self.assertEqual(check_ws_request(received, ServerConfig(), None, None), self.KEY)
 
 
 if __name__ == "__main__":

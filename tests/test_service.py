@@ -137,6 +137,8 @@ class CountTests(ServiceCase):
 
     async def test_applications_without_a_connection_are_told_of_when_the_server_stops(self) -> None:
         self.service.add_detached(self.add_leaver("shut_down"))
+        self.clock.advance(1.0)
+        self.service.add_detached(self.add_leaver("shut_down"))
         with self.assertLogs(logger, "INFO") as logs:
             await self.service.shut_down(10)
         self.assertEqual(logs.output, ["INFO:wsbridge:1 applications go on after their disconnect"])

@@ -18,11 +18,13 @@ __all__ = ["build_http_scope", "build_ws_scope", "check_ws_request"]
 Address = Optional[Tuple[str, Optional[int]]]
 
 
-def check_ws_request(request: RequestReceived, config: ServerConfig, client: Address) -> bytes:
+def check_ws_request(
+    request: RequestReceived, config: ServerConfig, client: Address, server: Address
+) -> bytes:
     """`check_upgrade_request` with the configured origins; ``same-origin`` compares with the scope's Host."""
     host = None
     if config.origins is not None:
-        forwarded = _read_forwarded(request.headers, config, client)
+        forwarded = _read_forwarded(request.headers, config, client, server)
         if forwarded is not None and forwarded.host is not None:
             host = _join_port(forwarded.host, forwarded.port)
     return check_upgrade_request(request, allowed_origins=config.origins, host=host)
@@ -95,7 +97,7 @@ def _build_scope(
     client, server = _check_address("client", client), _check_address("server", server)
     headers = list(request.headers)
     root_path = config.root_path
-    forwarded = _read_forwarded(headers, config, client)
+    forwarded = _read_forwarded(headers, config, client, server)
     if forwarded is not None:
         client = forwarded.client or client
         if forwarded.secure is not None:
@@ -124,9 +126,14 @@ def _build_scope(
 
 
 def _read_forwarded(
-    headers: Iterable[Tuple[bytes, bytes]], config: ServerConfig, client: Address
+    headers: Iterable[Tuple[bytes, bytes]], config: ServerConfig, client: Address, server: Address
 ) -> Optional[Forwarded]:
-    peer = None if client is None else client[0]
+    peer: Optional[str] = None
+    if client is not None:
+        peer = client[0]
+    elif server is not None and server[1] is not None:
+        # TCP, and not a unix socket: uvloop has no address of a peer that has reset its connection.
+        peer = ""
     return read_forwarded(headers, peer, config.trusted_peers, config.forwarded_headers)
 
 

@@ -67,6 +67,8 @@ def _build() -> Optional[Routine]:
     address_of, new_int, reference = ctypes.addressof, ctypes.c_int, ctypes.byref
 
     def mask_in_place(buffer: Any, start: int, size: int, key: bytes) -> None:
+        if len(key) != 4:
+            raise ValueError(f"a masking key has 4 bytes, not {len(key)}")
         # No pointer outlives the call, and nothing resizes the buffer during it.
         address = address_of(from_buffer(buffer)) + start
         encrypt(address, address, size, None, key * 4, reference(new_int()), no_block)

@@ -154,20 +154,33 @@ def get_routine() -> str:
 
 
 def _load_libcrypto() -> None:
-    global _mask_large
     from .libcrypto import load
 
     mask_in_place = load()
     if mask_in_place is None:
-        _mask_large = _mask_in_python
+        _replace(_mask_by_libcrypto, _mask_in_python)
         return
 
     def libcrypto(data: bytes, key: bytes) -> bytearray:
         buffer = bytearray(data)
-        mask_in_place(buffer, 0, len(buffer), key)
+        try:
+            mask_in_place(buffer, 0, len(buffer), key)
+        except (MemoryError, ValueError):
+            raise
+        except Exception:
+            # An audit hook that was installed meanwhile forbids it.
+            _replace(libcrypto, _mask_in_python)
+            return _mask_in_python(data, key)
         return buffer
 
-    _mask_large = libcrypto
+    _replace(_mask_by_libcrypto, libcrypto)
+
+
+def _replace(before: Routine, after: Routine) -> None:
+    """Replace a routine, unless `use` has chosen another one meanwhile, in a thread."""
+    global _mask_large
+    if _mask_large is before:
+        _mask_large = after
 
 
 def _mask_by_libcrypto(data: bytes, key: bytes) -> Union[bytes, bytearray]:

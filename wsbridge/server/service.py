@@ -71,9 +71,9 @@ class Service:
     Attributes besides these: ``loop``, the event loop; ``members``, the
     connections; ``lingering``, those of them that only wait for their peer to
     close; ``detached``, those whose application goes on after its disconnect,
-    with the time of the disconnect; ``is_stopping``; ``waker``, which resumes applications;
-    ``next_accept_warning``, the loop's time from which on a `Listener` may warn
-    again.
+    with the time of the disconnect; ``is_stopping``; ``waker``, which resumes
+    applications; ``next_accept_warning``, the loop's time from which on a
+    `Listener` may warn again.
     """
 
     def __init__(
@@ -179,14 +179,15 @@ class Service:
         now = self.clock()
         self._call_all(lambda member: member.check_deadlines(now))
         if len(self.detached) >= self._next_detached_warning:
-            self._warn_of_detached(now - DETACHED_PATIENCE)
+            count = self._count_detached()
+            if count >= self._next_detached_warning:
+                self._next_detached_warning *= 2
+                logger.warning("%d applications go on after their disconnect: see timeout_app", count)
 
-    def _warn_of_detached(self, latest: float) -> None:
+    def _count_detached(self) -> int:
         # Many clients may leave at once, and their applications end in the loop's next turns.
-        count = sum(since <= latest for since in self.detached.values())
-        if count >= self._next_detached_warning:
-            self._next_detached_warning *= 2
-            logger.warning("%d applications go on after their disconnect: see timeout_app", count)
+        latest = self.clock() - DETACHED_PATIENCE
+        return sum(since <= latest for since in self.detached.values())
 
     def _call_all(self, call: Callable[[Member], None]) -> None:
         for member in tuple(self.members):
@@ -205,8 +206,9 @@ class Service:
         waits until every connection has ended.
         """
         self.is_stopping = True
-        if self.detached:
-            logger.info("%d applications go on after their disconnect", len(self.detached))
+        detached = self._count_detached()
+        if detached:
+            logger.info("%d applications go on after their disconnect", detached)
         self._call_all(lambda member: member.shut_down())
         if not await self._is_empty_within(timeout and max(timeout - ABORT_TIMEOUT, timeout / 2)):
             logger.warning("%d connections did not close in time and are aborted", len(self.members))

@@ -12,7 +12,7 @@ from ..config import ServerConfig
 from ..protocols.errors import RequestRefused, ServiceUnavailable
 from ..protocols.events import RequestReceived
 from ..protocols.http11 import build_refusal
-from .connection.addresses import get_client
+from .connection.addresses import get_client, get_server
 from .connection.linger import Linger
 from .connection.websocket import WebSocketExchange
 from .service import Service
@@ -46,7 +46,7 @@ async def handle_websocket(
     try:
         if service.is_stopping:
             raise ServiceUnavailable("the server is stopping")
-        ws_key = check_ws_request(request, config, get_client(transport))
+        ws_key = check_ws_request(request, config, get_client(transport), get_server(transport))
         WebSocketExchange(service, transport, request, ws_key)
     except RequestRefused as refusal:
         transport.write(build_refusal(refusal, head=request.method == b"HEAD", date=service.date()))

@@ -18,7 +18,7 @@ from ...protocols.handshake import is_upgrade_request
 from ...protocols.http11 import RequestParser, build_refusal
 from ..log import logger
 from ..service import Service
-from .addresses import format_client, get_client
+from .addresses import format_client, get_client, get_server
 from .hints import (
     START_SIZE,
     describe_ignored_host,
@@ -81,7 +81,8 @@ class Connection(asyncio.Protocol):
         if ignored_host is not None:
             self._log_hint(transport, describe_ignored_host(request, ignored_host))
         if is_upgrade_request(request):
-            ws_key = check_ws_request(request, self._service.config, get_client(transport))
+            client, server = get_client(transport), get_server(transport)
+            ws_key = check_ws_request(request, self._service.config, client, server)
             WebSocketExchange(self._service, transport, request, ws_key, self._parser.trailing)
         else:
             self._log_hint(transport, describe_missing_upgrade(request))
