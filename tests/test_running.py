@@ -338,7 +338,7 @@ class RunTests(unittest.TestCase):
 
         with self.assertLogs("asyncio", level="ERROR") as logs:
             self.run_program(program)
-        self.assertRegex(logs.output[0], "never retrieved")
+        self.assertRegex("\n".join(logs.output), "(?s)never retrieved.*KeyError: 'database'")
 
     def test_handler_of_the_program_may_end_it_behind_the_stop(self) -> None:
         def leave(number: int, frame: object) -> None:
