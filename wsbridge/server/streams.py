@@ -19,7 +19,7 @@ from .service import Service
 
 __all__ = ["handle_websocket"]
 
-READ_SIZE = 64 * 1024
+READ_SIZE = 65536
 
 
 async def handle_websocket(
