@@ -71,7 +71,7 @@ def describe_missing_upgrade(request: RequestReceived) -> Optional[str]:
 
 def describe_ignored_host(request: RequestReceived, ignored: bytes) -> str:
     """The hint that the Host differs from the target's authority, which is used (RFC 9112 3.2.2)."""
-    host = get_header_values(request.headers, b"host")[0]
+    [host] = get_header_values(request.headers, b"host")
     return f"sent Host {_format_host(ignored)}, but the target names {_format_host(host)}, which is used"
 
 
