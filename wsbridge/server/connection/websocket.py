@@ -119,7 +119,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         # Whether the application runs inside `resume`.
         self._is_resuming = False
         self._heard_since_ping = False
-        self._pinged_at = 0.0
+        self._pinged_at = math.inf
         if early_data:
             self._hold(early_data)
         self._run(scope, self._session.receive, self._session.send)
@@ -427,7 +427,8 @@ class WebSocketExchange(Exchange, SessionOwner):
             self._heard_since_ping, self._pinged_at = False, now
             self._deadline = now + (interval if timeout is None else min(interval, timeout))
         else:
-            self._deadline = next_ping if dead_at is None else min(dead_at, now + interval)
+            # Every sweep looks whether the ping was answered: then the next one may be due.
+            self._deadline = next_ping if dead_at is None else now
 
     def ping(self) -> None:
         """Send a ping now; its answer sets the latency."""
