@@ -427,8 +427,8 @@ class WebSocketExchange(Exchange, SessionOwner):
             self._heard_since_ping, self._pinged_at = False, now
             self._deadline = now + (interval if timeout is None else min(interval, timeout))
         else:
-            # Every sweep looks whether the ping was answered: then the next one may be due.
-            self._deadline = next_ping if dead_at is None else now
+            # It may have passed: while a ping may still be answered, every sweep looks.
+            self._deadline = next_ping
 
     def ping(self) -> None:
         """Send a ping now; its answer sets the latency."""
