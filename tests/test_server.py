@@ -1041,7 +1041,8 @@ class NoDescriptorsTests(SkippingCase, ServerCase):
         with mock.patch.object(socket.socket, "accept", accept_later):
             await self.assert_echo(await self.open_websocket(await self.start()))
         self.assertEqual([report["exception"].errno for report in reports], [errno.EMFILE] * 3)
-        self.assertAlmostEqual(self.loop.time() - begun, 3, delta=0.1)
+        # In a row asyncio accepts once, since Python 3.14 twice.
+        self.assertIn(round(self.loop.time() - begun, 1), (1.0, 3.0))
 
 
 if __name__ == "__main__":
