@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import unittest
 from types import ModuleType
@@ -324,6 +325,9 @@ class ContentTests(SessionCase):
         await self.assert_writes(expected, {**END, "code": 4000, "reason": "€" * 42})
 
 
+INTERNAL_SERVER_ERROR = b"HTTP/1.1 500 Internal Server Error\r\n"
+
+
 class EndApplicationTests(SessionCase):
     """What the peer gets where the application has returned, or failed, without a word."""
 
@@ -335,10 +339,17 @@ class EndApplicationTests(SessionCase):
 
     async def test_request_that_is_not_answered_is_500(self) -> None:
         for phase in (Phase.CONNECTING, Phase.DENYING):
-            for has_failed, what in ((True, b"raised"), (False, b"returned")):
-                await self.assert_ends(phase, has_failed, b"HTTP/1.1 500 Internal Server Error\r\n" + DATE)
+            for has_failed, what in ((True, "raised"), (False, "returned")):
+                with self.assertLogs("wsbridge", "DEBUG") as logs:
+                    logging.getLogger("wsbridge").debug("the beginning")
+                    await self.assert_ends(
+                        phase, has_failed, b"HTTP/1.1 500 Internal Server Error\r\n" + DATE
+                    )
                 self.assertEqual(self.owner.told, [500])
-                self.assertIn(b"the application %b before" % what, self.owner.written)
+                text = f"application {what} before it accepted or refused"
+                self.assertIn(b"the " + text.encode(), self.owner.written)
+                # What an application raises is logged by its server, with a traceback.
+                self.assertEqual(logs.output[1:], [] if has_failed else [f"ERROR:wsbridge:{text}"])
 
     async def test_open_connection_is_1000_or_1011(self) -> None:
         await self.assert_ends(Phase.OPEN, False, CLOSE)
