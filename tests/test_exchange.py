@@ -229,11 +229,11 @@ class ApplicationTests(ExchangeTestCase):
         self.assert_calls("abort")
         self.assertFalse(self.app.is_running)
 
-    async def test_cancellation_of_ours_is_no_failure(self) -> None:
+    async def test_cancellation_of_ours_is_no_return_and_no_line_of_the_log(self) -> None:
         await self.run_app()
         self.exchange.abort()
         await turn_loop()
-        self.assertEqual((self.app.cancellations, self.exchange.ended), (1, [False]))
+        self.assertEqual((self.app.cancellations, self.exchange.ended), (1, [True]))
         self.assert_logged()
 
     async def test_what_would_end_the_loop_is_a_failure_like_any_other(self) -> None:

@@ -201,8 +201,10 @@ def may_be_logged(talk: Conversation, text: str) -> bool:
         return talk.config.timeout_app is not None and talk.elapsed >= talk.config.timeout_app
     if "accepted without subprotocol" in text:
         return any(call.kind == "websocket.accept" for call in talk.puppet.calls)
-    if "returned before its response was complete" in text:
-        return talk.scenario.is_page and talk.puppet.ended == "returned" and has_open_response(talk)
+    if "returned before" in text:
+        parts = [call for call in talk.puppet.calls if call.is_part and not call.was_refused]
+        is_without_answer = not parts or has_open_response(talk)
+        return talk.puppet.ended == "returned" and not talk.is_accepted and is_without_answer
     if "did not close in time" in text:
         return talk.loop.time() >= talk.cut_time
     return "ignore their cancellation" in text and talk.stopped_at is not NEVER

@@ -94,7 +94,7 @@ class Exchange(asyncio.Protocol):
                 self._log_error(error)
         finally:
             # A logging handler of the application may raise: the peer must still get its answer.
-            self._end_after_app(error is not None)
+            self._end_after_app(error is not None or task.cancelled())
             self._leave_if_over()
 
     def _log_error(self, error: BaseException) -> None:
@@ -113,7 +113,7 @@ class Exchange(asyncio.Protocol):
         return self._transport is None
 
     def _end_after_app(self, has_failed: bool) -> None:
-        """The application has returned, or raised: send the answer that it has not sent."""
+        """The application has returned, raised or was cancelled: send the answer that it has not sent."""
 
     def _leave_if_over(self) -> None:
         if self._task is None and self._transport is None:
