@@ -102,6 +102,12 @@ async def fetch_scope(trial: Trial) -> None:
     trial.say(await peer.wait_end())
 
 
+async def fetch_mounted_scope(trial: Trial) -> None:
+    peer = await trial.open("/rooms/blue%20room")
+    trial.say(str(await peer.receive()))
+    trial.say(await peer.wait_end())
+
+
 async def echo(trial: Trial, path: str, messages: Sequence[Message]) -> None:
     peer = await trial.open(path)
     for message in messages:
@@ -128,9 +134,15 @@ def add_echo(name: str, path: str, messages: Sequence[Message], **options: Any) 
 
 add("what it sees of the request", fetch_scope, ["101", "x-room kitchen", DESCRIBED, closed(1000)])
 add_echo("text", "/ws/echo", TEXTS)
+add_echo("iter_text", "/iterate/text", TEXTS, of="starlette")
+add_echo("iter_bytes", "/iterate/bytes", BYTES, of="starlette")
+add_echo("iter_json", "/iterate/json", ['{"a":[1,null,"ü"]}', "[]", "0"], of="starlette")
+add_echo("endpoint", "/text-only", TEXTS, of="starlette")
 add_echo("text, disconnect not caught", "/ws/careless-echo", TEXTS[:1], log=None)
 add_echo("text, consumer in a thread", "/ws/echo-in-thread", TEXTS, of="channels")
 add_echo("binary", "/ws/echo-bytes", BYTES)
+MOUNTED = '["ws","/rooms/blue room","127.0.0.1","set at startup"]'
+add("mount, state of the lifespan", fetch_mounted_scope, ["101", MOUNTED, closed(1000)], of="starlette")
 CHOSEN = ["chosen", CLOSED, TOLD]
 add("subprotocol", choose, ["101 chat", *CHOSEN], offer="other, chat")
 add("subprotocol not offered", choose, ["101", *CHOSEN], ["server WARNING ..."], offer="other")
@@ -205,11 +217,14 @@ add_end("refuses with 403", "/ws/refuse-403", REFUSED)
 add_end("refuses with 4003 and a long reason", "/ws/refuse-4003", REFUSED)
 add_end("unknown path", "/nowhere", REFUSED)
 add_end("denial response", "/deny", ["402", "'pay first'"], of="starlette")
+add_end("denial in parts", "/deny-in-parts", ["401", "'première porte à gauche'"], of="starlette")
+add_end("HTTPException", "/http-exception", ["404", "'no such room'"], of="starlette")
 add_end("encoding = 'text'", "/text-only", ["101", closed(1003)], NO_TEXT, of="starlette", message=b"\0")
 add_end("missing and wrong parameters", "/needs-parameters?size=-1", REFUSED, of="fastapi litestar")
 add_end("HTTPException in a dependency", "/http-exception", ["401", UNKNOWN_PERSON], of="fastapi")
 add_end("WebSocketException in a dependency", "/websocket-exception", REFUSED, of="fastapi")
-add_end("WebSocketException", "/websocket-exception-late", ["101", closed(1008, CUT_REASON)], of="fastapi")
+CUT = ["101", closed(1008, CUT_REASON)]
+add_end("WebSocketException", "/websocket-exception-late", CUT, of="starlette fastapi")
 add_end("abort(401)", "/abort", ["401", "'<!doctype html>..."], of="quart")
 add_end("guard with a long reason", "/guarded", REFUSED, of="litestar")
 add_end("HTTPForbidden", "/forbidden", REFUSED, of="falcon")

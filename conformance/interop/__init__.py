@@ -1,4 +1,4 @@
-"""Three real clients (websockets, aiohttp, Chromium) and Starlette against running servers, through pytest.
+"""Three real clients (websockets, aiohttp, Chromium) against running servers, through pytest.
 
     python3 conformance/run.py interop [--client NAME] [--python PATH] [--peer uvicorn] [pytest's arguments]
     python3 conformance/run.py interop -v -k "tls and chromium"
@@ -22,10 +22,10 @@ from typing import Any, Callable, List
 from conformance.lib.environment import Unavailable, ensure_environment, enter_environment, report_folder
 
 REQUIREMENTS = [
-    *("websockets==17.4", "aiohttp==3.14.5", "starlette==1.10.0", "playwright==1.65.2", "trustme==1.2.1"),
+    *("websockets==17.4", "aiohttp==3.14.5", "playwright==1.65.2", "trustme==1.2.1"),
     *("pytest==9.2.0", "pytest-asyncio==1.5.0", "pytest-html==4.2.0", "pytest-timeout==2.4.0"),
 ]
-UVICORN = ["uvicorn==0.54.0", "httptools==0.9.0", "websockets==17.4", "starlette==1.10.0"]
+UVICORN = ["uvicorn==0.54.0", "httptools==0.9.0", "websockets==17.4"]
 CLIENTS = ["websockets", "aiohttp", "chromium"]
 
 
@@ -66,5 +66,5 @@ def main(argv: List[str]) -> int:
 def add_options(add: Callable[..., Any]) -> None:
     """Describe the options to argparse's `add_argument` or to pytest's `addoption`, which takes the same."""
     add("--client", action="append", choices=CLIENTS, help="only this client")
-    add("--python", help="the interpreter for the servers, all but Starlette's (default: this one)")
+    add("--python", help="the interpreter for the servers (default: this one)")
     add("--peer", choices=["wsbridge", "uvicorn"], default="wsbridge", help="the server under test")

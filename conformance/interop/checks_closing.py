@@ -13,7 +13,7 @@ from conformance.lib import wire
 
 pytestmark = pytest.mark.servers("server", "streams")
 
-SERVERS = ["server", "streams", "tls", "unix", "starlette"]
+SERVERS = ["server", "streams", "tls", "unix"]
 REASON = "tschüß ✓"
 CODES = [1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 4000, 4999]
 
@@ -96,7 +96,6 @@ async def test_closes_with_code_and_reason(trial: Trial) -> None:
     assert (await trial.fetch_seen(key))["type"] == "websocket.disconnect"
 
 
-@pytest.mark.servers("server", "streams", "starlette")
 @pytest.mark.parametrize(
     ("path", "code", "reason"),
     [
@@ -134,7 +133,6 @@ async def test_sees_the_connection_vanish(trial: Trial, reset: bool) -> None:
     assert await trial.fetch_seen(key) == {"messages": 1, "code": 1006, "reason": ""}
 
 
-@pytest.mark.servers("server", "streams", "starlette")
 async def test_sees_the_code_of_a_client_that_is_gone_at_once(trial: Trial) -> None:
     """CLOSE and the end of the connection in one: nobody is there any more for the server's CLOSE."""
     for _ in range(5):  # the end overtakes the answer, or does not
@@ -146,7 +144,6 @@ async def test_sees_the_code_of_a_client_that_is_gone_at_once(trial: Trial) -> N
         assert await trial.fetch_seen(key) == {"messages": 1, "code": 3333, "reason": "gone"}
 
 
-@pytest.mark.servers("server", "streams", "starlette")
 @pytest.mark.parametrize("how", ["vanished", "closed"])
 async def test_raises_in_a_sender_whose_peer_has(trial: Trial, how: str) -> None:
     key = make_key()

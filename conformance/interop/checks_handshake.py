@@ -75,7 +75,7 @@ async def test_hands_over_the_lifespan_state(trial: Trial) -> None:
 # ---------------------------------------------------------------------------------- refusals
 
 
-@pytest.mark.servers("server", "streams", "tls", "starlette")
+@pytest.mark.servers("server", "streams", "tls")
 @pytest.mark.parametrize(
     ("path", "status"), [("/deny", 403), ("/raise-early", 500), ("/return-unanswered", 500)]
 )
@@ -83,7 +83,6 @@ async def test_refuses(trial: Trial, path: str, status: int) -> None:
     expect_refusal(*await trial.connect_refused(path), status)
 
 
-@pytest.mark.servers("server", "streams", "starlette")
 async def test_streams_a_denial_with_body(trial: Trial) -> None:
     refused, tap = await trial.connect_refused("/denial")
     assert tap.server.head.find("www-authenticate") == AUTHENTICATE

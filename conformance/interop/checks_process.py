@@ -69,7 +69,7 @@ async def test_leaves_no_task_or_descriptor(
 
 
 @pytest.mark.last
-@pytest.mark.servers("server", "streams", "starlette", "keepalive", "limits", "tls", "unix", "demo")
+@pytest.mark.servers("server", "streams", "keepalive", "limits", "tls", "unix", "demo")
 def test_keeps_a_clean_log(server: ServerProcess) -> None:
     assert server.poll() is None
     assert server.find_tracebacks() == []

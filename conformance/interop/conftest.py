@@ -71,9 +71,8 @@ def build_server(request: pytest.FixtureRequest) -> Callable[..., ServerProcess]
     """`build_server(name)`: a server process that is not started yet; `more` tells its log from others."""
     peer = request.config.getoption("--peer")
     python: Any = request.config.getoption("--python") or sys.executable
-    framework: Any = sys.executable
     if peer == "uvicorn":
-        python = framework = ensure_environment("interop-uvicorn", UVICORN)
+        python = ensure_environment("interop-uvicorn", UVICORN)
     folder = report_folder("interop")
     certificate = folder / "certificate.pem"
     AUTHORITY.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(certificate))
@@ -84,7 +83,6 @@ def build_server(request: pytest.FixtureRequest) -> Callable[..., ServerProcess]
     commands = {
         "server": serve,
         "streams": [python, "-m", "conformance.lib.apps.streams_server", "{port}"],
-        "starlette": build_command(peer, framework, "conformance.lib.apps.starlette_app:app"),
         "keepalive": [*serve, "--ws-ping-interval", "0.4", "--ws-ping-timeout", "0.6"],
         "limits": [*serve, "--ws-max-size", "100000"],
         "tls": [*serve, "--ssl-certfile", str(certificate), "--ssl-keyfile", str(certificate)],

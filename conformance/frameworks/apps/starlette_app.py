@@ -2,19 +2,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any, AsyncIterator
+from typing import Any, AsyncIterator, Dict
 
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.endpoints import WebSocketEndpoint
+from starlette.exceptions import HTTPException, WebSocketException
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from . import behaviours
+from . import LONG_REASON, behaviours
 from .seen import note
 
 
@@ -41,15 +42,45 @@ async def tell_scope(websocket: WebSocket) -> None:
     await websocket.close()
 
 
+async def tell_mounted_scope(websocket: WebSocket) -> None:
+    url, client = websocket.url, websocket.client
+    await websocket.accept()
+    await websocket.send_json([url.scheme, url.path, client and client.host, websocket.state.greeting])
+    await websocket.close()
+
+
+async def iterate(websocket: WebSocket) -> None:
+    """Echo with Starlette's own loops."""
+    kind = websocket.path_params["kind"]
+    await websocket.accept()
+    async for value in getattr(websocket, f"iter_{kind}")():
+        await getattr(websocket, f"send_{kind}")(value)
+    note("ends")
+
+
 async def deny(websocket: WebSocket) -> None:
     await websocket.send_denial_response(PlainTextResponse("pay first", 402))
+
+
+async def deny_in_parts(websocket: WebSocket) -> None:
+    parts = iter(["première porte ", "à gauche"])
+    await websocket.send_denial_response(StreamingResponse(parts, 401))
+
+
+async def raise_http_exception(websocket: WebSocket) -> None:
+    raise HTTPException(404, "no such room")
+
+
+async def raise_late(websocket: WebSocket) -> None:
+    await websocket.accept()
+    raise WebSocketException(1008, LONG_REASON)
 
 
 class TextOnly(WebSocketEndpoint):
     encoding = "text"
 
     async def on_receive(self, websocket: WebSocket, data: Any) -> None:
-        note(f"got {data!r}")
+        await websocket.send_text(data)
 
     async def on_disconnect(self, websocket: WebSocket, close_code: int) -> None:
         note(f"ends {close_code}")
@@ -82,8 +113,8 @@ class AddHeader(BaseHTTPMiddleware):
 
 
 @contextlib.asynccontextmanager
-async def lifespan(app: Starlette) -> AsyncIterator[None]:
-    yield
+async def lifespan(app: Starlette) -> AsyncIterator[Dict[str, str]]:
+    yield {"greeting": "set at startup"}
     note("shutdown")
 
 
@@ -91,7 +122,12 @@ app = Starlette(
     routes=[
         WebSocketRoute("/ws/{name}", behave),
         WebSocketRoute("/scope/{item}", tell_scope),
+        Mount("/rooms", routes=[WebSocketRoute("/{room}", tell_mounted_scope)]),
+        WebSocketRoute("/iterate/{kind}", iterate),
         WebSocketRoute("/deny", deny),
+        WebSocketRoute("/deny-in-parts", deny_in_parts),
+        WebSocketRoute("/http-exception", raise_http_exception),
+        WebSocketRoute("/websocket-exception-late", raise_late),
         WebSocketRoute("/text-only", TextOnly),
         Route("/page/{item}", tell_request),
         Route("/stream", stream),
