@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, List, Sequence, Union
 
-from conformance.lib.environment import ENVIRONMENTS, Unavailable, ensure_environment, say_line
+from conformance.lib.environment import ENVIRONMENTS, ROOT, Unavailable, ensure_environment, say_line
 
 FOLDER = Path(__file__).resolve().parent
 BUILD_SECONDS = 300.0
@@ -213,8 +213,9 @@ def _list_python() -> List[Peer]:
     pins = dict(pin.split("==") for pin in PIP)
     late = "takes no notice of what comes in one segment with the 101 until another segment comes"
     skips = {"simple-websocket": {"server closes at once": late}}
+    settings = {"PYTHONPATH": str(ROOT)}
     return [
-        Peer(name, partial(prepare_python, name), pins[name], lacks[name], skips.get(name, {}))
+        Peer(name, partial(prepare_python, name), pins[name], lacks[name], skips.get(name, {}), settings)
         for name in lacks
     ]
 

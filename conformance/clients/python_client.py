@@ -8,77 +8,9 @@ import json
 import re
 import sys
 import time
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional
 
-Message = Union[str, bytes]
-NO_CODE = 1005
-
-
-class Refused(Exception):
-    """The opening handshake failed: status, body; None for what the library does not show."""
-
-
-class Closed(Exception):
-    """The connection is over: code, reason; None for what the library does not show."""
-
-
-class Websockets:
-    async def open(self, url: str, protocols: List[str]) -> None:
-        import websockets
-
-        try:
-            self.ws = await websockets.connect(
-                url, subprotocols=protocols or None, max_size=None, proxy=None, ping_interval=None
-            )
-        except websockets.InvalidStatus as error:
-            raise Refused(error.response.status_code, error.response.body.decode()) from None
-        self.protocol = self.ws.subprotocol
-        self.extensions = self.ws.response.headers.get("Sec-WebSocket-Extensions", "")
-
-    async def receive(self) -> Message:
-        import websockets
-
-        try:
-            return await self.ws.recv()
-        except websockets.ConnectionClosed:
-            raise Closed(self.ws.close_code, self.ws.close_reason) from None
-
-    async def send(self, message: Message) -> None:
-        await self.ws.send(message)
-
-    async def close(self, code: Optional[int], reason: str) -> None:
-        await (self.ws.close() if code is None else self.ws.close(code, reason))
-
-
-class Aiohttp:
-    async def open(self, url: str, protocols: List[str]) -> None:
-        import aiohttp
-
-        self.session = aiohttp.ClientSession()
-        try:
-            self.ws = await self.session.ws_connect(url, protocols=protocols, max_msg_size=0, compress=15)
-        except aiohttp.WSServerHandshakeError as error:
-            await self.session.close()
-            raise Refused(error.status, None) from None
-        self.protocol = self.ws.protocol
-        self.extensions = self.ws._response.headers.get("Sec-WebSocket-Extensions", "")
-        self.reason = None
-
-    async def receive(self) -> Message:
-        from aiohttp import WSMsgType
-
-        message = await self.ws.receive()
-        if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-            return message.data
-        reason = message.extra if message.type is WSMsgType.CLOSE else None
-        await self.session.close()
-        raise Closed(self.ws.close_code or NO_CODE, reason)
-
-    async def send(self, message: Message) -> None:
-        await (self.ws.send_str if isinstance(message, str) else self.ws.send_bytes)(message)
-
-    async def close(self, code: Optional[int], reason: str) -> None:
-        await (self.ws.close() if code is None else self.ws.close(code=code, message=reason.encode()))
+from conformance.lib.clients import NO_CODE, Aiohttp, Closed, Message, Refused, Websockets
 
 
 class Tornado:
@@ -90,7 +22,7 @@ class Tornado:
             self.ws = await websocket_connect(url, compression_options={}, subprotocols=protocols)
         except HTTPClientError as error:
             raise Refused(error.code, None) from None
-        self.protocol = self.ws.selected_subprotocol
+        self.subprotocol = self.ws.selected_subprotocol
         self.extensions = self.ws.headers.get("Sec-WebSocket-Extensions", "")
 
     async def receive(self) -> Message:
@@ -135,7 +67,7 @@ class Picows:
         except picows.WSInvalidStatusError as error:
             raise Refused(int(error.response.status), None) from None
         self.arrived = arrived
-        self.protocol = self.ws.response.headers.get("Sec-WebSocket-Protocol")
+        self.subprotocol = self.ws.response.headers.get("Sec-WebSocket-Protocol")
         self.extensions = self.ws.response.headers.get("Sec-WebSocket-Extensions", "")
 
     async def receive(self) -> Message:
@@ -152,7 +84,6 @@ class Picows:
         self.ws.send(kind, message.encode() if isinstance(message, str) else message)
 
     async def close(self, code: Optional[int], reason: str) -> None:
-
         self.ws.send_close(*(() if code is None else (code, reason.encode())))
 
 
@@ -164,7 +95,7 @@ class WebsocketClient:
             self.ws = websocket.create_connection(url, timeout=15, subprotocols=protocols or None)
         except websocket.WebSocketBadStatusException as error:
             raise Refused(error.status_code, (error.resp_body or b"").decode()) from None
-        self.protocol = self.ws.subprotocol
+        self.subprotocol = self.ws.subprotocol
         self.extensions = self.ws.headers.get("sec-websocket-extensions", "")
 
     async def receive(self) -> Message:
@@ -193,7 +124,7 @@ class SimpleWebsocket:
             self.ws = simple_websocket.Client.connect(url, subprotocols=protocols)
         except simple_websocket.ConnectionError as error:
             raise Refused(error.status_code, None) from None
-        self.protocol, self.extensions = self.ws.subprotocol, None
+        self.subprotocol, self.extensions = self.ws.subprotocol, None
 
     async def receive(self) -> Message:
         import simple_websocket
@@ -228,7 +159,7 @@ class HttpxWs:
         except httpx_ws.WebSocketUpgradeError as error:
             await self.client.aclose()
             raise Refused(error.response.status_code, None) from None
-        self.protocol = self.ws.subprotocol
+        self.subprotocol = self.ws.subprotocol
         self.extensions = self.ws.response.headers.get("sec-websocket-extensions", "")
 
     async def receive(self) -> Message:
@@ -263,7 +194,7 @@ class Rnet:
             if refusal is None:
                 raise
             raise Refused(None, refusal[1]) from None
-        self.protocol = self.ws.protocol
+        self.subprotocol = self.ws.protocol
         self.extensions = (self.ws.headers.get("sec-websocket-extensions") or b"").decode()
 
     async def receive(self) -> Message:
@@ -301,7 +232,7 @@ class CurlCffi:
             if refusal is None:
                 raise
             raise Refused(int(refusal[1]), None) from None
-        self.protocol = self.extensions = None
+        self.subprotocol = self.extensions = None
 
     async def receive(self) -> Message:
         from curl_cffi import CurlWsFlag
@@ -342,7 +273,7 @@ async def play(client: Any, fields: List[str], seen: Dict[str, Any]) -> None:
     """One scenario; what is seen of it goes into `seen` as it happens."""
     url, protocols, first, count, code, reason = fields
     await client.open(url, protocols.split(",") if protocols else [])
-    seen.update(protocol=client.protocol, extensions=client.extensions, messages=0)
+    seen.update(protocol=client.subprotocol, extensions=client.extensions, messages=0)
     digest, started = hashlib.sha256(), 0.0
     if first:
         await client.send(first)

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from conformance.interop.chromium_client import Chromium, open_page
 from conformance.interop.trial import Trial, expect_closed, expect_echo, expect_flood, make_key
 from conformance.lib import wire
 
@@ -48,7 +49,7 @@ async def test_sees_the_client_close(
     key = make_key()
     async with trial.connect(f"/echo?key={key}") as connection:
         await expect_echo(connection, "last words")
-        expect_closed(await connection.close(*arguments), code)
+        expect_closed(await connection.finish(*arguments), code)
     assert await trial.fetch_seen(key) == {"messages": 1, "code": code, "reason": reason}
     if not connection.tap.is_opaque:
         payload = wire.build_close(code, reason.encode()) if arguments else b""
@@ -63,17 +64,17 @@ async def test_sees_every_kind_of_close_code(trial: Trial) -> None:
     for code in CODES:
         key = make_key()
         async with trial.connect(f"/echo?key={key}") as connection:
-            await connection.close(code, f"code {code}")
+            await connection.finish(code, f"code {code}")
         assert await trial.fetch_seen(key) == {"messages": 0, "code": code, "reason": f"code {code}"}
 
 
 @pytest.mark.needs("tabs")
 async def test_sees_a_tab_close(trial: Trial) -> None:
     key = make_key()
-    page = await trial.client.open_page()
-    connection = await trial.client.open_in(page, f"ws://127.0.0.1:{trial.server.port}/echo?key={key}")
-    await expect_echo(connection, "from a tab")
-    await page.close()
+    tab = Chromium(await open_page(trial.client().page.context))
+    await tab.open(f"ws://127.0.0.1:{trial.server.port}/echo?key={key}")
+    await expect_echo(tab, "from a tab")
+    await tab.page.close()
     assert (await trial.fetch_seen(key))["code"] in (1001, 1005, 1006)
 
 
@@ -140,7 +141,7 @@ async def test_sees_the_code_of_a_client_that_is_gone_at_once(trial: Trial) -> N
         async with trial.connect(f"/echo?key={key}") as connection:
             await expect_echo(connection, "last words")
             connection.tap.cuts_after_next = True
-            await connection.close(3333, "gone")
+            await connection.finish(3333, "gone")
         assert await trial.fetch_seen(key) == {"messages": 1, "code": 3333, "reason": "gone"}
 
 
@@ -152,7 +153,7 @@ async def test_raises_in_a_sender_whose_peer_has(trial: Trial, how: str) -> None
         if how == "vanished":
             connection.tap.cut(reset=True)
         else:
-            await connection.close(1000)
+            await connection.finish(1000)
     assert await trial.fetch_seen(key) == {"code": 1006}
 
 

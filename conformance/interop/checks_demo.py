@@ -11,7 +11,6 @@ import pytest
 import pytest_html
 from playwright.async_api import ConsoleMessage, Page, expect
 
-from conformance.interop.chromium_client import ChromiumClient
 from conformance.interop.trial import Trial
 
 pytestmark = [pytest.mark.servers("demo"), pytest.mark.needs("tabs")]
@@ -68,8 +67,7 @@ class Tab:
 @contextlib.asynccontextmanager
 async def open_tab(trial: Trial) -> AsyncIterator[Tab]:
     """A new tab on the demo page, open when the block begins; nothing may have gone wrong at its end."""
-    client: ChromiumClient = trial.client
-    tab = Tab(await client.context.new_page())
+    tab = Tab(await trial.client().page.context.new_page())
     try:
         tab.page.set_default_timeout(8_000)
         await tab.page.goto(f"http://127.0.0.1:{trial.server.port}/")

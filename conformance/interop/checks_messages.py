@@ -11,8 +11,9 @@ from typing import Any, AsyncIterator, List, Sequence
 import pytest
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory as Deflate
 
-from conformance.interop.trial import Message, Trial, expect_echo, expect_flood, expect_message, make_key
+from conformance.interop.trial import Trial, expect_echo, expect_flood, expect_message, make_key
 from conformance.lib import wire
+from conformance.lib.clients import Message
 
 pytestmark = pytest.mark.servers("server", "streams")
 
@@ -204,7 +205,7 @@ async def test_delivers_all_before_the_close(trial: Trial) -> None:
     key, texts = make_key(), [f"message {n} " + "x" * (n * 7) for n in range(200)]
     async with trial.connect(f"/count?key={key}") as connection:
         await connection.send_all(texts)
-        await connection.close(1000)
+        await connection.finish(1000)
     digest = hashlib.sha256("".join(texts).encode()).hexdigest()
     assert await trial.fetch_seen(key) == {"messages": 200, "digest": digest, "code": 1000}
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar, Dict, List, Optional, Sequence
+from typing import Any, List, Optional, Sequence
 
 from playwright.async_api import BrowserContext, ConsoleMessage, JSHandle, Page
 
-from conformance.interop.trial import Closed, Connection, Message, Refused
+from conformance.lib.clients import Client, Closed, Message, Refused
 
 # A page of another origin may otherwise not connect to a server on this machine.
 FLAGS = ["--disable-features=LocalNetworkAccessChecks"]
@@ -31,64 +31,36 @@ TAKE = """async (socket, count) => {
 SEND = "(socket, items) => items.forEach(item => socket.send(item.buffer ?? item))"
 
 
-class ChromiumClient:
-    lacks: ClassVar[Dict[str, str]] = {
-        "fragments": "the page cannot choose how a message is cut into frames",
-        "pings": "a page cannot send PING",
-        "no deflate offer": "always offers permessage-deflate",
-        "deflate parameters": "the offer is fixed",
-        "all deflate parameters": "the offer is fixed",
-        "own headers": "a page cannot set request headers",
-        "declined subprotocol": "fails a connection whose server chose none of the offered subprotocols",
-        "any close code": "close() takes 1000 and 3000-4999 only",
-        "backpressure": "a page cannot stop reading",
-    }
-
-    def __init__(self, context: BrowserContext) -> None:
-        self.context = context
-        self._page: Optional[Page] = None
-        self._console: List[str] = []
-
-    async def open_page(self) -> Page:
-        """A new tab, on an empty page."""
-        page = await self.context.new_page()
-        await page.route(PAGE, lambda route: route.fulfill(body="", content_type="text/html"))
-        await page.goto(PAGE)
-        page.on("console", self._note)
-        return page
-
-    def _note(self, message: ConsoleMessage) -> None:
-        self._console.append(message.text)
-
-    async def open(self, url: str, *, subprotocols: Sequence[str] = ()) -> Connection:
-        if self._page is None:
-            self._page = await self.open_page()
-        return await self.open_in(self._page, url, subprotocols)
-
-    async def open_in(self, page: Page, url: str, subprotocols: Sequence[str] = ()) -> Connection:
-        self._console.clear()
-        socket = await page.evaluate_handle(OPEN, [url, list(subprotocols)])
-        shown = await socket.evaluate("socket => socket && [socket.protocol, socket.extensions]")
-        if shown is None:
-            raise Refused(find_status(" ".join(self._console)))
-        return ChromiumConnection(page, socket, *shown)
+async def open_page(context: BrowserContext) -> Page:
+    """A new tab, on an empty page."""
+    page = await context.new_page()
+    await page.route(PAGE, lambda route: route.fulfill(body="", content_type="text/html"))
+    await page.goto(PAGE)
+    return page
 
 
-def find_status(console: str) -> Optional[int]:
-    """The status of a refusal, which the browser tells on its console only, and that of 401 in words."""
-    found = re.search(r"Unexpected response code: (\d+)", console)
-    if found:
-        return int(found[1])
-    return 401 if "HTTP Authentication failed" in console else None
+class Chromium(Client):
+    """One connection of a page, which may have others."""
 
+    socket: JSHandle
 
-class ChromiumConnection(Connection):
-    def __init__(self, page: Page, socket: JSHandle, subprotocol: str, extensions: str) -> None:
-        self._page = page
+    def __init__(self, page: Page) -> None:
+        self.page = page
         self._closed: Optional[Closed] = None
-        self.socket = socket
-        self.subprotocol = subprotocol or None
-        self.extensions = extensions
+
+    async def open(self, url: str, subprotocols: Sequence[str] = ()) -> None:
+        console: List[str] = []
+
+        def note(message: ConsoleMessage) -> None:
+            console.append(message.text)
+
+        self.page.on("console", note)
+        self.socket = await self.page.evaluate_handle(OPEN, [url, list(subprotocols)])
+        shown = await self.socket.evaluate("socket => socket && [socket.protocol, socket.extensions]")
+        self.page.remove_listener("console", note)
+        if shown is None:
+            raise Refused(find_status(" ".join(console)), None)
+        self.subprotocol, self.extensions = shown[0] or None, shown[1]
 
     async def send(self, message: Message) -> None:
         await self.send_all([message])
@@ -108,11 +80,19 @@ class ChromiumConnection(Connection):
             raise self._closed
         return [item if isinstance(item, str) else bytes(item) for item in items]
 
-    async def close(self, *code_and_reason: Any) -> Closed:
-        await self.socket.evaluate("(socket, arguments) => socket.close(...arguments)", code_and_reason)
-        return await self.wait_closed()
+    async def close(self, code: Optional[int] = None, reason: str = "") -> None:
+        arguments = [] if code is None else [code, reason]
+        await self.socket.evaluate("(socket, arguments) => socket.close(...arguments)", arguments)
 
     async def abandon(self) -> None:
-        if not self._page.is_closed():
+        if not self.page.is_closed():
             await self.socket.evaluate("socket => socket.close()")
             await self.socket.dispose()
+
+
+def find_status(console: str) -> Optional[int]:
+    """The status of a refusal, which the browser tells on its console only, and that of 401 in words."""
+    found = re.search(r"Unexpected response code: (\d+)", console)
+    if found:
+        return int(found[1])
+    return 401 if "HTTP Authentication failed" in console else None

@@ -10,19 +10,42 @@ import sys
 from typing import Any, AsyncIterator, Callable, Dict, List
 
 import pytest
-from playwright.async_api import async_playwright
+from playwright.async_api import Page, async_playwright
 
 from conformance.interop import CLIENTS, REQUIREMENTS, UVICORN, add_options
-from conformance.interop.aiohttp_client import AiohttpClient
-from conformance.interop.chromium_client import FLAGS, ChromiumClient
-from conformance.interop.trial import AUTHORITY, Trial
-from conformance.interop.websockets_client import WebsocketsClient
+from conformance.interop.chromium_client import FLAGS, Chromium, open_page
+from conformance.interop.trial import AUTHORITY, TLS, Trial
+from conformance.lib.clients import Aiohttp, Websockets
 from conformance.lib.environment import ensure_environment, report_folder
 from conformance.lib.servers import LISTEN, ServerProcess, build_command
 
 APPLICATION = "conformance.lib.apps.interop_app:app"
 CHECK_SECONDS = 40.0
-CLASSES = {"websockets": WebsocketsClient, "aiohttp": AiohttpClient, "chromium": ChromiumClient}
+
+# What each client cannot do, by the words that the mark `needs` of a check has.
+LACKS = {
+    "websockets": {
+        "empty close": "close() always sends a code",
+        "tabs": "not a browser",
+    },
+    "aiohttp": {
+        "fragments": "no way to send a message in several frames",
+        "empty close": "close() always sends a code",
+        "all deflate parameters": "offers window bits only",
+        "tabs": "not a browser",
+    },
+    "chromium": {
+        "fragments": "the page cannot choose how a message is cut into frames",
+        "pings": "a page cannot send PING",
+        "no deflate offer": "always offers permessage-deflate",
+        "deflate parameters": "the offer is fixed",
+        "all deflate parameters": "the offer is fixed",
+        "own headers": "a page cannot set request headers",
+        "declined subprotocol": "fails a connection whose server chose none of the offered subprotocols",
+        "any close code": "close() takes 1000 and 3000-4999 only",
+        "backpressure": "a page cannot stop reading",
+    },
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -111,24 +134,26 @@ async def server(
 
 
 @pytest.fixture(scope="session")
-async def chromium() -> AsyncIterator[ChromiumClient]:
+async def page() -> AsyncIterator[Page]:
+    """The page of Chromium whose WebSockets the checks use."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         context = await browser.new_context(ignore_https_errors=True, viewport={"width": 1280, "height": 900})
-        yield ChromiumClient(context)
+        yield await open_page(context)
         await browser.close()
 
 
 @pytest.fixture
-def client(request: pytest.FixtureRequest) -> Any:
-    """The client of this name; the browser starts at its first check."""
-    client_class = CLASSES[request.param]
+def client(request: pytest.FixtureRequest) -> Callable[[], Any]:
+    """Makes the client of this name, for one connection; the browser starts at its first check."""
     for marker in request.node.iter_markers("needs"):
-        for need in client_class.lacks.keys() & marker.args:
-            pytest.skip(client_class.lacks[need])
-    return request.getfixturevalue("chromium") if client_class is ChromiumClient else client_class()
+        for need in LACKS[request.param].keys() & marker.args:
+            pytest.skip(LACKS[request.param][need])
+    if request.param == "chromium":
+        return functools.partial(Chromium, request.getfixturevalue("page"))
+    return functools.partial({"websockets": Websockets, "aiohttp": Aiohttp}[request.param], TLS)
 
 
 @pytest.fixture
-def trial(client: Any, server: ServerProcess) -> Trial:
+def trial(client: Callable[[], Any], server: ServerProcess) -> Trial:
     return Trial(client, server)

@@ -7,7 +7,7 @@ import itertools
 import json
 import reprlib
 import ssl
-from typing import Any, AsyncIterator, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, AsyncIterator, Callable, Dict, Optional, Tuple
 
 import pytest
 import trustme
@@ -15,9 +15,8 @@ import trustme
 from conformance.interop.rules import find_broken_rules
 from conformance.interop.tap import Tap
 from conformance.lib import wire
+from conformance.lib.clients import Closed, Message, Refused
 from conformance.lib.servers import ServerProcess
-
-Message = Union[str, bytes]
 
 # Who signs the certificate of the TLS server, and the context of a client that trusts it.
 AUTHORITY = trustme.CA()
@@ -27,58 +26,13 @@ AUTHORITY.configure_trust(TLS)
 _keys = itertools.count(1)
 
 
-class Closed(Exception):
-    """The connection is over, as the client sees it."""
+class Trial:
+    """One client against one server: what a check is given.
 
-    def __init__(self, code: Optional[int], reason: Optional[str]) -> None:
-        super().__init__(code, reason)
-        self.code = code
-        self.reason = reason
-
-
-class Refused(Exception):
-    """The opening handshake failed, as the client sees it; a body that it does not show is None."""
-
-    def __init__(self, status: Optional[int], body: Optional[bytes] = None) -> None:
-        super().__init__(status, body)
-        self.status = status
-        self.body = body
-
-
-class Connection:
-    """One open WebSocket of some client, whose bytes go through `tap`.
-
-    Each client has its own `send(message)`, `receive()`, which raises `Closed` when there is no message any
-    more, `close([code, reason])`, which returns a `Closed`, and `abandon()`, which lets go of the connection
-    however it stands; where the client is able to, `ping(payload)` as well, which waits for the PONG, and
-    `send_fragments(fragments, text=...)`.
-    subprotocol, extensions: what the client says was agreed on.
+    client: makes a `Client` for one connection.
     """
 
-    tap: Tap
-    subprotocol: Optional[str]
-    extensions: str
-
-    async def send_all(self, messages: Sequence[Message]) -> None:
-        for message in messages:
-            await self.send(message)  # type: ignore[attr-defined]
-
-    async def receive_all(self, count: int) -> List[Message]:
-        return [await self.receive() for _ in range(count)]  # type: ignore[attr-defined]
-
-    async def wait_closed(self) -> Closed:
-        """Read, and throw away, to the end; return the end."""
-        while True:
-            try:
-                await self.receive()  # type: ignore[attr-defined]
-            except Closed as closed:
-                return closed
-
-
-class Trial:
-    """One client against one server: what a check is given."""
-
-    def __init__(self, client: Any, server: ServerProcess) -> None:
+    def __init__(self, client: Callable[[], Any], server: ServerProcess) -> None:
         self.client = client
         self.server = server
 
@@ -97,20 +51,23 @@ class Trial:
             bits, or an offer as the library takes it; `watch_pongs`, so that `ping` sees its PONG.
         """
         async with self._watch() as tap:
-            connection = await self.client.open(tap.address + path, **options)
+            connection = self.client()
             connection.tap = tap
+            await connection.open(tap.address + path, **options)
             try:
                 yield connection
                 if not tap.was_cut:
-                    await connection.close()
+                    await connection.finish()
             finally:
                 await connection.abandon()
 
     async def connect_refused(self, path: str) -> Tuple[Refused, Tap]:
         """Connect, expecting a refusal; return it as the client sees it, and the wire."""
         async with self._watch() as tap:
+            connection = self.client()
             with pytest.raises(Refused) as refusal:
-                await (await self.client.open(tap.address + path)).abandon()
+                await connection.open(tap.address + path)
+                await connection.abandon()
         return refusal.value, tap
 
     async def fetch_json(self, path: str) -> Any:
@@ -159,6 +116,6 @@ def expect_refusal(refused: Refused, tap: Tap, status: int, body: Optional[str] 
     if tap.is_opaque:
         return
     assert tap.server.head.status == status
-    wired = wire.parse_body(tap.server.head, tap.server.rest)
-    assert body is None or wired.decode() == body
+    wired = wire.parse_body(tap.server.head, tap.server.rest).decode()
+    assert body is None or wired == body
     assert refused.body is None or refused.body == wired
