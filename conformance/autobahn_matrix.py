@@ -12,22 +12,14 @@ import argparse
 import shutil
 import sys
 import time
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Dict, List, Optional
 
 from .autobahn import run_role
-from .autobahn.targets import find_python
-from .lib.environment import Unavailable, describe_python
+from .autobahn.wstest import find_python
+from .lib.environment import Unavailable
 
-OPTIONAL = (3, 14)
-VERSIONS = [*((3, minor) for minor in range(9, 14)), OPTIONAL]
-
-
-class Entry(NamedTuple):
-    """One place of the matrix."""
-
-    name: str
-    python: str
-    loop: str = "asyncio"
+VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
+OPTIONAL = "CPython 3.14"
 
 
 def main(argv: List[str]) -> int:
@@ -37,40 +29,32 @@ def main(argv: List[str]) -> int:
     parser.add_argument("--check", action="store_true", help="fail on differences from the recorded results")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args(argv)
-    entries, missing = find_entries(options.python)
     more = ["--jobs", str(options.jobs), *(["--check"] if options.check else []), "--cases", *options.cases]
-    lines = []
-    worst = 1 if missing else 0
-    for entry in entries:
+    lines, worst = [], 0
+    for name, python in find_pythons(options.python).items():
+        if python is None:
+            lines.append(f"  {name:<16} not on this machine: pyenv install, or apt-get install pypy3")
+            worst = max(worst, int(name != OPTIONAL))
+            continue
         for role in ("server", "client"):
-            print(f"== {entry.name}, {role}", flush=True)
+            print(f"== {name}, {role}", flush=True)
             started = time.monotonic()
+            loop = "uvloop" if name == "uvloop" else "asyncio"
             try:
-                code = run_role(role, ["--python", entry.python, "--loop", entry.loop, *more])
+                code = run_role(role, ["--python", python, "--loop", loop, *more])
             except Unavailable as error:
                 print(f"  {error}")
                 code = 2
             worst = max(worst, code)
             verdict = {0: "as it should be", 2: "could not run"}.get(code, "SHORTFALL")
-            lines.append(f"  {entry.name:<16} {role}: {verdict} ({time.monotonic() - started:.0f} s)")
-    for name in missing:
-        lines.append(f"  {name:<16} not on this machine: pyenv install, or apt-get install pypy3")
+            lines.append(f"  {name:<16} {role}: {verdict} ({time.monotonic() - started:.0f} s)")
     print("\n".join(["", *lines]))
     return worst
 
 
-def find_entries(pythons: Optional[List[str]]) -> Tuple[List[Entry], List[str]]:
-    """Return the matrix's entries, and the names of the required interpreters that are not here."""
-    if pythons:
-        return [Entry(_name(python), python) for python in pythons], []
-    found = {"CPython {}.{}".format(*version): find_python(version) for version in VERSIONS}
-    found["PyPy"] = shutil.which("pypy3")
-    entries = [Entry(name, python) for name, python in found.items() if python is not None]
-    optional = "CPython {}.{}".format(*OPTIONAL)
-    missing = [name for name, python in found.items() if python is None and name != optional]
-    return [*entries, Entry("uvloop", sys.executable, "uvloop")], missing
-
-
-def _name(python: str) -> str:
-    implementation, major, minor, _, _ = describe_python(python)
-    return f"{implementation} {major}.{minor}"
+def find_pythons(asked: Optional[List[str]]) -> Dict[str, Optional[str]]:
+    """Return {name: interpreter, None where it is not here} of each place of the matrix."""
+    if asked:
+        return {python: python for python in asked}
+    found = {f"CPython {version}": find_python(version) for version in VERSIONS}
+    return {**found, "PyPy": shutil.which("pypy3"), "uvloop": sys.executable}

@@ -14,20 +14,25 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shlex
 import shutil
 import sys
-from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Dict, List, Sequence
 
-from ..lib.environment import Unavailable, lock_folder, report_folder
-from ..lib.report import Cell, Value
+from ..lib.environment import Unavailable, describe_python, ensure_environment, lock_folder, report_folder
+from ..lib.peers import ALL, BY_NAME, ON_UVLOOP, UVLOOP, find_python
+from ..lib.report import Cell, Page, Value
 from ..lib.servers import ServerFailed
-from .cases import CASES, join_ranges, pick_cases
-from .page import build_page
-from .results import build_record, compare_record, count_behaviors, load_records, save_records
+from .compression import LEAST_SAVED
+from .record import CASES, load_record, pick_cases, save_record
+from .results import OUTCOMES, Result, count_behaviors
 from .suite import Run
-from .targets import CLIENT, PEERS, Target, prepare_target
 from .wstest import find_wstest
+
+OURS = {
+    "server": ["wsbridge", "conformance.lib.apps.echo:app", "--host", "127.0.0.1", "--port", "{port}"],
+    "client": ["conformance.lib.apps.client", "{url}", "wsbridge-client"],
+}
 
 
 def main(argv: List[str]) -> int:
@@ -38,50 +43,54 @@ def run_role(role: str, argv: Sequence[str]) -> int:
     """Run the cases before our implementation of that role, "server" or "client"; return the exit code."""
     options = parse_arguments(argv, role)
     wstest = find_wstest()
-    target = prepare_target(options.peer, options.python, options.loop)
-    folder = open_folder(target.label, options)
-    run = Run(wstest, target, role, options.picked, folder)
+    is_ours = options.peer == "wsbridge"
+    command = build_command(role, options.python, options.loop) if is_ours else build_peer(options.peer)
+    implementation, major, minor, version, _ = describe_python(command[0])
+    name = options.peer if role == "server" else "wsbridge-client"
+    uvloop = "-uvloop" if options.loop == "uvloop" else ""
+    label = f"{name}-{implementation.lower()}{major}.{minor}{uvloop}"
+    # A run of some of the cases leaves the report of all of them as it is.
+    folder = report_folder(f"autobahn/{label}" + ("" if options.picked == CASES else "-part"))
+    lock_folder(folder)
+    shutil.rmtree(folder / "batches", ignore_errors=True)
+    run = Run(wstest, role, label, command, options.picked, folder / "batches")
     try:
-        asyncio.run(run.run(options.jobs, options.seconds))
+        asyncio.run(run.run(options.jobs))
     except ServerFailed as error:
         raise Unavailable(str(error)) from None
     for server in run.servers:
         count = server.read_log().count("Traceback")
         if count:
             run.troubles.append(f"the server printed {count} tracebacks: {server.log}")
-        if target.is_ours and server.poll():
+        if is_ours and server.poll():
             run.troubles.append(f"the server's exit code is {server.poll()}: {server.log}")
-    subtitle = f"{role} role, {options.peer} ({target.version}) on {target.platform}; wstest: {wstest.origin}"
-    return report(run, options, target, folder, subtitle, role if target.is_ours else "")
+    differences = compare(run, role, options) if is_ours else []
+    if options.update:
+        update(run, role, label, "" if is_ours else BY_NAME[options.peer].version)
+    tested = "this tree" if is_ours else BY_NAME[options.peer].version
+    subtitle = f"{role} role, {tested} on {implementation} {version}; wstest: {wstest.origin}"
+    print_run(run, differences)
+    print(f"report: {build_page(label, subtitle, run, differences).write(folder / 'index.html')}")
+    is_good = all(result.is_good for result in run.results.values())
+    return 0 if is_good and not run.troubles and not differences else 1
 
 
 def parse_arguments(argv: Sequence[str], role: str) -> argparse.Namespace:
     """The options of that role; `picked` are the cases, in the suite's order."""
     parser = argparse.ArgumentParser(prog=f"run.py autobahn{'-client' if role == 'client' else ''}")
-    parser.add_argument(
-        "--cases",
-        "--sections",
-        nargs="+",
-        default=["*"],
-        metavar="PATTERN",
-        help="such as '6.4.*', 9 or 12.1; quick: sections 1 to 7 and 10",
-    )
+    how = "such as '6.4.*', 9 or 12.1; quick: sections 1 to 7 and 10"
+    parser.add_argument("--cases", nargs="+", default=["*"], metavar="PATTERN", help=how)
     parser.add_argument("--python", default=sys.executable, metavar="PATH", help="what wsbridge runs under")
-    parser.add_argument("--loop", default="asyncio", choices=["asyncio", "uvloop"])
-    parser.add_argument(
-        "--jobs", type=int, default=1, help="cases at a time, each before its own process (1)"
-    )
-    parser.add_argument(
-        "--seconds", type=float, default=5400.0, help="what is not done then is missing (5400)"
-    )
+    parser.add_argument("--loop", default="asyncio", choices=["asyncio", "uvloop"], help="wsbridge's")
+    parser.add_argument("--jobs", type=int, default=1, help="cases at a time, each before its own process")
     outcome = parser.add_mutually_exclusive_group()
-    outcome.add_argument(
-        "--check", action="store_true", help="compare with the recorded results, as a run of all always does"
-    )
+    how = "compare with the recorded results, as a run of all always does"
+    outcome.add_argument("--check", action="store_true", help=how)
     outcome.add_argument("--update", action="store_true", help="write the results to the committed file")
+    parser.set_defaults(peer="wsbridge")
     if role == "server":
-        parser.add_argument("--peer", default="wsbridge", choices=list(PEERS), help="the server (wsbridge)")
-    parser.set_defaults(peer="wsbridge" if role == "server" else CLIENT)
+        peers = ["wsbridge", *(server.name for server in ALL if server.is_peer)]
+        parser.add_argument("--peer", choices=peers, metavar="NAME", help=", ".join(peers))
     options = parser.parse_args(argv)
     try:
         options.picked = pick_cases(options.cases)
@@ -89,69 +98,97 @@ def parse_arguments(argv: Sequence[str], role: str) -> argparse.Namespace:
         parser.error(str(error))
     if options.update and options.picked != CASES:
         parser.error("--update needs all cases")
-    if options.check and options.peer not in ("wsbridge", CLIENT):
+    if options.check and options.peer != "wsbridge":
         parser.error("--check is for wsbridge; of its peers only figures are recorded")
-    if options.jobs < 1:
-        parser.error("--jobs must be at least 1")
     return options
 
 
-def open_folder(label: str, options: argparse.Namespace) -> Path:
-    """Return the report's folder, emptied and this process's alone until it ends.
-
-    A run of some of the cases has another folder than one of all, whose report it leaves as it is. Raises
-    `Unavailable` when a run of the same kind is going on.
-    """
-    folder = report_folder("autobahn") / (label if options.picked == CASES else f"{label}-part")
-    folder.mkdir(exist_ok=True)
-    lock_folder(folder)
-    shutil.rmtree(folder / "batches", ignore_errors=True)
-    for log in folder.glob("*.log"):
-        log.unlink()
-    return folder
+def build_command(role: str, python: str, loop: str) -> List[str]:
+    """What runs wsbridge in that role, with "{port}" or "{url}" in it."""
+    module, *arguments = OURS[role]
+    if loop == "uvloop":
+        python = str(ensure_environment("uvloop", [UVLOOP], python))
+        return [python, "-c", ON_UVLOOP.format(module=module), *arguments]
+    return [python, "-m", module, *arguments]
 
 
-def report(
-    run: Run, options: argparse.Namespace, target: Target, folder: Path, subtitle: str, name: str
-) -> int:
-    """Write the page, compare or write the record, say what came of it, and return the exit code.
-
-    name: the run's place in the committed record; "" for a peer, of which only figures are kept.
-    """
-    records = load_records()
-    results = run.results.values()
-    differences: List[str] = []
-    facts: Dict[str, Value] = {"MiB at most": round(run.peak_memory / 2**20)} if run.peak_memory else {}
-    if options.update:
-        update_records(records, name, target, run)
-    elif name and (options.check or options.picked == CASES):
-        differences = compare_record(run.results, records[name])
-        facts["differences from the record"] = Cell(len(differences), "fail" if differences else "ok")
-    path = build_page(f"Autobahn: {target.label}", subtitle, run, facts, differences).write(
-        folder / "index.html"
-    )
-    counts = ", ".join(f"{count} {behavior}" for behavior, count in count_behaviors(results).items())
-    print(f"{len(results)} cases in {run.seconds / 60:.1f} minutes: {counts}")
-    bad = [result for result in results if not result.is_good]
-    shortfalls = [f"{result.case}: {result.verdict}: {result.get_text('result')}" for result in bad]
-    for lines in (shortfalls, run.troubles, [f"differs: {difference}" for difference in differences]):
-        for line in lines[:40]:
-            print(f"  {line}")
-        if len(lines) > 40:
-            print(f"  and {len(lines) - 40} more: see the report")
-    print(f"report: {path}")
-    return 1 if bad or run.troubles or differences else 0
+def build_peer(name: str) -> List[str]:
+    server = BY_NAME[name]
+    return [find_python(server), *shlex.split(server.command.replace("{app}", OURS["server"][1]))]
 
 
-def update_records(records: Dict[str, Any], name: str, target: Target, run: Run) -> None:
-    if name:
-        records[name] = build_record(run.results)
-    else:
-        results = run.results.values()
-        records.setdefault("peers", {})[target.label] = {
-            "version": target.version,
+def compare(run: Run, role: str, options: argparse.Namespace) -> List[str]:
+    """A line for every case that is not as recorded."""
+    if options.update or not (options.check or options.picked == CASES):
+        return []
+    recorded = load_record()[role]
+    return [
+        f"{case}: {result.key}; recorded: {recorded.get(case, 'nothing')}"
+        for case, result in run.results.items()
+        if recorded.get(case) != result.key
+    ]
+
+
+def update(run: Run, role: str, label: str, pin: str) -> None:
+    """Write the results to the committed file: of a peer, which has a pin, figures."""
+    record, results = load_record(), run.results.values()
+    if pin:
+        record["peers"][label] = {
+            "version": pin,
             **count_behaviors(results),
-            "minutes": round(run.seconds / 60, 1),
-            "not OK": join_ranges([result.case for result in results if not result.is_good]),
+            "minutes": round(run.minutes, 1),
+            "not OK": " ".join(result.case for result in results if not result.is_good),
         }
-    save_records(records)
+    else:
+        record[role] = {case: result.key for case, result in run.results.items()}
+    save_record(record)
+
+
+def print_run(run: Run, differences: Sequence[str]) -> None:
+    counts = [f"{count} {behavior}" for behavior, count in count_behaviors(run.results.values()).items()]
+    print(f"{len(run.results)} cases in {run.minutes:.1f} minutes: {', '.join(counts)}")
+    for result in run.results.values():
+        if not result.is_good:
+            print(f"  {result.case}: {result.verdict}: {result.get_text('result')}")
+    for line in (*run.troubles, *(f"differs: {difference}" for difference in differences)):
+        print(f"  {line}")
+
+
+def build_page(label: str, subtitle: str, run: Run, differences: Sequence[str]) -> Page:
+    """Counts, what is not OK, our verdict on compression, links to wstest's own pages."""
+    page = Page(f"Autobahn: {label}", subtitle)
+    results = run.results.values()
+    counts: Dict[str, Value] = {
+        behavior: Cell(count, OUTCOMES.get(behavior, "fail"))
+        for behavior, count in count_behaviors(results).items()
+    }
+    page.facts({"cases": len(results), **counts, "minutes": round(run.minutes, 1)})
+    for heading, lines in (("Besides the cases", run.troubles), ("Different from the record", differences)):
+        if lines:
+            page.heading(heading)
+            page.table(["what"], [[Cell(line, "fail")] for line in lines])
+    shortfalls = [result for result in results if result.outcome != "ok"]
+    if shortfalls:
+        page.heading("What is not OK")
+        texts = ("expectation", "result", "resultClose")
+        rows = [[*_describe(result), *map(result.get_text, texts)] for result in shortfalls]
+        page.table(["case", "outcome", "expectation", "result", "closing"], rows)
+    page.heading("All cases")
+    page.paragraph(
+        "A case is linked to the page that wstest wrote of it: handshake, expectation, events and wire log. "
+        "Ratio: bytes in frames over bytes in messages, of the echoes, and of what wstest itself compressed. "
+        "The response must have the parameters that were asked for, and the echoes must have "
+        f"saved at least {LEAST_SAVED} of what wstest's messages did."
+    )
+    columns = ["case", "outcome", "close code", "ms", "agreed", "ratio of echoes", "ratio of wstest"]
+    page.table(columns, [_build_row(result) for result in results])
+    return page
+
+
+def _describe(result: Result) -> List[Value]:
+    return [Cell(result.case, href=result.page), Cell(result.verdict, result.outcome)]
+
+
+def _build_row(result: Result) -> List[Value]:
+    row: List[Value] = [*_describe(result), Cell(str(result.close_code)), result.milliseconds]
+    return row + list(result.compression[:3] if result.compression else ("", "", ""))

@@ -10,52 +10,58 @@ from typing import Dict, List, Optional, Sequence
 
 from ..lib.environment import say_line
 from ..lib.servers import Process, ServerProcess
-from .cases import get_section, split_batches
+from .record import get_section, split_batches
 from .results import Result
-from .targets import Target
 from .wstest import Batch, WSTest
 
 BATCH = 24
 # The longest case gives itself 480 s; a suite that is silent for longer hangs.
 SILENCE_SECONDS = 540.0
+WHOLE_SECONDS = 5400.0
 
 
 class Run:
     """The cases that were picked, before one implementation.
 
-    role: its role, "server" or "client".
+    role: its role, "server" or "client". label, command: its name, and how it is started.
     results: in the order of the cases, once `run` has returned; a case without a result is missing.
     troubles: what went wrong besides cases.
     servers: its processes, when the server role is ours or a peer's.
-    peak_memory: the most bytes that one of them ever had resident.
     """
 
-    def __init__(self, wstest: WSTest, target: Target, role: str, cases: Sequence[str], folder: Path) -> None:
+    def __init__(
+        self,
+        wstest: WSTest,
+        role: str,
+        label: str,
+        command: Sequence[str],
+        cases: Sequence[str],
+        folder: Path,
+    ) -> None:
         self._wstest = wstest
-        self._target = target
         self._role = role
+        self._label = label
+        self._command = command
         self._cases = cases
         self._folder = folder
         self._batches: List[List[str]] = []
         self._begun = 0
-        self._started = time.monotonic()
         self.results: Dict[str, Result] = {}
         self.troubles: List[str] = []
         self.servers: List[ServerProcess] = []
-        self.peak_memory = 0
-        self.seconds = 0.0
+        self.minutes = 0.0
 
-    async def run(self, jobs: int, seconds: float) -> None:
-        """Run all cases, `jobs` at a time; what is not done after so many seconds is missing."""
+    async def run(self, jobs: int) -> None:
+        """Run all cases, `jobs` at a time; what is not done after 90 minutes is missing."""
+        started = time.monotonic()
         try:
-            await asyncio.wait_for(self._run_cases(jobs), seconds)
+            await asyncio.wait_for(self._run_cases(jobs), WHOLE_SECONDS)
         except asyncio.TimeoutError:
-            self.troubles.append(f"out of time after {seconds:.0f} s")
+            self.troubles.append(f"out of time after {WHOLE_SECONDS:.0f} s")
         self.results = {
             case: self.results.get(case) or Result(case, None, self._role) for case in self._cases
         }
-        self.seconds = time.monotonic() - self._started
-        say_line(self._describe(), final=True)
+        self.minutes = (time.monotonic() - started) / 60
 
     async def _run_cases(self, jobs: int) -> None:
         # Section 9 measures time, and always has the machine to itself.
@@ -70,16 +76,15 @@ class Run:
         """Put servers before the fuzzing client, each for as many batches as it lives through."""
         while self._batches:
             log = self._folder / f"server-{len(self.servers)}.log"
-            server = ServerProcess(self._target.label, self._target.command, log)
+            server = ServerProcess(self._label, self._command, log)
             self.servers.append(server)
             async with server:
                 url = f"ws://127.0.0.1:{server.port}"
                 while self._batches and server.poll() is None:
                     batch = self._begin_batch("fuzzingclient")
-                    batch.write_specification(servers=[{"agent": self._target.label, "url": url}])
+                    batch.write_specification(servers=[{"agent": self._label, "url": url}])
                     async with Process("wstest", batch.command, batch.log) as wstest:
                         trouble = await self._watch(wstest)
-                    self.peak_memory = max(self.peak_memory, read_peak_memory(server.pid))
                     if server.poll() is not None:
                         trouble = f"the server ended by itself: {server.read_last_line()}"
                     self._end_batch(batch, trouble)
@@ -91,7 +96,7 @@ class Run:
             wstest = ServerProcess("wstest", batch.command, batch.log)
             url = f"ws://127.0.0.1:{wstest.port}"
             batch.write_specification(url=url)
-            command = [part.replace("{url}", url) for part in self._target.command]
+            command = [part.replace("{url}", url) for part in self._command]
             async with wstest, Process("the client", command, batch.folder / "client.log") as client:
                 # The client's last request makes wstest write its report and end.
                 trouble = await self._watch(wstest, client)
@@ -100,8 +105,7 @@ class Run:
 
     def _begin_batch(self, mode: str) -> Batch:
         self._begun += 1
-        folder = self._folder / "batches" / f"{self._begun:03d}"
-        return Batch(self._wstest, mode, self._batches.pop(0), folder)
+        return Batch(self._wstest, mode, self._batches.pop(0), self._folder / f"{self._begun:03d}")
 
     async def _watch(self, wstest: Process, client: Optional[Process] = None) -> str:
         """Wait until wstest ends, or the client fails; return what went wrong, or ""."""
@@ -115,42 +119,20 @@ class Run:
             if time.monotonic() - heard > SILENCE_SECONDS:
                 return f"wstest was silent for {SILENCE_SECONDS:.0f} s"
             begun = re.findall(r"^Running test case ID (\S+)", log, re.MULTILINE)
-            say_line(f"{self._describe()}  {begun[-1] if begun else ''}")
+            bad = sum(not result.is_good for result in self.results.values())
+            progress = f"{len(self.results)} of {len(self._cases)} cases, {bad} not OK"
+            say_line(f"{self._label}: {progress}  {begun[-1] if begun else ''}")
             await asyncio.sleep(0.05)
         return f"wstest ended with {wstest.poll()}" if wstest.poll() else ""
 
     def _end_batch(self, batch: Batch, trouble: str) -> None:
         for case, record in batch.read_records().items():
-            page = Path(record["page"]).relative_to(self._folder)
+            page = Path(record["page"]).relative_to(self._folder.parent)
             self.results[case] = Result(case, record, self._role, str(page))
         missing = [case for case in batch.cases if case not in self.results]
         if trouble or missing:
             told = f"{batch.cases[0]} to {batch.cases[-1]}" if len(batch.cases) > 1 else batch.cases[0]
-            log = batch.log.relative_to(self._folder)
-            self.troubles.append(f"{told}: {trouble or 'no result'}, see {log}")
+            self.troubles.append(f"{told}: {trouble or 'no result'}, see {batch.log}")
         if missing and len(batch.cases) > 1:
             # One case that breaks the suite or the server takes the rest of its batch along.
             self._batches[:0] = [[case] for case in missing]
-
-    def _describe(self) -> str:
-        """How far it is: cases, time, and what is not OK so far."""
-        elapsed = time.monotonic() - self._started
-        done = sum(map(weigh_case, self.results)) / sum(map(weigh_case, self._cases))
-        left = f", about {elapsed / done * (1 - done) / 60:.0f} left" if 0 < done < 1 else ""
-        bad = sum(not result.is_good for result in self.results.values())
-        return (
-            f"{self._target.label}: {len(self.results)} of {len(self._cases)} cases, {bad} not OK, "
-            f"{elapsed / 60:.1f} minutes{left}"
-        )
-
-
-def weigh_case(case: str) -> int:
-    """About how many times as long as a case of the first sections it takes."""
-    return {"9": 4, "12": 20, "13": 20}.get(get_section(case), 1)
-
-
-def read_peak_memory(process: int) -> int:
-    """The most bytes that the process ever had resident, or 0."""
-    status = Path(f"/proc/{process}/status")
-    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text("utf-8")) if status.exists() else None
-    return int(found[1]) * 1024 if found else 0

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from ..lib.environment import ROOT, Unavailable, ensure_environment
-from .cases import SUITE_VERSION
-from .targets import find_python
+from ..lib.environment import Unavailable, describe_python, ensure_environment
+from .record import SUITE_VERSION
 
 # What pip resolves for the suite under Python 2.7, all of it, so that nothing moves.
 PINS = (Path(__file__).parent / "wstest.txt").read_text("utf-8").split()
 IMAGE = f"crossbario/autobahn-testsuite:{SUITE_VERSION}"
-HOW_TO_GET = (
-    "install Python 2.7 (pyenv install 2.7.18) for it to be built in, or a docker engine, "
-    f"or set WSTEST to a wstest of autobahntestsuite {SUITE_VERSION}"
-)
 
+# Not bin/wstest: a long path to the interpreter does not fit in a script's first line.
 _RUN = "from autobahntestsuite.wstest import run; run()"
 
 # The first call of docker fetches the image.
@@ -37,64 +32,31 @@ class WSTest(NamedTuple):
 
 
 def find_wstest() -> WSTest:
-    """Return the first wstest that works of $WSTEST, PATH, a Python 2.7, docker.
+    """Return the suite, built in Python 2.7 where there is one, or out of docker; raises `Unavailable`."""
+    python = find_python("2.7")
+    if python is not None:
+        return WSTest([str(ensure_environment("wstest", PINS, python)), "-c", _RUN], f"built with {python}")
+    if shutil.which("docker") is not None:
+        docker = ["docker", "run", "--rm", "--init", "--network", "host"]
+        done = subprocess.run([*docker, IMAGE, "wstest", "-a"], capture_output=True, timeout=PULL_SECONDS)
+        if done.returncode == 0:
+            return WSTest(docker, f"docker image {IMAGE}", True)
+    raise Unavailable("needs Python 2.7 (pyenv install 2.7.18), in which wstest is built, or a docker engine")
 
-    Raises `Unavailable` when there is none, with the reason for each that does not work; when $WSTEST does
-    not work, at once: it was asked for.
-    """
-    reasons = []
-    asked = os.environ.get("WSTEST")
-    finders = [_find_asked] if asked else [_find_on_path, _build_with_python2, _find_docker]
-    for find in finders:
+
+def find_python(version: str) -> Optional[str]:
+    """Return a CPython of that version ("2.7") from PATH or pyenv, or None."""
+    home = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    kept = sorted(map(str, home.glob(f"versions/{version}.*/bin/python")), reverse=True)
+    wanted: Tuple[str, int, int] = ("CPython", *map(int, version.split(".")))
+    for candidate in (shutil.which(f"python{version}"), *kept):
         try:
-            return find()
-        except Unavailable as error:
-            reasons.append(str(error))
-    raise Unavailable(f"{'; '.join(reasons)}: {HOW_TO_GET}")
-
-
-def _find_asked() -> WSTest:
-    asked = os.environ["WSTEST"]
-    # Batches run in another folder.
-    return _check_version([os.path.abspath(asked) if os.path.dirname(asked) else asked], "$WSTEST")
-
-
-def _find_on_path() -> WSTest:
-    path = shutil.which("wstest")
-    if path is None:
-        raise Unavailable("no wstest on PATH")
-    return _check_version([path], "PATH")
-
-
-def _build_with_python2() -> WSTest:
-    python = find_python((2, 7))
-    if python is None:
-        raise Unavailable("no Python 2.7")
-    built = ensure_environment("wstest", PINS, python)
-    # Not bin/wstest: a long path to the interpreter does not fit in a script's first line.
-    return _check_version([str(built), "-c", _RUN], f"built with {python}")
-
-
-def _find_docker() -> WSTest:
-    command = ["docker", "run", "--rm", "--init", "--network", "host"]
-    _check_version([*command, IMAGE, "wstest"], "docker")
-    return WSTest(command, f"docker image {IMAGE}", True)
-
-
-def _check_version(command: List[str], origin: str) -> WSTest:
-    try:
-        # Not in conformance/, where autobahn/ would hide the suite's module of that name.
-        done = subprocess.run(
-            [*command, "-a"], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, timeout=PULL_SECONDS
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise Unavailable(f"{command[0]} ({origin}) does not run: {error}") from None
-    found = re.search(rb"AutobahnTestSuite (\S+)", done.stdout + done.stderr)
-    if found is None:
-        raise Unavailable(f"{command[0]} ({origin}) does not run as a wstest")
-    if found[1].decode() != SUITE_VERSION:
-        raise Unavailable(f"{command[0]} ({origin}) is version {found[1].decode()}, not {SUITE_VERSION}")
-    return WSTest(command, f"{command[0]} ({origin})")
+            # What pyenv puts on PATH often does not start.
+            if candidate and describe_python(candidate)[:3] == wanted:
+                return candidate
+        except Unavailable:
+            continue
+    return None
 
 
 class Batch:
@@ -118,13 +80,8 @@ class Batch:
 
     def write_specification(self, **where: Any) -> None:
         """Write what wstest reads when it starts; `where` is "url", or "servers"."""
-        specification = {
-            **where,
-            "outdir": str(self._report),
-            "cases": self.cases,
-            "exclude-cases": [],
-            "exclude-agent-cases": {},
-        }
+        nothing: Dict[str, Any] = {"exclude-cases": [], "exclude-agent-cases": {}}
+        specification = {**where, "outdir": str(self._report), "cases": self.cases, **nothing}
         self._specification.write_text(json.dumps(specification, indent=1), "utf-8")
 
     def read_records(self) -> Dict[str, Dict[str, Any]]:

@@ -13,47 +13,21 @@ import resource
 from typing import List
 
 from ..lib.environment import Unavailable, enter_environment, lock_folder, report_folder
+from ..lib.peers import ALL, ENVIRONMENTS
 
 FULL_ROUNDS, FULL_SECONDS = 7, 0.25
 QUICK_ROUNDS, QUICK_SECONDS = 3, 0.2
-
-ENVIRONMENTS = {
-    # What bench itself runs in, and all servers that can live with each other.
-    "bench": [
-        "click==8.5.1",
-        "granian==2.8.7",
-        "h11==0.16.0",
-        "h2==4.4.1",
-        "hpack==4.2.0",
-        "httptools==0.9.0",
-        "hypercorn==0.18.0",
-        "hyperframe==6.1.0",
-        "priority==2.0.0",
-        "psutil==7.2.2",
-        "tabulate==0.10.0",
-        "typing_extensions==4.16.0",
-        "uvicorn==0.54.0",
-        "uvloop==0.23.0",
-        "websockets==17.4",
-        "wsproto==1.3.2",
-    ],
-    # There are binaries of these two for few platforms only; elsewhere the others are measured.
-    "bench-h2corn": ["h2corn==2.0.0", "uvloop==0.23.0"],
-    "bench-socketify": ["cffi==2.1.1", "pycparser==3.12", "socketify==0.0.31"],
-    # Brings Twisted and cryptography along.
-    "bench-daphne": ["daphne==4.2.3"],
-}
 
 
 def main(argv: List[str]) -> int:
     options = parse_options(argv)
     enter_environment("bench", ENVIRONMENTS["bench"])
     # What imports the environment's packages can be imported only from here on.
-    from . import pages, peers, targets, workloads
+    from . import pages, targets, workloads
     from .gathering import gather
 
     if options.list:
-        print("servers:   " + ", ".join(server.name for server in peers.ALL))
+        print("servers:   " + ", ".join(server.name for server in ALL))
         print("workloads: " + ", ".join(workloads.choose_names("*", False)))
         return 0
     if len(os.sched_getaffinity(0)) < 2:

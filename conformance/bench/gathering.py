@@ -15,12 +15,13 @@ from typing import Any, Callable, Dict, List, Sequence
 import psutil
 
 from ..lib.environment import ROOT, Unavailable, say_line
+from ..lib.peers import ENVIRONMENTS, Server
 from ..lib.servers import ServerFailed
-from . import ENVIRONMENTS, crowds, instructions, workloads
+from . import crowds, instructions, workloads
 from .codec import measure_codecs
 from .imports import measure_imports
 from .load import Failed, build_generator
-from .peers import Running, Server, choose_servers
+from .peers import Running, choose_servers
 from .rounds import keep_awake, real_time, run_rounds
 
 LISTEN_SECONDS, QUIET_PERCENT = 2.0, 8.0

@@ -9,8 +9,9 @@ import subprocess
 from typing import Dict, Iterator, List, Optional, Sequence
 
 from ..lib.environment import say_line
+from ..lib.peers import Server
 from .load import LOAD_CORE, Failed, Load, Result
-from .peers import SERVER_CORE, Running, Server
+from .peers import SERVER_CORE, Running
 from .workloads import Workload
 
 # A measurement is done again in which the server or the generator waited for its core longer than this share.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from ..lib.peers import ALL as SERVERS
 from .load import Result
-from .peers import ALL as SERVERS
 from .rounds import find_median, find_ratio
 
 OURS, OURS_UVLOOP, OURS_PYPY = "wsbridge", "wsbridge+uvloop", "wsbridge@pypy"

@@ -29,14 +29,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, AsyncIterator, Dict, List, Optional, Sequence, Tuple
 
-from conformance.lib.environment import Unavailable, ensure_environment, lock_folder, report_folder, say_line
+from conformance.lib.environment import Unavailable, lock_folder, report_folder, say_line
+from conformance.lib.peers import BY_NAME, find_python
 from conformance.lib.servers import ServerFailed, ServerProcess, build_command
 
 from .page import Result, build_page, find_longest_push
 from .peers import Missing, Peer, list_peers
 from .scenarios import Scenario, Shortfall, judge, list_scenarios
 
-UVICORN = ["uvicorn==0.54.0", "httptools==0.9.0", "websockets==17.4"]
 APPLICATION = "conformance.clients.app:app"
 SCENARIO_SECONDS, MESSAGES_SECONDS = 12.0, 30.0
 WHOLE_SECONDS = 1200.0
@@ -184,7 +184,7 @@ class Run:
     async def serve(self, name: str) -> AsyncIterator[ServerProcess]:
         python = self.options.python
         if self.options.peer == "uvicorn":
-            python = ensure_environment("clients-uvicorn", UVICORN)
+            python = find_python(BY_NAME["uvicorn"])
         flags = {
             "wsbridge": ["--no-ws-per-message-deflate"],
             "uvicorn": ["--ws-per-message-deflate", "false"],

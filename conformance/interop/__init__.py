@@ -19,13 +19,12 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, List
 
-from conformance.lib.environment import Unavailable, ensure_environment, enter_environment, report_folder
+from conformance.lib.environment import Unavailable, enter_environment, report_folder
 
 REQUIREMENTS = [
     *("websockets==17.4", "aiohttp==3.14.5", "playwright==1.65.2", "trustme==1.2.1"),
     *("pytest==9.2.0", "pytest-asyncio==1.5.0", "pytest-html==4.2.0", "pytest-timeout==2.4.0"),
 ]
-UVICORN = ["uvicorn==0.54.0", "httptools==0.9.0", "websockets==17.4"]
 CLIENTS = ["websockets", "aiohttp", "chromium"]
 
 
@@ -44,8 +43,6 @@ def main(argv: List[str]) -> int:
         )
     if "chromium" in (options.client or CLIENTS) and shutil.which("chromium") is None:
         raise Unavailable("chromium is missing: apt-get install chromium chromium-driver")
-    if options.peer == "uvicorn":
-        ensure_environment("interop-uvicorn", UVICORN)
     enter_environment("interop", REQUIREMENTS)
     import pytest
 

@@ -12,11 +12,12 @@ from typing import Any, AsyncIterator, Callable, Dict, List
 import pytest
 from playwright.async_api import Page, async_playwright
 
-from conformance.interop import CLIENTS, REQUIREMENTS, UVICORN, add_options
+from conformance.interop import CLIENTS, REQUIREMENTS, add_options
 from conformance.interop.chromium_client import FLAGS, Chromium, open_page
 from conformance.interop.trial import AUTHORITY, TLS, Trial
 from conformance.lib.clients import Aiohttp, Websockets
-from conformance.lib.environment import ensure_environment, report_folder
+from conformance.lib.environment import report_folder
+from conformance.lib.peers import BY_NAME, find_python
 from conformance.lib.servers import LISTEN, ServerProcess, build_command
 
 APPLICATION = "conformance.lib.apps.interop_app:app"
@@ -95,7 +96,7 @@ def build_server(request: pytest.FixtureRequest) -> Callable[..., ServerProcess]
     peer = request.config.getoption("--peer")
     python: Any = request.config.getoption("--python") or sys.executable
     if peer == "uvicorn":
-        python = ensure_environment("interop-uvicorn", UVICORN)
+        python = find_python(BY_NAME[peer])
     folder = report_folder("interop")
     certificate = folder / "certificate.pem"
     AUTHORITY.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(certificate))

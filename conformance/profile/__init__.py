@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 from typing import Counter, List, NamedTuple, Tuple
 
-from ..bench import ENVIRONMENTS
 from ..lib.environment import ROOT, Unavailable, enter_environment, report_folder, say_line
+from ..lib.peers import ENVIRONMENTS, Server
 from ..lib.report import Page
 
 DEFAULT = "one-125,hundred-125,burst-125,one-16k,one-1m,deflate-125"
@@ -81,7 +81,7 @@ async def measure(options: argparse.Namespace) -> List[Profile]:
     path = report_folder("profile") / "stacks.json"
     path.unlink(missing_ok=True)
     script = Path(__file__).with_name("run_sampled.py")
-    server = peers.Server("wsbridge-sampled", "wsbridge", f"{script} {path} wsbridge {{app}} --port {{port}}")
+    server = Server("wsbridge-sampled", "wsbridge", f"{script} {path} wsbridge {{app}} --port {{port}}")
     profiles = []
     with rounds.keep_awake():
         async with peers.Running(server) as running:
