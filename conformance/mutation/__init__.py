@@ -7,23 +7,23 @@ cosmic-ray makes every change its operators know (a comparison, a number, an `an
 a time, to a copy of wsbridge/, and the tests of the changed module must fail. The survivors stand in
 conformance/mutation-survivors.json, each with a reason; --update adds new ones there, without a reason, and
 removes those that are killed or gone. --again tries only what survived the last run, or what it left when it
-was interrupted; for that the modules must not have changed since. The report is
-conformance/reports/mutation/index.html; cosmic-ray's session lies beside it, for `cr-report` and `cr-html`.
-The exit code is 1 where fewer than 95 % are killed, where a survivor is not in the list, and where one in the
-list has no reason.
+was interrupted; for that the modules must not have changed since. cosmic-ray's own report of the survivors is
+conformance/reports/mutation/index.html; its session lies beside it, for `cr-report` and the like. The exit
+code is 1 where fewer than 95 % are killed, where a survivor is not in the list, and where one in the list has
+no reason.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import time
-from typing import Dict, List, Sequence
+from typing import List, Sequence
 
 from ..lib.environment import Unavailable, enter_environment, lock_folder, report_folder
-from ..lib.report import Page, Value
-from .survivors import CLASSES, Key, Outcome, Reasons, find_class, load_survivors, save_survivors
+from .survivors import Outcome, has_class, load_survivors, save_survivors
 from .tests import find_tests
 
 # What mutants there are depends on cosmic-ray and on the parser it uses.
@@ -42,6 +42,8 @@ def main(argv: List[str]) -> int:
         raise Unavailable("sqlalchemy, as pinned, needs Python 3.11 or newer: run this check with one")
     enter_environment("mutation", REQUIREMENTS)
     # cosmic-ray can be imported only from here on.
+    from cosmic_ray.tools.html import report_html
+
     from .mutants import try_modules
 
     os.nice(max(0, 5 - os.nice(0)))
@@ -51,24 +53,26 @@ def main(argv: List[str]) -> int:
     outcomes = try_modules(folder, {module: tests[module] for module in modules}, options.jobs, options.again)
     minutes = (time.monotonic() - started) / 60
     listed = load_survivors()
-    survived = {outcome.key: outcome for outcome in outcomes if not outcome.is_killed}
+    survived = dict.fromkeys(outcome.key for outcome in outcomes if not outcome.is_killed)
     gone = [key for key in listed if key.module in modules and key not in survived]
     unlisted = [key for key in survived if key not in listed]
-    unreasoned = [key for key, reason in listed.items() if not find_class(reason)]
+    unreasoned = [key for key, reason in listed.items() if not has_class(reason)]
     if options.update:
         kept = {key: reason for key, reason in listed.items() if key not in gone}
         save_survivors({**kept, **dict.fromkeys(unlisted, "")})
-    for key in unlisted:
-        print(f"survived and is not listed: {key.describe()}")
-    for key in unreasoned:
-        print(f"listed without a reason: {key.describe()}")
-    for key in gone:
-        print(f"listed, and exists no more or is killed: {key.describe()}")
-    rows = count(outcomes)
-    for name, mutants, killed, _, share in rows:
-        print(f"{name:<32} {killed:>5} of {mutants:>5} mutants killed: {share}")
-    page = build_page(rows, survived, listed, minutes)
-    print(f"{minutes:.1f} minutes; report: {page.write(folder / 'index.html')}")
+    for complaint, keys in (
+        ("survived and is not listed", unlisted),
+        ("listed without a reason", unreasoned),
+        ("listed, and exists no more or is killed", gone),
+    ):
+        for key in keys:
+            print(f"{complaint}: {key.describe()}")
+    print_counts(outcomes)
+    page = folder / "index.html"
+    with open(page, "w", encoding="utf-8") as output, contextlib.redirect_stdout(output):
+        arguments = ["--only-completed", "--skip-success", "--hide-skipped", str(folder / "session.sqlite")]
+        report_html.main(arguments, standalone_mode=False)
+    print(f"{minutes:.1f} minutes; report: {page}")
     enough = sum(outcome.is_killed for outcome in outcomes) >= LEAST_KILLED * len(outcomes)
     return 0 if enough and not unlisted and not unreasoned else 1
 
@@ -87,32 +91,9 @@ def _is_below(module: str, place: str) -> bool:
     return f"{module}/".startswith(f"{place.rstrip('/')}/")
 
 
-def count(outcomes: Sequence[Outcome]) -> List[List[Value]]:
-    """Rows of module, mutants, killed, survived, share killed; the last is that of all."""
-    rows: List[List[Value]] = []
+def print_counts(outcomes: Sequence[Outcome]) -> None:
     modules = sorted({outcome.key.module for outcome in outcomes})
     for name, chosen in [*((module, [module]) for module in modules), ("all", modules)]:
         verdicts = [outcome.is_killed for outcome in outcomes if outcome.key.module in chosen]
-        killed = sum(verdicts)
-        rows.append([name, len(verdicts), killed, len(verdicts) - killed, f"{killed / len(verdicts):.1%}"])
-    return rows
-
-
-def build_page(
-    rows: List[List[Value]], survived: Dict[Key, Outcome], reasons: Reasons, minutes: float
-) -> Page:
-    page = Page("Mutation testing of wsbridge", f"{', '.join(REQUIREMENTS)}, {minutes:.0f} minutes")
-    page.heading("Modules")
-    page.table(["module", "mutants", "killed", "survived", ""], rows)
-    page.heading("Survivors by reason")
-    classes = [find_class(reasons.get(key, "")) for key in survived]
-    page.table(
-        ["class", "mutants", ""],
-        [[name or "no reason", classes.count(name), CLASSES.get(name)] for name in sorted(set(classes))],
-    )
-    page.heading("Survivors")
-    for key, outcome in survived.items():
-        reason = reasons.get(key, "")
-        title = f"{key.module}.py:{outcome.line} {key.function}: {reason or 'no reason given'}"
-        page.details(title, outcome.diff, is_open=not find_class(reason))
-    return page
+        killed, mutants = sum(verdicts), len(verdicts)
+        print(f"{name:<32} {killed:>5} of {mutants:>5} mutants killed: {killed / mutants:.1%}")

@@ -152,6 +152,5 @@ def _try(item: WorkItem, command: str, seconds: float) -> Tuple[str, WorkResult]
 
 def _build_outcome(module: str, mutation: MutationSpec, result: WorkResult) -> Outcome:
     # Three lines of file names come first.
-    diff = result.diff.splitlines()[3:]
-    key = build_key(module, mutation.definition_name or "", diff)
-    return Outcome(key, mutation.start_pos[0], result.is_killed, "\n".join(diff))
+    key = build_key(module, mutation.definition_name or "", result.diff.splitlines()[3:])
+    return Outcome(key, result.is_killed)

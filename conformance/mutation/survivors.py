@@ -39,12 +39,10 @@ class Key(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """A mutant that was tried."""
+    """A mutant that was tried; two may have one key."""
 
     key: Key
-    line: int
     is_killed: bool
-    diff: str
 
 
 Reasons = Dict[Key, str]
@@ -59,10 +57,8 @@ def build_key(module: str, function: str, diff: Sequence[str]) -> Key:
     return Key(module, function, f"{removed}  ->  {added}")
 
 
-def find_class(reason: str) -> str:
-    """The class of a reason, or "" where it has none."""
-    name = reason.partition(":")[0]
-    return name if name in CLASSES else ""
+def has_class(reason: str) -> bool:
+    return reason.partition(":")[0] in CLASSES
 
 
 def load_survivors() -> Reasons:
