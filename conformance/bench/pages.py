@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence
 
 from tabulate import tabulate
 
@@ -22,63 +22,63 @@ Rows = Dict[str, Dict[str, Any]]  # {name of a row: {name of a column: value}}
 WORDS = {True: "met", False: "MISSED", None: "not judged"}
 COLOURS = {"met": "ok", "MISSED": "fail", "not judged": "warn"}
 
+SPEED = "thousand a second, medians"
+RATIOS = f"{OURS} is so many times as fast: medians of the rounds' ratios"
+MEDIANS = (
+    (SPEED, "per_second", 1e-3),
+    ("processor time of the server, us each, medians", "server_ns", 1e-3),
+    ("99th percentile of the time until the answer, us, medians", "p99_us", 1.0),
+    ("share of its core that the generator used, medians", "load_share", 1.0),
+)
 
-def build_tables(run: Run, outcomes: Sequence[Outcome]) -> List[Tuple[str, Rows]]:
-    """What both the terminal and the page show, each with its title."""
-    crowd = [
-        (f"crowd, among {step['connections']:,}", name, step)
-        for name, steps in run["crowd"].items()
-        for step in steps
-    ]
+
+def build_tables(run: Run, outcomes: Sequence[Outcome]) -> Dict[str, Rows]:
+    """Return what both the terminal and the page show: {title: rows}."""
+    rounds: Rounds = dict(run["rounds"])
     memory: Rows = {}
-    for work, name, step in crowd:
-        memory.setdefault(f"idle, {work}", {})[name] = step["memory"] / 1024
+    for name, steps in run["crowd"].items():
+        for step in steps:
+            work = f"crowd, among {step['connections']:,}"
+            memory.setdefault(f"idle, {work}", {})[name] = step["memory"] / 1024
+            rounds.setdefault(work, {})[name] = [step]
     for how, sizes in run["compressed"].items():
-        memory[f"after a compressed message each way, {how}"] = {
-            name: size / 1024 for name, size in sizes.items()
-        }
-    rounds = dict(run["rounds"])
-    for work, name, step in crowd:
-        rounds.setdefault(work, {})[name] = [step]
-    targets = {
-        f"{one.what}, {one.target}": {"measured": one.measured, "": WORDS[one.is_met], "against": one.against}
-        for one in outcomes
-        if one.measured is not None
+        title = f"after a compressed message each way, {how}"
+        memory[title] = {name: size / 1024 for name, size in sizes.items()}
+    instructions = "user instructions each, by callgrind; granian's count is too high, as it spins"
+    tables = {
+        **_build_round_tables(rounds),
+        "KiB of a connection": memory,
+        instructions: run["instructions"],
+        **{f"codecs alone, {title}": rows for title, rows in _build_round_tables(run["codec"]).items()},
+        "import, ms": {"": run["imports"]},
+        "targets": {
+            f"{one.what}, {one.target}": {
+                "measured": one.measured,
+                "": WORDS[one.is_met],
+                "against": one.against,
+            }
+            for one in outcomes
+            if one.measured is not None
+        },
     }
-    tables = [
-        *_build_round_tables(rounds),
-        ("KiB of a connection", memory),
-        (
-            "user instructions each, by callgrind; granian's count is too high, as it spins",
-            run["instructions"],
-        ),
-        *((f"codecs alone, {title}", rows) for title, rows in _build_round_tables(run["codec"])),
-        ("import, ms", {"": run["imports"]}),
-        ("targets", targets),
-    ]
-    return [(title, rows) for title, rows in tables if any(rows.values())]
+    return {title: rows for title, rows in tables.items() if any(rows.values())}
 
 
-def _build_round_tables(rounds: Rounds) -> List[Tuple[str, Rows]]:
-    tables: List[Tuple[str, Rows]] = []
-    for title, key, factor in (
-        ("thousand a second, medians", "per_second", 1e-3),
-        ("processor time of the server, us each, medians", "server_ns", 1e-3),
-        ("99th percentile of the time until the answer, us, medians", "p99_us", 1.0),
-        ("share of its core that the generator used, medians", "load_share", 1.0),
-    ):
-        rows: Rows = {work: {} for work in rounds}
+def _build_round_tables(rounds: Rounds) -> Dict[str, Rows]:
+    tables: Dict[str, Rows] = {}
+    for title, key, factor in MEDIANS:
         for work, row in rounds.items():
-            for name, results in row.items():
-                median = find_median(results, key)
-                if median is not None:
-                    rows[work][name] = median * factor
-        tables.append((title, rows))
-    ratios = {
-        work: {name: find_ratio(row.get(OURS, []), results) for name, results in row.items()}
-        for work, row in rounds.items()
-    }
-    return [*tables, (f"{OURS} is so many times as fast: medians of the rounds' ratios", ratios)]
+            medians = {name: find_median(results, key) for name, results in row.items()}
+            known = {name: median * factor for name, median in medians.items() if median is not None}
+            tables.setdefault(title, {})[work] = known
+    for work, row in rounds.items():
+        ratios = {name: find_ratio(row.get(OURS, []), results) for name, results in row.items()}
+        tables.setdefault(f"{OURS} is so many times as fast: medians of the rounds' ratios", {})[work] = (
+            ratios
+        )
+        failed = {name: one["failed"] for name, results in row.items() for one in results if "failed" in one}
+        tables.setdefault("failed", {})[work] = failed
+    return tables
 
 
 def list_columns(rows: Rows) -> List[str]:
@@ -86,7 +86,7 @@ def list_columns(rows: Rows) -> List[str]:
 
 
 def print_run(run: Run, outcomes: Sequence[Outcome]) -> None:
-    for title, rows in build_tables(run, outcomes):
+    for title, rows in build_tables(run, outcomes).items():
         columns = list_columns(rows)
         shown = [[work, *(_format(row.get(name)) for name in columns)] for work, row in rows.items()]
         print(f"\n{title}\n{tabulate(shown, ['', *columns], 'plain', disable_numparse=True)}")
@@ -124,28 +124,19 @@ def write_run(run: Run, outcomes: Sequence[Outcome]) -> Path:
     page.paragraph(explain(run))
     page.table(["machine", ""], list(run["machine"].items()))
     page.table(["left out", "why"], list(run["missing"].items()))
-    for title, rows in build_tables(run, outcomes):
-        page.heading(title[:1].upper() + title[1:])
+    tables = build_tables(run, outcomes)
+    for title, rows in tables.items():
         columns = list_columns(rows)
         cells = [[work, *(_mark(row.get(name)) for name in columns)] for work, row in rows.items()]
+        page.heading(title[:1].upper() + title[1:])
         page.table(["", *columns], cells)
-    _add_plots(page, run["rounds"])
+    page.heading("Workloads")
+    for workload in WORKLOADS:
+        speeds = tables.get(SPEED, {}).get(workload.name, {})
+        title = f"{workload.name}: {workload.title}"
+        page.bar_plot(title, list(speeds), list(speeds.values()), "thousand a second")
     return page.write(folder / "index.html")
 
 
 def _mark(value: Any) -> Any:
     return Cell(value, COLOURS[value]) if isinstance(value, str) and value in COLOURS else value
-
-
-def _add_plots(page: Page, rounds: Rounds) -> None:
-    page.heading("Workloads")
-    for workload in WORKLOADS:
-        row = rounds.get(workload.name, {})
-        speeds = {name: speed for name in row if (speed := find_median(row[name], "per_second")) is not None}
-        if row:
-            page.bar_plot(
-                f"{workload.name}: {workload.title}", list(speeds), list(speeds.values()), "a second"
-            )
-        said = {name: one["failed"] for name, results in row.items() for one in results if "failed" in one}
-        if said:
-            page.table([f"{workload.name}: failed", "why"], list(said.items()))

@@ -15,7 +15,6 @@ import collections
 import json
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Counter, List, NamedTuple, Tuple
 
@@ -25,7 +24,6 @@ from ..lib.report import Page
 
 DEFAULT = "one-125,hundred-125,burst-125,one-16k,one-1m,deflate-125"
 WARM_UP_SECONDS = 0.5
-PATIENCE = 10.0
 
 FLOORS = ("system calls", "asyncio", "server", "asgi", "protocols", "application", "other")
 
@@ -60,12 +58,13 @@ def main(argv: List[str]) -> int:
     parser.add_argument("--seconds", type=float, default=6.0, help="a workload's; default 6")
     options = parser.parse_args(argv)
     enter_environment("bench", ENVIRONMENTS["bench"])
+    from tabulate import tabulate
+
     profiles = asyncio.run(measure(options))
-    print("processor time of a message, us and % by floor")
-    print(f"{'':<12}" + "".join(f"{profile.name:>14}" for profile in profiles))
-    print(f"{'all':<12}" + "".join(f"{profile.microseconds:>14.1f}" for profile in profiles))
+    costs = {"us a message": [f"{profile.microseconds:.1f}" for profile in profiles]}
     for floor, *shares in zip(FLOORS, *(profile.share_floors() for profile in profiles)):
-        print(f"{floor:<12}" + "".join(f"{share:>14.1%}" for share in shares))
+        costs[floor] = [f"{share:.1%}" for share in shares]
+    print(tabulate(costs, "keys", showindex=[profile.name for profile in profiles], disable_numparse=True))
     print(f"report: {build_page(profiles).write(report_folder('profile') / 'index.html')}")
     return 0
 
@@ -79,36 +78,25 @@ async def measure(options: argparse.Namespace) -> List[Profile]:
     if not chosen:
         raise Unavailable(f"{options.workloads} has no workload that echoes messages")
     path = report_folder("profile") / "stacks.json"
-    path.unlink(missing_ok=True)
     script = Path(__file__).with_name("run_sampled.py")
     server = Server("wsbridge-sampled", "wsbridge", f"{script} {path} wsbridge {{app}} --port {{port}}")
     profiles = []
     with rounds.keep_awake():
-        async with peers.Running(server) as running:
-            for workload in chosen:
-                say_line(f"profile: {workload.name}")
+        for workload in chosen:
+            say_line(f"profile: {workload.name}")
+            path.unlink(missing_ok=True)
+            async with peers.Running(server) as running:
                 with load.Load(running, workload) as generator:
                     generator.open(workload.connections)
                     generator.run(WARM_UP_SECONDS)
                     running.send_signal(signal.SIGUSR1)
                     result = generator.measure(options.seconds)
-                    running.send_signal(signal.SIGUSR2)
-                    profiles.append(Profile(workload.name, result["server_ns"] / 1e3, _take_places(path)))
+            # The server has ended, and written what was seen of it.
+            places: Counter[Place] = collections.Counter()
+            for stack, seen in json.loads(path.read_text("utf-8")):
+                places[find_place(stack)] += seen
+            profiles.append(Profile(workload.name, result["server_ns"] / 1e3, places))
     return profiles
-
-
-def _take_places(path: Path) -> Counter[Place]:
-    """Wait for the samples, and count where they were."""
-    deadline = time.monotonic() + PATIENCE
-    while not path.exists():
-        if time.monotonic() > deadline:
-            raise Unavailable(f"the server wrote no samples in {PATIENCE:.0f} s")
-        time.sleep(0.01)
-    places: Counter[Place] = collections.Counter()
-    for stack, seen in json.loads(path.read_text("utf-8")):
-        places[find_place(stack)] += seen
-    path.unlink()
-    return places
 
 
 def find_place(stack: List[Tuple[str, str]]) -> Place:
