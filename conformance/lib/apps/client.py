@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from typing import List, Union
+from typing import List, Tuple, Union
 from urllib.parse import urlsplit
 
 from wsbridge.protocols.deflate import DeflateSettings, build_deflate_offer
@@ -29,88 +29,69 @@ SETTINGS = DeflateSettings()
 Message = Union[str, bytes]
 
 
-class Connection:
-    """One WebSocket connection as a client; `messages` receives what is not echoed."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_echo: bool) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._is_echo = is_echo
-        self.messages: List[Message] = []
-
-    async def shake_hands(self, target: str, host: str, agent: str) -> None:
-        """The opening handshake; raises `HandshakeFailed`."""
-        key = generate_ws_key()
-        request = build_upgrade_request(
-            target,
-            host,
-            key,
-            extensions=build_deflate_offer(SETTINGS),
-            headers=((b"User-Agent", agent.encode("ascii")),),
-        )
-        self._writer.write(request)
-        parser = ResponseParser()
-        response = None
-        while response is None:
-            data = await self._reader.read(READ_SIZE)
-            if not data:
-                raise ConnectionResetError("the suite dropped the connection in the opening handshake")
-            response = parser.receive_data(data)
-        connected, extensions = check_upgrade_response(response, key)
-        self._protocol = WSProtocol(
-            client=True,
-            subprotocol=connected.subprotocol,
-            enable_compression=True,
-            peer_extensions=[extensions] if extensions is not None else [],
-            deflate=SETTINGS,
-            hold_close=True,
-        )
-        self._receive(parser.trailing)
-
-    async def run(self) -> None:
-        """Exchange messages until the connection is over."""
-        while not self._protocol.is_closed:
-            data = await self._reader.read(READ_SIZE)
-            if not data:
-                self._protocol.receive_eof()
-                return
-            self._receive(data)
-            await self._writer.drain()
-        # RFC 6455 7.1.1: it is the server that drops the TCP connection; what still comes means nothing,
-        # and the suite drops with a reset.
-        with contextlib.suppress(ConnectionResetError):
-            while await asyncio.wait_for(self._reader.read(READ_SIZE), DROP_SECONDS):
-                pass
-
-    def _receive(self, data: bytes) -> None:
-        events, outbound = self._protocol.receive_data(data)
-        answers = [outbound]
-        for event in events:
-            if not isinstance(event, WebSocketDataReceived):
-                # The CLOSE that the protocol held back: everything before it has been answered.
-                answers.append(self._protocol.close())
-            elif self._is_echo:
-                answers.append(self._protocol.send_message(event.data))
-            else:
-                self.messages.append(event.data)
-        self._writer.write(b"".join(answers))
-
-
 async def visit(url: str, target: str, agent: str, *, is_echo: bool) -> List[Message]:
     """One connection from beginning to end; returns the messages that were not echoed."""
     address = urlsplit(url)
-    host, port = address.hostname or "127.0.0.1", address.port or 80
-    reader, writer = await asyncio.open_connection(host, port)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
     try:
-        connection = Connection(reader, writer, is_echo=is_echo)
-        await connection.shake_hands(target, f"{host}:{port}", agent)
-        await connection.run()
-        return connection.messages
+        protocol, data = await shake_hands(reader, writer, address.netloc, target, agent)
+        messages: List[Message] = []
+        while True:
+            events, outbound = protocol.receive_data(data)
+            answers = [outbound]
+            for event in events:
+                if not isinstance(event, WebSocketDataReceived):
+                    # The CLOSE that the protocol held back: everything before it has been answered.
+                    answers.append(protocol.close())
+                elif is_echo:
+                    answers.append(protocol.send_message(event.data))
+                else:
+                    messages.append(event.data)
+            writer.write(b"".join(answers))
+            await writer.drain()
+            if protocol.is_closed:
+                break
+            data = await reader.read(READ_SIZE)
+            if not data:
+                protocol.receive_eof()
+                return messages
+        # RFC 6455 7.1.1: it is the server that drops the TCP connection; what still comes means nothing,
+        # and the suite drops with a reset.
+        with contextlib.suppress(ConnectionResetError):
+            while await asyncio.wait_for(reader.read(READ_SIZE), DROP_SECONDS):
+                pass
+        return messages
     finally:
         writer.close()
         # The suite drops with a reset, and under uvloop an error that nobody asks for is printed.
         with contextlib.suppress(OSError):
             await writer.wait_closed()
+
+
+async def shake_hands(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, target: str, agent: str
+) -> Tuple[WSProtocol, bytes]:
+    """Return the open protocol, and what came behind the response; raises `HandshakeFailed`."""
+    key, offer = generate_ws_key(), build_deflate_offer(SETTINGS)
+    headers = ((b"User-Agent", agent.encode("ascii")),)
+    writer.write(build_upgrade_request(target, host, key, extensions=offer, headers=headers))
+    parser = ResponseParser()
+    response = None
+    while response is None:
+        data = await reader.read(READ_SIZE)
+        if not data:
+            raise ConnectionResetError("the suite dropped the connection in the opening handshake")
+        response = parser.receive_data(data)
+    connected, extensions = check_upgrade_response(response, key)
+    protocol = WSProtocol(
+        client=True,
+        subprotocol=connected.subprotocol,
+        enable_compression=True,
+        peer_extensions=[extensions] if extensions is not None else [],
+        deflate=SETTINGS,
+        hold_close=True,
+    )
+    return protocol, parser.trailing
 
 
 async def run_cases(url: str, agent: str) -> int:
