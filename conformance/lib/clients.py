@@ -81,7 +81,10 @@ class Websockets(Client):
         deflate: Any = True,
         watch_pongs: bool = True,
     ) -> None:
-        """deflate: True, False, an int for the window bits of both sides, or the library's own factory."""
+        """deflate: True, False, an int for the window bits of both sides, or the library's own factory.
+
+        watch_pongs: for `ping`; this library always does.
+        """
         if type(deflate) is int:
             deflate = ClientPerMessageDeflateFactory(
                 server_max_window_bits=deflate, client_max_window_bits=deflate
@@ -146,7 +149,7 @@ class Aiohttp(Client):
         deflate: int = True,
         watch_pongs: bool = False,
     ) -> None:
-        """deflate: True, False, or an int for the window bits of both sides. watch_pongs: `ping` is used."""
+        """deflate: True, False, or an int for the window bits of both sides. watch_pongs: for `ping`."""
         self._session = aiohttp.ClientSession()
         self._reason: Optional[str] = None
         try:
