@@ -15,6 +15,7 @@ from wsbridge.protocols.frames import (
     PING,
     PONG,
     TEXT,
+    UNKNOWN_LENGTH,
     FrameHeader,
     build_close_payload,
     build_frame,
@@ -236,19 +237,21 @@ class ExtendedLengthTests(unittest.TestCase):
         self.assert_found("82 ff 0000000000010001 ffffffff", 65537)
 
     def test_lengths_not_in_their_shortest_form(self) -> None:
-        self.assert_found("82 fe 007d", -1)
-        self.assert_found("82 fe 0000", -1)
-        self.assert_found("82 ff 000000000000ffff", -1)
-        self.assert_found("82 ff 000000000000007e", -1)
+        self.assert_found("82 fe 007d", UNKNOWN_LENGTH)
+        self.assert_found("82 fe 0000", UNKNOWN_LENGTH)
+        self.assert_found("82 ff 000000000000ffff", UNKNOWN_LENGTH)
+        self.assert_found("82 ff 000000000000007e", UNKNOWN_LENGTH)
 
     def test_incomplete_lengths(self) -> None:
         for wire in ("82 fe", "82 fe 01", "82 ff", "82 ff 0100", "82 ff 01000000000000"):
-            self.assert_found(wire, -1)
+            self.assert_found(wire, UNKNOWN_LENGTH)
 
     def test_other_lengths(self) -> None:
         """With the wrong mask bit it is 128 or more."""
         for length in (0, 125, 128, 254, 255):
-            self.assertEqual(find_extended_length(bytes.fromhex("82 fe 0100 000000000100"), 0, length), -1)
+            self.assertEqual(
+                find_extended_length(bytes.fromhex("82 fe 0100 000000000100"), 0, length), UNKNOWN_LENGTH
+            )
 
 
 class ExhaustiveTests(unittest.TestCase):

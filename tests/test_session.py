@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 
 from tests.doubles import DATE, build_date, turn_loop
-from wsbridge.asgi.session import Backlog, Phase, Session, SessionOwner
+from wsbridge.asgi.session import Phase, Session, SessionOwner
 from wsbridge.asgi.wire import Http11Wire
 from wsbridge.protocols.errors import ClientDisconnected, EventError, ServiceUnavailable, StateError
 from wsbridge.protocols.events import WebSocketDisconnected
@@ -97,10 +97,9 @@ class SessionCase(unittest.IsolatedAsyncioTestCase):
 
     def connect(self) -> None:
         self.owner = Owner()
-        backlog = Backlog()
-        self.ws = WSProtocol(hold_close=True, make_message=backlog.build_message)
+        self.ws = WSProtocol(hold_close=True, make_message=None)
         wire = Http11Wire(self.owner, ws_key=KEY, date=build_date)
-        self.session = Session(self.owner, self.ws, wire, backlog, ["chat"])
+        self.session = Session(self.owner, self.ws, wire, ["chat"])
 
     def feed(self, data: bytes) -> None:
         events, outbound = self.ws.receive_data(data)
@@ -401,16 +400,16 @@ class ReceiveTests(SessionCase):
 
     async def test_messages_stay_in_order_where_more_come_while_some_wait(self) -> None:
         await self.open()
-        self.session.put([message("a"), message("b"), message("c")])
+        self.session.put(["a", "b", "c"])
         taken = [await self.session.receive()]
-        self.session.put([message("d")])
+        self.session.put(["d"])
         taken += [await self.session.receive() for _ in "bcd"]
         self.assertEqual(taken, [message(text) for text in "abcd"])
 
     async def test_messages_behind_our_close_are_thrown_away(self) -> None:
         await self.reach(Phase.CLOSING)
         self.feed(PEER_HELLO)
-        self.assertEqual(self.session.count, 0)
+        self.assertEqual(self.session.queue, [])
 
     async def test_nothing_comes_behind_the_disconnect(self) -> None:
         await self.reach(Phase.ENDING)
@@ -460,15 +459,13 @@ class ReceiveTests(SessionCase):
         self.assertIsInstance(tasks[1].exception(), ClientDisconnected)
         self.assertEqual(tasks[0].result()["code"], 1006)
 
-    async def test_size_is_that_of_the_messages_until_all_are_taken(self) -> None:
-        await self.open()
-        sizes = []
-        self.feed(PEER_HELLO * 2 + b"\x82\x81\0\0\0\0!" + b"\x81\x80\0\0\0\0")
-        while self.session.count:
-            sizes.append((self.session.count, self.session.backlog.size))
+    async def test_queue_holds_what_is_not_taken(self) -> None:
+        self.feed(PEER_HELLO + b"\x82\x81\0\0\0\0!" + b"\x81\x80\0\0\0\0")
+        queued = [list(self.session.queued_messages)]
+        while self.session.queue:
             await self.session.receive()
-        self.assertEqual(sizes, [(4, 11), (3, 11), (2, 11), (1, 11)])
-        self.assertEqual(self.session.backlog.size, 0)
+            queued.append(self.session.queued_messages)
+        self.assertEqual(queued, [["", b"!", "Hello"], ["", b"!", "Hello"], ["", b"!"], [""], []])
 
 
 class OwesAnswerTests(SessionCase):
@@ -538,19 +535,17 @@ class MemoryTests(SessionCase):
     async def test_message_that_was_taken_is_not_kept(self) -> None:
         await self.reach(Phase.OPEN)
         self.start_measuring()
-        self.session.put(
-            [self.session.backlog.build_message(bytes(MIB)) for _ in range(2)] + [message("next")]
-        )
+        self.session.put([bytes(MIB), bytes(MIB), "next"])
         await self.session.receive()
         await self.session.receive()
         self.assertLess(self.measure()[0], 64 * 1024)
 
     async def test_list_does_not_grow_where_there_is_always_a_message_left(self) -> None:
         await self.reach(Phase.OPEN)
-        self.session.put([message("a")])
+        self.session.put(["a"])
         self.start_measuring()
         for _ in range(10_000):
-            self.session.put([message("a")])
+            self.session.put(["a"])
             await self.session.receive()
         self.assertLess(self.measure()[0], 16 * 1024)
 

@@ -42,7 +42,7 @@ from ..protocols.errors import (
     RequestRefused,
     StateError,
 )
-from ..protocols.events import WebSocketDisconnected
+from ..protocols.events import WebSocketConnected, WebSocketDisconnected
 from ..protocols.fields import is_token
 from ..protocols.frames import INTERNAL_ERROR, MAX_CLOSE_REASON, NORMAL_CLOSURE
 from ..protocols.ws import Receiving, Sending, WSProtocol
@@ -52,11 +52,11 @@ from .wire import Wire
 
 __all__ = [
     "RECEIVE_AFTER_DISCONNECT",
-    "Backlog",
     "Phase",
     "Session",
     "SessionOwner",
     "build_disconnect_event",
+    "build_message_event",
 ]
 
 logger = logging.getLogger("wsbridge")
@@ -87,29 +87,18 @@ _READABLE, _WRITABLE = Receiving.OPEN, Sending.OPEN
 _ACCEPTED, _OPEN = Answer.ACCEPTED, Phase.OPEN
 
 
+def build_message_event(message: Union[str, bytes]) -> ASGIEvent:
+    """The ``websocket.receive`` of a whole message, with exactly one of ``text`` and ``bytes``.
+
+    ASGI also allows the other key with the value None, but Sanic, Channels and
+    applications that test ``"text" in event`` fail on it.
+    """
+    return {"type": "websocket.receive", "text" if type(message) is str else "bytes": message}
+
+
 def build_disconnect_event(event: WebSocketDisconnected) -> ASGIEvent:
     """The ``websocket.disconnect`` of the protocol's last event."""
     return {"type": "websocket.disconnect", "code": event.code, "reason": event.reason}
-
-
-class Backlog:
-    """Makes the ``websocket.receive`` events of a protocol, and counts the bytes that wait in the queue."""
-
-    __slots__ = ("size",)
-
-    def __init__(self) -> None:
-        #: Bytes (for text: characters) of the messages made since the application last emptied the queue.
-        #: Messages taken since then still count: reading resumes only when the queue is empty anyway.
-        self.size = 0
-
-    def build_message(self, message: Union[str, bytes]) -> ASGIEvent:
-        """The ``websocket.receive`` of a whole message, with exactly one of ``text`` and ``bytes``.
-
-        ASGI also allows the other key with the value None, but Sanic, Channels and
-        applications that test ``"text" in event`` fail on it.
-        """
-        self.size += len(message)
-        return {"type": "websocket.receive", "text" if type(message) is str else "bytes": message}
 
 
 class SessionOwner:
@@ -125,6 +114,11 @@ class SessionOwner:
 
         Awaiting it raises `OSError` if the connection is lost.
         """
+
+    def write_message(self, header: bytes, payload: Union[bytes, bytearray]) -> Optional[Awaitable[None]]:
+        """Write a message's frame, and return what `drain` returns."""
+        self.write(header + payload)
+        return self.drain()
 
     def abort(self) -> None:
         """Abort the connection, because a response cannot be completed."""
@@ -160,22 +154,20 @@ RECEIVE_AFTER_DISCONNECT = "receive() after websocket.disconnect: nothing can co
 class Session:
     """One session: the queue of received events, `receive`, `send`, and the answer to the request.
 
-    ``protocol`` starts after the 101 that ``wire`` writes; ``backlog`` makes
-    its messages. ``offered_subprotocols`` are those of the scope: a subprotocol
-    that was not offered is left out of the 101, with a warning. With None any
+    ``protocol`` starts after the 101 that ``wire`` writes; its ``make_message``
+    is None. ``offered_subprotocols`` are those of the scope: a subprotocol that
+    was not offered is left out of the 101, with a warning. With None any
     subprotocol is sent.
     """
 
     __slots__ = (
         "_answer",
-        "_events",
         "_offered",
         "_owner",
         "_protocol",
         "_wire",
-        "backlog",
-        "count",
         "last_is_unanswered",
+        "queue",
         "waiter",
     )
 
@@ -184,7 +176,6 @@ class Session:
         owner: SessionOwner,
         protocol: WSProtocol,
         wire: Wire,
-        backlog: Backlog,
         offered_subprotocols: Optional[Sequence[str]] = None,
     ) -> None:
         self._owner = owner
@@ -195,13 +186,9 @@ class Session:
         self._answer = Answer.NONE
         #: Whether the application took a message and has since neither sent nor called `receive`.
         self.last_is_unanswered = False
-        # The last `count` of these wait for the application. A list and not a deque, because most connections
-        # are idle, and an empty deque is ten times as large.
-        self._events: List[Any] = [{"type": "websocket.connect"}]
-        #: How many events the application has not taken yet.
-        self.count = 1
-        #: Its ``size`` is that of the messages in the queue, for the owner's limit.
-        self.backlog = backlog
+        #: What the application has not taken, the oldest last: messages, and before and behind them the
+        #: protocol's other events. A list, because an empty deque is ten times as large.
+        self.queue: List[Any] = [WebSocketConnected(None)]
         #: The future that the application awaits in `receive`; None if it does not wait.
         self.waiter: Optional[asyncio.Future[None]] = None
 
@@ -229,36 +216,33 @@ class Session:
         return self._wire is not None and self._wire.is_on_wire
 
     @property
+    def queued_messages(self) -> List[Union[str, bytes]]:
+        """The messages that the application has not taken."""
+        return [event for event in self.queue if type(event) is str or type(event) is bytes]
+
+    @property
     def owes_answer(self) -> bool:
         """Whether the application has a message to answer, taken or still in the queue."""
-        return self.last_is_unanswered or any(
-            event["type"] == "websocket.receive" for event in self._events[len(self._events) - self.count :]
-        )
+        return self.last_is_unanswered or bool(self.queued_messages)
 
     # ------------------------------------------------------------------- receiving
 
     def put(self, events: List[Any]) -> None:
-        """Queue events of the protocol; the session keeps the list itself."""
-        last = events[-1]
-        if type(last) is WebSocketDisconnected:
-            events[-1] = build_disconnect_event(last)
-        if self.count:
-            # Without this the list would only grow if the application never empties the queue.
-            del self._events[: -self.count]
-            self._events += events
-        else:
-            self._events = events
-        self.count = len(self._events)
+        """Queue events of the protocol; the list then belongs to the session."""
+        events.reverse()
+        if self.queue:
+            events += self.queue
+        self.queue = events
 
     async def receive(self) -> ASGIEvent:
         """The application's ``receive``: the next event. Raises `ClientDisconnected` after the last one."""
-        self.last_is_unanswered = False
-        while not self.count:
+        while not self.queue:
+            self.last_is_unanswered = False
             if self._protocol.receiving is not _READABLE:
                 # websocket.disconnect is always the last event, and was taken.
                 raise ClientDisconnected(RECEIVE_AFTER_DISCONNECT)
             self._owner.session_waits()
-            if self.count:
+            if self.queue:
                 break
             if self.waiter is None:
                 self.waiter = asyncio.Future()
@@ -269,42 +253,65 @@ class Session:
             else:
                 # Another task of the application waits already. `wait` lets this one be cancelled alone.
                 await asyncio.wait([self.waiter])
-        event: ASGIEvent = self._events[-self.count]
-        # Free the message; `count` tells which places of the list are used.
-        self._events[-self.count] = None
-        self.count -= 1
-        kind = event["type"]
-        if kind == "websocket.receive":
+        event = self.queue.pop()
+        # `build_message_event`, written out: a call would cost every message.
+        if type(event) is str:
             self.last_is_unanswered = True
-            if not self.count:
-                self.backlog.size = 0
-        elif kind == "websocket.disconnect":
-            self._owner.session_disconnected()
-        return event
+            return {"type": "websocket.receive", "text": event}
+        if type(event) is bytes:
+            self.last_is_unanswered = True
+            return {"type": "websocket.receive", "bytes": event}
+        self.last_is_unanswered = False
+        if type(event) is WebSocketConnected:
+            return {"type": "websocket.connect"}
+        self._owner.session_disconnected()
+        return build_disconnect_event(event)
 
     # --------------------------------------------------------------------- sending
 
     async def send(self, event: ASGIEvent) -> None:
         """The application's ``send``; see the module's table."""
-        phase = self.phase
         try:
-            action = _ACTIONS[phase].get(event["type"])
+            kind = event["type"]
         except (TypeError, KeyError):
             raise EventError(f"an event must be a dict with a 'type', not {event!r:.80}") from None
-        if action is None:
-            raise _unexpected(event["type"], phase)
         # An event is handled without an await: a cancelled send has either written a whole frame, or
         # written nothing and left the compressor as it was.
-        if action(self, event):
-            return
-        try:
-            waiting = self._owner.drain()
-            if waiting is not None:
+        if kind == "websocket.send" and self._answer is _ACCEPTED and self._protocol.sending is _WRITABLE:
+            # OPEN or ENDING: nearly every event comes here, and spares `phase` and the table.
+            waiting = self._send_message(event)
+        else:
+            waiting = self._get_action(kind)(self, event)
+        if waiting is not None:
+            try:
                 await waiting
-        except OSError as error:
-            raise ClientDisconnected("the connection was lost") from error
+            except OSError as error:
+                raise ClientDisconnected("the connection was lost") from error
 
-    def _accept(self, event: ASGIEvent) -> None:
+    def _get_action(self, kind: Any) -> _Action:
+        if not isinstance(kind, str) or kind not in _ENDED:
+            raise EventError(f"unknown event type {kind!r:.80}; known: {', '.join(_ENDED)}")
+        possible = _ACTIONS[self.phase]
+        if kind not in possible:
+            raise StateError(f"{kind} is not possible now; possible: {', '.join(possible)}")
+        return possible[kind]
+
+    def _send_message(self, event: ASGIEvent) -> Optional[Awaitable[None]]:
+        message: Any = event.get("text")
+        data = event.get("bytes")
+        if data is not None and message is None and isinstance(data, (bytes, bytearray, memoryview)):
+            message = data
+        elif data is not None or not isinstance(message, str):
+            raise EventError("websocket.send needs exactly one of 'text' (str) and 'bytes' (bytes)")
+        protocol = self._protocol
+        header, payload = protocol.send_message_parts(message)
+        is_first, self.last_is_unanswered = self.last_is_unanswered, False
+        waiting = self._owner.write_message(header, payload)
+        if protocol.receiving is not _READABLE:
+            self._owner.session_answered(is_first)
+        return waiting
+
+    def _accept(self, event: ASGIEvent) -> Optional[Awaitable[None]]:
         protocol = self._protocol
         subprotocol = self._choose_subprotocol(event.get("subprotocol"))
         headers = check_header_pairs(event.get("headers"))
@@ -313,6 +320,7 @@ class Session:
         self._answer = Answer.ACCEPTED
         self._wire = None
         self._owner.session_accepted()
+        return self._owner.drain()
 
     def _choose_subprotocol(self, subprotocol: Any) -> Optional[str]:
         if subprotocol is None or subprotocol == "":
@@ -332,53 +340,33 @@ class Session:
         )
         return None
 
-    def _refuse(self, event: ASGIEvent) -> bool:
+    def _refuse(self, event: ASGIEvent) -> None:
         # ASGI: 403, whatever code and reason are.
         self.refuse(Forbidden("the application did not accept the connection"))
-        return True
 
     def _start_denial(self, event: ASGIEvent) -> None:
         self._get_wire().start(*check_response_start(event))
         self._answer = Answer.BEGUN
 
-    def _continue_denial(self, event: ASGIEvent) -> bool:
+    def _continue_denial(self, event: ASGIEvent) -> Optional[Awaitable[None]]:
         wire = self._get_wire()
         part, more = check_response_body(event)
         wire.send_body(part, more)
-        if not more:
-            self._end_refused(wire.status)
-        return not more
+        if more:
+            return self._owner.drain()
+        self._end_refused(wire.status)
+        return None
 
-    def _send_message(self, event: ASGIEvent) -> None:
-        text = event.get("text")
-        data = event.get("bytes")
-        if data is None and isinstance(text, str):
-            message: Any = text
-        elif text is None and isinstance(data, (bytes, bytearray, memoryview)):
-            message = data
-        else:
-            raise EventError("websocket.send needs exactly one of 'text' (str) and 'bytes' (bytes)")
-        frame = self._protocol.send_message(message)
-        self.last_is_unanswered = False
-        self._owner.write(frame)
-
-    def _send_while_ending(self, event: ASGIEvent) -> None:
-        is_first = self.last_is_unanswered
-        self._send_message(event)
-        self._owner.session_answered(is_first)
-
-    def _close(self, event: ASGIEvent) -> bool:
+    def _close(self, event: ASGIEvent) -> None:
         code = event.get("code")
         reason = event.get("reason")
         self.close(NORMAL_CLOSURE if code is None else code, "" if reason is None else _shorten(reason))
-        return True
 
     def _raise_disconnected(self, event: ASGIEvent) -> None:
         raise ClientDisconnected(f"{event['type']} after the connection was closed")
 
-    def _ignore_close(self, event: ASGIEvent) -> bool:
+    def _ignore_close(self, event: ASGIEvent) -> None:
         self._owner.session_close_ignored()
-        return True
 
     def _get_wire(self) -> Wire:
         wire: Wire = self._wire  # type: ignore[assignment]  # it is there until the request is answered
@@ -436,8 +424,8 @@ class Session:
         self._wire = None
 
 
-# Returns True if `send` need not wait for room, because nothing can be written after the event.
-_Action = Callable[[Session, ASGIEvent], Optional[bool]]
+# Returns what `send` waits for, or None.
+_Action = Callable[[Session, ASGIEvent], Optional[Awaitable[None]]]
 
 _ENDED: Dict[str, _Action] = {
     "websocket.accept": Session._raise_disconnected,
@@ -455,16 +443,10 @@ _ACTIONS: Dict[Phase, Dict[str, _Action]] = {
     },
     Phase.DENYING: {"websocket.http.response.body": Session._continue_denial},
     Phase.OPEN: {"websocket.send": Session._send_message, "websocket.close": Session._close},
-    Phase.ENDING: {"websocket.send": Session._send_while_ending, "websocket.close": Session._close},
+    Phase.ENDING: {"websocket.send": Session._send_message, "websocket.close": Session._close},
     Phase.CLOSING: _ENDED,
     Phase.OVER: _ENDED,
 }
-
-
-def _unexpected(kind: object, phase: Phase) -> Exception:
-    if kind in _ENDED:
-        return StateError(f"{kind} is not possible now; possible: {', '.join(_ACTIONS[phase])}")
-    return EventError(f"unknown event type {kind!r:.80}; known: {', '.join(_ENDED)}")
 
 
 def _shorten(reason: Any) -> Any:

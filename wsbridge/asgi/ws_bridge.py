@@ -18,10 +18,10 @@ from .response import build_date
 from .scope import build_ws_scope
 from .session import (
     RECEIVE_AFTER_DISCONNECT,
-    Backlog,
     Session,
     SessionOwner,
     build_disconnect_event,
+    build_message_event,
 )
 from .types import ASGIEvent, EventSource, Flag, Receive, Send, Writer
 from .wire import Http11Wire
@@ -34,7 +34,7 @@ def build_ws_event(
 ) -> ASGIEvent:
     """The ASGI event, for the queue of `create_ws_receive`, of an event that `WSProtocol` has returned."""
     if isinstance(event, WebSocketDataReceived):
-        return Backlog().build_message(event.data)
+        return build_message_event(event.data)
     if isinstance(event, WebSocketDisconnected):
         return build_disconnect_event(event)
     return {"type": "websocket.connect"}
@@ -86,7 +86,7 @@ def create_ws_send(
     """
     owner = _StreamOwner(writer, accept_event, close_event)
     wire = Http11Wire(owner, ws_key=ws_key, date=date)
-    return Session(owner, ws_protocol, wire, Backlog(), offered_subprotocols).send
+    return Session(owner, ws_protocol, wire, offered_subprotocols).send
 
 
 class _StreamOwner(SessionOwner):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from struct import Struct
-from typing import List, NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple, Union
 
 from .errors import (
     ClosePayloadTruncated,
@@ -148,19 +148,23 @@ def _parse_extended_length(data: bytes, position: int, header_size: int) -> int:
     return length
 
 
+# Longer than any payload: RFC 6455 5.2 ends below this.
+UNKNOWN_LENGTH = 2**63
+
+
 def find_extended_length(data: bytes, position: int, length: int) -> int:
     """The extended length of the frame at ``position``, whose 7-bit ``length`` is 126 or 127.
 
-    -1 if it is incomplete, or breaks a rule, for which `parse_header` raises.
+    `UNKNOWN_LENGTH` if it is incomplete, or breaks a rule, for which `parse_header` raises.
     """
     available = len(data) - position
     if length == 126 and available >= 4:
         (extended,) = _unpack_16(data, position + 2)
-        return extended if extended >= 126 else -1
+        return extended if extended >= 126 else UNKNOWN_LENGTH
     if length == 127 and available >= 10:
         (extended,) = _unpack_64(data, position + 2)
-        return extended if extended >= 65536 else -1
-    return -1
+        return extended if extended >= 65536 else UNKNOWN_LENGTH
+    return UNKNOWN_LENGTH
 
 
 # The two-byte headers of unmasked frames up to 125 bytes, by first byte: FIN with text and binary.
@@ -186,9 +190,14 @@ def build_frame(
     first = opcode | (FIN if fin else 0) | (RSV1 if rsv1 else 0)
     if not mask:
         return build_frame_header(first, len(payload)) + payload
+    return b"".join(build_masked_frame(first, payload))
+
+
+def build_masked_frame(first: int, payload: bytes) -> Tuple[bytes, Union[bytes, bytearray]]:
+    """A client's frame: header and fresh, unpredictable key, and the masked payload."""
     # RFC 6455 10.3: the key comes from a strong source of entropy.
     key = os.urandom(4)
-    return b"".join((build_frame_header(first, len(payload), MASKED), key, apply_mask(payload, key)))
+    return build_frame_header(first, len(payload), MASKED) + key, apply_mask(payload, key)
 
 
 def is_sendable_close_code(code: int) -> bool:

@@ -61,6 +61,7 @@ from .frames import (
     build_close_payload,
     build_frame,
     build_frame_header,
+    build_masked_frame,
     find_extended_length,
     parse_close_payload,
     parse_header,
@@ -150,7 +151,7 @@ class WSProtocol:
     ``hold_close``: hold the answer to a CLOSE or a violation until `close`
     is called, so that messages received before can be answered first.
     ``make_message``: returns the event for the `str` or `bytes` of a whole
-    message; default `WebSocketDataReceived`.
+    message; default `WebSocketDataReceived`. With None it is the message itself.
     ``clock``: returns a monotonic time in seconds, for `latency`; without it
     `latency` stays None.
 
@@ -206,7 +207,7 @@ class WSProtocol:
         max_message_size: int = 16 * 1024 * 1024,
         max_fragments: int = 1024,
         hold_close: bool = False,
-        make_message: Callable[[Any], Any] = WebSocketDataReceived,
+        make_message: Optional[Callable[[Any], Any]] = WebSocketDataReceived,
         clock: Optional[Callable[[], float]] = None,
     ) -> None:
         self.subprotocol = subprotocol
@@ -283,16 +284,18 @@ class WSProtocol:
         masked = not self._client
         mask_bit, header_size = (MASKED, 6) if masked else (0, 2)
         position, end = 0, len(data)
+        make_message = self._make_message
         compression = self.compression
         decoded_here = WHOLE_MESSAGE if compression is None else WHOLE_OR_COMPRESSED
-        if self._is_discarding:
+        if self._is_discarding or self.trace is not None:
             decoded_here = ()
+        limit = self._max_message_size
         try:
             if self._remaining:
                 position = self._receive_payload(data, 0, events)
             while end - position >= 2:
                 first = data[position]
-                if first in decoded_here and self._message is None and self.trace is None:
+                if first in decoded_here and self._message is None:
                     start = position + header_size
                     # A wrong mask bit leaves 128 or more.
                     length = data[position + 1] ^ mask_bit
@@ -300,15 +303,13 @@ class WSProtocol:
                         length = find_extended_length(data, position, length)
                         start += 2 if length < 65536 else 8
                     stop = start + length
-                    if stop <= end and 0 <= length <= self._max_message_size:
+                    if stop <= end and length <= limit:
                         payload = unmask(data, start, stop) if masked else data[start:stop]
                         if compression is not None and first & RSV1:
-                            content = inflate_message(
-                                first & 0x0F, payload, self._max_message_size, compression.inflater
-                            )
+                            content = inflate_message(first & 0x0F, payload, limit, compression.inflater)
                         else:
                             content = payload.decode() if first == WHOLE_TEXT else bytes(payload)
-                        events.append(self._make_message(content))
+                        events.append(content if make_message is None else make_message(content))
                         position = stop
                         continue
                 stop = self._receive_frame(data, position, events)
@@ -395,7 +396,7 @@ class WSProtocol:
             content = message.finish()
             self._message = None
             if content is not None:
-                events.append(self._make_message(content))
+                events.append(content if self._make_message is None else self._make_message(content))
         return start + size
 
     def _receive_control(self, opcode: int, payload: bytes, events: List[Any]) -> None:
@@ -448,6 +449,11 @@ class WSProtocol:
         Raises `EventError` for another type or a lone surrogate, `StateError`
         after a CLOSE.
         """
+        header, payload = self.send_message_parts(data)
+        return header + payload
+
+    def send_message_parts(self, data: Union[str, bytes]) -> Tuple[bytes, Union[bytes, bytearray]]:
+        """`send_message` as the frame's header, with its masking key, and its payload: nothing is joined."""
         if self.sending is not _WRITABLE:
             raise StateError("the connection is closing: nothing can be sent after a CLOSE")
         if isinstance(data, str):
@@ -465,10 +471,11 @@ class WSProtocol:
             payload = self.compression.deflater.deflate(payload)
             first |= RSV1
         length = len(payload)
-        if self.trace is not None or self._client:
-            return self._build_frame(first, payload)
-        header = SMALL_HEADERS[first][length] if length < 126 else build_frame_header(first, length)
-        return header + payload
+        if self.trace is not None:
+            self._trace_frame("out", first, length)
+        if self._client:
+            return build_masked_frame(first, payload)
+        return SMALL_HEADERS[first][length] if length < 126 else build_frame_header(first, length), payload
 
     def ping(self, payload: Optional[bytes] = None) -> bytes:
         """A PING (RFC 6455 5.5.2) of up to 125 bytes; the PONG to the last one sets `latency`.

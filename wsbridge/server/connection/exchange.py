@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Awaitable, List, Optional
+from typing import Awaitable, List, Optional, Union
 
 from ...asgi.types import Receive, Scope, Send
 from ...protocols.errors import ClientDisconnected
@@ -16,6 +16,7 @@ from ..service import Service
 from ..signals import are_signals_caught
 from .attribution import Claim
 from .linger import Linger
+from .reading import write_parts
 
 __all__ = ["Exchange"]
 
@@ -125,16 +126,19 @@ class Exchange(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Hand ``data`` to the transport; dropped once the connection is lost."""
+        self._write_parts(data)
+
+    def _write_parts(self, *parts: Union[bytes, bytearray]) -> None:
         transport = self._transport
         if transport is None or transport.is_closing():
             # Make the next `drain` wait for one turn of the loop: if this write has found the connection
             # lost, `connection_lost` comes in it.
             self._sends_in_a_row = MAX_SENDS_IN_A_ROW
-        else:
-            if self._writing_paused:
-                # Added data must not hide from `_check_stall` what the peer has read meanwhile.
-                self._stalled_size += len(data)
-            transport.write(data)
+            return
+        if self._writing_paused:
+            # Added data must not hide from `_check_stall` what the peer has read meanwhile.
+            self._stalled_size += sum(map(len, parts))
+        write_parts(transport, parts)
 
     def drain(self) -> Optional[Awaitable[None]]:
         """An awaitable that ends when the write buffer is below its limit, or None if it is now.

@@ -21,10 +21,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import List, Optional
+from typing import Awaitable, List, Optional, Union
 
 from ...asgi.scope import build_ws_scope
-from ...asgi.session import Backlog, Phase, Session, SessionOwner
+from ...asgi.session import Phase, Session, SessionOwner
 from ...asgi.types import Scope
 from ...asgi.wire import Http11Wire
 from ...protocols.errors import ServiceUnavailable
@@ -36,7 +36,7 @@ from ..log import log_answer
 from ..plain import ResumeTask
 from ..service import Service
 from .addresses import get_client, get_server, is_secure
-from .exchange import Exchange
+from .exchange import MAX_SENDS_IN_A_ROW, Exchange
 from .info import ConnectionInfo
 from .reading import pause_reading, resume_reading
 
@@ -49,6 +49,10 @@ HELD_DATA_LIMIT = 64 * 1024
 # Bytes. Compressed data may inflate to a thousand times its size, and one read become a hundred MiB of
 # messages: it is parsed in slices of this size, and once the queue is full, the rest is held unparsed.
 COMPRESSED_SLICE = 16 * 1024
+
+# Bytes. From this size on header and payload are handed to the system as they are; below, one copy of both is
+# cheaper.
+LARGE_PAYLOAD = 16 * 1024
 
 # Seconds from the application's first answer in ENDING to our CLOSE: long enough for several sends with short
 # waits between them, short enough for the client of an application that pushes without end.
@@ -93,8 +97,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         early_data: bytes = b"",
     ) -> None:
         config = service.config
-        backlog = Backlog()
-        self._ws = _build_protocol(service, request, backlog)
+        self._ws = _build_protocol(service, request)
         scope = build_ws_scope(
             request,
             config,
@@ -107,14 +110,14 @@ class WebSocketExchange(Exchange, SessionOwner):
         super().__init__(service, transport)
         self._scope = scope
         wire = Http11Wire(self, ws_key=ws_key, date=service.date)
-        self._session = Session(self, self._ws, wire, backlog, scope["subprotocols"])
+        self._session = Session(self, self._ws, wire, scope["subprotocols"])
         self._deadline = service.get_deadline(config.timeout_accept)
         self._grace_deadline = math.inf
         self._answer_timer: Optional[asyncio.TimerHandle] = None
         # Whether data is held unparsed: before the accept, and while the queue is full.
         self._is_holding = True
         self._held_data = b""
-        self._gathered: List[bytes] = []
+        self._gathered: List[Union[bytes, bytearray]] = []
         self._gathered_size = 0
         # Whether the application runs inside `resume`.
         self._is_resuming = False
@@ -137,25 +140,25 @@ class WebSocketExchange(Exchange, SessionOwner):
             return
         events, outbound = self._ws.receive_data(data)
         if outbound:
-            self._write_through(outbound)
+            self.write(outbound)
         if not events:
             return
         session = self._session
         waiter = session.waiter
-        is_waited_for = waiter is not None and not session.count
+        is_waited_for = waiter is not None and not session.queue
         session.put(events)
         if not is_waited_for:
             self._check_queue()
         if self._ws.receiving is not _READABLE:
             self._peer_ended()
-        if waiter is not None and not waiter.done():
+        if waiter is not None:
             self._service.waker.wake(self)
 
     def resume(self, resume_task: ResumeTask) -> None:
         """Resume the application now, if it waits. What it writes is sent when it waits again."""
         session = self._session
         waiter = session.waiter
-        if waiter is not None and not waiter.done() and session.count:
+        if waiter is not None and not waiter.done() and session.queue:
             self._is_resuming = True
             try:
                 resume_task(waiter)
@@ -181,8 +184,11 @@ class WebSocketExchange(Exchange, SessionOwner):
     def _check_queue(self) -> None:
         """Pause reading if the queue has reached a limit."""
         config = self._service.config
-        session = self._session
-        if session.count >= config.ws_max_queue or session.backlog.size >= config.ws_max_queue_bytes:
+        queue = self._session.queue
+        if (
+            len(queue) >= config.ws_max_queue
+            or sum(map(len, self._session.queued_messages)) >= config.ws_max_queue_bytes
+        ):
             self._pause_reading()
 
     def _pause_reading(self) -> None:
@@ -275,42 +281,45 @@ class WebSocketExchange(Exchange, SessionOwner):
     # --------------------------------------------------------------------- writing
 
     def write(self, data: bytes) -> None:
-        """Write now, or gather while received messages wait for the application.
-
-        The answers to one read are sent in one system call.
-        """
-        if not self._session.count:
-            transport = self._transport
-            if transport is not None and not (
-                self._gathered or self._writing_paused or transport.is_closing()
-            ):
-                transport.write(data)
-            else:
-                self._write_through(data)
-            return
-        if not self._gathered:
-            if self._transport is None:
-                super().write(data)
-                return
-            if not self._is_resuming:
-                self._service.loop.call_soon(self._flush)
-        self._gathered.append(data)
-        self._gathered_size += len(data)
-        if self._gathered_size > self._service.config.ws_write_limit:
-            self._flush()
-
-    def _write_through(self, data: bytes) -> None:
         if self._gathered:
             self._gathered.append(data)
             self._flush()
         else:
-            super().write(data)
+            self._write_parts(data)
+
+    def write_message(self, header: bytes, payload: Union[bytes, bytearray]) -> Optional[Awaitable[None]]:
+        """Write a message now, or gather it while received messages wait for the application.
+
+        The answers to one read are sent in one system call. Large payloads are not copied.
+        """
+        transport = self._transport
+        if (self._gathered or self._session.queue) and transport is not None:
+            if not self._gathered and not self._is_resuming:
+                self._service.loop.call_soon(self._flush)
+            self._gathered += (header, payload)
+            self._gathered_size += len(header) + len(payload)
+            if not self._session.queue or self._gathered_size > self._service.config.ws_write_limit:
+                self._flush()
+        elif (
+            transport is None
+            or self._writing_paused
+            or len(payload) >= LARGE_PAYLOAD
+            or transport.is_closing()
+        ):
+            self._write_parts(header, payload)
+        else:
+            transport.write(header + payload)
+        self._sends_in_a_row += 1
+        if self._writing_paused or self._sends_in_a_row >= MAX_SENDS_IN_A_ROW:
+            return self.drain()
+        return None
 
     def _flush(self) -> None:
-        if self._gathered:
-            gathered, self._gathered = self._gathered, []
-            self._gathered_size = 0
-            super().write(b"".join(gathered))
+        gathered = self._gathered
+        if gathered:
+            is_large = self._gathered_size >= len(gathered) // 2 * LARGE_PAYLOAD
+            self._gathered, self._gathered_size = [], 0
+            self._write_parts(*(gathered if is_large else (b"".join(gathered),)))
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -320,7 +329,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         super().resume_writing()
         # The peer reads, so it is alive; it may answer a ping only after all that it has to read.
         self._heard_since_ping = True
-        self._write_through(self._ws.resume_writing())
+        self.write(self._ws.resume_writing())
 
     # ------------------------------------------------------------- the application
 
@@ -420,10 +429,10 @@ class WebSocketExchange(Exchange, SessionOwner):
         next_ping = self._pinged_at + interval
         dead_at = None if self._heard_since_ping or timeout is None else self._pinged_at + timeout
         if dead_at is not None and now >= dead_at:
-            self._write_through(self._ws.close(INTERNAL_ERROR, "keepalive ping timeout"))
+            self.write(self._ws.close(INTERNAL_ERROR, "keepalive ping timeout"))
             self._finish()
         elif dead_at is None and now >= next_ping:
-            self._write_through(self._ws.ping())
+            self.write(self._ws.ping())
             self._heard_since_ping, self._pinged_at = False, now
             self._deadline = now + (interval if timeout is None else min(interval, timeout))
         else:
@@ -433,7 +442,7 @@ class WebSocketExchange(Exchange, SessionOwner):
     def ping(self) -> None:
         """Send a ping now; its answer sets the latency."""
         if self._session.phase is Phase.OPEN and not self._writing_paused:
-            self._write_through(self._ws.ping())
+            self.write(self._ws.ping())
 
     def shut_down(self) -> None:
         phase = self._session.phase
@@ -444,7 +453,7 @@ class WebSocketExchange(Exchange, SessionOwner):
             self._session.close(SERVICE_RESTART, discard=False)
 
 
-def _build_protocol(service: Service, request: RequestReceived, backlog: Backlog) -> WSProtocol:
+def _build_protocol(service: Service, request: RequestReceived) -> WSProtocol:
     config = service.config
     return WSProtocol(
         enable_compression=config.ws_per_message_deflate,
@@ -453,6 +462,6 @@ def _build_protocol(service: Service, request: RequestReceived, backlog: Backlog
         max_message_size=config.ws_max_size,
         max_fragments=config.ws_max_fragments,
         hold_close=True,
-        make_message=backlog.build_message,
+        make_message=None,
         clock=service.clock,
     )

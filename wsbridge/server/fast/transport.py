@@ -6,7 +6,7 @@ import asyncio
 import socket
 from contextvars import copy_context
 from select import EPOLLIN, EPOLLOUT
-from typing import Any, Optional, Tuple
+from typing import Any, Iterable, List, Optional, Tuple, Union
 
 from ..connection.reading import READ_SIZE
 from .poller import Poller
@@ -15,6 +15,9 @@ __all__ = ["SocketTransport"]
 
 # asyncio's default limit of a write buffer, in bytes.
 HIGH_WATER = 64 * 1024
+
+# Parts in one system call, which takes at most IOV_MAX, 1024 on Linux.
+MAX_PARTS = 1024
 
 
 class SocketTransport(asyncio.Transport):
@@ -27,7 +30,6 @@ class SocketTransport(asyncio.Transport):
     """
 
     __slots__ = (
-        "_buffer",
         "_descriptor",
         "_has_read_eof",
         "_has_written_eof",
@@ -41,6 +43,8 @@ class SocketTransport(asyncio.Transport):
         "_poller",
         "_protocol",
         "_socket",
+        "_unsent",
+        "_unsent_size",
         "context",
     )
 
@@ -60,13 +64,15 @@ class SocketTransport(asyncio.Transport):
         self._descriptor = accepted.fileno()
         self._protocol: Any = protocol
         self.context = copy_context()
-        self._buffer = bytearray()
+        # What waits until the socket is writable. Parts are never copied: the first may be a `memoryview`.
+        self._unsent: List[Union[bytes, memoryview]] = []
+        self._unsent_size = 0
         self._is_writing_paused = False
         self.set_write_buffer_limits()
         self._is_reading = True
         self._has_read_eof = self._has_written_eof = False
-        # Closing: nothing more is read, and `write` drops its data, but the buffer is still sent. Lost: the
-        # buffer was dropped, and `connection_lost` is scheduled.
+        # Closing: nothing more is read, and `write` drops its data, but what is unsent is still sent. Lost: it
+        # was dropped, and `connection_lost` is scheduled.
         self._is_closing = self._is_lost = False
         self._watch()
 
@@ -78,8 +84,8 @@ class SocketTransport(asyncio.Transport):
         self._protocol = protocol
 
     def _watch(self) -> None:
-        """Register EPOLLIN while reading, EPOLLOUT while the buffer is not empty."""
-        events = (EPOLLIN if self._is_reading else 0) | (EPOLLOUT if self._buffer else 0)
+        """Register EPOLLIN while reading, EPOLLOUT while something is unsent."""
+        events = (EPOLLIN if self._is_reading else 0) | (EPOLLOUT if self._unsent else 0)
         self._poller.watch(self._descriptor, events, self)
 
     def handle_events(self, events: int) -> None:
@@ -94,8 +100,8 @@ class SocketTransport(asyncio.Transport):
                     self._protocol.data_received(data)
                 else:
                     self._read_eof()
-        if events & ~EPOLLIN and self._buffer:
-            self._send_buffer()
+        if events & ~EPOLLIN and self._unsent:
+            self._send_unsent()
 
     # ------------------------------------------------------------------------ reading
 
@@ -126,33 +132,68 @@ class SocketTransport(asyncio.Transport):
             raise RuntimeError("write() after write_eof()")
         if self._is_closing or not data:
             return
-        if self._buffer:
-            self._buffer += data
-        else:
+        sent = 0
+        if not self._unsent:
             try:
                 sent = self._socket.send(data)
             except (BlockingIOError, InterruptedError):
-                sent = 0
+                pass
             except OSError as error:
                 self._lose(error)
                 return
             if sent == len(data):
                 return
-            self._buffer += memoryview(data)[sent:]
-            self._watch()
+        self._keep_unsent([data], sent)
+
+    def writelines(self, list_of_data: Iterable[Any]) -> None:
+        """Write several parts in one system call, without joining them."""
+        parts = [data for data in list_of_data if data]
+        if len(parts) < 2 or self._unsent or self._is_closing or self._has_written_eof:
+            for data in parts:
+                self.write(data)
+            return
+        sent = 0
+        try:
+            sent = self._socket.sendmsg(parts[:MAX_PARTS])
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError as error:
+            self._lose(error)
+            return
+        self._keep_unsent(parts, sent)
+
+    def _keep_unsent(self, parts: List[Any], sent: int) -> None:
+        """Keep what is left of ``parts``, of which ``sent`` bytes were sent."""
+        self._unsent += parts
+        self._unsent_size += sum(map(len, parts))
+        self._drop_sent(sent)
+        self._watch()
         self._pause_if_full()
 
-    def _send_buffer(self) -> None:
+    def _drop_sent(self, sent: int) -> None:
+        """Drop ``sent`` bytes from the front of what is unsent."""
+        self._unsent_size -= sent
+        whole_parts = 0
+        for part in self._unsent:
+            if sent < len(part):
+                break
+            sent -= len(part)
+            whole_parts += 1
+        del self._unsent[:whole_parts]
+        if sent:
+            self._unsent[0] = memoryview(self._unsent[0])[sent:]
+
+    def _send_unsent(self) -> None:
         try:
-            sent = self._socket.send(self._buffer)
+            sent = self._socket.sendmsg(self._unsent[:MAX_PARTS])
         except (BlockingIOError, InterruptedError):
             return
-        del self._buffer[:sent]
-        if self._is_writing_paused and len(self._buffer) <= self._low_water:
+        self._drop_sent(sent)
+        if self._is_writing_paused and self._unsent_size <= self._low_water:
             self._is_writing_paused = False
             # This may write more: check the buffer again.
             self._protocol.resume_writing()
-        if not self._buffer and not self._is_lost:
+        if not self._unsent and not self._is_lost:
             self._watch()
             if self._is_closing:
                 self._lose(None)
@@ -170,7 +211,7 @@ class SocketTransport(asyncio.Transport):
         self._pause_if_full()
 
     def _pause_if_full(self) -> None:
-        if len(self._buffer) > self._high_water and not self._is_writing_paused:
+        if self._unsent_size > self._high_water and not self._is_writing_paused:
             self._is_writing_paused = True
             self._protocol.pause_writing()
 
@@ -178,7 +219,7 @@ class SocketTransport(asyncio.Transport):
         return self._low_water, self._high_water
 
     def get_write_buffer_size(self) -> int:
-        return len(self._buffer)
+        return self._unsent_size
 
     def can_write_eof(self) -> bool:
         return True
@@ -188,7 +229,7 @@ class SocketTransport(asyncio.Transport):
         if self._is_closing or self._has_written_eof:
             return
         self._has_written_eof = True
-        if not self._buffer:
+        if not self._unsent:
             self._socket.shutdown(socket.SHUT_WR)
 
     # ------------------------------------------------------------------------ the end
@@ -201,7 +242,7 @@ class SocketTransport(asyncio.Transport):
         if not self._is_closing:
             self._is_closing = True
             self.pause_reading()
-            if not self._buffer:
+            if not self._unsent:
                 self._lose(None)
 
     def abort(self) -> None:
@@ -219,7 +260,8 @@ class SocketTransport(asyncio.Transport):
         if not self._is_lost:
             self._is_lost = self._is_closing = True
             self._is_reading = False
-            self._buffer.clear()
+            self._unsent.clear()
+            self._unsent_size = 0
             self._loop.call_soon(self._call_connection_lost, error)
             self._watch()
 
