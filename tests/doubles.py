@@ -8,7 +8,7 @@ import sys
 import unittest
 from importlib.util import module_from_spec
 from types import ModuleType
-from typing import Any, Awaitable, Callable, Dict, List, Optional, Tuple
+from typing import Any, Awaitable, Callable, Dict, Iterable, List, Optional, Tuple
 from unittest import mock
 
 from wsbridge.config import ServerConfig
@@ -217,6 +217,12 @@ class MemoryTransport(asyncio.Transport):
         if not self.is_peer_reading:
             self.buffered += len(data)
             self.maybe_pause_protocol()
+
+    def writelines(self, list_of_data: Iterable[Any]) -> None:
+        """Part by part, and as in CPython 3.12.0 without pausing the protocol (CVE-2024-12254)."""
+        for data in list_of_data:
+            self.writes.append(bytes(data))
+            self.buffered += 0 if self.is_peer_reading else len(data)
 
     def maybe_pause_protocol(self) -> None:
         if self.buffered > self.high and not self.is_protocol_paused:

@@ -766,7 +766,7 @@ class PerMessageDeflateTests(unittest.TestCase):
 
     def test_defaults(self) -> None:
         # level, mem_level and threshold; for the rest see ServerNegotiationTests.
-        self.assertEqual(DeflateSettings()[4:], (3, 5, 0))
+        self.assertEqual(DeflateSettings()[4:], (3, 4, 0))
 
     def test_settings_are_handed_on(self) -> None:
         settings = DeflateSettings(level=0, threshold=7)

@@ -570,6 +570,10 @@ class OpenTests(WebSocketTestCase):
         await self.assert_receives(RECEIVED_HELLO, RECEIVED_HELLO)
 
 
+# The smallest payload that is not joined with its header.
+UNJOINED = bytes(16 * 1024)
+
+
 class GatheringTests(WebSocketTestCase):
     """The answers to one read leave in one write."""
 
@@ -622,6 +626,29 @@ class GatheringTests(WebSocketTestCase):
             self.assert_written()
             await asyncio.sleep(0)
             self.assert_written(HELLO + HELLO)
+
+    async def test_large_payload_is_not_joined_with_its_header(self) -> None:
+        await self.open()
+        await self.app.send({"type": "websocket.send", "bytes": UNJOINED[:-1]})
+        self.assert_written(b"\x82\x7e\x3f\xff" + UNJOINED[:-1])
+        await self.app.send({"type": "websocket.send", "bytes": UNJOINED})
+        self.assert_written(b"\x82\x7e\x40\x00", UNJOINED)
+
+    async def test_large_answers_are_not_joined(self) -> None:
+        await self.open()
+        self.transport.feed(PEER_HELLO + peer_text(b"b"))
+        for _ in range(2):
+            await self.app.receive()
+            await self.app.send({"type": "websocket.send", "bytes": UNJOINED})
+        self.assert_written(b"\x82\x7e\x40\x00", UNJOINED, b"\x82\x7e\x40\x00", UNJOINED)
+
+    async def test_large_payload_that_does_not_leave_is_waited_for(self) -> None:
+        await self.open(ws_write_limit=len(UNJOINED))
+        self.transport.is_peer_reading = False
+        sending = await self.start(self.app.send({"type": "websocket.send", "bytes": UNJOINED}))
+        self.assertFalse(sending.done())
+        self.transport.take()
+        await sending
 
     async def test_limit_counts_what_was_not_written_yet(self) -> None:
         await self.open(ws_write_limit=len(HELLO * 2) - 1)

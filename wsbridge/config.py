@@ -181,7 +181,7 @@ class ServerConfig:
         3, _whole_number(0, 9), "zlib's level: a higher one makes messages smaller, and takes longer"
     )
     ws_deflate_mem_level: int = _option(
-        5, _whole_number(1, 9), "zlib's memory level: 2^(level+9) bytes a connection"
+        4, _whole_number(1, 9), "zlib's memory level: 2^(level+9) bytes a connection"
     )
     ws_deflate_server_max_window_bits: int = _option(
         12,

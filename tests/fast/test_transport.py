@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import struct
+import sys
 import unittest
 from random import Random
 from typing import Any, Callable, Dict, List, Tuple
@@ -345,6 +346,53 @@ class WritingTests(TransportCase):
         self.transport.write(MUCH)
         self.take_all()
         self.assert_told("pause", "resume", LOST)
+
+    def test_parts_leave_in_order(self) -> None:
+        self.transport.writelines([b"a", b"", bytearray(b"b"), memoryview(b"c")])
+        self.transport.writelines([])
+        self.transport.writelines([b"d"])
+        self.assertEqual(self.take(), b"abcd")
+        self.transport.writelines([b"head", MUCH, b"tail"])
+        self.transport.writelines([b"!", MUCH])
+        self.assertEqual(self.take_all(), b"head" + MUCH + b"tail!" + MUCH)
+
+    def test_more_parts_than_one_system_call_takes(self) -> None:
+        parts = [bytes([number % 256]) for number in range(5000)]
+        self.transport.writelines(parts)
+        self.assertEqual(self.take_all(), b"".join(parts))
+
+    @unittest.skipUnless(sys.implementation.name == "cpython", "this Python has no tracemalloc")
+    def test_no_part_is_copied(self) -> None:
+        import tracemalloc
+
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        self.transport.writelines([b"head", MUCH])
+        self.transport.write(MUCH)
+        self.turn()
+        self.take()
+        self.turn()
+        self.assertLess(tracemalloc.get_traced_memory()[0], len(MUCH) // 8)
+
+    def test_socket_that_somebody_else_has_filled_takes_no_part(self) -> None:
+        with self.assertRaises(BlockingIOError):
+            while True:
+                self.ours.send(MUCH)
+        self.transport.writelines([b"abc", b"d"])
+        self.assertEqual(self.transport.get_write_buffer_size(), 4)
+
+    def test_lost_connection_is_found_by_parts(self) -> None:
+        self.peer.close()
+        self.transport.writelines([b"a", b"b"])
+        self.transport.writelines([b"a", b"b"])
+        self.assert_told(BROKEN)
+
+    def test_parts_after_the_end(self) -> None:
+        self.transport.write_eof()
+        with self.assertRaises(RuntimeError):
+            self.transport.writelines([b"a", b"b"])
+        self.transport.close()
+        self.assertEqual(self.take(), b"|")
 
     def test_lost_connection_is_found_by_a_write_and_told_later(self) -> None:
         self.peer.close()

@@ -62,7 +62,7 @@ class DeflateSettings(NamedTuple):
     The first four are those of RFC 7692 7.1. ``level`` 0-9 and ``mem_level``
     1-9 are zlib's. Level 3 is the highest without zlib's lazy matching; 6 takes
     half as long again and makes JSON little smaller. A window of 12 bits and a
-    memory level of 5 cost 32 KiB for a connection that compresses; zlib's
+    memory level of 4 cost 24 KiB for a connection that compresses; zlib's
     defaults of 15 and 8 cost 256 KiB, for a few per cent of size on short
     messages. ``threshold``: messages of fewer bytes are sent uncompressed; 0,
     because libwebsockets loops on uncompressed ones.
@@ -73,7 +73,7 @@ class DeflateSettings(NamedTuple):
     server_max_window_bits: int = 12
     client_max_window_bits: int = 12
     level: int = 3
-    mem_level: int = 5
+    mem_level: int = 4
     threshold: int = 0
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sys
 from struct import Struct
-from typing import Callable, Dict, Union
+from typing import Any, Callable, Dict, Union
 
 __all__ = ["apply_mask", "get_routine", "prefer_libcrypto", "unmask", "use"]
 
-#: Masks ``data`` with a key of four bytes, and returns a new object.
-Routine = Callable[[bytes, bytes], Union[bytes, bytearray]]
+#: Masks a bytes-like object with a key of four bytes, and returns a new object.
+Routine = Callable[[Any, bytes], Union[bytes, bytearray]]
 
 # Bytes. Below this size one XOR of big integers wins over four strided translations, and over a call of
 # libcrypto.
@@ -59,7 +59,7 @@ def unmask(data: bytes, start: int, stop: int) -> Union[bytes, bytearray]:
     """Unmask the payload ``data[start:stop]``, whose key is the four bytes before it, as in a frame."""
     size = stop - start
     if size >= LARGE:
-        return _mask_large(data[start:stop], data[start - 4 : start])
+        return _mask_large(memoryview(data)[start:stop], data[start - 4 : start])
     # One conversion for key and payload: the key is the lowest word of the number.
     words = (size + 7) >> 2
     number = _from_bytes(data[start - 4 : stop], "little")
@@ -121,8 +121,9 @@ def use(routine: Union[Routine, str]) -> None:
     ``"python"``: this module, the default. ``"libcrypto"``: XOR by the libcrypto
     that `hashlib` has loaded, several times as fast; it is looked up and checked at
     the first large payload, and if it is missing, ``"python"`` stays in use.
-    Or a function ``(data, key) -> masked`` that returns a new object for `bytes`
-    or a `bytearray` of any size, and four bytes of key.
+    Or a function ``(data, key) -> masked`` that returns a new object for a
+    bytes-like object (`bytes`, `bytearray`, `memoryview`) of any size, and four
+    bytes of key.
 
     Raises `ValueError` for another name, `TypeError` for what cannot be called.
     """

@@ -16,7 +16,6 @@ from ..service import Service
 from ..signals import are_signals_caught
 from .attribution import Claim
 from .linger import Linger
-from .reading import write_parts
 
 __all__ = ["Exchange"]
 
@@ -138,7 +137,13 @@ class Exchange(asyncio.Protocol):
         if self._writing_paused:
             # Added data must not hide from `_check_stall` what the peer has read meanwhile.
             self._stalled_size += sum(map(len, parts))
-        write_parts(transport, parts)
+        if len(parts) == 1:
+            transport.write(parts[0])
+        else:
+            transport.writelines(parts)
+            # In CPython 3.12.0-3.12.8, 3.13.0 and 3.13.1 asyncio's `writelines` does not pause the protocol
+            # (CVE-2024-12254); setting the limit does.
+            transport.set_write_buffer_limits(high=self._service.config.ws_write_limit)
 
     def drain(self) -> Optional[Awaitable[None]]:
         """An awaitable that ends when the write buffer is below its limit, or None if it is now.

@@ -1,20 +1,11 @@
-"""What asyncio's transports do differently by version: read sizes, pausing and resuming, writing in parts."""
+"""What asyncio's transports do differently by version: read sizes, pausing and resuming, unsent data."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
-from typing import Sequence, Union
 
-__all__ = [
-    "READ_SIZE",
-    "get_unsent_size",
-    "limit_reads",
-    "pause_reading",
-    "resume_reading",
-    "write_parts",
-]
+__all__ = ["READ_SIZE", "get_unsent_size", "limit_reads", "pause_reading", "resume_reading"]
 
 # Bytes. CPython allocates this size for each read, and gives back what was not filled. asyncio reads 256 KiB,
 # for which malloc makes three system calls; below 128 KiB it makes none, and large messages are as fast.
@@ -47,17 +38,3 @@ def get_unsent_size(transport: asyncio.Transport) -> int:
     with contextlib.suppress(AttributeError):
         return transport.get_write_buffer_size()
     return 0
-
-
-# CVE-2024-12254: in these versions `writelines` of asyncio's socket transports never pauses the protocol.
-_NEVER_PAUSES = (3, 12) <= sys.version_info < (3, 12, 9) or (3, 13) <= sys.version_info < (3, 13, 2)
-
-
-def write_parts(transport: asyncio.Transport, parts: Sequence[Union[bytes, bytearray]]) -> None:
-    """Write ``parts`` one behind the other, without joining them where the transport can do that."""
-    if len(parts) == 1:
-        transport.write(parts[0])
-    elif _NEVER_PAUSES and type(transport).__module__ == "asyncio.selector_events":
-        transport.write(b"".join(parts))
-    else:
-        transport.writelines(parts)

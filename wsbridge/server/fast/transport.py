@@ -71,8 +71,8 @@ class SocketTransport(asyncio.Transport):
         self.set_write_buffer_limits()
         self._is_reading = True
         self._has_read_eof = self._has_written_eof = False
-        # Closing: nothing more is read, and `write` drops its data, but what is unsent is still sent. Lost: it
-        # was dropped, and `connection_lost` is scheduled.
+        # Closing: nothing more is read or written, but what is unsent still leaves. Lost: that was dropped,
+        # and `connection_lost` is scheduled.
         self._is_closing = self._is_lost = False
         self._watch()
 
@@ -160,14 +160,17 @@ class SocketTransport(asyncio.Transport):
         except OSError as error:
             self._lose(error)
             return
-        self._keep_unsent(parts, sent)
+        if sent < sum(map(len, parts)):
+            self._keep_unsent(parts, sent)
 
     def _keep_unsent(self, parts: List[Any], sent: int) -> None:
         """Keep what is left of ``parts``, of which ``sent`` bytes were sent."""
+        is_watched = bool(self._unsent)
         self._unsent += parts
         self._unsent_size += sum(map(len, parts))
         self._drop_sent(sent)
-        self._watch()
+        if not is_watched:
+            self._watch()
         self._pause_if_full()
 
     def _drop_sent(self, sent: int) -> None:
