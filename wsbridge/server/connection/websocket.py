@@ -300,13 +300,10 @@ class WebSocketExchange(Exchange, SessionOwner):
             self._gathered_size += len(header) + len(payload)
             if not self._session.queue or self._gathered_size > self._service.config.ws_write_limit:
                 self._flush()
-        elif (
-            transport is None
-            or self._writing_paused
-            or len(payload) >= LARGE_PAYLOAD
-            or transport.is_closing()
-        ):
+        elif len(payload) >= LARGE_PAYLOAD:
             self._write_parts(header, payload)
+        elif transport is None or self._writing_paused or transport.is_closing():
+            self._write_parts(header + payload)
         else:
             transport.write(header + payload)
         self._sends_in_a_row += 1
