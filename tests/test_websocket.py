@@ -642,6 +642,13 @@ class GatheringTests(WebSocketTestCase):
             await self.app.send({"type": "websocket.send", "bytes": UNJOINED})
         self.assert_written(b"\x82\x7e\x40\x00", UNJOINED, b"\x82\x7e\x40\x00", UNJOINED)
 
+    async def test_payload_over_the_write_limit_is_not_joined_where_the_transport_would(self) -> None:
+        """asyncio's own transports before Python 3.12 have the `writelines` of the base class."""
+        await self.open(ws_write_limit=len(UNJOINED) - 1)
+        with mock.patch.object(type(self.transport), "writelines", asyncio.WriteTransport.writelines):
+            await self.app.send({"type": "websocket.send", "bytes": UNJOINED})
+        self.assert_written(b"\x82\x7e\x40\x00", UNJOINED)
+
     async def test_large_payload_that_does_not_leave_is_waited_for(self) -> None:
         await self.open(ws_write_limit=len(UNJOINED))
         self.transport.is_peer_reading = False

@@ -137,13 +137,18 @@ class Exchange(asyncio.Protocol):
         if self._writing_paused:
             # Added data must not hide from `_check_stall` what the peer has read meanwhile.
             self._stalled_size += sum(map(len, parts))
+        limit = self._service.config.ws_write_limit
         if len(parts) == 1:
             transport.write(parts[0])
+        elif type(transport).writelines is asyncio.WriteTransport.writelines and len(parts[-1]) > limit:
+            # asyncio's before Python 3.12 joins the parts, and copies what does not leave at once.
+            for part in parts:
+                transport.write(memoryview(part))
         else:
             transport.writelines(parts)
             # In CPython 3.12.0-3.12.8, 3.13.0 and 3.13.1 asyncio's `writelines` does not pause the protocol
             # (CVE-2024-12254); setting the limit does.
-            transport.set_write_buffer_limits(high=self._service.config.ws_write_limit)
+            transport.set_write_buffer_limits(high=limit)
 
     def drain(self) -> Optional[Awaitable[None]]:
         """An awaitable that ends when the write buffer is below its limit, or None if it is now.
