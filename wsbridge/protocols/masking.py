@@ -121,15 +121,14 @@ def use(routine: Union[Routine, str]) -> None:
     ``"python"``: this module, the default. ``"libcrypto"``: XOR by the libcrypto
     that `hashlib` has loaded, several times as fast; it is looked up and checked at
     the first large payload, and if it is missing, ``"python"`` stays in use.
-    Or a function ``(data, key) -> masked`` that returns a new object for a
-    bytes-like object (`bytes`, `bytearray`, `memoryview`) of any size, and four
-    bytes of key.
+    Or a function ``(data, key) -> masked`` that returns a new object for `bytes`
+    of any size, and four bytes of key.
 
     Raises `ValueError` for another name, `TypeError` for what cannot be called.
     """
     global _mask_large, _is_chosen
     if callable(routine):
-        _mask_large = routine
+        _mask_large = _pass_bytes(routine)
     elif not isinstance(routine, str):
         raise TypeError(f"a masking routine must be a function or a name, not {type(routine).__name__}")
     elif routine not in _NAMED:
@@ -137,6 +136,14 @@ def use(routine: Union[Routine, str]) -> None:
     else:
         _mask_large = _NAMED[routine]
     _is_chosen = True
+
+
+def _pass_bytes(function: Routine) -> Routine:
+    def mask(data: Any, key: bytes) -> Union[bytes, bytearray]:
+        return function(bytes(data), key)
+
+    mask.__name__ = str(getattr(function, "__name__", function))
+    return mask
 
 
 def prefer_libcrypto() -> None:
@@ -151,7 +158,7 @@ def get_routine() -> str:
         _load_libcrypto()
     if _mask_large is _mask_in_python:
         return "python"
-    return str(getattr(_mask_large, "__name__", _mask_large))
+    return _mask_large.__name__
 
 
 def _load_libcrypto() -> None:
