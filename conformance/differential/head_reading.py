@@ -11,7 +11,7 @@ import re
 from typing import FrozenSet, Iterable, Iterator, List, Optional, Tuple
 
 from ..lib.hostile.heads import MAX_FIELDS, MAX_LINE
-from .cases import Field, Head, HeadCase
+from .cases import Field, Head, HeadCase, Outcome
 from .rulings import Reading
 
 MAX_SUBPROTOCOLS = 64
@@ -36,11 +36,6 @@ LINE_ENDS = re.compile(rb"[\r\n]*")
 HTTP_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 OTHER_VERSION = re.compile(rb"[A-Z]+/[0-9]\.[0-9]")
 ABSOLUTE = re.compile(rb"(?i:(?:http|https|ws|wss)://([^/?]*).*)")  # RFC 9112 3.2.2
-NO_AUTHORITY = re.compile(rb"[^-0-9A-Za-z._~!$&'()*+,;=%:@\[\]]")  # RFC 3986 3.2
-# As far as a target is there, what llhttp lets begin one.
-TARGET_BEGUN = re.compile(
-    rb"(?:[/*].*|[A-Za-z]+(?::(?:/(?:/(?:[-0-9A-Za-z._~!$&'()*+,;=%:@\[\]]*(?:[/?].*)?)?)?)?)?)?"
-)
 HOST = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[-0-9A-Za-z._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::(?P<port>[0-9]{0,5}))?"
 )
@@ -69,7 +64,6 @@ class HeadReading(Reading):
     def __init__(self, case: HeadCase, peer: str = "", granted: FrozenSet[str] = frozenset()) -> None:
         super().__init__(peer, granted)
         self._case = case
-        self._may_be_early = True  # in the method, the version, or a header that frames a body
         self._data = b"".join(case.pieces)
         self._position = 0
         self._start = 0
@@ -93,11 +87,9 @@ class HeadReading(Reading):
         """Whether the peer has this switch, and it is granted; asked only where it matters."""
         return self.deviates(f"{self.peer}-{name}")
 
-    def _refuse_early(self) -> None:
-        """Where wsbridge has found nothing wrong so far, and waits for the rest of the head."""
-        does_wait = self.peer == "httptools" and HeadReading(self._case).outcome.outcome == "incomplete"
-        if does_wait and self._lets("early"):
-            raise Refused(400)
+    def explains(self, outcome: Outcome) -> bool:
+        is_early = self.outcome.outcome == "incomplete" and outcome == Head("refused")
+        return super().explains(outcome) or (is_early and self._lets("early"))
 
     def _read(self) -> None:
         self._begin()
@@ -154,7 +146,6 @@ class HeadReading(Reading):
             raise Refused(400)
         self._position += 1
         self._skip_spaces()
-        self._may_be_early = False
         stop = self._read_target()
         if stop in (b"\r", b"\n") and self.peer == "httptools" and self._lets("versions"):
             self._version = "0.9"
@@ -177,8 +168,6 @@ class HeadReading(Reading):
 
     def _read_target(self) -> bytes:
         position = self._position
-        if TARGET.fullmatch(self._data, position) and not TARGET_BEGUN.fullmatch(self._data, position):
-            self._refuse_early()
         self._target, stop = self._take(TARGET)
         if stop == b"#" and self._lets("targets"):
             self._position = position
@@ -193,13 +182,10 @@ class HeadReading(Reading):
             self._authority = absolute[1]
             if not is_host(absolute[1]) and not self._lets("authority"):
                 raise Refused(400)
-            if NO_AUTHORITY.search(absolute[1]):
-                self._refuse_early()
         elif not self._target or (not self._target.startswith(b"/") and not self._lets("targets")):
             raise Refused(400)
 
     def _read_version(self) -> None:
-        self._may_be_early = True
         version = self._take_rest(VERSION, "versions", ANY_VERSION if self.peer == "httptools" else VERSION)
         # RFC 9112 2.3: HTTP-name is "HTTP", and nothing else.
         if HTTP_VERSION.fullmatch(version) is None and not (
@@ -209,7 +195,6 @@ class HeadReading(Reading):
         if version not in (b"HTTP/1.1", b"HTTP/1.0") and not self._lets("versions"):
             raise Refused(505)
         self._version = version[-3:].decode()
-        self._may_be_early = False
 
     # ----------------------------------------------------------------------------- header lines
 
@@ -228,9 +213,7 @@ class HeadReading(Reading):
         if len(self._fields) >= MAX_FIELDS and not self._lets("limits"):
             raise Refused(431)
         self._position += 1
-        self._may_be_early = name.lower() in (b"content-length", b"transfer-encoding")
         raw = self._take_rest(VALUE, "control-bytes", ANY_VALUE)
-        self._may_be_early = False
         value = raw.strip(b" \t")
         if raw.rstrip(b" \t") != raw and value and self._lets("trailing-blanks"):
             value = raw.lstrip(b" \t")
@@ -261,22 +244,10 @@ class HeadReading(Reading):
         # RFC 9112 6.1 and 6.3: one length, and of two kinds.
         is_wrong = bool(find_values(self._fields, b"content-length", b"transfer-encoding"))
         if name == b"content-length":
-            is_number = re.fullmatch(rb"[0-9]+", value) is not None
-            is_wrong = is_wrong or not is_number
-            if is_number and int(value) >= 2**64:
-                self._refuse_early()
+            is_wrong = is_wrong or re.fullmatch(rb"[0-9]+", value) is None
         else:
             is_wrong = is_wrong or value.lower() != b"chunked" or self._version == "1.0"
         if is_wrong and not self._lets("bodies"):
-            raise Refused(400)
-
-    def _check_host(self, value: bytes) -> None:
-        # RFC 9112 3.2: 400 for "more than one Host header field line or a Host header field with an invalid
-        # field value".
-        is_second = any(name == b"host" for name, _ in self._fields)
-        if (is_second or not is_host(value)) and (
-            (is_second and self.peer == "h11") or not self._lets("hosts")
-        ):
             raise Refused(400)
 
     # -------------------------------------------------------------------------------- scanning
@@ -291,8 +262,6 @@ class HeadReading(Reading):
         if self._is_first_line and is_over and not self._lets("limits"):
             raise Refused(414)
         if not stop:
-            if self._may_be_early:
-                self._refuse_early()
             raise Incomplete
         taken = self._data[self._position : end]
         self._position = end

@@ -58,7 +58,7 @@ def judge(kind: Kind, case: Any) -> Iterator[Finding]:
             continue  # where the peer reads as the standard does, wsbridge's own ruling tells it
         reading = kind.read(case, peer, names_of(peer))
         outcomes = {"wsbridge": ours, peer: theirs}
-        if reading.outcome == theirs:
+        if reading.explains(theirs):
             yield Finding(peer, minimize(kind, case, peer, reading.met, theirs), outcomes)
         else:
             yield Finding(peer, (), {**outcomes, f"{peer} as its rulings have it": reading.outcome})
@@ -68,7 +68,7 @@ def minimize(kind: Kind, case: Any, peer: str, met: Set[str], outcome: Outcome) 
     """The rulings of `met` without any that this outcome does not need."""
     needed = set(met)
     for name in sorted(met):
-        if kind.read(case, peer, frozenset(needed - {name})).outcome == outcome:
+        if kind.read(case, peer, frozenset(needed - {name})).explains(outcome):
             needed.discard(name)
     return tuple(sorted(needed))
 

@@ -8,6 +8,8 @@ from typing import FrozenSet, List, NamedTuple, Set
 
 import tomllib
 
+from .cases import Outcome
+
 
 class Ruling(NamedTuple):
     """One way in which an implementation departs from the standard, or from the others."""
@@ -49,13 +51,19 @@ class Reading:
     does. That is how a disagreement is explained: not because it looks like a known one, but because the
     known departure alone produces this very outcome.
 
-    peer: whose switches may be followed, "" for none. granted: the switches. met: those that mattered.
+    outcome: what it comes to. peer: whose switches may be followed, "" for none. granted: the switches. met: those that mattered.
     """
+
+    outcome: Outcome
 
     def __init__(self, peer: str, granted: FrozenSet[str]) -> None:
         self.peer = peer
         self.met: Set[str] = set()
         self._granted = granted
+
+    def explains(self, outcome: Outcome) -> bool:
+        """Whether an implementation that does this may have come to this outcome."""
+        return self.outcome == outcome
 
     def deviates(self, name: str) -> bool:
         """Whether this switch is granted; asked only where the answer matters."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any, Callable, Iterable, NamedTuple, Sequence
+from typing import Any, Callable, NamedTuple, Sequence
 
 from wsbridge.protocols.deflate import Inflater
 from wsbridge.protocols.events import RequestReceived
@@ -113,24 +113,9 @@ def head(name: str, before: bytes, unit: bytes, after: bytes, piece: int = READ)
     )
 
 
-def called(
-    name: str, function: Feed, unit: bytes, before: bytes = b"", after: bytes = b"", make: Feed = bytes
-) -> Input:
-    """A function of one value, made from the bytes again and again."""
-    return Input(name, lambda size: [make(before + fill(unit, size) + after)], lambda _: function)
-
-
-def listed(name: str, function: Callable[[Iterable[bytes]], Any], unit: bytes, before: bytes = b"") -> Input:
-    return called(name, function, unit, before, make=lambda line: [line])
-
-
-def forwarded(name: str, header: bytes, before: bytes, unit: bytes, after: bytes = b"") -> Input:
-    return called(name, read_everybody, unit, before, after, lambda value: [(header, value)])
-
-
-def read_everybody(headers: Any) -> Any:
-    """What the header of the first line says where every peer is a trusted proxy."""
-    return read_forwarded(headers, "192.0.2.1", TrustedPeers("*"), [headers[0][0].decode("ascii")])
+def called(name: str, function: Feed, unit: bytes, before: bytes = b"", after: bytes = b"") -> Input:
+    """A function of one value: the bytes again and again, with what stands before and after them."""
+    return Input(name, lambda size: [before + fill(unit, size) + after], lambda _: function)
 
 
 def build_noise(size: int) -> Sequence[bytes]:
@@ -153,12 +138,16 @@ def open_inflater(_: bool) -> Feed:
     return lambda piece: inflater.inflate(piece, UNLIMITED)
 
 
-def list_tokens(lines: Iterable[bytes]) -> Any:
-    return parse_list(lines, UNLIMITED)
+def list_tokens(line: bytes) -> Any:
+    return parse_list([line], UNLIMITED)
 
 
-def has_upgrade(lines: Iterable[bytes]) -> Any:
-    return has_token([(b"connection", line) for line in lines], b"connection", b"upgrade")
+def has_upgrade(line: bytes) -> Any:
+    return has_token([(b"connection", line)], b"connection", b"upgrade")
+
+
+def parse_offers(line: bytes) -> Any:
+    return parse_extension_offers([line])
 
 
 def read_authority(host: bytes) -> Any:
@@ -172,15 +161,26 @@ def check_origin(origin: bytes) -> None:
     check_upgrade_request(request, allowed_origins=("same-origin", "https://a.example"))
 
 
-def build_pairs(size: int) -> Sequence[Any]:
-    return [[(FORWARDED, b"for=192.0.2.1;" + b";".join(b"n%d=v" % at for at in range(size // 9)))]]
+def proxied(header: str) -> Feed:
+    """Reads one line of that header, or several, where every peer is a trusted proxy."""
+    name, everybody = header.encode(), TrustedPeers("*")
+
+    def read(value: Any) -> Any:
+        lines = value if isinstance(value, list) else [value]
+        return read_forwarded([(name, line) for line in lines], "192.0.2.1", everybody, [header])
+
+    return read
+
+
+def build_pairs(size: int) -> Sequence[bytes]:
+    return [b"for=192.0.2.1;" + b";".join(b"n%d=v" % at for at in range(size // 9))]
 
 
 def build_lines(size: int) -> Sequence[Any]:
-    return [[(X_FOR, b"192.0.2.1")] * (size // 9)]
+    return [[b"192.0.2.1"] * (size // 9)]
 
 
-FORWARDED, X_FOR, X_PREFIX = b"forwarded", b"x-forwarded-for", b"x-forwarded-prefix"
+FORWARDED, X_FOR, X_PREFIX = map(proxied, ("forwarded", "x-forwarded-for", "x-forwarded-prefix"))
 BEGIN, INFLATING = b"\1\x80" + MASK, connection("compressed")
 
 ADVERSARIES = [
@@ -236,35 +236,35 @@ ADVERSARIES = [
     head("a status line", b"HTTP/1.1 101 ", b"x", b"\r\n\r\n"),
     head("header lines of a response", b"HTTP/1.1 101 x\r\n", b"a:\r\n", b"\r\n"),
     # Lists, and what proxies say.
-    listed("list of commas", list_tokens, b","),
-    listed("list of blanks", list_tokens, b" \t"),
-    listed("list of tokens", list_tokens, b"a, "),
-    listed("has_token among commas", has_upgrade, b" ,"),
-    listed("extensions: commas and blanks", parse_extension_offers, b" ,\t"),
-    listed("extensions: blanks before a parameter", parse_extension_offers, b" ", b"a;"),
-    listed("extensions: blanks behind a name", parse_extension_offers, b" \t", b"a"),
-    listed("extensions: blanks behind an equals sign", parse_extension_offers, b" ", b"a;b="),
-    listed("extensions: a quote that never ends", parse_extension_offers, b"x", b'a;b="'),
-    listed("extensions: escaped quotes", parse_extension_offers, b'\\"', b'a;b="'),
-    listed("extensions: backslashes", parse_extension_offers, b"\\", b'a;b="'),
-    listed("extensions: semicolons", parse_extension_offers, b";", b"a"),
-    listed("extensions: a long name", parse_extension_offers, b"a"),
+    called("list of commas", list_tokens, b","),
+    called("list of blanks", list_tokens, b" \t"),
+    called("list of tokens", list_tokens, b"a, "),
+    called("has_token among commas", has_upgrade, b" ,"),
+    called("extensions: commas and blanks", parse_offers, b" ,\t"),
+    called("extensions: blanks before a parameter", parse_offers, b" ", b"a;"),
+    called("extensions: blanks behind a name", parse_offers, b" \t", b"a"),
+    called("extensions: blanks behind an equals sign", parse_offers, b" ", b"a;b="),
+    called("extensions: a quote that never ends", parse_offers, b"x", b'a;b="'),
+    called("extensions: escaped quotes", parse_offers, b'\\"', b'a;b="'),
+    called("extensions: backslashes", parse_offers, b"\\", b'a;b="'),
+    called("extensions: semicolons", parse_offers, b";", b"a"),
+    called("extensions: a long name", parse_offers, b"a"),
     called("authority of escapes", read_authority, b"%41"),
     called("authority of colons", read_authority, b":", b"["),
     called("Origin", check_origin, b"a.", b"https://"),
-    forwarded("X-Forwarded-For: trusted addresses", X_FOR, b"", b"192.0.2.1,"),
-    forwarded("X-Forwarded-For: commas", X_FOR, b"", b","),
-    forwarded("X-Forwarded-For: digits", X_FOR, b"1", b"1"),
-    forwarded("X-Forwarded-Prefix: slashes", X_PREFIX, b"/a", b"/", b"a"),
-    forwarded("X-Forwarded-Prefix: percents", X_PREFIX, b"/", b"%2", b"f"),
-    forwarded("X-Forwarded-Prefix: segments", X_PREFIX, b"", b"/..a", b"/.."),
-    forwarded("Forwarded: trusted elements", FORWARDED, b"", b"for=192.0.2.1,"),
-    forwarded("Forwarded: commas", FORWARDED, b"", b","),
-    forwarded("Forwarded: quotes", FORWARDED, b"for=", b'"', b",for=192.0.2.1"),
-    forwarded("Forwarded: backslashes", FORWARDED, b'for="', b"\\", b'",for=192.0.2.1'),
-    forwarded("Forwarded: escaped quotes in a string", FORWARDED, b'for="', b'\\"', b'"'),
-    forwarded("Forwarded: backslash, comma", FORWARDED, b'for="', b"\\,", b'"'),
-    forwarded("Forwarded: semicolons", FORWARDED, b"", b";", b"for=192.0.2.1"),
-    Input("Forwarded: pairs in one element", build_pairs, lambda _: read_everybody),
-    Input("X-Forwarded-For: lines", build_lines, lambda _: read_everybody),
+    called("X-Forwarded-For: trusted addresses", X_FOR, b"192.0.2.1,"),
+    called("X-Forwarded-For: commas", X_FOR, b","),
+    called("X-Forwarded-For: digits", X_FOR, b"1", b"1"),
+    called("X-Forwarded-Prefix: slashes", X_PREFIX, b"/", b"/a", b"a"),
+    called("X-Forwarded-Prefix: percents", X_PREFIX, b"%2", b"/", b"f"),
+    called("X-Forwarded-Prefix: segments", X_PREFIX, b"/..a", b"", b"/.."),
+    called("Forwarded: trusted elements", FORWARDED, b"for=192.0.2.1,"),
+    called("Forwarded: commas", FORWARDED, b","),
+    called("Forwarded: quotes", FORWARDED, b'"', b"for=", b",for=192.0.2.1"),
+    called("Forwarded: backslashes", FORWARDED, b"\\", b'for="', b'",for=192.0.2.1'),
+    called("Forwarded: escaped quotes in a string", FORWARDED, b'\\"', b'for="', b'"'),
+    called("Forwarded: backslash, comma", FORWARDED, b"\\,", b'for="', b'"'),
+    called("Forwarded: semicolons", FORWARDED, b";", b"", b"for=192.0.2.1"),
+    Input("Forwarded: pairs in one element", build_pairs, lambda _: FORWARDED),
+    Input("X-Forwarded-For: lines", build_lines, lambda _: X_FOR),
 ]
