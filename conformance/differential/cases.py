@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple, Optional, Tuple, Union
 
 DEFAULT_LIMIT = 16 * 1024 * 1024
-MOST_SHOWN = 300  # of the bytes of a piece
 
 Message = Union[str, bytes]
 Field = Tuple[bytes, bytes]
@@ -51,15 +50,14 @@ class FrameCase(NamedTuple):
     close_before: Optional[int] = None  #: the piece before which the endpoint itself sends CLOSE 1000
     originals: Optional[Tuple[Message, ...]] = None  #: what must be delivered, where it is known
 
-    def describe(self, most: int = MOST_SHOWN) -> str:
+    def describe(self) -> str:
         role = "client" if self.client else "server"
         deflate = self.deflate.build_response() if self.deflate else "no extension"
         traits = ", ".join(self.traits) or "valid"
         lines = [f"{self.name}  role {role}; {deflate}; limit {self.limit}; {traits}"]
-        for number, piece in enumerate(self.pieces):
-            if number == self.close_before:
-                lines.append("  close(1000)")
-            lines.append(f"  {piece[:most].hex(' ')}{tell_rest(piece, most)}")
+        lines += [f"  {piece.hex(' ')}" for piece in self.pieces]
+        if self.close_before is not None:
+            lines.insert(1 + self.close_before, "  close(1000)")
         return "\n".join(lines)
 
 
@@ -70,14 +68,9 @@ class HeadCase(NamedTuple):
     pieces: Tuple[bytes, ...]
     traits: Tuple[str, ...]
 
-    def describe(self, most: int = MOST_SHOWN) -> str:
+    def describe(self) -> str:
         lines = [f"{self.name}  {', '.join(self.traits) or 'valid'}"]
-        lines += [f"  {piece[:most]!r}{tell_rest(piece, most)}" for piece in self.pieces]
-        return "\n".join(lines)
-
-
-def tell_rest(piece: bytes, most: int) -> str:
-    return f" ... ({len(piece)} bytes; --replay shows all)" if len(piece) > most else ""
+        return "\n".join([*lines, *(f"  {piece!r}" for piece in self.pieces)])
 
 
 class Transcript(NamedTuple):
@@ -90,10 +83,7 @@ class Transcript(NamedTuple):
 
     def describe(self) -> str:
         messages = ", ".join(f"{message!r:.200} ({len(message)})" for message in self.messages)
-        sent = ", ".join(" ".join(map(str, entry)) for entry in self.sent)
-        lines = [f"messages: {messages or 'none'}", f"sent: {sent or 'nothing'}"]
-        lines.append(f"CLOSE received: {self.close_received or 'none'}")
-        return "\n    ".join(lines + [f"trouble: {self.trouble}"] * bool(self.trouble))
+        return f"messages: {messages}; sent: {self.sent}; CLOSE: {self.close_received}; {self.trouble}"
 
 
 class Head(NamedTuple):
@@ -110,10 +100,7 @@ class Head(NamedTuple):
     status: int = 0
 
     def describe(self) -> str:
-        fields = ", ".join(f"{name!r}: {value!r}" for name, value in self.fields[:12])
-        parts = [self.outcome, repr(self.method), f"{self.target[:100]!r}", self.version, fields]
-        shown = parts if self.outcome == "request" else parts[:1]
-        return " ".join(shown + [f"answered {self.status}"] * bool(self.status))
+        return str(tuple(self)) if self.outcome == "request" else f"{self.outcome} {self.status or ''}"
 
 
 Case = Union[FrameCase, HeadCase]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import FrozenSet, List, Optional, Tuple
 
 from ..lib.wire import CLOSE, CONTINUATION, FIN, PING, RSV1, SENDABLE_CODES, TEXT, apply_mask
-from .cases import FrameCase, Message, Sent, Transcript
-from .inflating import UNLIMITED, CannotInflate, Inflater, TooBig
+from .cases import FrameCase, Message, Outcome, Sent, Transcript
+from .inflating import UNLIMITED, CannotInflate, Inflater, LostItsWay, TooBig
 from .rulings import Reading
 
 OPEN, CLOSING, OVER = range(3)
@@ -67,6 +67,7 @@ class FrameReading(Reading):
         super().__init__(peer, granted)
         self._case = case
         self._state = OPEN
+        self._is_lost = False  # as a peer loses its way; what was delivered and sent until then must be right
         self._data = b""
         self._frame: Optional[FrameInProgress] = None
         self._message: Optional[MessageInProgress] = None
@@ -81,6 +82,14 @@ class FrameReading(Reading):
         self._received: Optional[Tuple[int, str]] = None
         self._run()
         self.outcome = Transcript(tuple(self._messages), tuple(self._sent), self._received)
+
+    def explains(self, outcome: Outcome) -> bool:
+        if not self._is_lost or not isinstance(outcome, Transcript):
+            return super().explains(outcome)
+        messages, sent = outcome.messages[: len(self._messages)], outcome.sent[: len(self._sent)]
+        # Without the last part: whether our own CLOSE repeats the peer's is not known here.
+        is_sent = [entry[:2] for entry in sent] == [entry[:2] for entry in self._sent]
+        return is_sent and messages == tuple(self._messages) and not outcome.trouble
 
     def _run(self) -> None:
         for number, piece in enumerate(self._case.pieces):
@@ -108,6 +117,8 @@ class FrameReading(Reading):
             if self._state == OPEN:
                 self._sent.append(("close", violation.code, False))
             self._state = OVER
+        except LostItsWay:
+            self._is_lost, self._state = True, OVER
 
     # --------------------------------------------------------------------------------- headers
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, FrozenSet, Iterator, NamedTuple, Sequence, Set, Tuple
 
 from ..lib.wire import parse_frames
-from .cases import MOST_SHOWN, Case, FrameCase, Head, Outcome, Transcript
+from .cases import Case, FrameCase, Head, Outcome, Transcript
 from .frame_adapters import run_frames
 from .frame_reading import FrameReading
 from .head_adapters import run_head
@@ -20,10 +20,9 @@ class Finding(NamedTuple):
     rulings: Tuple[str, ...]
     outcomes: Dict[str, Outcome]
 
-    def describe(self, case: Case, most: int = MOST_SHOWN) -> str:
-        """The case with its bytes (no more than `most` of a piece), then the outcomes."""
+    def describe(self, case: Case) -> str:
         outcomes = [f"  {who}\n    {outcome.describe()}" for who, outcome in self.outcomes.items()]
-        return "\n".join([case.describe(most), *outcomes])
+        return "\n".join([case.describe(), *outcomes])
 
 
 class Kind(NamedTuple):

@@ -47,11 +47,12 @@ def names_of(who: str) -> FrozenSet[str]:
 class Reading:
     """A literal reading of the standards, with a switch for each ruling.
 
-    With no switch it is what wsbridge must do; with the switches of a peer it is, to the byte, what that peer
-    does. That is how a disagreement is explained: not because it looks like a known one, but because the
-    known departure alone produces this very outcome.
+    With no switch it is what wsbridge must do, to the byte; with the switches of a peer it is what that peer
+    does, up to where the peer has lost its way. That is how a disagreement is explained: not because it looks
+    like a known one, but because the known departure alone produces this very outcome.
 
-    outcome: what it comes to. peer: whose switches may be followed, "" for none. granted: the switches. met: those that mattered.
+    peer: whose switches may be followed, "" for none. granted: the switches. met: those that mattered.
+    outcome: what the reading comes to.
     """
 
     outcome: Outcome

@@ -13,7 +13,7 @@ from .judge import FRAMES, HEADS, Finding, Kind, judge, judge_sending
 from .making import count_messages, make_deflated, make_head, make_sending, make_stream
 
 BATCH = 500
-KEPT_TEXTS = 3  # of unexplained cases, in each batch
+KEPT_TEXTS, MOST_SHOWN = 3, 4000  # texts of unexplained cases in each batch, and characters of each
 
 
 class Part(NamedTuple):
@@ -34,14 +34,6 @@ PARTS = {
 }
 
 
-class Example(NamedTuple):
-    """The shortest case in which a ruling was met, best where it was met alone."""
-
-    rank: Tuple[bool, int]
-    case: str
-    text: str
-
-
 class Tally:
     """What a number of cases came to."""
 
@@ -50,7 +42,8 @@ class Tally:
         self.units: Counter[str] = Counter()
         self.disagreements: Counter[str] = Counter()
         self.met: Counter[str] = Counter()  # by ruling
-        self.examples: Dict[str, Example] = {}
+        # By ruling, the name of the shortest case, best where the ruling was met alone.
+        self.examples: Dict[str, Tuple[bool, int, str]] = {}
         self.unexplained = 0
         self.texts: List[str] = []  # of some of the unexplained
         self.is_interrupted = False
@@ -64,16 +57,15 @@ class Tally:
         for finding in findings:
             if not finding.rulings:
                 self.note_unexplained(f"{finding.who}: {finding.describe(case)}")
+            self.met.update(finding.rulings)
             for ruling in finding.rulings:
-                self.met[ruling] += 1
-                rank = (len(finding.rulings) > 1, sum(map(len, case.pieces)))
-                if ruling not in self.examples or rank < self.examples[ruling].rank:
-                    self.examples[ruling] = Example(rank, case.name, finding.describe(case))
+                example = (len(finding.rulings) > 1, sum(map(len, case.pieces)), case.name)
+                self.examples[ruling] = min(example, self.examples.get(ruling, example))
 
     def note_unexplained(self, text: str) -> None:
         self.unexplained += 1
         if len(self.texts) < KEPT_TEXTS:
-            self.texts.append(text)
+            self.texts.append(text if len(text) < MOST_SHOWN else f"{text[:MOST_SHOWN]} ... (see --replay)")
 
     def add(self, other: Tally) -> None:
         self.cases += other.cases
@@ -132,7 +124,7 @@ def print_case(name: str, seed: int, index: int) -> int:
     """One case with all its bytes, what each implementation made of it, and what explains that."""
     part = PARTS[name]
     case = part.make(seed, index)
-    print(case.describe(1 << 30))
+    print(case.describe())
     for who in ("wsbridge", *part.kind.peers):
         print(f"  {who}\n    {part.kind.run(who, case).describe()}")
     findings = list(part.judge(part.kind, case))
