@@ -12,7 +12,7 @@ from typing import FrozenSet, List, Optional, Tuple
 
 from ..lib.wire import CLOSE, CONTINUATION, FIN, PING, RSV1, SENDABLE_CODES, TEXT, apply_mask
 from .cases import FrameCase, Message, Outcome, Sent, Transcript
-from .inflating import UNLIMITED, CannotInflate, Inflater, LostItsWay, TooBig
+from .inflating import CannotInflate, Inflater, LostItsWay, TooBig
 from .rulings import Reading
 
 OPEN, CLOSING, OVER = range(3)
@@ -30,6 +30,10 @@ BEGUN = re.compile(
 SURROGATE_BEGUN = re.compile(rb"\xed[\xa0-\xbf]")
 
 
+class IsLate(Exception):
+    """A fault that this peer tells when it likes, if the rest of the frame comes at all."""
+
+
 class Violation(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -43,7 +47,6 @@ class FrameInProgress:
     first: int
     length: int
     key: Optional[bytes]
-    has_late_fault: bool  # known, and to be told when the frame is complete
     taken: int = 0
 
     @property
@@ -58,7 +61,6 @@ class MessageInProgress:
     is_discarded: bool
     content: bytes = b""
     undecided: bytes = b""  # the end of a text: a character that has begun, or what is none
-    was_interrupted: bool = False  # the last frame was a control frame
     wire_size: int = 0
 
 
@@ -67,7 +69,7 @@ class FrameReading(Reading):
         super().__init__(peer, granted)
         self._case = case
         self._state = OPEN
-        self._is_lost = False  # as a peer loses its way; what was delivered and sent until then must be right
+        self._is_lost = self._is_late = False
         self._data = b""
         self._frame: Optional[FrameInProgress] = None
         self._message: Optional[MessageInProgress] = None
@@ -84,12 +86,18 @@ class FrameReading(Reading):
         self.outcome = Transcript(tuple(self._messages), tuple(self._sent), self._received)
 
     def explains(self, outcome: Outcome) -> bool:
-        if not self._is_lost or not isinstance(outcome, Transcript):
+        if not (self._is_lost or self._is_late) or not isinstance(outcome, Transcript):
             return super().explains(outcome)
         messages, sent = outcome.messages[: len(self._messages)], outcome.sent[: len(self._sent)]
         # Without the last part: whether our own CLOSE repeats the peer's is not known here.
         is_sent = [entry[:2] for entry in sent] == [entry[:2] for entry in self._sent]
-        return is_sent and messages == tuple(self._messages) and not outcome.trouble
+        is_begun = is_sent and messages == tuple(self._messages) and not outcome.trouble
+        return is_begun and (self._is_lost or self._has_failed(outcome))
+
+    def _has_failed(self, outcome: Transcript) -> bool:
+        """Whether nothing but a CLOSE, of whatever code, comes behind what is known here."""
+        rest = outcome.sent[len(self._sent) :]
+        return len(outcome.messages) == len(self._messages) and [kind for kind, *_ in rest] in ([], ["close"])
 
     def _run(self) -> None:
         for number, piece in enumerate(self._case.pieces):
@@ -117,8 +125,9 @@ class FrameReading(Reading):
             if self._state == OPEN:
                 self._sent.append(("close", violation.code, False))
             self._state = OVER
-        except LostItsWay:
-            self._is_lost, self._state = True, OVER
+        except (LostItsWay, IsLate) as error:
+            self._is_lost, self._is_late = isinstance(error, LostItsWay), isinstance(error, IsLate)
+            self._state = OVER
 
     # --------------------------------------------------------------------------------- headers
 
@@ -129,56 +138,48 @@ class FrameReading(Reading):
             return False
         first, second = data[0], data[1]
         size = {126: 4, 127: 10}.get(second & 0x7F, 2)
-        fault = self._check_first_bytes(first, second, len(data) < size)
-        if fault is None or len(data) < size:
+        if not self._check_first_bytes(first, second, len(data) < size) or len(data) < size:
             return False
         length = second & 0x7F if size == 2 else int.from_bytes(data[2:size], "big")
         opcode = first & 15
-        if opcode < CLOSE or fault:
+        if opcode < CLOSE:
             self._check_length(length, size)
         self._check_limit(opcode, length)
         start = size + (4 if second & 0x80 else 0)
         if len(data) < start:
             return False
-        frame = FrameInProgress(first, length, data[size:start] or None, fault)
-        if opcode < CLOSE and not fault and not self._begin_data_frame(frame, data[start:]):
-            return False
+        frame = FrameInProgress(first, length, data[size:start] or None)
+        if opcode < CLOSE:
+            self._begin_data_frame(frame)
         self._data = data[start:]
         self._frame = frame
         return True
 
-    def _check_first_bytes(self, first: int, second: int, is_cut: bool) -> Optional[bool]:
-        """False without a fault, True for one to be told later, None to wait; else raises."""
+    def _check_first_bytes(self, first: int, second: int, is_cut: bool) -> bool:
+        """Whether the header may be read on; else raises."""
         opcode, rsv = first & 15, first & 0x70
+        if opcode not in (0, 1, 2, 8, 9, 10):
+            raise Violation(1002)
         # RFC 6455 5.2: reserved bits MUST be 0 unless an extension gives them a meaning; RFC 7692 6: RSV1
         # is for the first frame of a data message.
         has_rsv = bool(rsv) and not (rsv == RSV1 and self._inflater is not None and opcode in (1, 2))
         # RFC 6455 5.1: a client masks, a server does not.
         has_mask = bool(second & 0x80) is self._case.client
-        # RFC 6455 5.5: 125 bytes at most, and not fragmented.
-        has_control = opcode >= CLOSE and (first < FIN or second & 0x7F > 125)
-        if opcode not in (0, 1, 2, 8, 9, 10):
-            raise Violation(1002)
-        if has_control and first >= FIN and not has_rsv and not has_mask and self.peer == "websockets":
-            return self._check_long_control(second, is_cut)
-        if (has_rsv or has_mask) and is_cut and not has_control and self.deviates("wsproto-late-faults"):
-            return None
-        if not (has_rsv or has_mask or has_control):
-            return False
-        if not has_mask and self.deviates("websockets-whole-frames"):
+        # RFC 6455 5.5: not fragmented, and 125 bytes at most.
+        is_fragmented = opcode >= CLOSE and first < FIN
+        is_long = opcode >= CLOSE and second & 0x7F > 125
+        if not (has_rsv or has_mask or is_fragmented or is_long):
             return True
+        if not (has_rsv or has_mask or is_fragmented) and self.peer == "websockets":
+            # It counts a control frame's payload when it is there, not the form of its length.
+            length = int.from_bytes(self._data[2 : 4 if second & 0x7F == 126 else 10], "big")
+            if (is_cut or length < 126) and self.deviates("websockets-long-length"):
+                return not is_cut
+        if self.deviates("wsproto-late-faults") or (
+            not has_mask and self.deviates("websockets-whole-frames")
+        ):
+            raise IsLate
         raise Violation(1002)
-
-    def _check_long_control(self, second: int, is_cut: bool) -> Optional[bool]:
-        """websockets counts a control frame's payload when it is there, not the form of its length."""
-        length = int.from_bytes(self._data[2 : 4 if second & 0x7F == 126 else 10], "big")
-        if not is_cut and length < 126 and self.deviates("websockets-long-length"):
-            return False
-        if not is_cut and length > self._get_room() and self.deviates("websockets-limit-control"):
-            raise Violation(1009)
-        if not self.deviates("websockets-whole-frames"):
-            raise Violation(1002)
-        return None if is_cut else True
 
     def _get_room(self) -> int:
         """How many bytes a frame may still have."""
@@ -199,44 +200,20 @@ class FrameReading(Reading):
         if opcode < CLOSE and length > self._wire_limit and not self.deviates("wsproto-no-limit"):
             raise Violation(1009)
 
-    def _begin_data_frame(self, frame: FrameInProgress, rest: bytes) -> bool:
-        """RFC 6455 5.4: whether the frame may come now; False to wait."""
+    def _begin_data_frame(self, frame: FrameInProgress) -> None:
+        """RFC 6455 5.4: whether the frame may come now; else raises."""
         if (frame.opcode == CONTINUATION) is (self._message is None):
-            if frame.length and not rest and self.deviates("wsproto-late-faults"):
-                return False
-            if self.deviates("websockets-whole-frames"):
-                frame.has_late_fault = True
-                return True
-            if self.peer == "wsproto":
-                self._inflate_as_wsproto(frame, rest)
+            if self.deviates("wsproto-late-faults") or self.deviates("websockets-whole-frames"):
+                raise IsLate
             raise Violation(1002)
         if frame.opcode != CONTINUATION:
             is_discarded = self._state == CLOSING and not self._is_read_on()
             inflater = self._inflater if frame.first & RSV1 else None
             self._message = MessageInProgress(frame.opcode == TEXT, inflater, is_discarded)
-            if inflater is not None and not is_discarded:
-                inflater.begin_message()
         if self._message is not None:
             self._count(self._message, frame.length)
-        return True
-
-    def _inflate_as_wsproto(self, frame: FrameInProgress, rest: bytes) -> None:
-        """wsproto inflates what there is of a frame before it asks whether the frame may come now."""
-        message = self._message
-        if message is None or self._inflater is None:
-            return
-        if message.inflater is None and not (message.was_interrupted and frame.first & RSV1):
-            return
-        piece = rest[: frame.length]
-        is_last = frame.first >= FIN and len(piece) == frame.length
-        try:
-            self._inflater.inflate(apply_mask(piece, frame.key) if frame.key else piece, UNLIMITED, is_last)
-        except CannotInflate:
-            if self.deviates("wsproto-late-faults"):
-                raise Violation(1007) from None
 
     def _count(self, message: MessageInProgress, length: int) -> None:
-        message.was_interrupted = False
         message.wire_size += length
         may_grow = message.inflater is not None or message.is_discarded
         if message.wire_size <= (self._wire_limit if may_grow else self._case.limit):
@@ -254,9 +231,7 @@ class FrameReading(Reading):
         assert frame is not None
         missing = frame.length - frame.taken
         is_cut = len(self._data) < missing
-        if is_cut and (
-            frame.opcode >= CLOSE or frame.has_late_fault or self.deviates("websockets-whole-frames")
-        ):
+        if is_cut and (frame.opcode >= CLOSE or self.deviates("websockets-whole-frames")):
             return False
         piece, self._data = self._data[:missing], self._data[missing:]
         if frame.key is not None:
@@ -264,31 +239,11 @@ class FrameReading(Reading):
             piece = apply_mask(piece, frame.key[turn:] + frame.key[:turn])
         frame.taken += len(piece)
         self._frame = frame if is_cut else None
-        if frame.has_late_fault:
-            self._tell_late(frame, piece)
-        elif frame.opcode >= CLOSE:
+        if frame.opcode >= CLOSE:
             self._take_control(frame.opcode, piece)
         elif self._message is not None and (piece or not is_cut):
             self._take_data(self._message, piece, not is_cut and frame.first >= FIN)
         return not is_cut
-
-    def _tell_late(self, frame: FrameInProgress, payload: bytes) -> None:
-        """websockets inflates a frame, and meets the limit there, before it looks at what else is wrong."""
-        has_rsv1 = bool(frame.first & RSV1)
-        inflater = self._message.inflater if self._message is not None and not has_rsv1 else None
-        room = self._get_room()
-        if frame.opcode in (1, 2):
-            inflater = self._inflater if has_rsv1 else None
-            if inflater is not None:
-                inflater.begin_message()
-        if inflater is not None and frame.opcode < CLOSE:
-            try:
-                inflater.inflate(payload, room, frame.first >= FIN)
-            except TooBig:
-                raise Violation(1009) from None
-            except CannotInflate:
-                pass
-        raise Violation(1002)
 
     def _take_data(self, message: MessageInProgress, piece: bytes, is_last: bool) -> None:
         if is_last:
@@ -330,15 +285,13 @@ class FrameReading(Reading):
 
     def _take_control(self, opcode: int, payload: bytes) -> None:
         message = self._message
-        if message is not None:
-            message.was_interrupted = True
-            if message.inflater is not None and self.deviates("wsproto-control-in-compressed"):
-                message.inflater = None
         if opcode == CLOSE:
             self._take_close(payload)
         # RFC 6455 5.5.2: answered "unless it already received a Close frame".
         elif opcode == PING and (self._state == OPEN or not self.deviates("wsproto-no-pong-after-own-close")):
             self._sent.append(("pong", payload))
+        if message and message.inflater and self.deviates("wsproto-control-in-compressed"):
+            raise LostItsWay
 
     def _take_close(self, payload: bytes) -> None:
         self._received = self._parse_close(payload)

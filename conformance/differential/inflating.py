@@ -92,10 +92,6 @@ class Inflater:
         self._stream = zlib.decompressobj(-self._bits)
         self._at_boundary = True  # nothing since the message, or a stream, began
 
-    def begin_message(self) -> None:
-        if self._no_takeover and self._peer == "websockets":
-            self._reset()
-
     def inflate(self, data: bytes, room: int, is_last: bool) -> bytes:
         """The next bytes of a message; raises `CannotInflate`, or `TooBig` for more than `room` bytes.
 
