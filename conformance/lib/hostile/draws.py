@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import random
-from typing import List, Tuple
+from typing import Any, List, Tuple
 
 
 def happens(rng: random.Random, probability: float) -> bool:
@@ -34,3 +35,15 @@ def flip_bit(rng: random.Random, data: bytes, end: int = 1 << 30) -> bytes:
 
 def truncate(rng: random.Random, data: bytes) -> bytes:
     return data[: rng.randint(0, len(data))]
+
+
+def disorder(rng: random.Random, items: List[Any]) -> None:
+    """Drop one of them, repeat one somewhere, or let two change places; one at least stays."""
+    at, other = rng.randrange(len(items)), rng.randrange(len(items))
+    kind = rng.choice(("drop", "repeat", "swap"))
+    if kind == "swap":
+        items[at], items[other] = items[other], items[at]
+    elif kind == "repeat":
+        items.insert(other, copy.copy(items[at]))
+    elif len(items) > 1:
+        del items[at]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
 from ..wire import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, TEXT, build_close, build_frame
-from .draws import flip_bit, happens, split, truncate
+from .draws import disorder, flip_bit, happens, split, truncate
 from .messages import Compressor
 
 WORDS = ["a", "", "Hello", "wörter ", "κόσμε", "日本", "😀", "x" * 60, "\x00", "ab" * 31, "\ud7ff\ue000"]
@@ -112,33 +112,24 @@ class Damage:
     def insert(self, draft: Draft) -> None:
         self.drafts.insert(self.at + self.rng.randint(0, 1), draft)
 
-    def set_reserved(self) -> None:
-        self.draft.first ^= self.rng.choice((0x40, 0x40, 0x20, 0x10, 0x70))
+    def flip_flags(self) -> None:
+        self.draft.first ^= self.rng.choice((0x40, 0x40, 0x20, 0x10, 0x70, FIN, FIN, FIN))
 
     def set_opcode(self) -> None:
         opcode = self.rng.choice((0, 0, 1, 1, 2, 3, 7, 8, 9, 10, 11, 15))
         self.draft.first = self.draft.first & 0xF0 | opcode
 
-    def flip_fin(self) -> None:
-        self.draft.first ^= FIN
-
     def flip_mask(self) -> None:
         self.draft.key = self.rng.randbytes(4) if self.draft.key is None else None
 
-    def lengthen_form(self) -> None:
-        self.draft.form = self.rng.choice((16, 64))
+    def change_length(self) -> None:
+        """In a longer form than it needs, or another length than that of the payload."""
+        more = len(self.draft.payload) + self.rng.choice((1, 2, 5, 40, 125))
+        changes = ((16, None), (64, None), (None, more), (64, self.rng.choice(HUGE_LENGTHS)))
+        self.draft.form, self.draft.claimed = self.rng.choice(changes)
 
-    def claim_more(self) -> None:
-        self.draft.claimed = len(self.draft.payload) + self.rng.choice((1, 2, 5, 40, 125))
-
-    def claim_huge(self) -> None:
-        self.draft.claimed, self.draft.form = self.rng.choice(HUGE_LENGTHS), 64
-
-    def damage_payload(self) -> None:
-        self.draft.payload = flip_bit(self.rng, self.draft.payload)
-
-    def cut_payload(self) -> None:
-        self.draft.payload = truncate(self.rng, self.draft.payload)
+    def change_payload(self) -> None:
+        self.draft.payload = self.rng.choice((flip_bit, truncate))(self.rng, self.draft.payload)
 
     def break_text(self) -> None:
         """Bad UTF-8 into a text from this draft on, if there is one."""
@@ -173,21 +164,12 @@ class Damage:
         control = self.writer.write_control() if self.rng.random() < 0.6 else self.writer.write_close()
         self.insert(control)
 
-    def repeat(self) -> None:
-        self.drafts.insert(self.at, replace(self.draft))
-
-    def drop(self) -> None:
-        if len(self.drafts) > 1:
-            del self.drafts[self.at]
-
-    def swap(self) -> None:
-        other = self.rng.randrange(len(self.drafts))
-        self.drafts[self.at], self.drafts[other] = self.drafts[other], self.draft
+    def disorder(self) -> None:
+        disorder(self.rng, self.drafts)
 
     KINDS = (
-        drop, repeat, swap, cut_payload, damage_payload, set_reserved, set_opcode, flip_fin, flip_mask,
-        lengthen_form, claim_more, claim_huge, break_text, insert_bad_text, insert_control, insert_any_close,
-        insert_long_control,
+        *(disorder,) * 3, *(change_length,) * 3, *(change_payload, flip_flags, insert_any_close) * 2,
+        set_opcode, flip_mask, break_text, insert_bad_text, insert_control, insert_long_control,
     )  # fmt: skip
 
 

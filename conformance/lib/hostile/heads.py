@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import List, Tuple
 
 from ..wire import KEY
-from .draws import happens, truncate
+from .draws import disorder, happens, truncate
 
 METHODS = [
     b"POST", b"HEAD", b"OPTIONS", b"get", b"G", b"GET1", b"PRI", b"CONNECT", b"PURGE", b"M-SEARCH", b"G(T",
@@ -55,13 +55,20 @@ OPTIONAL = [
     (b"Cookie", b'a=b; c="d"'),
     (b"User-Agent", b"\xc3\xa9"),
 ]
-# The headers that the opening handshake is decided by.
-HANDSHAKES = [
+# Groups of headers of one meaning, whose lines come again, or instead of each other.
+HOST = ((b"Host", HOSTS),)
+FRAMING = (
+    (b"Content-Length", LENGTHS),
+    (b"Transfer-Encoding", CODINGS),
+    (b"Expect", (b"100-continue",)),
+)
+HANDSHAKE = (
     (b"Sec-WebSocket-Key", (b"", b"short==", KEY + b"=", KEY[:-1], b"?" * 22 + b"==", KEY + b" x")),
     (b"Sec-WebSocket-Version", (b"8", b"12", b"14", b"013", b"13, 8", b"", b"+13", b"13.0")),
     (b"Upgrade", (b"h2c", b"", b"websocket/13", b"web socket", b"websocket\t, x", b"WEBSOCKET")),
     (b"Connection", (b"close", b"", b"notupgrade", b"Upgrade;q=1", b",,UPGRADE ,", b"upgrade\t")),
-]
+)
+PARTS = {"method": METHODS, "target": TARGETS, "version": VERSIONS, "before": BEGINNINGS}
 # wsbridge's limits: the bytes of a request line, and the number of header lines.
 MAX_LINE, MAX_FIELDS = 32768, 256
 
@@ -91,20 +98,15 @@ class Draft:
     def insert(self, rng: random.Random, line: bytes) -> None:
         self.lines.insert(rng.randint(0, len(self.lines)), line)
 
-    def change_method(self, rng: random.Random) -> None:
-        self.method = rng.choice(METHODS)
-
-    def change_target(self, rng: random.Random) -> None:
-        self.target = rng.choice(TARGETS)
+    def change_part(self, rng: random.Random) -> None:
+        part = rng.choice(list(PARTS))
+        setattr(self, part, rng.choice(PARTS[part]))
         if self.target == b"*" and rng.random() < 0.5:
             self.method = b"OPTIONS"
 
     def lengthen_target(self, rng: random.Random) -> None:
         spent = len(self.method) + len(self.version) + 2
         self.target = b"/" + b"a" * (MAX_LINE - spent - 1 + rng.choice((-1, 0, 1, 500)))
-
-    def change_version(self, rng: random.Random) -> None:
-        self.version = rng.choice(VERSIONS)
 
     def speak_http_1_0(self, rng: random.Random) -> None:
         """As proxies do by default: HTTP/1.0, often without Upgrade, Connection or Host."""
@@ -122,9 +124,6 @@ class Draft:
             self.ends = [end] * len(self.ends)
         self.ends[rng.randrange(len(self.ends))] = end
 
-    def begin_otherwise(self, rng: random.Random) -> None:
-        self.before = rng.choice(BEGINNINGS)
-
     def fold(self, rng: random.Random) -> None:
         self.insert(rng, rng.choice(FOLDS))
 
@@ -132,48 +131,32 @@ class Draft:
         separator = rng.choice((b":", b":", b": ", b" :", b"", b"\t: ", b"::"))
         self.insert(rng, rng.choice(NAMES) + separator + rng.choice(VALUES))
 
-    def add_host(self, rng: random.Random) -> None:
-        self.insert(rng, b"Host: " + rng.choice(HOSTS))
-
-    def change_host(self, rng: random.Random) -> None:
-        host = b"Host: " + rng.choice(HOSTS)
-        self.lines = [host if line.lower().startswith(b"host:") else line for line in self.lines]
-
     def change_authority(self, rng: random.Random) -> None:
         """An absolute-form target, with a Host that is its own or another."""
         scheme = rng.choice((b"http", b"https", b"ws", b"WSS"))
         self.target = scheme + b"://" + rng.choice(HOSTS) + rng.choice((b"/", b"", b"/a?b", b"?q"))
-        self.change_host(rng)
+        host = b"Host: " + rng.choice(HOSTS)
+        self.lines = [host if line.lower().startswith(b"host:") else line for line in self.lines]
 
-    def announce_body(self, rng: random.Random) -> None:
+    def change_header(self, rng: random.Random) -> None:
+        group = rng.choice((HOST, FRAMING, HANDSHAKE))
+        stays = rng.random() < 0.4
         for _ in range(rng.choice((1, 1, 2))):
-            length = b"Content-Length:" + rng.choice((b"", b" ")) + rng.choice(LENGTHS)
-            coding = b"Transfer-Encoding: " + rng.choice(CODINGS)
-            self.insert(rng, rng.choice((b"Content-Length: 0", length, coding, b"Expect: 100-continue")))
+            name, values = rng.choice(group)
+            prefix = name.lower() + b":"
+            self.lines = [line for line in self.lines if stays or not line.lower().startswith(prefix)]
+            self.insert(rng, name + rng.choice((b":", b": ")) + rng.choice(values))
 
-    def drop_line(self, rng: random.Random) -> None:
-        if self.lines:
-            del self.lines[rng.randrange(len(self.lines))]
-
-    def repeat_line(self, rng: random.Random) -> None:
-        if self.lines:
-            self.insert(rng, rng.choice(self.lines))
+    def disorder(self, rng: random.Random) -> None:
+        disorder(rng, self.lines)
 
     def add_many(self, rng: random.Random) -> None:
         count = MAX_FIELDS - len(self.lines) + rng.choice((-1, 0, 1, 5))
         self.lines += [b"X-%d: y" % number for number in range(count)]
 
-    def change_handshake(self, rng: random.Random) -> None:
-        name, values = rng.choice(HANDSHAKES)
-        prefix = name.lower() + b":"
-        self.lines = [line for line in self.lines if not line.lower().startswith(prefix) or happens(rng, 0.1)]
-        self.lines.append(name + b": " + rng.choice(values))
-
     MUTATIONS = (
-        drop_line, repeat_line, change_method, change_target, change_version, speak_http_1_0,
-        change_separator, change_end, change_end, begin_otherwise, fold, add_line, add_line,
-        add_host, change_host, change_authority, announce_body, announce_body, change_handshake,
-        change_handshake,
+        *(change_header,) * 8, *(change_part,) * 5, *(change_end, add_line, disorder) * 2,
+        speak_http_1_0, change_separator, fold, change_authority,
     )  # fmt: skip
     LONG = (lengthen_target, add_many)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import zlib
-from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from .draws import flip_bit, happens, split, truncate
+from .draws import disorder, flip_bit, happens, split, truncate
 
 TAIL = b"\x00\x00\xff\xff"
 
@@ -108,51 +108,27 @@ def draw_messages(rng: random.Random, compressor: Compressor) -> List[Compressed
     return messages
 
 
-# --------------------------------------------- mutations: of the message at a place, or around it
-
-Mutation = Callable[[random.Random, List[Compressed], int], None]
-
-
-def damage_payload(rng: random.Random, messages: List[Compressed], at: int) -> None:
-    messages[at] = messages[at]._replace(payload=flip_bit(rng, messages[at].payload))
-
-
-def cut_payload(rng: random.Random, messages: List[Compressed], at: int) -> None:
-    messages[at] = messages[at]._replace(payload=truncate(rng, messages[at].payload))
-
-
-def keep_tail(rng: random.Random, messages: List[Compressed], at: int) -> None:
-    """The four bytes that must be left out stay: an ordinary stored block to whoever inflates."""
-    messages[at] = messages[at]._replace(payload=messages[at].payload + TAIL)
-
-
-def insert_empty(rng: random.Random, messages: List[Compressed], at: int) -> None:
-    messages.insert(at + rng.randint(0, 1), Compressed(rng.random() < 0.5, None, b""))
-
-
-def insert_noise(rng: random.Random, messages: List[Compressed], at: int) -> None:
-    messages.insert(at + rng.randint(0, 1), Compressed(False, None, rng.randbytes(rng.randint(1, 40))))
-
-
-def repeat(rng: random.Random, messages: List[Compressed], at: int) -> None:
-    """A message that came already; with a window kept, its references now point elsewhere."""
-    messages.insert(rng.randint(0, len(messages)), messages[at])
-
-
-def drop(rng: random.Random, messages: List[Compressed], at: int) -> None:
-    del messages[at]
-
-
-MUTATIONS: Sequence[Mutation] = (
-    *(drop, repeat, cut_payload, damage_payload, damage_payload),
-    *(keep_tail, insert_empty, insert_noise),
-)
+# What damage makes of a payload, or puts beside it.
+CHANGES: Dict[str, Callable[[random.Random, bytes], bytes]] = {
+    "flip_bit": flip_bit,
+    "truncate": truncate,
+    # The four bytes that must be left out stay: an ordinary stored block to whoever inflates.
+    "keep_tail": lambda rng, payload: payload + TAIL,
+    "empty": lambda rng, payload: b"",
+    "noise": lambda rng, payload: rng.randbytes(rng.randint(1, 40)),
+}
 
 
 def mutate(rng: random.Random, messages: List[Compressed]) -> str:
     """Do one kind of damage, in place, and return its name."""
-    mutation = rng.choice(MUTATIONS)
-    mutation(rng, messages, rng.randrange(len(messages)))
+    name = rng.choice(("disorder", "disorder", "flip_bit", *CHANGES))
+    if name == "disorder":
+        # With a window kept, the references of a message out of its place point elsewhere.
+        disorder(rng, messages)
+    else:
+        at = rng.randrange(len(messages))
+        changed = messages[at]._replace(payload=CHANGES[name](rng, messages[at].payload))
+        messages[at : at + rng.randint(0, 1)] = [changed]
     # Whatever happened to one message, the window of those behind it may be another.
     messages[:] = [message._replace(plain=None) for message in messages]
-    return mutation.__name__
+    return name
