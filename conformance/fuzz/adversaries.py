@@ -13,8 +13,8 @@ from wsbridge.protocols.handshake import check_upgrade_request
 from wsbridge.protocols.http11 import RequestParser, ResponseParser
 from wsbridge.protocols.ws import WSProtocol
 
+from ..lib.hostile.draws import cut
 from ..lib.wire import KEY, build_frame
-from .pieces import cut
 
 KIB, MIB = 1024, 1024 * 1024
 READ, SEGMENT = 64 * KIB, 1448

@@ -20,7 +20,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--short", action="store_true")
     group.addoption("--examples", type=int, default=EXAMPLES)
     group.addoption("--seconds", type=int, default=SECONDS)
-    group.addoption("--target", default="")
     group.addoption("--folder", type=Path, default=Path(tempfile.gettempdir()))
 
 
@@ -38,14 +37,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Function]) -> None:
-    """Keep what --target names; in a short run, of a module that has SHORT, only the cases that it lists."""
-    items[:] = [item for item in items if config.option.target in item.name]
+    """In a short run, keep of a module that has SHORT only the cases that it lists."""
     if config.option.short:
-        items[:] = [item for item in items if is_short(item)]
-
-
-def is_short(item: pytest.Function) -> bool:
-    return not hasattr(item.module, "SHORT") or item.callspec.id in item.module.SHORT
+        items[:] = [
+            one for one in items if not hasattr(one.module, "SHORT") or one.callspec.id in one.module.SHORT
+        ]
 
 
 def pytest_runtest_teardown(item: pytest.Function) -> None:

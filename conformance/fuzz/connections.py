@@ -10,8 +10,7 @@ from wsbridge.protocols.events import WebSocketDataReceived, WebSocketDisconnect
 from wsbridge.protocols.ws import WSProtocol
 
 from ..lib.wire import CLOSE, PONG, SENDABLE_CODES, Frame, parse_frames
-from .pieces import cut_in_all_ways
-from .strategies import Example, choose_deflate, conversations, examples, share
+from .strategies import Example, choose_deflate, conversations, cut_in_all_ways, examples, share
 
 # What the peer offers, or as a server answers: nothing, both takeovers off, both windows small, all of it.
 TAKEOVERS = b"; server_no_context_takeover; client_no_context_takeover"

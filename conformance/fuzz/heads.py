@@ -16,8 +16,7 @@ from wsbridge.protocols.http11 import RequestParser, ResponseParser, ResponseRec
 from wsbridge.protocols.ws import WSProtocol
 
 from ..lib.wire import KEY
-from .pieces import cut_in_all_ways
-from .strategies import REQUESTS, RESPONSES, Example, choose_deflate, examples
+from .strategies import REQUESTS, RESPONSES, Example, check_pieces, choose_deflate, examples
 
 ORIGINS = (None, (), ("same-origin",), ("https://example.com", "null"))
 PEERS = (None, ("192.0.2.1", 1), ("2001:db8::1%eth0", 2), ("198.51.100.9", 3))
@@ -44,14 +43,6 @@ def read_head(parser: Any, pieces: Sequence[bytes]) -> Tuple[Any, Optional[bytes
         if head is not None:
             return head, parser.trailing + b"".join(pieces[at + 1 :])
     return None, getattr(parser, "method", None)
-
-
-def check_pieces(read: Callable[[List[bytes]], Any], data: bytes) -> Any:
-    """The answer to all of the data, which any pieces of it must have as well."""
-    whole = read([data])
-    for name, pieces in cut_in_all_ways(data).items():
-        assert read(pieces) == whole, name
-    return whole
 
 
 def make_test(parser: Any, first_line: str, heads: Any) -> Callable[[], None]:

@@ -15,9 +15,9 @@ import pytest
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import WSBridgeError
 
+from ..lib.hostile.draws import cut
 from . import adversaries as built
 from .adversaries import EMPTY_FINAL, EMPTY_STORED, EURO, KIB, LINES, MASK, PING, SEGMENT, WHOLE, Feed, Input
-from .pieces import cut
 
 CONFIG = ServerConfig()
 MESSAGE, QUEUE, HEAD = CONFIG.ws_max_size, CONFIG.ws_max_queue_bytes, CONFIG.limit_request_head

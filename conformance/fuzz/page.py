@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import re
 import time
@@ -23,7 +22,7 @@ _EXAMPLES = re.compile(r"(\d+) passing\D+(\d+) failing")
 
 
 class Report:
-    """A plugin of pytest that turns what checks record into results.json and a page."""
+    """A plugin of pytest that turns what checks record into a page."""
 
     def __init__(self, folder: Path, subtitle: str) -> None:
         self._folder = folder
@@ -56,8 +55,6 @@ class Report:
         for name, combine in FIGURES.items():
             figures[name] = combine([check.get(name, 0) for check in every] or [0]) or None
         figures["minutes"] = round((time.monotonic() - self._started) / 60, 1)
-        results = {"run": self._subtitle, **figures, "checks": self._checks, "found": self._findings}
-        (self._folder / "results.json").write_text(json.dumps(results, indent=1), "utf-8")
         path = self._build_page(figures).write(self._folder / "index.html")
         said = [f"{name}: {value:,}" for name, value in figures.items() if value is not None]
         terminalreporter.write_line(", ".join(said))

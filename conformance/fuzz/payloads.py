@@ -15,8 +15,17 @@ from wsbridge.protocols.errors import InvalidCompressedData, InvalidUTF8, Messag
 from wsbridge.protocols.messages import Message
 
 from ..lib import wire
-from .pieces import cut_in_all_ways
-from .strategies import CLOSES, TEXTS, Example, any_of, compressed_payloads, examples, share, with_variant
+from .strategies import (
+    CLOSES,
+    TEXTS,
+    Example,
+    any_of,
+    compressed_payloads,
+    cut_in_all_ways,
+    examples,
+    share,
+    with_variant,
+)
 
 HEADERS = st.builds(
     lambda first, second, rest: bytes([first, second]) + rest,

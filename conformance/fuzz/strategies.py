@@ -6,7 +6,9 @@ in every form that the RFC allows, heads from pieces of their grammar; then some
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple, TypeVar
+import random
+import zlib
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from wsbridge.protocols.masking import LARGE
 
 from ..lib import wire
 from ..lib.hostile import frames, heads, messages
+from ..lib.hostile.draws import cut, split
 
 # What `st.composite` hands to a function; the drawn type is for the function to know.
 Draw = Callable[..., Any]
@@ -61,6 +64,29 @@ def mutated(draw: Draw, whole: Bytes) -> bytes:
         new: bytes = draw(st.sampled_from([b"", data[at : at + 12]]) | st.binary(min_size=1, max_size=1))
         data = data[:at] + new + data[end:]
     return data
+
+
+# -------------------------------------------------------------------------------------- pieces
+
+
+def cut_in_all_ways(data: bytes) -> Dict[str, List[bytes]]:
+    """Byte by byte, but for the middle of long data, and at random places, which follow from the data."""
+    chosen = random.Random(zlib.crc32(data))
+    edge = 1000 if len(data) > 4096 else len(data)
+    bytewise = [*cut(data[:edge], 1), *cut(data[edge:-edge], 256), *cut(data[edge:][-edge:], 1)]
+    return {
+        "byte by byte": bytewise,
+        "in a few pieces": split(chosen, data, 2 + chosen.randrange(4)),
+        "in many pieces": split(chosen, data, 2 + min(len(data) // 3, 1000)),
+    }
+
+
+def check_pieces(read: Callable[[List[bytes]], Any], data: bytes) -> Any:
+    """The answer to all of the data, which any pieces of it must have as well."""
+    whole = read([data])
+    for name, pieces in cut_in_all_ways(data).items():
+        assert read(pieces) == whole, name
+    return whole
 
 
 # ------------------------------------------------------------------------------------ WebSockets

@@ -11,6 +11,10 @@ def happens(rng: random.Random, probability: float) -> bool:
     return rng.random() >= 1 - probability
 
 
+def cut(data: bytes, size: int) -> List[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
 def split(rng: random.Random, data: bytes, count: int) -> List[bytes]:
     """`data` in `count` pieces, of which any may be empty."""
     edges = sorted(rng.randint(0, len(data)) for _ in range(count - 1))
@@ -20,7 +24,7 @@ def split(rng: random.Random, data: bytes, count: int) -> List[bytes]:
 def cut_stream(rng: random.Random, data: bytes) -> Tuple[bytes, ...]:
     """Whole, at a few random places, or, when it is short, byte by byte."""
     if happens(rng, 0.06) and len(data) < 80:
-        return tuple(data[at : at + 1] for at in range(len(data)))
+        return tuple(cut(data, 1))
     pieces = split(rng, data, rng.choice((1, 1, 1, 2, 3, 4, 5, 6)))
     return tuple(piece for piece in pieces if piece) or (data,)
 
