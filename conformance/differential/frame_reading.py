@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import FrozenSet, List, Optional, Tuple
 
+from ..lib import wire
 from ..lib.wire import CLOSE, CONTINUATION, FIN, PING, RSV1, SENDABLE_CODES, TEXT, apply_mask
 from .cases import FrameCase, Message, Outcome, Sent, Transcript
 from .inflating import CannotInflate, Inflater, LostItsWay, TooBig
@@ -17,16 +18,6 @@ from .rulings import Reading
 
 OPEN, CLOSING, OVER = range(3)
 
-# RFC 3629 4: whole characters, and one that has begun.
-CHARACTERS = re.compile(
-    rb"(?:[\x00-\x7f]+|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|\xed[\x80-\x9f][\x80-\xbf]"
-    rb"|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}"
-    rb"|\xf4[\x80-\x8f][\x80-\xbf]{2})*"
-)
-BEGUN = re.compile(
-    rb"[\xc2-\xf4]|\xe0[\xa0-\xbf]|\xed[\x80-\x9f]|[\xe1-\xec\xee\xef][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]?"
-    rb"|[\xf1-\xf3][\x80-\xbf]{1,2}|\xf4[\x80-\x8f][\x80-\xbf]?"
-)
 SURROGATE_BEGUN = re.compile(rb"\xed[\xa0-\xbf]")
 
 
@@ -270,10 +261,8 @@ class FrameReading(Reading):
 
     def _check_text(self, message: MessageInProgress, content: bytes, is_last: bool) -> None:
         """RFC 6455 8.1: the connection fails when the text is found not to be UTF-8."""
-        text = message.undecided + content
-        match = CHARACTERS.match(text)
-        rest = message.undecided = text[match.end() :] if match else text
-        if not rest or (not is_last and (BEGUN.fullmatch(rest) or not content)):
+        rest = message.undecided = wire.find_undecided(message.undecided + content)
+        if not rest or (not is_last and (wire.has_begun(rest) or not content)):
             return
         if not is_last and self.deviates("websockets-whole-text"):
             return

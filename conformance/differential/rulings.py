@@ -28,11 +28,10 @@ class Ruling(NamedTuple):
 def read_rulings() -> List[Ruling]:
     table = tomllib.loads(Path(__file__).with_name("rulings.toml").read_text("utf-8"))
     rulings = []
-    for section, entry in table.items():
-        sentence = entry.pop("sentence")
-        for name, (what, verdict) in entry.items():
-            rulings.append(Ruling(name, what, verdict, sentence, section))
-    return sorted(rulings, key=lambda ruling: ruling.name)
+    for source, entries in table.items():
+        section, _, sentence = source.partition(": ")
+        rulings += [Ruling(name, *entry, sentence, section) for name, entry in entries.items()]
+    return sorted(rulings)
 
 
 RULINGS = read_rulings()

@@ -47,7 +47,6 @@ DICTIONARY = r"""
 "for=" ";proto=https" ";host=" "\"[2001:db8::1]:80\"" "192.0.2.1" "\\\"" "Forwarded:\x20" ",\x20" "[::1]"
 """
 
-_COVERAGE = re.compile(r"cov: (\d+) ft: (\d+) corp: (\d+)")
 _EXECUTED = re.compile(r"number_of_executed_units: *(\d+)")
 
 
@@ -89,11 +88,7 @@ def test_guided(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=limit
         )
     text = (folder / "log.txt").read_text("utf-8", "replace")
-    covered = _COVERAGE.findall(text) or [(0, 0, 0)]
     record_property("executions", sum(map(int, _EXECUTED.findall(text))))
-    record_property("coverage at the start", int(covered[0][0]))
-    for column, value in zip(("at the end", "features", "corpus"), covered[-1]):
-        record_property(column, int(value))
     for path in (folder / "found").iterdir():
         print(path, path.read_bytes())
         make_target(test, kind)(path.read_bytes())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from functools import partial
 from typing import Any, Callable, NamedTuple, Sequence
 
 import pytest
@@ -17,7 +18,7 @@ from wsbridge.protocols.errors import WSBridgeError
 
 from ..lib.hostile.draws import cut
 from . import adversaries as built
-from .adversaries import EMPTY_FINAL, EMPTY_STORED, EURO, KIB, LINES, MASK, PING, SEGMENT, WHOLE, Feed, Input
+from .adversaries import EMPTY_FINAL, EMPTY_STORED, EURO, KIB, LINES, MASK, PING, SEGMENT, WHOLE, Input
 
 CONFIG = ServerConfig()
 MESSAGE, QUEUE, HEAD = CONFIG.ws_max_size, CONFIG.ws_max_queue_bytes, CONFIG.limit_request_head
@@ -41,20 +42,9 @@ class Case(NamedTuple):
     size: int = 0
 
 
-def binary(name: str, *prepared: str, piece: int = PIECE) -> Input:
-    return built.one_frame(name, b"\0", *prepared, piece=piece)
-
-
-def text(name: str, unit: bytes = b"a", before: bytes = b"", after: bytes = b"", piece: int = PIECE) -> Input:
-    return built.one_frame(name, unit, first=0x81, before=before, after=after, piece=piece)
-
-
-def compressed(
-    name: str, unit: bytes, after: bytes = b"", encode: Feed = built.deflate, first: int = 0xC1
-) -> Input:
-    return built.one_frame(
-        name, unit, "compressed", first=first, after=after, encode=encode, piece=COMPRESSED_PIECE
-    )
+binary = partial(built.one_frame, piece=PIECE)
+text = partial(built.one_frame, first=0x81, piece=PIECE)
+compressed = partial(built.one_frame, first=0xC1, piece=COMPRESSED_PIECE, encode=built.deflate)
 
 
 def endless(name: str, unit: bytes, *prepared: str) -> Input:
@@ -71,7 +61,7 @@ def build_fragments(size: int) -> Sequence[bytes]:
 # A new stream for every block takes so much time that less of it must do.
 AN_EIGHTH = MESSAGE // 8
 LIMITED = built.connection("compressed", max_message_size=AN_EIGHTH)
-BLOCKS_WITH_BFINAL = compressed("blocks with BFINAL", EMPTY_FINAL, encode=bytes, first=0xC2)
+BLOCKS_WITH_BFINAL = compressed("blocks with BFINAL", EMPTY_FINAL, "compressed", encode=bytes, first=0xC2)
 
 ASTRAL = "\U0001f600".encode()
 CLAIM = b"\x82\xff\x40" + bytes(7) + MASK + bytes(64 * KIB)
@@ -80,27 +70,29 @@ LAST = b"x:\r\n\r\n"
 ROOM = HEAD - len(LINES + LAST)
 
 CASES = [
-    Case(MESSAGE, binary("binary frame")),
-    Case(MESSAGE, binary("binary frame in pieces of 1448", piece=SEGMENT)),
-    Case(MESSAGE, binary("binary frame in one piece", piece=WHOLE)),
+    Case(MESSAGE, binary("binary frame", b"\0")),
+    Case(MESSAGE, binary("binary frame in pieces of 1448", b"\0", piece=SEGMENT)),
+    Case(MESSAGE, binary("binary frame in one piece", b"\0", piece=WHOLE)),
     Case(MESSAGE, Input("binary in fragments of 64 bytes", build_fragments, built.connection())),
-    Case(MESSAGE, text("ASCII")),
-    Case(MESSAGE, text("ASCII in one piece", piece=WHOLE)),
+    Case(MESSAGE, text("ASCII", b"a")),
+    Case(MESSAGE, text("ASCII in one piece", b"a", piece=WHOLE)),
     Case(MESSAGE, text("euro signs", EURO), WIDE),
-    Case(MESSAGE, text("ASCII, then a euro sign", after=EURO), WIDE),
-    Case(MESSAGE, text("ASCII, then one astral", after=ASTRAL), ASTRALS),
-    Case(MESSAGE, text("one astral, then ASCII", before=ASTRAL), ASTRALS),
-    Case(MESSAGE, text("ASCII, then one astral, in one piece", after=ASTRAL, piece=WHOLE), AT_ONCE),
+    Case(MESSAGE, text("ASCII, then a euro sign", b"a", after=EURO), WIDE),
+    Case(MESSAGE, text("ASCII, then one astral", b"a", after=ASTRAL), ASTRALS),
+    Case(MESSAGE, text("one astral, then ASCII", b"a", before=ASTRAL), ASTRALS),
+    Case(MESSAGE, text("ASCII, then one astral, in one piece", b"a", after=ASTRAL, piece=WHOLE), AT_ONCE),
     Case(MESSAGE, text("astral only", ASTRAL), ASTRALS),
-    Case(MESSAGE, compressed("zeros, compressed", b"\0")),
-    Case(MESSAGE, compressed("zeros, four times the limit", b"\0"), size=4 * MESSAGE),
-    Case(MESSAGE, compressed("ASCII, compressed", b"a")),
-    Case(MESSAGE, compressed("ASCII, then one astral, compressed", b"a", ASTRAL), ASTRALS),
-    Case(MESSAGE, compressed("blocks 00 00 00 ff ff", EMPTY_STORED, encode=bytes, first=0xC2)),
+    Case(MESSAGE, compressed("zeros, compressed", b"\0", "compressed")),
+    Case(MESSAGE, compressed("zeros, four times the limit", b"\0", "compressed"), size=4 * MESSAGE),
+    Case(MESSAGE, compressed("ASCII, compressed", b"a", "compressed")),
+    Case(
+        MESSAGE, compressed("ASCII, then one astral, compressed", b"a", "compressed", after=ASTRAL), ASTRALS
+    ),
+    Case(MESSAGE, compressed("blocks 00 00 00 ff ff", EMPTY_STORED, "compressed", encode=bytes, first=0xC2)),
     Case(AN_EIGHTH, BLOCKS_WITH_BFINAL._replace(open=LIMITED)),
     Case(PIECE, Input("a claim of 2**62 bytes", lambda _: [CLAIM], built.connection())),
     Case(PIECE, Input("a promise of 16 MiB", lambda _: [PROMISE], built.connection())),
-    Case(PIECE, binary("a message behind our CLOSE", "closing"), size=MESSAGE),
+    Case(PIECE, binary("a message behind our CLOSE", b"\0", "closing"), size=MESSAGE),
     Case(QUEUE, endless("empty messages", b"\x81\x80" + MASK)),
     Case(QUEUE, endless("messages of 1 byte", b"\x81\x81" + MASK + b"a")),
     Case(PIECE, endless("empty fragments", b"\0\x80" + MASK)),

@@ -81,6 +81,3 @@ class Report:
 def plot_times(page: Page, checks: Dict[str, Dict[str, Any]]) -> None:
     worst = {name: check["worst ratio"] for name, check in checks.items() if check.get("worst ratio")}
     page.bar_plot("Worst ratio of 2n over n", list(worst), list(worst.values()))
-    eight = sorted(worst, key=lambda name: -worst[name])[:8]
-    lines = {name: list(checks[name]["bytes and ms"].items()) for name in eight}
-    page.line_plot("The eight worst", lines, x_label="bytes", y_label="ms", log_x=True, log_y=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
@@ -15,6 +16,18 @@ ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 # RFC 6455 7.4.1 and 7.4.2, errata 3227, and the IANA registry: the codes that a CLOSE may carry.
 SENDABLE_CODES = frozenset([*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)])
+
+
+# RFC 3629 4: whole characters, and one that has begun.
+CHARACTERS = re.compile(
+    rb"(?:[\x00-\x7f]+|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|\xed[\x80-\x9f][\x80-\xbf]"
+    rb"|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}"
+    rb"|\xf4[\x80-\x8f][\x80-\xbf]{2})*"
+)
+BEGUN = re.compile(
+    rb"[\xc2-\xf4]|\xe0[\xa0-\xbf]|\xed[\x80-\x9f]|[\xe1-\xec\xee\xef][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]?"
+    rb"|[\xf1-\xf3][\x80-\xbf]{1,2}|\xf4[\x80-\x8f][\x80-\xbf]?"
+)
 
 
 @dataclass
@@ -137,3 +150,14 @@ def parse_body(head: Head, rest: bytes) -> bytes:
     if length is not None and int(length) != len(rest):
         raise ValueError(f"content-length {length}, but {len(rest)} bytes of body")
     return rest
+
+
+def find_undecided(text: bytes) -> bytes:
+    """What follows the whole characters of UTF-8: one that has begun, or what is none."""
+    whole = CHARACTERS.match(text)
+    return text[whole.end() :] if whole else text
+
+
+def has_begun(undecided: bytes) -> bool:
+    """Whether nothing, or the beginning of a character, is undecided."""
+    return not undecided or BEGUN.fullmatch(undecided) is not None
