@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from functools import partial
 from typing import Any, Callable, NamedTuple, Sequence
 
 from wsbridge.protocols.deflate import Inflater
@@ -32,18 +33,27 @@ Feed = Callable[[Any], Any]
 
 
 class Input(NamedTuple):
-    """build: the pieces for a size in bytes. open: a new receiver, which takes the pieces one by one.
+    """Bytes that are repeated, with what stands before and after them, as they come in pieces.
 
-    `open` takes whether to lift the limits that would end the input early; if not, they are the defaults.
+    open: a new receiver, which takes the pieces one by one; it is told whether to lift the limits that would
+    end the input early: if not, they are the defaults. wrap: what the bytes are sent in.
     """
 
     name: str
-    build: Callable[[int], Sequence[Any]]
     open: Callable[[bool], Feed]
+    unit: bytes
+    before: bytes = b""
+    after: bytes = b""
+    piece: int = READ
+    wrap: Callable[[bytes], bytes] = bytes
+
+    def build(self, size: int) -> Sequence[bytes]:
+        """The pieces for about so many bytes."""
+        times = (size - len(self.before) - len(self.after)) // len(self.unit)
+        return cut(self.wrap(self.before + self.unit * max(1, times) + self.after), self.piece)
 
 
-def fill(unit: bytes, size: int) -> bytes:
-    return unit * max(1, size // len(unit))
+# ------------------------------------------------------------------------------- what is sent
 
 
 def masked(first: int, payload: bytes) -> bytes:
@@ -55,16 +65,42 @@ def deflate(payload: bytes, level: int = 9) -> bytes:
     return stream.compress(payload) + stream.flush(zlib.Z_SYNC_FLUSH)[:-4]
 
 
-def connection(*prepared: str, **limits: int) -> Callable[[bool], Feed]:
-    """What opens a connection: "client", "compressed", then "paused", "closing" or "ended"."""
+BINARY, TEXT, RSV1_BINARY = (partial(masked, first) for first in (0x82, 0x81, 0xC2))
+
+
+def deflate_binary(data: bytes, level: int = 9) -> bytes:
+    return masked(0xC2, deflate(data, level))
+
+
+def deflate_noise(data: bytes) -> bytes:
+    checksums = (zlib.crc32(at.to_bytes(4, "big")) for at in range(len(data) // 4))
+    return deflate_binary(b"".join(checksum.to_bytes(4, "big") for checksum in checksums), 1)
+
+
+def fragment(data: bytes, size: int) -> bytes:
+    """A compressed message that does not end."""
+    return b"".join(masked(0 if at else 0x42, piece) for at, piece in enumerate(cut(data, size)))
+
+
+def fragment_numbers(data: bytes) -> bytes:
+    # An eighth of the numbers makes more than enough of it; only its beginning counts.
+    numbers = b"".join(b"%d," % at for at in range(len(data) // 8))
+    return fragment(deflate(numbers, 1)[: len(data) // 7], 1)
+
+
+def number_pairs(data: bytes) -> bytes:
+    return b"for=192.0.2.1;" + b";".join(b"n%d=v" % at for at in range(len(data) // 9))
+
+
+# ------------------------------------------------------------------------------- who receives
+
+
+def connection(*prepared: str, **arguments: Any) -> Callable[[bool], Feed]:
+    """What opens a connection: "paused", "closing" or "ended", with arguments of `WSProtocol`."""
 
     def open_connection(unlimited: bool) -> Feed:
-        arguments: Any = {**limits}
-        if unlimited:
-            arguments = {"max_message_size": UNLIMITED, "max_fragments": UNLIMITED}
-        if "compressed" in prepared:
-            arguments.update(enable_compression=True, peer_extensions=[b"permessage-deflate"])
-        ws = WSProtocol(client="client" in prepared, **arguments)
+        lifted = {"max_message_size": UNLIMITED, "max_fragments": UNLIMITED} if unlimited else {}
+        ws = WSProtocol(**{**arguments, **lifted})
         if "paused" in prepared:
             ws.pause_writing()
         if "closing" in prepared:
@@ -76,66 +112,27 @@ def connection(*prepared: str, **limits: int) -> Callable[[bool], Feed]:
     return open_connection
 
 
-def repeated(name: str, unit: bytes, *prepared: str, piece: int = READ, before: bytes = b"") -> Input:
-    """The same bytes again and again, in pieces of one size."""
-    return Input(name, lambda size: cut(before + fill(unit, size), piece), connection(*prepared))
-
-
-def one_frame(
-    name: str,
-    unit: bytes,
-    *prepared: str,
-    first: int = 0x82,
-    piece: int = READ,
-    before: bytes = b"",
-    after: bytes = b"",
-    encode: Callable[[bytes], bytes] = bytes,
-) -> Input:
-    """One frame, whose payload is the bytes again and again, with what stands before and after them."""
-    key = None if "client" in prepared else bytes(4)
-
-    def build(size: int) -> Sequence[bytes]:
-        payload = before + fill(unit, size - len(before) - len(after)) + after
-        return cut(build_frame(first, encode(payload), key), piece)
-
-    return Input(name, build, connection(*prepared))
-
-
-def head(name: str, before: bytes, unit: bytes, after: bytes, piece: int = READ) -> Input:
-    parser, line = RequestParser, "max_request_line"
-    if before.startswith(b"HTTP"):
-        parser, line = ResponseParser, "max_status_line"
-    limits = {line: UNLIMITED, "max_head": UNLIMITED, "max_headers": UNLIMITED}
-    return Input(
-        name,
-        lambda size: cut(before + fill(unit, size) + after, piece),
-        lambda unlimited: parser(**(limits if unlimited else {})).receive_data,
-    )
-
-
-def called(name: str, function: Feed, unit: bytes, before: bytes = b"", after: bytes = b"") -> Input:
-    """A function of one value: the bytes again and again, with what stands before and after them."""
-    return Input(name, lambda size: [before + fill(unit, size) + after], lambda _: function)
-
-
-def build_noise(size: int) -> Sequence[bytes]:
-    noise = b"".join(zlib.crc32(at.to_bytes(4, "big")).to_bytes(4, "big") for at in range(size // 4))
-    return cut(masked(0xC2, deflate(noise, 1)), READ)
-
-
-def build_fragments(data: bytes, size: int) -> Sequence[bytes]:
-    """A compressed message that does not end."""
-    return cut(b"".join(masked(0 if at else 0x42, piece) for at, piece in enumerate(cut(data, size))), READ)
-
-
-def build_one_byte_fragments(size: int) -> Sequence[bytes]:
-    # An eighth of the numbers makes more than enough of it; only its beginning counts.
-    return build_fragments(deflate(b"".join(b"%d," % at for at in range(size // 8)), 1)[: size // 7], 1)
+DEFLATES: Any = {"enable_compression": True, "peer_extensions": [b"permessage-deflate"]}
+SERVER, CLIENT, COMPRESSED = connection(), connection(client=True), connection(**DEFLATES)
+PAUSED, CLOSING, ENDED = map(connection, ("paused", "closing", "ended"))
 
 
 def open_inflater(_: bool) -> Feed:
     inflater = Inflater(15, False)
     return lambda piece: inflater.inflate(piece, UNLIMITED)
+
+
+def parser(kind: Any, line: str) -> Callable[[bool], Feed]:
+    limits = {line: UNLIMITED, "max_head": UNLIMITED, "max_headers": UNLIMITED}
+    return lambda unlimited: kind(**(limits if unlimited else {})).receive_data
+
+
+REQUEST, RESPONSE = parser(RequestParser, "max_request_line"), parser(ResponseParser, "max_status_line")
+
+
+def called(name: str, function: Feed, *unit_and_around: bytes, **wrap: Any) -> Input:
+    """A function of one value."""
+    return Input(name, lambda _: function, *unit_and_around, piece=WHOLE, **wrap)
 
 
 def list_tokens(line: bytes) -> Any:
@@ -162,79 +159,71 @@ def check_origin(origin: bytes) -> None:
 
 
 def proxied(header: str) -> Feed:
-    """Reads one line of that header, or several, where every peer is a trusted proxy."""
+    """Reads the lines of that header where every peer is a trusted proxy."""
     name, everybody = header.encode(), TrustedPeers("*")
 
-    def read(value: Any) -> Any:
-        lines = value if isinstance(value, list) else [value]
-        return read_forwarded([(name, line) for line in lines], "192.0.2.1", everybody, [header])
+    def read(lines: bytes) -> Any:
+        headers = [(name, line) for line in lines.split(b"\n")]
+        return read_forwarded(headers, "192.0.2.1", everybody, [header])
 
     return read
 
 
-def build_pairs(size: int) -> Sequence[bytes]:
-    return [b"for=192.0.2.1;" + b";".join(b"n%d=v" % at for at in range(size // 9))]
-
-
-def build_lines(size: int) -> Sequence[Any]:
-    return [[b"192.0.2.1"] * (size // 9)]
-
-
 FORWARDED, X_FOR, X_PREFIX = map(proxied, ("forwarded", "x-forwarded-for", "x-forwarded-prefix"))
-BEGIN, INFLATING = b"\1\x80" + MASK, connection("compressed")
+BEGIN = b"\1\x80" + MASK
 
 ADVERSARIES = [
-    one_frame("binary frame, 64 KiB reads", b"data"),
-    one_frame("binary frame, in one piece", b"data", piece=WHOLE),
-    one_frame("binary frame, 1448 bytes a piece", b"data", piece=SEGMENT),
-    one_frame("binary frame, byte by byte", b"data", piece=1),
-    one_frame("text frame, split inside every character", EURO, first=0x81, piece=SEGMENT),
-    one_frame("text frame, byte by byte", EURO, first=0x81, piece=1),
-    one_frame("text frame to a client", EURO, "client", first=0x81),
-    repeated("empty messages", EMPTY),
-    repeated("messages of 1 byte", ONE_BYTE),
-    repeated("messages of 1 byte, byte by byte", ONE_BYTE, piece=1),
-    repeated("messages of 125 bytes in one piece", b"\x82\xfd" + MASK + bytes(125), piece=WHOLE),
-    repeated("messages of 126 bytes", b"\x82\xfe\0\x7e" + MASK + bytes(126), piece=SEGMENT),
-    repeated("empty fragments", b"\0\x80" + MASK, before=BEGIN),
-    repeated("fragments of 1 byte of text", b"\0\x81\0\0\0\0A", before=BEGIN),
-    repeated("empty PINGs", b"\x89\x80" + MASK),
-    repeated("PINGs of 125 bytes", PING),
-    repeated("PINGs of 125 bytes in one piece", PING, piece=WHOLE),
-    repeated("PINGs, writing paused", PING, "paused"),
-    repeated("PINGs, byte by byte", PING, piece=1),
-    repeated("PONGs that nobody asked for", PONG),
-    repeated("anything behind CLOSE", ONE_BYTE, "ended", piece=SEGMENT),
-    repeated("messages behind our CLOSE", ONE_BYTE, "closing"),
-    one_frame("a frame behind our CLOSE", b"data", "closing", piece=SEGMENT),
+    Input("binary frame, 64 KiB reads", SERVER, b"data", wrap=BINARY),
+    Input("binary frame, in one piece", SERVER, b"data", piece=WHOLE, wrap=BINARY),
+    Input("binary frame, 1448 bytes a piece", SERVER, b"data", piece=SEGMENT, wrap=BINARY),
+    Input("binary frame, byte by byte", SERVER, b"data", piece=1, wrap=BINARY),
+    Input("text frame, split inside every character", SERVER, EURO, piece=SEGMENT, wrap=TEXT),
+    Input("text frame, byte by byte", SERVER, EURO, piece=1, wrap=TEXT),
+    Input("text frame to a client", CLIENT, EURO, wrap=lambda data: build_frame(0x81, data)),
+    Input("empty messages", SERVER, EMPTY),
+    Input("messages of 1 byte", SERVER, ONE_BYTE),
+    Input("messages of 1 byte, byte by byte", SERVER, ONE_BYTE, piece=1),
+    Input("messages of 125 bytes in one piece", SERVER, b"\x82\xfd" + MASK + bytes(125), piece=WHOLE),
+    Input("messages of 126 bytes", SERVER, b"\x82\xfe\0\x7e" + MASK + bytes(126), piece=SEGMENT),
+    Input("empty fragments", SERVER, b"\0\x80" + MASK, before=BEGIN),
+    Input("fragments of 1 byte of text", SERVER, b"\0\x81\0\0\0\0A", before=BEGIN),
+    Input("empty PINGs", SERVER, b"\x89\x80" + MASK),
+    Input("PINGs of 125 bytes", SERVER, PING),
+    Input("PINGs of 125 bytes in one piece", SERVER, PING, piece=WHOLE),
+    Input("PINGs, writing paused", PAUSED, PING),
+    Input("PINGs, byte by byte", SERVER, PING, piece=1),
+    Input("PONGs that nobody asked for", SERVER, PONG),
+    Input("anything behind CLOSE", ENDED, ONE_BYTE, piece=SEGMENT),
+    Input("messages behind our CLOSE", CLOSING, ONE_BYTE),
+    Input("a frame behind our CLOSE", CLOSING, b"data", piece=SEGMENT, wrap=BINARY),
     # Compressed: messages and fragments, blocks that inflate to nothing, and streams that end.
-    one_frame("zeros, inflated size", b"\0", "compressed", first=0xC2, encode=deflate),
-    Input("zeros in 16-byte fragments", lambda size: build_fragments(deflate(bytes(size)), 16), INFLATING),
-    Input("data that does not shrink", build_noise, INFLATING),
-    Input("fragments of 1 compressed byte", build_one_byte_fragments, INFLATING),
-    repeated("small compressed messages", masked(0xC1, b"\xf2\x48\xcd\xc9\xc9\x07\0"), "compressed"),
-    repeated("empty compressed messages", masked(0xC1, b"\0"), "compressed"),
-    repeated("messages that end with BFINAL", masked(0xC2, EMPTY_FINAL + b"\0"), "compressed"),
-    one_frame("blocks 00 00 00 ff ff", EMPTY_STORED, "compressed", first=0xC2),
-    one_frame("blocks with BFINAL", EMPTY_FINAL, "compressed", first=0xC2),
-    one_frame("blocks with BFINAL, in one piece", EMPTY_FINAL, "compressed", first=0xC2, piece=WHOLE),
-    one_frame("blocks 00 00 00 ff ff, byte by byte", EMPTY_STORED, "compressed", first=0xC2, piece=1),
-    Input("the inflater alone, BFINAL blocks", lambda size: [fill(EMPTY_FINAL, size)], open_inflater),
+    Input("zeros, inflated size", COMPRESSED, b"\0", wrap=deflate_binary),
+    Input("zeros in 16-byte fragments", COMPRESSED, b"\0", wrap=lambda data: fragment(deflate(data), 16)),
+    Input("data that does not shrink", COMPRESSED, b"\0", wrap=deflate_noise),
+    Input("fragments of 1 compressed byte", COMPRESSED, b"\0", wrap=fragment_numbers),
+    Input("small compressed messages", COMPRESSED, masked(0xC1, b"\xf2\x48\xcd\xc9\xc9\x07\0")),
+    Input("empty compressed messages", COMPRESSED, masked(0xC1, b"\0")),
+    Input("messages that end with BFINAL", COMPRESSED, masked(0xC2, EMPTY_FINAL + b"\0")),
+    Input("blocks 00 00 00 ff ff", COMPRESSED, EMPTY_STORED, wrap=RSV1_BINARY),
+    Input("blocks with BFINAL", COMPRESSED, EMPTY_FINAL, wrap=RSV1_BINARY),
+    Input("blocks with BFINAL, in one piece", COMPRESSED, EMPTY_FINAL, piece=WHOLE, wrap=RSV1_BINARY),
+    Input("blocks 00 00 00 ff ff, byte by byte", COMPRESSED, EMPTY_STORED, piece=1, wrap=RSV1_BINARY),
+    Input("the inflater alone, BFINAL blocks", open_inflater, EMPTY_FINAL, piece=WHOLE),
     # Heads.
-    head("one header line, byte by byte", LINE + b"a: ", b"v", END, 1),
-    head("one header line of spaces", LINES + b"a:", b" ", b"\r\n\r\n"),
-    head("one header line of spaces, in one piece", LINES + b"a:", b" ", b"x\r\n\r\n", WHOLE),
-    head("header lines", LINE, b"a:\r\n", END[2:]),
-    head("header lines in one piece", LINES, b"a:b\r\n", b"\r\n", WHOLE),
-    head("header lines in one piece, never complete", LINES, b"a:b\r\n", b"a:b", WHOLE),
-    head("header lines, then a wrong byte", LINES, b"a:b\r\n", b"\0", WHOLE),
-    head("header lines, byte by byte", LINE, b"a:\r\n", END[2:], 1),
-    head("a header name", LINE, b"n", b": " + END),
-    head("a target", b"GET /", b"%41", b" HTTP/1.1" + END),
-    head("a target, byte by byte", b"GET /", b"a", b" HTTP/1.1" + END, 1),
-    head("a Host", LINE + b"Host: ", b"%41", b"\r\n\r\n"),
-    head("a status line", b"HTTP/1.1 101 ", b"x", b"\r\n\r\n"),
-    head("header lines of a response", b"HTTP/1.1 101 x\r\n", b"a:\r\n", b"\r\n"),
+    Input("one header line, byte by byte", REQUEST, b"v", LINE + b"a: ", END, 1),
+    Input("one header line of spaces", REQUEST, b" ", LINES + b"a:", b"\r\n\r\n"),
+    Input("one header line of spaces, in one piece", REQUEST, b" ", LINES + b"a:", b"x\r\n\r\n", WHOLE),
+    Input("header lines", REQUEST, b"a:\r\n", LINE, END[2:]),
+    Input("header lines in one piece", REQUEST, b"a:b\r\n", LINES, b"\r\n", WHOLE),
+    Input("header lines in one piece, never complete", REQUEST, b"a:b\r\n", LINES, b"a:b", WHOLE),
+    Input("header lines, then a wrong byte", REQUEST, b"a:b\r\n", LINES, b"\0", WHOLE),
+    Input("header lines, byte by byte", REQUEST, b"a:\r\n", LINE, END[2:], 1),
+    Input("a header name", REQUEST, b"n", LINE, b": " + END),
+    Input("a target", REQUEST, b"%41", b"GET /", b" HTTP/1.1" + END),
+    Input("a target, byte by byte", REQUEST, b"a", b"GET /", b" HTTP/1.1" + END, 1),
+    Input("a Host", REQUEST, b"%41", LINE + b"Host: ", b"\r\n\r\n"),
+    Input("a status line", RESPONSE, b"x", b"HTTP/1.1 101 ", b"\r\n\r\n"),
+    Input("header lines of a response", RESPONSE, b"a:\r\n", b"HTTP/1.1 101 x\r\n", b"\r\n"),
     # Lists, and what proxies say.
     called("list of commas", list_tokens, b","),
     called("list of blanks", list_tokens, b" \t"),
@@ -265,6 +254,6 @@ ADVERSARIES = [
     called("Forwarded: escaped quotes in a string", FORWARDED, b'\\"', b'for="', b'"'),
     called("Forwarded: backslash, comma", FORWARDED, b"\\,", b'for="', b'"'),
     called("Forwarded: semicolons", FORWARDED, b";", b"", b"for=192.0.2.1"),
-    Input("Forwarded: pairs in one element", build_pairs, lambda _: FORWARDED),
-    Input("X-Forwarded-For: lines", build_lines, lambda _: X_FOR),
+    called("Forwarded: pairs in one element", FORWARDED, b"\0", wrap=number_pairs),
+    called("X-Forwarded-For: lines", X_FOR, b"192.0.2.1\n"),
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, List, Sequence, Tuple
 
 from hypothesis import given
 
@@ -10,12 +10,8 @@ from wsbridge.protocols.events import WebSocketDataReceived, WebSocketDisconnect
 from wsbridge.protocols.ws import WSProtocol
 
 from ..lib.wire import CLOSE, PONG, SENDABLE_CODES, Frame, parse_frames
+from .round_trips import make_ends
 from .strategies import Example, choose_deflate, conversations, cut_in_all_ways, examples, share
-
-# What the peer offers, or as a server answers: nothing, both takeovers off, both windows small, all of it.
-TAKEOVERS = b"; server_no_context_takeover; client_no_context_takeover"
-WINDOWS = b"; server_max_window_bits=9; client_max_window_bits=9"
-PARAMETERS = (b"", TAKEOVERS, WINDOWS, TAKEOVERS + WINDOWS)
 
 # Of a message's size and of its fragments: the defaults, then so small that short input reaches them.
 LIMITS = ((16 * 1024 * 1024, 1024), (300, 8), (64, 3), (5, 1))
@@ -31,16 +27,13 @@ class Setup:
         switches = (bool(variant & bit) for bit in (1, 2, 4, 8))
         self.hold_close, self.is_paused, self.is_closing, self.is_traced = switches
         self.client = client
-        self.max_message_size, max_fragments = LIMITS[variant >> 4 & 3]
-        self._arguments: Dict[str, Any] = {"client": client, "hold_close": self.hold_close}
-        self._arguments.update(max_message_size=self.max_message_size, max_fragments=max_fragments)
-        if compressed:
-            offered = (b"permessage-deflate" + PARAMETERS[variant >> 6],)
-            self._arguments.update(enable_compression=True, peer_extensions=offered)
-            self._arguments.update(deflate=choose_deflate(variant))
+        self.max_message_size, self._max_fragments = LIMITS[variant >> 4 & 3]
+        self._deflate = choose_deflate(variant) if compressed else None
 
     def build(self) -> WSProtocol:
-        ws = WSProtocol(**self._arguments)
+        limits = {"max_message_size": self.max_message_size, "max_fragments": self._max_fragments}
+        ends = make_ends(self._deflate, (self.hold_close, self.hold_close), **limits)
+        ws = ends[0] if self.client else ends[1]
         if self.is_paused:
             ws.pause_writing()
         if self.is_closing:

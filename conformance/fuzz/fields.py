@@ -66,8 +66,8 @@ def test_extension_offers(example: Example) -> None:
     assert joined == offers
     assert len(offers) <= fields.MAX_EXTENSION_OFFERS
     for name, parameters in offers:
-        drawn.words = [name, *(word for pair in parameters for word in pair if word is not None)]
-        assert all(fields.is_token(word.encode()) for word in drawn.words), drawn.words
+        words = [name, *(word for pair in parameters for word in pair if word is not None)]
+        assert all(fields.is_token(word.encode()) for word in words), words
         assert len(parameters) <= fields.MAX_EXTENSION_PARAMETERS
     for quote, escape in (("", ""), ('"', ""), ('"', "\\")):
         built = ", ".join(build_offer(name, parameters, quote, escape) for name, parameters in offers)
@@ -76,11 +76,11 @@ def test_extension_offers(example: Example) -> None:
 
 def build_offer(name: str, parameters: List[Tuple[str, Any]], quote: str, escape: str) -> str:
     """The offer, with its values between quotes, and before each of their characters a backslash."""
-    drawn.words = [name]
+    words = [name]
     for key, value in parameters:
         escaped = "".join(escape + character for character in value or "")
-        drawn.words.append(key if value is None else f"{key}={quote}{escaped}{quote}")
-    return "; ".join(drawn.words)
+        words.append(key if value is None else f"{key}={quote}{escaped}{quote}")
+    return "; ".join(words)
 
 
 @given(examples(with_variant(drawn.HOSTS | drawn.NETWORKS | drawn.NODES | st.binary(max_size=20))))

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from functools import partial
-from typing import Any, Callable, NamedTuple, Sequence
+from typing import Any, Callable, Sequence
 
 import pytest
 
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import WSBridgeError
 
-from ..lib.hostile.draws import cut
 from . import adversaries as built
-from .adversaries import EMPTY_FINAL, EMPTY_STORED, EURO, KIB, LINES, MASK, PING, SEGMENT, WHOLE, Input
+from .adversaries import BINARY, COMPRESSED, MASK, PING, REQUEST, SERVER, TEXT, WHOLE, Input
 
 CONFIG = ServerConfig()
 MESSAGE, QUEUE, HEAD = CONFIG.ws_max_size, CONFIG.ws_max_queue_bytes, CONFIG.limit_request_head
 # A read has up to 256 KiB (over TLS and on uvloop; `READ_SIZE` otherwise); the server hands on compressed
 # data in slices of 16 KiB, see `COMPRESSED_SLICE`.
-PIECE, COMPRESSED_PIECE = 256 * KIB, 16 * KIB
+PIECE, SLICE = 256 * built.KIB, 16 * built.KIB
 
 # The limit counts UTF-8, and CPython's decoder takes room for as many characters as there are bytes: first of
 # one byte each, then, once a wider character comes, of 2 or 4 as well. With the source that is 4 or 6 times
@@ -33,76 +31,58 @@ PIECE, COMPRESSED_PIECE = 256 * KIB, 16 * KIB
 WIDE, ASTRALS, AT_ONCE = 4.1, 6.1, 7.1
 
 
-class Case(NamedTuple):
-    """An input of the size of the limit in force, or of another one. allowed: how many times the limit."""
-
-    limit: int
-    input: Input
-    allowed: float = 4.0
-    size: int = 0
-
-
-binary = partial(built.one_frame, piece=PIECE)
-text = partial(built.one_frame, first=0x81, piece=PIECE)
-compressed = partial(built.one_frame, first=0xC1, piece=COMPRESSED_PIECE, encode=built.deflate)
-
-
-def endless(name: str, unit: bytes, *prepared: str) -> Input:
-    """Far more than any limit, in pieces as they are read."""
-    return Input(name, lambda size: [built.fill(unit, PIECE)] * 16, built.connection(*prepared))
-
-
-def build_fragments(size: int) -> Sequence[bytes]:
-    """One binary message in frames of 64 bytes."""
-    begin, middle, end = (built.masked(first, bytes(64)) for first in (0x02, 0x00, 0x80))
-    return cut(begin + middle * (size // 64 - 2) + end, PIECE)
+def case(limit: int, name: str, *fields: Any, allowed: float = 4.0, size: int = 0, **named: Any) -> Any:
+    """An `Input` of the size of the limit in force, or of another, and the times the limit that it may take."""
+    drawn = Input(name, *fields, **{"piece": PIECE, **named})
+    return pytest.param(limit, drawn, size or limit, allowed, id=name)
 
 
 # A new stream for every block takes so much time that less of it must do.
 AN_EIGHTH = MESSAGE // 8
-LIMITED = built.connection("compressed", max_message_size=AN_EIGHTH)
-BLOCKS_WITH_BFINAL = compressed("blocks with BFINAL", EMPTY_FINAL, "compressed", encode=bytes, first=0xC2)
-
+LIMITED = built.connection(max_message_size=AN_EIGHTH, **built.DEFLATES)
 ASTRAL = "\U0001f600".encode()
-CLAIM = b"\x82\xff\x40" + bytes(7) + MASK + bytes(64 * KIB)
+CLAIM = b"\x82\xff\x40" + bytes(7) + MASK + bytes(64 * built.KIB)
 PROMISE = b"\x82\xff\0\0\0\0\1\0\0\0" + MASK
-LAST = b"x:\r\n\r\n"
-ROOM = HEAD - len(LINES + LAST)
+REST = b"x:\r\n\r\n"
+# One binary message in frames of 64 bytes.
+FIRST, MIDDLE, LAST = (built.masked(first, bytes(64)) for first in (0x02, 0x00, 0x80))
+# Far more than any limit.
+FAR = 16 * PIECE
+DEFLATED: Any = {"piece": SLICE, "wrap": lambda data: built.masked(0xC1, built.deflate(data))}
+BLOCKS: Any = {"piece": SLICE, "wrap": built.RSV1_BINARY}
 
 CASES = [
-    Case(MESSAGE, binary("binary frame", b"\0")),
-    Case(MESSAGE, binary("binary frame in pieces of 1448", b"\0", piece=SEGMENT)),
-    Case(MESSAGE, binary("binary frame in one piece", b"\0", piece=WHOLE)),
-    Case(MESSAGE, Input("binary in fragments of 64 bytes", build_fragments, built.connection())),
-    Case(MESSAGE, text("ASCII", b"a")),
-    Case(MESSAGE, text("ASCII in one piece", b"a", piece=WHOLE)),
-    Case(MESSAGE, text("euro signs", EURO), WIDE),
-    Case(MESSAGE, text("ASCII, then a euro sign", b"a", after=EURO), WIDE),
-    Case(MESSAGE, text("ASCII, then one astral", b"a", after=ASTRAL), ASTRALS),
-    Case(MESSAGE, text("one astral, then ASCII", b"a", before=ASTRAL), ASTRALS),
-    Case(MESSAGE, text("ASCII, then one astral, in one piece", b"a", after=ASTRAL, piece=WHOLE), AT_ONCE),
-    Case(MESSAGE, text("astral only", ASTRAL), ASTRALS),
-    Case(MESSAGE, compressed("zeros, compressed", b"\0", "compressed")),
-    Case(MESSAGE, compressed("zeros, four times the limit", b"\0", "compressed"), size=4 * MESSAGE),
-    Case(MESSAGE, compressed("ASCII, compressed", b"a", "compressed")),
-    Case(
-        MESSAGE, compressed("ASCII, then one astral, compressed", b"a", "compressed", after=ASTRAL), ASTRALS
-    ),
-    Case(MESSAGE, compressed("blocks 00 00 00 ff ff", EMPTY_STORED, "compressed", encode=bytes, first=0xC2)),
-    Case(AN_EIGHTH, BLOCKS_WITH_BFINAL._replace(open=LIMITED)),
-    Case(PIECE, Input("a claim of 2**62 bytes", lambda _: [CLAIM], built.connection())),
-    Case(PIECE, Input("a promise of 16 MiB", lambda _: [PROMISE], built.connection())),
-    Case(PIECE, binary("a message behind our CLOSE", b"\0", "closing"), size=MESSAGE),
-    Case(QUEUE, endless("empty messages", b"\x81\x80" + MASK)),
-    Case(QUEUE, endless("messages of 1 byte", b"\x81\x81" + MASK + b"a")),
-    Case(PIECE, endless("empty fragments", b"\0\x80" + MASK)),
-    Case(PIECE, endless("empty PINGs", b"\x89\x80" + MASK)),
-    Case(PIECE, endless("PINGs of 125 bytes", PING)),
-    Case(PIECE, endless("PINGs, writing paused", PING, "paused")),
-    Case(HEAD, built.head("one header line", LINES, b"v", LAST, 64), size=ROOM),
-    Case(HEAD, built.head("one header line, byte by byte", LINES, b"v", LAST, 1), size=ROOM),
-    Case(HEAD, built.head("90 header lines", LINES, b"a:" + b"b" * 177 + b"\r\n", LAST, WHOLE), size=ROOM),
-    Case(HEAD, built.head("header lines, byte by byte", LINES, b"a:b\r\n", LAST, 1), size=ROOM),
+    case(MESSAGE, "binary frame", SERVER, b"\0", wrap=BINARY),
+    case(MESSAGE, "binary frame in pieces of 1448", SERVER, b"\0", piece=built.SEGMENT, wrap=BINARY),
+    case(MESSAGE, "binary frame in one piece", SERVER, b"\0", piece=WHOLE, wrap=BINARY),
+    case(MESSAGE, "binary in fragments of 64 bytes", SERVER, MIDDLE, FIRST, LAST, size=MESSAGE * 70 // 64),
+    case(MESSAGE, "ASCII", SERVER, b"a", wrap=TEXT),
+    case(MESSAGE, "ASCII in one piece", SERVER, b"a", piece=WHOLE, wrap=TEXT),
+    case(MESSAGE, "euro signs", SERVER, built.EURO, wrap=TEXT, allowed=WIDE),
+    case(MESSAGE, "ASCII, then a euro sign", SERVER, b"a", after=built.EURO, wrap=TEXT, allowed=WIDE),
+    case(MESSAGE, "ASCII, then one astral", SERVER, b"a", after=ASTRAL, wrap=TEXT, allowed=ASTRALS),
+    case(MESSAGE, "one astral, then ASCII", SERVER, b"a", ASTRAL, wrap=TEXT, allowed=ASTRALS),
+    case(MESSAGE, "astral in one piece", SERVER, b"a", b"", ASTRAL, piece=WHOLE, wrap=TEXT, allowed=AT_ONCE),
+    case(MESSAGE, "astral only", SERVER, ASTRAL, wrap=TEXT, allowed=ASTRALS),
+    case(MESSAGE, "zeros, compressed", COMPRESSED, b"\0", **DEFLATED),
+    case(MESSAGE, "zeros, four times the limit", COMPRESSED, b"\0", size=4 * MESSAGE, **DEFLATED),
+    case(MESSAGE, "ASCII, compressed", COMPRESSED, b"a", **DEFLATED),
+    case(MESSAGE, "astral, compressed", COMPRESSED, b"a", after=ASTRAL, allowed=ASTRALS, **DEFLATED),
+    case(MESSAGE, "blocks 00 00 00 ff ff", COMPRESSED, built.EMPTY_STORED, **BLOCKS),
+    case(AN_EIGHTH, "blocks with BFINAL", LIMITED, built.EMPTY_FINAL, **BLOCKS),
+    case(PIECE, "a claim of 2**62 bytes", SERVER, CLAIM, size=1),
+    case(PIECE, "a promise of 16 MiB", SERVER, PROMISE, size=1),
+    case(PIECE, "a message behind our CLOSE", built.CLOSING, b"\0", wrap=BINARY, size=MESSAGE),
+    case(QUEUE, "empty messages", SERVER, built.EMPTY, size=FAR),
+    case(QUEUE, "messages of 1 byte", SERVER, built.ONE_BYTE, size=FAR),
+    case(PIECE, "empty fragments", SERVER, b"\0\x80" + MASK, built.BEGIN, size=FAR),
+    case(PIECE, "empty PINGs", SERVER, b"\x89\x80" + MASK, size=FAR),
+    case(PIECE, "PINGs of 125 bytes", SERVER, PING, size=FAR),
+    case(PIECE, "PINGs, writing paused", built.PAUSED, PING, size=FAR),
+    case(HEAD, "one header line", REQUEST, b"v", built.LINES, REST, piece=64),
+    case(HEAD, "one header line, byte by byte", REQUEST, b"v", built.LINES, REST, piece=1),
+    case(HEAD, "90 header lines", REQUEST, b"a:" + b"b" * 177 + b"\r\n", built.LINES, REST, piece=WHOLE),
+    case(HEAD, "header lines, byte by byte", REQUEST, b"a:b\r\n", built.LINES, REST, piece=1),
 ]
 
 # Of a short run: the cases of hostile input that no other one includes; tracing is slow.
@@ -113,26 +93,28 @@ SHORT = (
 )
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.input.name)
-def test_memory(case: Case, record_property: Callable[[str, Any], None]) -> None:
+@pytest.mark.parametrize(("limit", "drawn", "size", "allowed"), CASES)
+def test_memory(
+    limit: int, drawn: Input, size: int, allowed: float, record_property: Callable[[str, Any], None]
+) -> None:
     """The peak is at most 4 times the limit, or what CPython's decoder needs for text that is not ASCII."""
-    pieces = case.input.build(case.size or case.limit)
+    pieces = drawn.build(size)
     # Once before, so that what is made on first use (tables, zlib's module) is not the input's doing.
-    feed_all(case.input, pieces[:1])
+    feed_all(drawn, pieces[:1])
     gc.collect()
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
         tracemalloc.reset_peak()
-        feed_all(case.input, pieces)
+        feed_all(drawn, pieces)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    record_property("limit", case.limit)
+    record_property("limit", limit)
     record_property("peak", peak - before)
-    record_property("times the limit", round((peak - before) / case.limit, 2))
-    record_property("allowed", case.allowed)
-    assert peak - before <= case.allowed * case.limit
+    record_property("times the limit", round((peak - before) / limit, 2))
+    record_property("allowed", allowed)
+    assert peak - before <= allowed * limit
 
 
 def feed_all(fed: Input, pieces: Sequence[bytes]) -> None:

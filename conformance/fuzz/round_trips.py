@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,17 +69,16 @@ def test_frames(opcode: int, size: int, seed: int, fin: bool, rsv1: bool, mask: 
 
 
 def make_ends(
-    settings: Optional[deflate.DeflateSettings], holds: Tuple[bool, bool] = (False, False)
+    settings: Optional[deflate.DeflateSettings], holds: Tuple[bool, bool] = (False, False), **limits: Any
 ) -> Tuple[WSProtocol, WSProtocol]:
     """A client and a server as an opening handshake would have left them; which of them hold their CLOSE."""
-    if settings is None:
-        return WSProtocol(client=True, hold_close=holds[0]), WSProtocol(hold_close=holds[1])
-    agreed: Dict[str, Any] = {"enable_compression": True, "deflate": settings}
-    offer = deflate.build_deflate_offer(settings).encode()
-    server = WSProtocol(peer_extensions=[offer], hold_close=holds[1], **agreed)
-    answer = (server.extensions_response or "").encode()
-    client = WSProtocol(client=True, peer_extensions=[answer], hold_close=holds[0], **agreed)
-    assert client.compression is not None and server.compression is not None
+    if settings is not None:
+        limits.update(enable_compression=True, deflate=settings)
+        limits["peer_extensions"] = [deflate.build_deflate_offer(settings).encode()]
+    server = WSProtocol(hold_close=holds[1], **limits)
+    limits["peer_extensions"] = [(server.extensions_response or "").encode()]
+    client = WSProtocol(client=True, hold_close=holds[0], **limits)
+    assert (client.compression is None) is (server.compression is None) is (settings is None)
     return client, server
 
 
