@@ -45,7 +45,7 @@ class WSBridge(Endpoint):
     def __init__(self, case: FrameCase) -> None:
         super().__init__(case)
         self._protocol = make_wsbridge(case.client, case.deflate, case.limit)
-        self._ends: List[WebSocketDisconnected] = []
+        self._events: List[Any] = []
         self._has_closed = False
 
     def close(self) -> None:
@@ -54,29 +54,23 @@ class WSBridge(Endpoint):
 
     def receive(self, piece: bytes) -> None:
         received, answer = self._protocol.receive_data(piece)
+        self._events += received
         self.outbound += answer
-        for event in received:
-            if not isinstance(event, WebSocketDataReceived):
-                self._ends.append(event)
-                continue
-            self.messages.append(event.data)
-            if self._ends:
-                self.trouble = "a message behind WebSocketDisconnected"
 
     def end(self) -> None:
-        protocol, ends = self._protocol, self._ends
-        failed = [] if protocol.close_received else [end.code for end in ends]
-        ends += [event for event in protocol.receive_eof() if isinstance(event, WebSocketDisconnected)]
-        if ends and protocol.close_received:
-            self.close_received = ends[0].code, ends[0].reason
+        protocol = self._protocol
+        *before, last = [*self._events, *protocol.receive_eof()]
+        self.messages = [event.data for event in before if isinstance(event, WebSocketDataReceived)]
         closes = [frame for frame in parse_frames(self.outbound)[0] if frame.opcode == CLOSE]
         sent = [int.from_bytes(frame.payload[:2], "big") for frame in closes]
-        if len(ends) != 1:
-            self.trouble = f"WebSocketDisconnected came {len(ends)} times"
+        if not isinstance(last, WebSocketDisconnected) or len(self.messages) != len(before):
+            self.trouble = "not one WebSocketDisconnected behind all messages"
         elif not protocol.is_closed:
             self.trouble = "not closed after the end of the stream"
-        elif failed and not self._has_closed and sent != failed:
-            self.trouble = f"sent CLOSE {sent}, told the application {failed}"
+        elif protocol.close_received:
+            self.close_received = last.code, last.reason
+        elif last.code != 1006 and not self._has_closed and sent != [last.code]:
+            self.trouble = f"sent CLOSE {sent}, told the application {last.code}"
 
 
 def make_wsbridge(client: bool, deflate: Optional[Deflate], limit: int, **settings: Any) -> WSProtocol:

@@ -1,4 +1,4 @@
-"""RFC 7692 7.2.2 on plain zlib: a reference for one message, and the inflater of a `FrameReading`."""
+"""RFC 7692 7.2.2 on plain zlib: the inflater of a `FrameReading`."""
 
 from __future__ import annotations
 
@@ -22,31 +22,6 @@ class TooBig(Exception):
 
 class LostItsWay(Exception):
     """What this peer now makes of compressed data is wrong in a known way, and decides nothing."""
-
-
-def inflate_message(payload: bytes, window: bytes, bits: int) -> Tuple[bytes, bytes]:
-    """A whole message and the window behind it, from nothing but its payload and the window before it.
-
-    Stateless: the window is handed to zlib as a dictionary. The tail must be what RFC 7692 7.2.1 took away,
-    an empty stored block; payloads cut elsewhere, which zlib may read on into it, are refused. Raises
-    `CannotInflate`.
-    """
-    output, data = b"", payload
-    try:
-        while True:
-            stream = zlib.decompressobj(-bits, zdict=window) if window else zlib.decompressobj(-bits)
-            piece = stream.decompress(data)
-            output += piece
-            window += piece
-            if not stream.eof:
-                break
-            # A block with BFINAL: behind it a new stream begins, and a new window.
-            data, window = stream.unused_data, b""
-        if not takes_tail(stream):
-            raise CannotInflate("ends inside a block")
-    except zlib.error as error:
-        raise CannotInflate(str(error)) from None
-    return output, b"" if stream.eof else window[-(1 << bits) :]
 
 
 def takes_tail(stream: zlib._Decompress) -> bool:

@@ -47,8 +47,7 @@ def judge(kind: Kind, case: Any) -> Iterator[Finding]:
         departed = minimize(kind, case, "", reading.met, ours) if reading.outcome == ours else ()
         yield Finding("wsbridge", departed, {"the standard": literal.outcome, "wsbridge": ours})
     if isinstance(case, FrameCase) and case.originals not in (None, literal.outcome.messages):
-        by_zlib = Transcript(case.originals or ())
-        yield Finding("zlib", (), {"the standard": literal.outcome, "by plain zlib": by_zlib})
+        yield Finding("zlib", (), {"the standard": literal.outcome, "sent": Transcript(case.originals or ())})
     # What wsbridge answers to a head, its peers leave to their callers.
     bare = ours._replace(status=0) if isinstance(ours, Head) else ours
     for peer in kind.peers:

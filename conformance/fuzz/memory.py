@@ -32,7 +32,7 @@ WIDE, ASTRALS, AT_ONCE = 4.1, 6.1, 7.1
 
 
 def case(limit: int, name: str, *fields: Any, allowed: float = 4.0, size: int = 0, **named: Any) -> Any:
-    """An `Input` of the size of the limit in force, or of another, and the times the limit that it may take."""
+    """An `Input` of the limit's size, or of another, and how many times the limit it may take."""
     drawn = Input(name, *fields, **{"piece": PIECE, **named})
     return pytest.param(limit, drawn, size or limit, allowed, id=name)
 
