@@ -10,7 +10,7 @@ from wsbridge.protocols.events import WebSocketDataReceived, WebSocketDisconnect
 from wsbridge.protocols.ws import WSProtocol
 
 from ..lib.wire import CLOSE, PONG, SENDABLE_CODES, Frame, parse_frames
-from .round_trips import make_ends
+from .round_trips import make_ends, receive_all
 from .strategies import Example, choose_deflate, conversations, cut_in_all_ways, examples, share
 
 # Of a message's size and of its fragments: the defaults, then so small that short input reaches them.
@@ -49,19 +49,14 @@ def feed(setup: Setup, pieces: Sequence[bytes], *, traced: bool) -> Answer:
     ws = setup.build()
     if traced:
         ws.trace = lambda *frame: None
-    events: List[Any] = []
-    outbound: List[bytes] = []
-    for piece in pieces:
-        found, answer = ws.receive_data(piece)
-        events += found
-        outbound.append(answer)
+    events, outbound = receive_all(ws, pieces)
     state = (ws.is_closed, ws.can_send, ws.is_receiving, ws.close_received)
-    outbound.append(ws.resume_writing())
+    outbound += ws.resume_writing()
     if setup.hold_close and not ws.is_receiving:
-        outbound.append(ws.close())
+        outbound += ws.close()
     events += ws.receive_eof()
     # Masking keys are random; payloads are compared unmasked.
-    frames, tail = parse_frames(b"".join(outbound))
+    frames, tail = parse_frames(outbound)
     assert not tail, "outbound ends inside a frame"
     check_outbound(setup, frames)
     check_events(setup, events)

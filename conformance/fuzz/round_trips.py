@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any, List, Optional, Tuple
+from typing import Any, Iterable, List, Optional, Tuple
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,6 +82,17 @@ def make_ends(
     return client, server
 
 
+def receive_all(ws: WSProtocol, pieces: Iterable[bytes]) -> Tuple[List[Any], bytes]:
+    """The events of all the pieces, and what is to be written."""
+    events: List[Any] = []
+    outbound = b""
+    for piece in pieces:
+        found, answer = ws.receive_data(piece)
+        events += found
+        outbound += answer
+    return events, outbound
+
+
 @given(OPTIONAL_SETTINGS, st.lists(MESSAGES, max_size=5), RANDOM)
 def test_messages(
     settings: Optional[deflate.DeflateSettings], messages: List[Any], rng: random.Random
@@ -89,12 +100,8 @@ def test_messages(
     """There and back, in pieces; each is one frame, which is compressed where it should be."""
     for sender, receiver in (make_ends(settings), make_ends(settings)[::-1]):
         sent = b"".join(sender.send_message(message) for message in messages)
-        events: List[Any] = []
-        for piece in split(rng, sent, 1 + rng.randrange(12)):
-            found, outbound = receiver.receive_data(piece)
-            assert not outbound
-            events += found
-        assert events == [WebSocketDataReceived(message) for message in messages]
+        received = receive_all(receiver, split(rng, sent, 1 + rng.randrange(12)))
+        assert received == ([WebSocketDataReceived(message) for message in messages], b"")
         frames, _ = wire.parse_frames(sent)
         for frame, message in zip(frames, messages):
             size = len(message.encode() if isinstance(message, str) else message)
@@ -117,12 +124,8 @@ def test_fragments(
         first = wire.TEXT if isinstance(message, str) else wire.BINARY
         payload = message.encode() if isinstance(message, str) else message
         drafts += writer.cut(first | rsv1, compressor.compress(payload) if compressor else payload, 0.5)
-    events: List[Any] = []
-    pongs = b""
-    for piece in split(rng, b"".join(draft.build() for draft in drafts), 1 + rng.randrange(12)):
-        found, outbound = server.receive_data(piece)
-        events += found
-        pongs += outbound
+    sent = b"".join(draft.build() for draft in drafts)
+    events, pongs = receive_all(server, split(rng, sent, 1 + rng.randrange(12)))
     assert events == [WebSocketDataReceived(message) for message in messages]
     pings = [draft.payload for draft in drafts if draft.first == wire.FIN | wire.PING]
     assert [answer.payload for answer in wire.parse_frames(pongs)[0]] == pings
@@ -169,7 +172,7 @@ def test_negotiation(
     server = WSProtocol(enable_compression=True, peer_extensions=[offer.encode()], deflate=theirs)
     client = WSProtocol(client=True, enable_compression=True, peer_extensions=[answer.encode()], deflate=ours)
     for sender, receiver in ((client, server), (server, client)):
-        events = [event for one in messages for event in receiver.receive_data(sender.send_message(one))[0]]
+        events, _ = receive_all(receiver, map(sender.send_message, messages))
         assert events == [WebSocketDataReceived(one) for one in messages]
 
 
