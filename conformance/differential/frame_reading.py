@@ -13,8 +13,8 @@ from typing import FrozenSet, List, Optional, Tuple
 from ..lib import wire
 from ..lib.wire import CLOSE, CONTINUATION, FIN, PING, RSV1, SENDABLE_CODES, TEXT, apply_mask
 from .cases import FrameCase, Message, Outcome, Sent, Transcript
-from .inflating import CannotInflate, Inflater, LostItsWay, TooBig
-from .rulings import Reading
+from .inflating import CannotInflate, Inflater, TooBig
+from .rulings import LostItsWay, Reading
 
 OPEN, CLOSING, OVER = range(3)
 

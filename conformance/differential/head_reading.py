@@ -1,18 +1,19 @@
 """A request head, read as RFC 9112 and RFC 6455 4.2.1 say, and as wsbridge's contract narrows them.
 
 The contract: any method but CONNECT, HTTP/1.1 and 1.0, no body, 32768 bytes of request line, 256 header
-lines; the authority of an absolute target takes Host's place. The switches of h11 and httptools may let more
-pass than these two do: where they refuse as wsbridge does, there is nothing to explain.
+lines; the authority of an absolute target takes Host's place. Where a peer lets pass what is refused here,
+it is not followed further. The switches of h11 and httptools may let more pass than these two do: where they
+refuse as wsbridge does, there is nothing to explain.
 """
 
 from __future__ import annotations
 
 import re
-from typing import FrozenSet, Iterable, Iterator, List, Optional, Tuple
+from typing import FrozenSet, Iterable, List, Optional, Tuple
 
 from ..lib.hostile.heads import MAX_FIELDS, MAX_LINE
 from .cases import Field, Head, HeadCase, Outcome
-from .rulings import Reading
+from .rulings import LostItsWay, Reading
 
 MAX_SUBPROTOCOLS = 64
 
@@ -25,16 +26,10 @@ LISTED_METHODS = frozenset(
 
 TOKEN = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]*")  # RFC 9110 5.6.2
 TARGET = re.compile(rb"[!\"$-~]*")  # visible ASCII without "#": RFC 9112 3.2 has no fragment
-VISIBLE = re.compile(rb"[!-~]*")
 VERSION = re.compile(rb"[HTP/.0-9]*")
-ANY_VERSION = re.compile(rb"[A-Z/.0-9]*")
 VALUE = re.compile(rb"[\t -~\x80-\xff]*")  # RFC 9110 5.5
-ANY_VALUE = re.compile(rb"[^\x00\n\x0b\x0c\r]*")
-BLANKS = re.compile(rb"[ \t]*")
-SPACES = re.compile(rb" *")
 LINE_ENDS = re.compile(rb"[\r\n]*")
 HTTP_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
-OTHER_VERSION = re.compile(rb"[A-Z]+/[0-9]\.[0-9]")
 ABSOLUTE = re.compile(rb"(?i:(?:http|https|ws|wss)://([^/?]*).*)")  # RFC 9112 3.2.2
 HOST = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[-0-9A-Za-z._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::(?P<port>[0-9]{0,5}))?"
@@ -63,7 +58,6 @@ class Incomplete(Exception):
 class HeadReading(Reading):
     def __init__(self, case: HeadCase, peer: str = "", granted: FrozenSet[str] = frozenset()) -> None:
         super().__init__(peer, granted)
-        self._case = case
         self._data = b"".join(case.pieces)
         self._position = 0
         self._start = 0
@@ -72,24 +66,32 @@ class HeadReading(Reading):
         self._version = ""
         self._authority: Optional[bytes] = None
         self._fields: List[Field] = []
-        self._last_value = b""  # with its blanks, to which folded lines are added
+        self._is_lost = False
         try:
             self._read()
-            fields = tuple(merge_lengths(self._fields) if peer == "h11" else self._fields)
+            fields = tuple(self._fields)
             status = 0 if peer else judge_handshake(self._method, self._version, fields)
             self.outcome = Head("request", self._method, self._target, self._version, fields, status)
         except Refused as refused:
             self.outcome = Head("refused", status=0 if peer else refused.status)
         except Incomplete:
             self.outcome = Head("incomplete")
+        except LostItsWay:
+            self._is_lost = True
+
+    def explains(self, outcome: Outcome) -> bool:
+        if self._is_lost:
+            return isinstance(outcome, Head) and outcome.outcome in ("request", "refused", "incomplete")
+        is_early = self.outcome.outcome == "incomplete" and outcome == Head("refused")
+        return super().explains(outcome) or (is_early and self._lets("early"))
 
     def _lets(self, name: str) -> bool:
         """Whether the peer has this switch, and it is granted; asked only where it matters."""
         return self.deviates(f"{self.peer}-{name}")
 
-    def explains(self, outcome: Outcome) -> bool:
-        is_early = self.outcome.outcome == "incomplete" and outcome == Head("refused")
-        return super().explains(outcome) or (is_early and self._lets("early"))
+    def _refuse(self, status: int, name: str) -> None:
+        """Raise `Refused`, unless it is known that the peer lets this pass."""
+        raise LostItsWay if self._lets(name) else Refused(status)
 
     def _read(self) -> None:
         self._begin()
@@ -99,12 +101,11 @@ class HeadReading(Reading):
             pass
         # RFC 9112 3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request
         # message that lacks a Host header field".
-        lacks_host = not find_values(self._fields, b"host") and self._version != "1.0"
-        if lacks_host and ((self.peer == "h11" and self._version == "1.1") or not self._lets("hosts")):
-            raise Refused(400)
+        if not find_values(self._fields, b"host") and self._version != "1.0":
+            self._refuse(400, "hosts")
         has_length = any(map(NOT_ZERO.search, find_values(self._fields, b"content-length")))
-        if (has_length or find_values(self._fields, b"transfer-encoding")) and not self._lets("bodies"):
-            raise Refused(400 if is_upgrade(self._fields) else 501)
+        if has_length or find_values(self._fields, b"transfer-encoding"):
+            self._refuse(400 if is_upgrade(self._fields) else 501, "bodies")
         self._replace_host()
 
     def _replace_host(self) -> None:
@@ -119,20 +120,18 @@ class HeadReading(Reading):
 
     def _begin(self) -> None:
         data = self._data
-        if self.peer == "h11":
-            if data[:1] in (b"\r", b"\n") and self._lets("empty-line"):
-                raise Refused(400)
-            if H11_END.search(data) is None and self._lets("late"):
-                raise Incomplete
+        if data[:1] in (b"\r", b"\n") and self._lets("empty-line"):
+            raise Refused(400)
+        if H11_END.search(data) is None and self._lets("late"):
+            raise Incomplete
         # RFC 9112 2.2: "SHOULD ignore at least one empty line (CRLF) received prior to the request-line".
         if data.startswith(b"\r\n"):
             self._position = 2
-        run = LINE_ENDS.match(data)
-        if run is not None and run.end() > self._position and self._lets("empty-lines"):
-            self._position = run.end()
-        if data == b"\r":
+        elif data == b"\r":
             raise Incomplete
         self._start = self._position
+        if data[self._position : self._position + 1] in (b"\r", b"\n"):
+            self._refuse(400, "empty-lines")
 
     # ---------------------------------------------------------------------------- request line
 
@@ -140,39 +139,33 @@ class HeadReading(Reading):
         self._method, stop = self._take(TOKEN)
         if stop != b" " or not self._method:
             raise Refused(400)
-        if self._method == b"CONNECT" and not self._lets("methods"):
-            raise Refused(405)
+        if self._method == b"CONNECT":
+            self._refuse(405, "methods")
         if self._method not in LISTED_METHODS and self.peer == "httptools" and self._lets("methods"):
             raise Refused(400)
-        self._position += 1
-        self._skip_spaces()
-        stop = self._read_target()
-        if stop in (b"\r", b"\n") and self.peer == "httptools" and self._lets("versions"):
-            self._version = "0.9"
-        else:
-            if stop != b" ":
-                raise Refused(400)
-            self._check_target()
-            self._position += 1
-            self._skip_spaces()
-            self._read_version()
-            # RFC 9113 3.4: "PRI * HTTP/2.0", and the rest of the preface behind it.
-            if self._method == b"PRI" and self.peer == "httptools" and self._lets("preface"):
-                raise Incomplete if self._version == "2.0" else Refused(400)
+        # RFC 9113 3.4: "PRI * HTTP/2.0", and the rest of the preface behind it.
+        if self._method == b"PRI" and self._lets("preface"):
+            raise LostItsWay
+        self._skip_space()
+        self._target, stop = self._take(TARGET)
+        if stop != b" ":
+            self._refuse(400, "targets" if stop == b"#" else "versions")
+        self._check_target()
+        self._skip_space()
+        version = self._take_rest(VERSION, "versions")
+        # RFC 9112 2.3: HTTP-name is "HTTP", and nothing else.
+        if HTTP_VERSION.fullmatch(version) is None:
+            self._refuse(400, "versions")
+        if version not in (b"HTTP/1.1", b"HTTP/1.0"):
+            self._refuse(505, "versions")
+        self._version = version[-3:].decode()
         self._end_line()
 
-    def _skip_spaces(self) -> None:
-        run = SPACES.match(self._data, self._position)
-        if run is not None and run.end() > self._position and self._lets("spaces"):
-            self._position = run.end()
-
-    def _read_target(self) -> bytes:
-        position = self._position
-        self._target, stop = self._take(TARGET)
-        if stop == b"#" and self._lets("targets"):
-            self._position = position
-            self._target, stop = self._take(VISIBLE)
-        return stop
+    def _skip_space(self) -> None:
+        """RFC 9112 3: a single SP."""
+        self._position += 1
+        if self._data[self._position : self._position + 1] == b" ":
+            self._refuse(400, "spaces")
 
     def _check_target(self) -> None:
         absolute = ABSOLUTE.fullmatch(self._target)
@@ -180,75 +173,47 @@ class HeadReading(Reading):
             return
         if absolute is not None:
             self._authority = absolute[1]
-            if not is_host(absolute[1]) and not self._lets("authority"):
-                raise Refused(400)
-        elif not self._target or (not self._target.startswith(b"/") and not self._lets("targets")):
-            raise Refused(400)
-
-    def _read_version(self) -> None:
-        version = self._take_rest(VERSION, "versions", ANY_VERSION if self.peer == "httptools" else VERSION)
-        # RFC 9112 2.3: HTTP-name is "HTTP", and nothing else.
-        if HTTP_VERSION.fullmatch(version) is None and not (
-            OTHER_VERSION.fullmatch(version) is not None and self._lets("versions")
-        ):
-            raise Refused(400)
-        if version not in (b"HTTP/1.1", b"HTTP/1.0") and not self._lets("versions"):
-            raise Refused(505)
-        self._version = version[-3:].decode()
+            if not is_host(absolute[1]):
+                self._refuse(400, "authority")
+        elif not self._target.startswith(b"/"):
+            self._refuse(400, "targets")
 
     # ----------------------------------------------------------------------------- header lines
 
     def _read_field(self) -> bool:
         """One header line; False for the empty line that ends the head."""
-        is_blank = self._data[self._position : self._position + 1] in (b" ", b"\t")
-        if is_blank and self._fields and self._lets("folds"):
-            self._read_fold()
-            return True
         name, stop = self._take(TOKEN)
-        if not name and (stop == b"\r" or (stop == b"\n" and self._lets("bare-lf"))):
+        if not name and stop == b"\r":
             self._end_line()
             return False
+        if not name and stop in (b" ", b"\t", b"\n"):
+            self._refuse(400, "bare-lf" if stop == b"\n" else "folds")
         if stop != b":" or not name:
             raise Refused(400)
-        if len(self._fields) >= MAX_FIELDS and not self._lets("limits"):
-            raise Refused(431)
+        if len(self._fields) >= MAX_FIELDS:
+            self._refuse(431, "limits")
         self._position += 1
-        raw = self._take_rest(VALUE, "control-bytes", ANY_VALUE)
+        raw = self._take_rest(VALUE, "control-bytes")
         value = raw.strip(b" \t")
         if raw.rstrip(b" \t") != raw and value and self._lets("trailing-blanks"):
             value = raw.lstrip(b" \t")
-        self._last_value = raw
         self._take_field(name.lower(), value)
         self._end_line()
         return True
 
-    def _read_fold(self) -> None:
-        """RFC 9112 5.2, the lenient way: the line goes on behind a single space."""
-        self._take(BLANKS)
-        self._last_value += b" " + self._take_rest(VALUE, "control-bytes", ANY_VALUE)
-        self._fields[-1] = (self._fields[-1][0], self._last_value.strip(b" \t"))
-        self._end_line()
-
     def _take_field(self, name: bytes, value: bytes) -> None:
         # RFC 9112 3.2: 400 for "more than one Host header field line or a Host header field with an invalid
         # field value".
-        has_host = bool(find_values(self._fields, b"host"))
-        is_wrong = name == b"host" and (has_host or not is_host(value))
-        if is_wrong and ((has_host and self.peer == "h11") or not self._lets("hosts")):
-            raise Refused(400)
-        if name in (b"content-length", b"transfer-encoding"):
-            self._check_framing(name, value)
-        self._fields.append((name, value))
-
-    def _check_framing(self, name: bytes, value: bytes) -> None:
+        if name == b"host" and (find_values(self._fields, b"host") or not is_host(value)):
+            self._refuse(400, "hosts")
         # RFC 9112 6.1 and 6.3: one length, and of two kinds.
-        is_wrong = bool(find_values(self._fields, b"content-length", b"transfer-encoding"))
-        if name == b"content-length":
-            is_wrong = is_wrong or re.fullmatch(rb"[0-9]+", value) is None
-        else:
-            is_wrong = is_wrong or value.lower() != b"chunked" or self._version == "1.0"
-        if is_wrong and not self._lets("bodies"):
-            raise Refused(400)
+        if name in (b"content-length", b"transfer-encoding"):
+            is_second = bool(find_values(self._fields, b"content-length", b"transfer-encoding"))
+            is_number = re.fullmatch(rb"[0-9]+", value) is not None
+            is_chunked = value.lower() == b"chunked" and self._version != "1.0"
+            if is_second or not (is_number if name == b"content-length" else is_chunked):
+                self._refuse(400, "bodies")
+        self._fields.append((name, value))
 
     # -------------------------------------------------------------------------------- scanning
 
@@ -259,45 +224,28 @@ class HeadReading(Reading):
         stop = self._data[end : end + 1]
         size = end - self._start
         is_over = size > MAX_LINE or (size == MAX_LINE and stop not in (b"\r", b""))
-        if self._is_first_line and is_over and not self._lets("limits"):
-            raise Refused(414)
+        if self._is_first_line and is_over:
+            self._refuse(414, "limits")
         if not stop:
             raise Incomplete
         taken = self._data[self._position : end]
         self._position = end
         return taken, stop
 
-    def _take_rest(self, pattern: re.Pattern[bytes], switch: str, wide: re.Pattern[bytes]) -> bytes:
-        """The run up to the line's end; where the switch is granted, `wide` says what it may hold."""
-        position = self._position
+    def _take_rest(self, pattern: re.Pattern[bytes], name: str) -> bytes:
+        """The run up to the line's end; name: what is broken where it ends otherwise."""
         rest, stop = self._take(pattern)
-        if stop not in (b"\r", b"\n") and wide is not pattern and self._lets(switch):
-            self._position = position
-            rest, stop = self._take(wide)
-        if stop != b"\r" and not (stop == b"\n" and self._lets("bare-lf")):
-            raise Refused(400)
+        if stop != b"\r":
+            self._refuse(400, "bare-lf" if stop == b"\n" else name)
         return rest
 
     def _end_line(self) -> None:
-        """CRLF, or LF where that was let pass."""
         end = self._data[self._position : self._position + 2]
         if end == b"\r":
             raise Incomplete
-        if end != b"\r\n" and end[:1] != b"\n":
+        if end != b"\r\n":
             raise Refused(400)
-        self._position += end.index(b"\n") + 1
-
-
-def merge_lengths(fields: Iterable[Field]) -> Iterator[Field]:
-    """What h11 makes of the headers that frame a body: one Content-Length of equal ones (RFC 9110 8.6)."""
-    has_length = False
-    for name, value in fields:
-        if name == b"content-length":
-            if not has_length:
-                yield name, value.split(b",")[0].strip()
-            has_length = True
-        else:
-            yield name, value.lower() if name == b"transfer-encoding" else value
+        self._position += 2
 
 
 def is_host(value: bytes) -> bool:

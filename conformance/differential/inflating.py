@@ -6,6 +6,7 @@ import zlib
 from typing import Callable, Tuple
 
 from ..lib.hostile.messages import TAIL
+from .rulings import LostItsWay
 
 FINAL_BLOCK = b"\x01\x00\x00\xff\xff"  # empty, stored, BFINAL: read as such at a block's boundary only
 
@@ -18,10 +19,6 @@ class CannotInflate(Exception):
 
 class TooBig(Exception):
     """More bytes than a message may have."""
-
-
-class LostItsWay(Exception):
-    """What this peer now makes of compressed data is wrong in a known way, and decides nothing."""
 
 
 def takes_tail(stream: zlib._Decompress) -> bool:

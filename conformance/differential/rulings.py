@@ -43,6 +43,10 @@ def names_of(who: str) -> FrozenSet[str]:
     return frozenset(ruling.name for ruling in RULINGS if ruling.who == who)
 
 
+class LostItsWay(Exception):
+    """What a peer makes of the rest, behind a departure that a granted ruling tells, decides nothing."""
+
+
 class Reading:
     """A literal reading of the standards, with a switch for each ruling.
 
