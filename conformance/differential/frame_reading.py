@@ -188,8 +188,8 @@ class FrameReading(Reading):
         kind = "control" if opcode >= CLOSE else "header"
         if length > self._get_room() and self.deviates(f"websockets-limit-{kind}"):
             raise Violation(1009)
-        if opcode < CLOSE and length > self._wire_limit and not self.deviates("wsproto-no-limit"):
-            raise Violation(1009)
+        if opcode < CLOSE and length > self._wire_limit:
+            self._fail(1009, "wsproto-no-limit")
 
     def _begin_data_frame(self, frame: FrameInProgress) -> None:
         """RFC 6455 5.4: whether the frame may come now; else raises."""
@@ -207,12 +207,12 @@ class FrameReading(Reading):
     def _count(self, message: MessageInProgress, length: int) -> None:
         message.wire_size += length
         may_grow = message.inflater is not None or message.is_discarded
-        if message.wire_size <= (self._wire_limit if may_grow else self._case.limit):
-            return
-        if self.deviates("wsproto-no-limit"):
-            return
-        if message.inflater is None or not self.deviates("websockets-no-wire-limit"):
-            raise Violation(1009)
+        if message.wire_size > (self._wire_limit if may_grow else self._case.limit):
+            self._fail(1009, "wsproto-no-limit", "websockets-no-wire-limit" if message.inflater else "")
+
+    def _fail(self, code: int, *names: str) -> None:
+        """Raise `Violation`, unless it is known that the peer lets this pass."""
+        raise LostItsWay if any(map(self.deviates, names)) else Violation(code)
 
     # -------------------------------------------------------------------------------- payloads
 

@@ -28,7 +28,6 @@ TOKEN = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]*")  # RFC 9110 5.6.2
 TARGET = re.compile(rb"[!\"$-~]*")  # visible ASCII without "#": RFC 9112 3.2 has no fragment
 VERSION = re.compile(rb"[HTP/.0-9]*")
 VALUE = re.compile(rb"[\t -~\x80-\xff]*")  # RFC 9110 5.5
-LINE_ENDS = re.compile(rb"[\r\n]*")
 HTTP_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 ABSOLUTE = re.compile(rb"(?i:(?:http|https|ws|wss)://([^/?]*).*)")  # RFC 9112 3.2.2
 HOST = re.compile(

@@ -10,8 +10,6 @@ from .rulings import LostItsWay
 
 FINAL_BLOCK = b"\x01\x00\x00\xff\xff"  # empty, stored, BFINAL: read as such at a block's boundary only
 
-UNLIMITED = 1 << 30
-
 
 class CannotInflate(Exception):
     """The payload is not DEFLATE data that ends with a block."""
@@ -72,11 +70,10 @@ class Inflater:
         try:
             stream, output = self._try(data, room, is_last)
         except TooBig:
-            if self._deviates("websockets-limit-held-back" if room else "websockets-limit-zero"):
+            held_back = "websockets-limit-held-back" if room else "websockets-limit-zero"
+            if self._deviates("wsproto-no-limit") or self._deviates(held_back):
                 raise LostItsWay from None
-            if not self._deviates("wsproto-no-limit"):
-                raise
-            stream, output = self._try(data, UNLIMITED, is_last)
+            raise
         except CannotInflate:
             is_full = self._peer == "websockets" and fills(self._stream.copy(), data, room)
             if is_full and self._deviates("websockets-limit-exact"):

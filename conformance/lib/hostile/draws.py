@@ -43,6 +43,8 @@ def truncate(rng: random.Random, data: bytes) -> bytes:
 
 def disorder(rng: random.Random, items: List[Any]) -> None:
     """Drop one of them, repeat one somewhere, or let two change places; one at least stays."""
+    if not items:
+        return
     at, other = rng.randrange(len(items)), rng.randrange(len(items))
     kind = rng.choice(("drop", "repeat", "swap"))
     if kind == "swap":
