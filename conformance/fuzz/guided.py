@@ -112,14 +112,10 @@ def draw_choices(seed: int) -> List[bytes]:
 
 
 def make_target(test: Any, kind: str) -> Callable[[bytes], None]:
-    def run_raw(data: bytes) -> None:
-        if data:
-            test.hypothesis.inner_test((data[0], data[1:]))
-
-    def run_drawn(data: bytes) -> None:
-        test.hypothesis.fuzz_one_input(data)
-
-    return run_raw if kind == "raw" else run_drawn
+    inner = test.hypothesis.inner_test
+    if kind == "raw":
+        return lambda data: inner((data[0], data[1:])) if data else None
+    return lambda data: test.hypothesis.fuzz_one_input(data)
 
 
 def main(argv: List[str]) -> None:
