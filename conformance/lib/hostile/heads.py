@@ -33,8 +33,8 @@ HOSTS = [
     b"%41.com", b"%zz", b"[::1",
 ]  # fmt: skip
 LENGTHS = [
-    b"0", b"5", b"00", b"+0", b"0, 0", b"0_0", b"-1", b"", b"0x0", b" 0", b"18446744073709551616", b"0\t",
-    b"1 0",
+    *[b"0"] * 10, b"5", b"00", b"+0", b"0, 0", b"0_0", b"-1", b"", b"0x0", b" 0", b"18446744073709551616",
+    b"0\t", b"1 0",
 ]  # fmt: skip
 CODINGS = [
     b"chunked", b"identity", b"Chunked", b"gzip, chunked", b"chunked, gzip", b"", b"chunked ", b"xchunked",
@@ -139,12 +139,13 @@ class Draft:
         self.lines = [host if line.lower().startswith(b"host:") else line for line in self.lines]
 
     def change_header(self, rng: random.Random) -> None:
-        group = rng.choice((HOST, FRAMING, HANDSHAKE))
-        stays = rng.random() < 0.4
-        for _ in range(rng.choice((1, 1, 2))):
-            name, values = rng.choice(group)
-            prefix = name.lower() + b":"
-            self.lines = [line for line in self.lines if stays or not line.lower().startswith(prefix)]
+        """One or two headers of a group, beside those that are there or in their place."""
+        group = rng.choice((HOST, FRAMING, FRAMING, HANDSHAKE))
+        drawn = [rng.choice(group) for _ in range(rng.choice((1, 1, 2)))]
+        if rng.random() < 0.6:
+            names = tuple(name.lower() + b":" for name, _ in drawn)
+            self.lines = [line for line in self.lines if not line.lower().startswith(names)]
+        for name, values in drawn:
             self.insert(rng, name + rng.choice((b":", b": ")) + rng.choice(values))
 
     def disorder(self, rng: random.Random) -> None:
