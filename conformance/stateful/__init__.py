@@ -26,7 +26,7 @@ WHOLE_SECONDS = 5400.0
 def main(argv: List[str]) -> int:
     options = parse_arguments(argv)
     if sys.implementation.name != "cpython" or sys.version_info < (3, 11):
-        raise Unavailable("hypothesis, as pinned, needs CPython 3.11 or newer: run this check with one")
+        raise Unavailable("the pinned hypothesis needs CPython 3.11 or newer: run this check with one")
     enter_environment("stateful", REQUIREMENTS)
     is_full = options.steps >= FULL_STEPS
     folder = report_folder("stateful" if is_full else "stateful-short")

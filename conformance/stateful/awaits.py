@@ -1,4 +1,4 @@
-"""Where tasks are cancelled: every await of wsbridge's two upper floors, and how often one stood there."""
+"""Where tasks are cancelled: the awaits of a connection in wsbridge, and how often a task stood there."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import ast
 import asyncio
 import inspect
 from pathlib import Path
-from typing import Any, Iterator, List, NamedTuple
+from typing import Any, Iterator, List, Tuple
 
 import wsbridge
 
 from .notes import tally
-
-__all__ = ["Await", "WatchedTask", "count_awaits"]
 
 PACKAGE = Path(wsbridge.__file__).resolve().parent
 
@@ -34,7 +32,7 @@ class WatchedTask(asyncio.Task):  # type: ignore[type-arg]
         return is_cancelled
 
 
-def locate(coroutine: Any) -> Iterator[tuple[str, int]]:
+def locate(coroutine: Any) -> Iterator[Tuple[str, int]]:
     """Where in wsbridge a coroutine waits: its own file and line, and those of what it awaits."""
     while inspect.iscoroutine(coroutine):
         frame = coroutine.cr_frame
@@ -46,25 +44,17 @@ def locate(coroutine: Any) -> Iterator[tuple[str, int]]:
         coroutine = coroutine.cr_await
 
 
-class Await(NamedTuple):
-    place: str
-    source: str
-    #: How many tasks were cancelled there.
-    cancellations: int
-    #: Whether it is part of a connection.
-    is_inside: bool
-
-
-def count_awaits() -> List[Await]:
+def count_awaits() -> List[Tuple[str, str, int]]:
+    """Every await with its place, its line, and how many tasks were cancelled there."""
     found = []
-    for path in sorted([*PACKAGE.glob("asgi/*.py"), *PACKAGE.glob("server/*.py")]):
+    for path in sorted([*PACKAGE.glob("asgi/*.py"), *PACKAGE.glob("server/**/*.py")]):
         name, text = str(path.relative_to(PACKAGE)), path.read_text("utf-8")
-        lines = text.splitlines()
+        if name in OUTSIDE:
+            continue
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, (ast.Await, ast.AsyncWith, ast.AsyncFor)):
                 # A frame may stand at any line of an await, but only at the first one of a block.
                 last = (node.end_lineno if isinstance(node, ast.Await) else node.lineno) or node.lineno
                 count = sum(tally["cancellations", name, line] for line in range(node.lineno, last + 1))
-                source = lines[node.lineno - 1].strip()
-                found.append(Await(f"{name}:{node.lineno}", source, count, name not in OUTSIDE))
-    return sorted(found)
+                found.append((f"{name}:{node.lineno}", text.splitlines()[node.lineno - 1].strip(), count))
+    return found

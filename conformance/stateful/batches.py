@@ -12,9 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from conformance.lib.environment import say_line
 
 from .machine import Machine
-from .notes import count_steps, listen_to_logs
-
-__all__ = ["run_batches"]
+from .notes import count, listen_to_logs
 
 SETTINGS = settings(
     max_examples=40,
@@ -34,19 +32,12 @@ def run_batches(steps: int, first_seed: int) -> str:
     gc.collect()
     gc.freeze()
     number, started = first_seed, time.monotonic()
-    while count_steps() < steps:
-        failure = run_batch(number)
-        if failure:
-            return f"seed {number}\n{failure}"
-        left = (time.monotonic() - started) * max(0, steps / count_steps() - 1)
-        say_line(f"stateful: {count_steps()} of {steps} steps, about {left / 60:.1f} minutes left")
+    while count("steps") < steps:
+        try:
+            run_state_machine_as_test(seed(number)(Machine), settings=SETTINGS)
+        except Exception as error:
+            return f"seed {number}\n" + "".join(traceback.format_exception(error))
+        left = (time.monotonic() - started) * max(0, steps / count("steps") - 1)
+        say_line(f"stateful: {count('steps')} of {steps} steps, about {left / 60:.1f} minutes left")
         number += 1
-    return ""
-
-
-def run_batch(number: int) -> str:
-    try:
-        run_state_machine_as_test(seed(number)(Machine), settings=SETTINGS)
-    except Exception as error:
-        return "".join(traceback.format_exception(error))
     return ""

@@ -9,19 +9,7 @@ from ..lib.wire import build_close
 from .conversation import Conversation
 from .hold import TOLERANCE, find_heard
 from .loop import NEVER, Moment
-from .peer import NOT_YET
 from .wire import Abort
-
-__all__ = [
-    "RESTART",
-    "Cause",
-    "find_causes",
-    "find_last_byte",
-    "has_open_response",
-    "may_abort",
-    "may_cancel",
-    "may_have_timed_out",
-]
 
 # The payload of a stopping server's CLOSE.
 RESTART = build_close(1012)
@@ -53,9 +41,9 @@ def find_causes(talk: Conversation) -> List[Cause]:
     for item in talk.peer.sent:
         if item.kind == "close" and item.has_come:
             payload: Any = item.content
-            causes.append(Cause(item.ended.at, "peer", item.code, payload, item.may_be_held))
-        elif item.kind == "violation" and item.begun is not NOT_YET:
-            causes.append(Cause(item.begun.at, "peer", item.code, None, item.is_early or item.may_be_held))
+            causes.append(Cause(item.ended, "peer", item.code, payload, item.is_vague))
+        elif item.kind == "violation" and item.begun is not NEVER:
+            causes.append(Cause(item.begun, "peer", item.code, None, item.is_vague))
     for call in puppet.calls:
         if call.has_closed and call.began.precedes(talk.closed_at):
             payload = build_close_payload(call.event or {})
@@ -111,7 +99,7 @@ def find_last_byte(talk: Conversation) -> float:
     """When both sides had closed, and the last byte that was written had left."""
     end, heard = find_heard(talk)
     if heard is NEVER and end is not None:
-        heard = end.ended.at
+        heard = end.ended
     return max(heard.time, talk.closed_at.time, talk.wire.progress_at)
 
 

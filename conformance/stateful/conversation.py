@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Dict, List, Optional
+
+from hypothesis import strategies as st
 
 from wsbridge.config import ServerConfig
 
@@ -11,12 +13,10 @@ from .floors import FLOORS
 from .line import Line
 from .loop import NEVER, ManualLoop, Moment
 from .notes import logged
-from .peer import NOT_YET, OFFERS, Delivery, Item, Peer
+from .peer import OFFERS, Item, Peer, build_request
 from .puppet import Call, Puppet
-from .reader import WrittenStream
+from .reader import ServerStream
 from .wire import Wire
-
-__all__ = ["CONFIGS", "SHUTDOWN_SECONDS", "Conversation", "Scenario"]
 
 # Deadlines are short, so that time costs little; limits are small, so that they are met.
 DEADLINES: Dict[str, Any] = {
@@ -47,42 +47,53 @@ SHUTDOWN_SECONDS = 4.0
 COMPRESSED_SLICE = 16 * 1024
 
 
-@dataclass(frozen=True)
-class Scenario:
-    """What is drawn before a connection's first byte."""
+def build_scenario(drawn: Dict[str, Any]) -> SimpleNamespace:
+    if drawn["floor"] != "server":
+        # Pages, and heads that come in parts, are the server's own; the other floors begin behind the head.
+        drawn.update(is_page=False, cut=None)
+    return SimpleNamespace(**drawn)
 
-    floor: str
-    config: str
-    offer: int
-    window: int
-    is_tls: bool
-    is_prompt: bool
-    is_page: bool
-    #: How much of the head comes first; None: all.
-    cut: Optional[int]
-    #: Whether the application accepts at once, and the peer reads what comes then.
-    accepts: bool
-    reads: bool
-    #: How many cancellations the application ignores.
-    stubbornness: int
-    #: Whether the application is a plain function, that returns an awaitable.
-    is_plain: bool
+
+#: What is drawn before a connection's first byte.
+SCENARIOS = st.fixed_dictionaries(
+    {
+        "floor": st.sampled_from([*FLOORS, "server", "server"]),
+        "config": st.sampled_from([*CONFIGS, "small"]),
+        "offer": st.sampled_from(OFFERS),
+        "subprotocols": st.sampled_from([(), ("chat", "superchat")]),
+        # What the kernels hold of the server's bytes while the peer does not read.
+        "window": st.sampled_from([0, 40, 1000]),
+        "is_tls": st.sampled_from([False, False, False, True]),
+        "is_prompt": st.booleans(),
+        "is_page": st.sampled_from([False] * 3 + [True]),
+        # How much of the head comes first; None: all.
+        "cut": st.sampled_from([None] * 6 + [0, 20]),
+        # Whether the application accepts at once, and the peer reads what comes then.
+        "accepts": st.sampled_from([True, True, False]),
+        "reads": st.sampled_from([True, True, False]),
+        # How many cancellations the application ignores.
+        "stubbornness": st.sampled_from([0] * 4 + [3]),
+        # Whether the application is a plain function, that returns an awaitable.
+        "is_plain": st.sampled_from([False, False, True]),
+    }
+).map(build_scenario)
 
 
 class Conversation:
     """Everything of one connection, and what is done to it."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: SimpleNamespace) -> None:
         self.scenario = scenario
         self.config = CONFIGS[scenario.config]
         self.loop = ManualLoop()
         self.started = self.loop.time()
-        self.peer = Peer(OFFERS[scenario.offer], is_prompt=scenario.is_prompt)
+        self.peer = Peer(is_prompt=scenario.is_prompt)
         self.line = self.peer.line = Line(self.peer, scenario.window)
         self.wire = Wire(self.loop, self.line, is_tls=scenario.is_tls)
         self.line.on_read, self.wire.on_write = self._note_delivery, self._note_write
         self.puppet = Puppet(self.wire, scenario.stubbornness)
-        self.written = WrittenStream()
+        #: What the server has written, whether the peer has read it or not.
+        self.written = ServerStream()
         #: When our CLOSE was written.
         self.closed_at = NEVER
         #: Whether compressed data came that is more than the server parses at once.
@@ -93,14 +104,13 @@ class Conversation:
         #: Whether the machine has cut it, or cancelled the server.
         self.was_cut = False
         self.steps_after_loss = 0
-        self.offered_subprotocols = ("chat", "superchat") if scenario.offer % 2 == 0 else ()
-        app = self.puppet.run if scenario.is_plain else self.puppet
+        app = (lambda *args: self.puppet(*args)) if scenario.is_plain else self.puppet
         self.floor = FLOORS[scenario.floor](app, self.config, self.wire)
         self._begin()
 
     def _begin(self) -> None:
         scenario = self.scenario
-        head = self.peer.build_request(is_page=scenario.is_page, subprotocols=self.offered_subprotocols)
+        head = build_request(scenario.offer, scenario.subprotocols, is_page=scenario.is_page)
         self.floor.open(head)
         if self.floor.reads_head:
             self.peer.send(head)
@@ -117,17 +127,17 @@ class Conversation:
     # ------------------------------------------------------------------------- notes
 
     def _note_delivery(self, size: int) -> None:
-        line, is_accepted = self.line, self.accepted_at is not NEVER
+        line, now, is_accepted = self.line, self.loop.mark(), self.accepted_at is not NEVER
         may_be_held = not is_accepted or self.peer.can_compress or self.scenario.floor != "server"
-        delivery = Delivery(self.loop.mark(), may_be_held, self.wire.is_paused)
         # What comes before the accept is parsed behind it, at once.
         unparsed = size if is_accepted else line.delivered
-        self.was_sliced = self.was_sliced or (self.scenario.offer > 0 and unparsed > COMPRESSED_SLICE)
+        if self.scenario.offer is not None and unparsed > COMPRESSED_SLICE:
+            self.was_sliced = True
         for item in self.peer.sent:
-            if item.begun is NOT_YET and item.start < line.delivered:
-                item.begun = delivery
-            if item.ended is NOT_YET and item.end <= line.delivered:
-                item.ended = delivery
+            if item.begun is NEVER and item.start < line.delivered:
+                item.begun, item.may_be_held = now, may_be_held
+            if item.ended is NEVER and item.end <= line.delivered:
+                item.ended, item.was_paused = now, self.wire.is_paused
 
     def _note_write(self, data: bytes) -> None:
         self.written.feed(data)
@@ -160,12 +170,6 @@ class Conversation:
     def elapsed(self) -> float:
         return self.loop.time() - self.started
 
-    @property
-    def is_over(self) -> bool:
-        puppet = self.puppet
-        is_app_over = not puppet.is_running and not puppet.pending()
-        return self.wire.is_lost and is_app_over and not self.floor.find_left()
-
     # ----------------------------------------------------------------------- actions
 
     def deliver(self, size: Optional[int] = None) -> None:
@@ -182,7 +186,7 @@ class Conversation:
     def pass_time(self, seconds: float) -> None:
         self.loop.advance(seconds, self.deliver if self.peer.is_prompt else lambda: None)
 
-    def stop_server(self, timeout: float = SHUTDOWN_SECONDS) -> None:
+    def stop_server(self, timeout: float) -> None:
         self.stopped_at = min(self.stopped_at, self.loop.mark())
         # The last second, or the second half, is for applications that are cancelled.
         self.cut_time = min(self.cut_time, self.loop.time() + max(timeout - 1.0, timeout / 2))

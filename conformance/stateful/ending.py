@@ -6,14 +6,12 @@ from .conversation import Conversation
 from .puppet import Call
 from .reader import Wrong
 
-__all__ = ["APP_ENDS", "finish"]
-
 APP_ENDS = ("receives", "returns", "hangs", "ignores its cancellation")
 
 
 def finish(talk: Conversation, app_end: str) -> None:
     """Bring everything to its end; raises `Wrong` where something does not end."""
-    puppet = talk.puppet
+    puppet, wire = talk.puppet, talk.wire
     talk.loop.settle()
     make_peer_close(talk)
     talk.loop.settle()
@@ -25,14 +23,14 @@ def finish(talk: Conversation, app_end: str) -> None:
     for _ in range(80 + len(talk.peer.sent)):
         talk.loop.settle()
         talk.settle()
-        if talk.is_over:
+        if wire.is_lost and not (puppet.is_running or puppet.pending() or talk.floor.find_left()):
             receive_the_rest(talk)
             return
         let_app_end(talk, app_end)
         talk.loop.settle()
         talk.pass_time(0.5)
     raise Wrong(
-        f"not at its end: lost {talk.wire.is_lost}, application runs {puppet.is_running}, "
+        f"not at its end: lost {wire.is_lost}, application runs {puppet.is_running}, "
         f"waits {puppet.pending()}; {talk.floor.find_left()}"
     )
 
@@ -42,6 +40,9 @@ def make_peer_close(talk: Conversation) -> None:
     peer = talk.peer
     peer.is_prompt = True
     talk.line.read_on()
+    talk.loop.settle()
+    if not talk.wire.get_write_buffer_size() and talk.puppet.stuck_sends():
+        raise Wrong("send waits, and the peer has taken all")
     if not peer.has_closed:
         peer.close_with(b"\x03\xe8bye" if peer.stream.close is None else peer.stream.close)
     if peer.is_at_eof:
@@ -79,8 +80,6 @@ def receive_the_rest(talk: Conversation) -> None:
         call = Call()
         talk.puppet.do(call)
         talk.loop.settle()
-        if not call.is_over:
-            raise Wrong("receive waits for ever behind the end of the connection")
         if call.outcome != "returned":
-            raise Wrong(f"receive raised {call.outcome} before websocket.disconnect was taken")
+            raise Wrong(f"receive, behind the end and before its disconnect: {call.outcome}")
     raise Wrong("no websocket.disconnect behind everything that was received")

@@ -20,9 +20,8 @@ from wsbridge.server.streams import handle_websocket
 
 from .wire import Wire
 
-__all__ = ["FLOORS", "Floor"]
-
-BRIDGE_SECONDS = 2.0
+# How long the bridge waits for the accept, and how long for its peer or its application to end.
+ACCEPT_SECONDS, BRIDGE_SECONDS = 2.0, 1.0
 
 
 class Floor:
@@ -108,7 +107,7 @@ class BridgeFloor(StreamsFloor):
 
     has_deadlines = False
 
-    def _serve(self, request: RequestReceived, reader: Any, writer: Any) -> Coroutine[Any, Any, None]:
+    async def _serve(self, request: RequestReceived, reader: Any, writer: Any) -> None:
         config = self.service.config
         self.wire.set_write_buffer_limits(high=config.ws_write_limit)
         self._protocol = WSProtocol(
@@ -117,9 +116,9 @@ class BridgeFloor(StreamsFloor):
             deflate=config.deflate,
             max_message_size=config.ws_max_size,
         )
-        self._events: asyncio.Queue[Any] = asyncio.Queue()
-        self._events.put_nowait({"type": "websocket.connect"})
-        self._accepted, self._closed = asyncio.Event(), asyncio.Event()
+        events: asyncio.Queue[Any] = asyncio.Queue()
+        events.put_nowait({"type": "websocket.connect"})
+        self._accepted = asyncio.Event()
         info = ConnectionInfo(self._protocol, self)
         scope = build_ws_scope(request, config, ("192.0.2.7", 50000), ("192.0.2.1", 80), connection=info)
         send = create_ws_send(
@@ -127,65 +126,56 @@ class BridgeFloor(StreamsFloor):
             self._protocol,
             check_upgrade_request(request),
             accept_event=self._accepted,
-            close_event=self._closed,
+            close_event=asyncio.Event(),
             offered_subprotocols=scope["subprotocols"],
         )
-        self._app: Any = asyncio.ensure_future(self.service.app(scope, create_ws_receive(self._events), send))
-        return self._run(reader, writer)
+        feeding = asyncio.ensure_future(self._feed(reader, writer, events))
+        feeding.add_done_callback(lambda _: self._end_feeding(events))
+        code = 1011
+        try:
+            with contextlib.suppress(Exception):
+                await self.service.app(scope, create_ws_receive(events), send)
+                code = 1000
+            if self._accepted.is_set() and not writer.is_closing():
+                writer.write(self._protocol.close(code))
+                await asyncio.wait([feeding], timeout=BRIDGE_SECONDS)
+        finally:
+            feeding.cancel()
+
+    async def _feed(self, reader: Any, writer: Any, events: asyncio.Queue[Any]) -> None:
+        with contextlib.suppress(OSError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._accepted.wait(), ACCEPT_SECONDS)
+            while self._protocol.is_receiving and (data := await reader.read(64 * 1024)):
+                received, outbound = self._protocol.receive_data(data)
+                if outbound and not writer.is_closing():
+                    writer.write(outbound)
+                for event in received:
+                    events.put_nowait(build_ws_event(event))
+
+    def _end_feeding(self, events: asyncio.Queue[Any]) -> None:
+        for event in self._protocol.receive_eof():
+            events.put_nowait(build_ws_event(event))
+        self.wire.loop.call_later(BRIDGE_SECONDS, self.cancel)
 
     def ping(self) -> None:
         """Send one, unless the handshake is not over or the connection is."""
         if self._accepted.is_set() and not self.wire.is_closing():
             self.wire.write(self._protocol.ping())
 
-    async def _run(self, reader: Any, writer: Any) -> None:
-        reading = asyncio.ensure_future(self._read(reader, writer))
-        closing = asyncio.ensure_future(self._closed.wait())
-        try:
-            await asyncio.wait([reading, self._app, closing], return_when=asyncio.FIRST_COMPLETED)
-            if self._app.done() and self._accepted.is_set() and not writer.is_closing():
-                has_failed = self._app.cancelled() or self._app.exception() is not None
-                writer.write(self._protocol.close(1011 if has_failed else 1000))
-            if self._accepted.is_set():
-                await asyncio.wait([reading], timeout=BRIDGE_SECONDS)
-            await asyncio.wait([self._app], timeout=BRIDGE_SECONDS)
-        finally:
-            reading.cancel()
-            closing.cancel()
-            writer.close()
-
-    async def _read(self, reader: Any, writer: Any) -> None:
-        with contextlib.suppress(OSError, asyncio.TimeoutError):
-            await asyncio.wait_for(self._accepted.wait(), BRIDGE_SECONDS)
-            while self._protocol.is_receiving and (data := await reader.read(64 * 1024)):
-                events, outbound = self._protocol.receive_data(data)
-                if outbound and not writer.is_closing():
-                    writer.write(outbound)
-                self._tell(events)
-        self._tell(self._protocol.receive_eof())
-
-    def _tell(self, events: List[Any]) -> None:
-        for event in events:
-            self._events.put_nowait(build_ws_event(event))
-
     def _end(self, writer: Any) -> None:
         super()._end(writer)
-        self._reaping = self.wire.loop.create_task(self._reap())
+        self.wire.loop.call_later(BRIDGE_SECONDS, self._abort)
 
-    async def _reap(self) -> None:
-        """Tell the application of the end, cancel it until it ends too, and wait no longer for the peer."""
-        self._tell(self._protocol.receive_eof())
-        while not self._app.done():
-            self._app.cancel()
-            await asyncio.wait([self._app], timeout=1.0)
-        if not self._app.cancelled():
-            self._app.exception()
-        await asyncio.sleep(BRIDGE_SECONDS)
+    def _abort(self) -> None:
+        """A peer that does not read is not waited for."""
         if not self.wire.is_lost:
             self.wire.abort()
 
-    def find_left(self) -> str:
-        return super().find_left() or ("" if self._reaping.done() else "the application is not reaped")
+    def cancel(self) -> None:
+        """Until the application ends, which may ignore it."""
+        super().cancel()
+        if not self.tasks[0].done():
+            self.wire.loop.call_later(BRIDGE_SECONDS, self.cancel)
 
     def shut_down(self, timeout: float) -> None:
         self.cancel()

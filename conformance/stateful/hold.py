@@ -13,8 +13,6 @@ from .conversation import Conversation
 from .loop import NEVER, Moment
 from .peer import Item
 
-__all__ = ["TOLERANCE", "find_fault", "find_heard"]
-
 ANSWER_TIME = 0.1
 # The sweep notices the end of the grace.
 SWEEP = 0.25
@@ -31,10 +29,10 @@ def find_heard(talk: Conversation) -> Tuple[Optional[Item], Moment]:
     end = next((item for item in talk.peer.sent if item.kind in ("close", "violation")), None)
     if end is None or not end.has_come:
         return None, NEVER
-    if end.is_early or end.ended.was_paused or talk.was_sliced or talk.scenario.floor != "server":
+    if end.is_early or end.was_paused or talk.was_sliced or talk.scenario.floor != "server":
         return end, NEVER
     # What comes before the accept is held until then.
-    return end, max(end.ended.at, talk.accepted_at)
+    return end, max(end.ended, talk.accepted_at)
 
 
 def find_fault(talk: Conversation) -> str:
@@ -44,23 +42,23 @@ def find_fault(talk: Conversation) -> str:
         return ""
     has_left = closed is not NEVER
     moves = list_moves(talk)
-    if not owes_answer([move for move in moves if move[0] <= heard]):
+    if not owes_answer([kind for at, kind in moves if at <= heard]):
         is_at_once = heard.precedes(closed) if has_left else talk.wire.is_closing()
         return "" if is_at_once else "nothing was owed, and our CLOSE did not leave at once"
-    left_time = closed.time if has_left else talk.loop.time()
-    grace_time = heard.time + talk.config.close_grace
-    answer_time = find_answer_time([move for move in moves if heard < move[0] < closed])
-    latest = min(grace_time + SWEEP, answer_time, find_release_time(talk, heard))
-    behind = left_time - heard.time
-    if left_time > latest + TOLERANCE and (has_left or not talk.wire.is_closing()):
-        return f"our CLOSE was due {latest - heard.time:.3f} s behind the peer's: {behind:.3f} s"
-    if has_left and left_time < min(grace_time, answer_time) - TOLERANCE and not is_released(talk):
+    behind = (closed.time if has_left else talk.loop.time()) - heard.time
+    grace = talk.config.close_grace
+    answered = find_answer_time([move for move in moves if heard < move[0] < closed]) - heard.time
+    releases = [at for at in list_releases(talk) if at > talk.accepted_at]
+    latest = min([grace + SWEEP, answered, *(max(0.0, at.time - heard.time) for at in releases)])
+    if behind > latest + TOLERANCE and (has_left or not talk.wire.is_closing()):
+        return f"our CLOSE was due {latest:.3f} s behind the peer's: {behind:.3f} s"
+    if has_left and behind < min(grace, answered) - TOLERANCE and not is_released(talk):
         return f"our CLOSE left {behind:.3f} s behind the peer's, and an answer was owed"
     return ""
 
 
 def list_moves(talk: Conversation) -> List[Move]:
-    moves = [(item.ended.at, COMES) for item in talk.find_messages()]
+    moves = [(item.ended, COMES) for item in talk.find_messages()]
     for call in talk.puppet.calls:
         if call.event is None:
             moves.append((call.began, ASKS))
@@ -71,9 +69,8 @@ def list_moves(talk: Conversation) -> List[Move]:
     return sorted(moves)
 
 
-def owes_answer(moves: List[Move]) -> bool:
+def owes_answer(kinds: List[str]) -> bool:
     """Whether a message is not taken, or the last one that was has neither an answer nor a successor."""
-    kinds = [kind for _, kind in moves]
     last = [kind for kind in kinds if kind != COMES][-1:]
     return kinds.count(COMES) > kinds.count(TAKES) or last == [TAKES]
 
@@ -91,16 +88,15 @@ def find_answer_time(moves: List[Move]) -> float:
     return end
 
 
-def find_release_time(talk: Conversation, heard: Moment) -> float:
-    """When something else let our CLOSE go."""
+def list_releases(talk: Conversation) -> List[Moment]:
+    """When something other than time let our CLOSE go."""
     puppet = talk.puppet
-    releases = [puppet.told_at, puppet.ended_at, NEVER if talk.was_cut else talk.stopped_at]
-    releases += [call.began for call in puppet.calls if call.has_closed]
-    return max(heard.time, min(at.time for at in releases if at > talk.accepted_at))
+    closes = [call.began for call in puppet.calls if call.has_closed]
+    return [puppet.told_at, puppet.ended_at, NEVER if talk.was_cut else talk.stopped_at, *closes]
 
 
 def is_released(talk: Conversation) -> bool:
-    """Whether something else has let it go when it left."""
+    """Whether something other than time has let it go when it left."""
     puppet, closed = talk.puppet, talk.closed_at
     return (
         closed.precedes(puppet.told_at)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import socket
 from typing import Any, Callable, Iterable
 
-__all__ = ["Line"]
-
 
 class Line:
     """``window``: what the kernels hold of the server's bytes while the peer does not read."""

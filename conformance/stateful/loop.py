@@ -10,8 +10,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from .awaits import WatchedTask
 
-__all__ = ["NEVER", "ManualLoop", "Moment"]
-
+# Turns after which a loop that is never idle counts as busy.
 BUSY = 20_000
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+from types import SimpleNamespace
 from typing import Any, Iterator, List, Optional, Type
 
 from hypothesis import strategies as st
@@ -11,46 +12,59 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from wsbridge.protocols.errors import ClientDisconnected
 
-from .conversation import SHUTDOWN_SECONDS, Conversation, Scenario
+from .conversation import SCENARIOS, SHUTDOWN_SECONDS, Conversation
 from .ending import APP_ENDS, finish
 from .loop import NEVER
 from .notes import tally
-from .peer import OFFERS, VIOLATIONS, make_content
+from .peer import VIOLATIONS, make_content
 from .puppet import AppError, Call
 from .steps import (
-    APP_SIZES,
-    BOOLS,
-    CLOSES,
-    CODES,
-    COUNTS,
-    KINDS,
-    LEAVINGS,
-    NONSENSE,
-    PARTS,
-    PAUSES,
-    REASONS,
-    SCENARIOS,
-    SECONDS,
-    SIZES,
-    SUBPROTOCOLS,
-    TAKEN,
-    app_has_room,
+    PART,
+    app_step,
     is_connected,
     is_websocket,
     may_receive,
     peer_can_send,
+    peer_step,
     serves_in_task,
     step,
 )
 from .verdict import check_end, check_step
 
-__all__ = ["Machine"]
+BOOLS = st.booleans()
+KINDS = st.sampled_from(["text", "noise", "same"])
+SIZES = [0, 1, 20, 125, 126, 300, 2000, 9000]
+# The largest is more than the usual write buffer.
+APP_SIZES = st.sampled_from([*SIZES, 70_000])
+CLOSES = st.sampled_from([b"", b"\x03\xe8", b"\x03\xe9going away", b"\x0f\xa0" + b"x" * 123])
+# All of these, and none, may stand before the accept and behind the end; an open connection takes some.
+CODES = st.sampled_from([1000, 3000, None, 403, 1005, 1006])
+REASONS: Any = st.sampled_from(["", "bye", None, "\u20ac" * 42, "x" * 200, [{"loc": 1}]])
+PAUSES = st.sampled_from([0.015, 0.05, 0.12])
+NONSENSE: List[Any] = [
+    {"type": "websocket.send"},
+    {"type": "websocket.send", "text": "a", "bytes": b"a"},
+    {"type": "websocket.send", "text": b"a"},
+    {"type": "websocket.send", "text": "\ud800"},
+    {"type": "websocket.accept", "subprotocol": "no token"},
+    {"type": "websocket.accept", "headers": [(b"x", b"a\r\nb: c")]},
+    {"type": "websocket.http.response.body", "body": b"x"},
+    {"type": "nonsense"},
+    {},
+]
 
 
 def send_and_close(talk: Conversation, count: int, payload: bytes) -> None:
     for _ in range(count):
         talk.peer.send_message("text", 5)
     talk.peer.close_with(payload)
+
+
+def fit(event: Any, talk: Conversation) -> Any:
+    """The event as a page's application would send it, if this is a page."""
+    if not talk.scenario.is_page or not event:
+        return event
+    return {**event, "type": event["type"].replace("websocket.", "")}
 
 
 class Machine(RuleBasedStateMachine):
@@ -66,10 +80,8 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.talk is None)
     @rule(scenario=SCENARIOS)
-    def connect(self, scenario: Scenario) -> None:
+    def connect(self, scenario: SimpleNamespace) -> None:
         tally["steps", "connect"] += 1
-        offer = OFFERS[scenario.offer] or "no compression"
-        tally["scenarios", scenario.floor, scenario.config, offer] += 1
         self.talk = Conversation(scenario)
 
     @precondition(lambda self: self.talk is not None)
@@ -89,9 +101,7 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if self.talk is not None:
-            with self.dropping_what_fails() as talk:
-                finish(talk, "receives")
-                check_end(talk)
+            self.finish("receives")
 
     @contextlib.contextmanager
     def dropping_what_fails(self) -> Iterator[Conversation]:
@@ -108,50 +118,52 @@ class Machine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------------ the peer
 
-    @step(
-        peer_can_send,
+    @peer_step(
         kind=KINDS,
-        size=SIZES,
+        size=st.sampled_from(SIZES),
         fragments=st.sampled_from([1, 1, 1, 2, 3]),
         compress=BOOLS,
         ping=BOOLS,
-        part=PARTS,
     )
     def peer_sends(self, talk: Conversation, **message: Any) -> None:
         talk.peer.send_message(**message)
 
-    @step(peer_can_send, count=st.integers(2, 40), size=st.sampled_from([0, 5, 130]), part=PARTS)
+    @peer_step(count=st.integers(2, 40), size=st.sampled_from([0, 5, 130]))
     def peer_sends_many(self, talk: Conversation, count: int, size: int) -> None:
         for _ in range(count):
             talk.peer.send_message("text", size)
 
-    @step(peer_can_send, size=st.sampled_from([4, 125]), count=st.sampled_from([1, 1, 5]), part=PARTS)
+    @peer_step(size=st.sampled_from([4, 125]), count=st.sampled_from([1, 1, 5]))
     def peer_pings(self, talk: Conversation, size: int, count: int) -> None:
         for _ in range(count):
             talk.peer.ping(size)
 
-    @step(peer_can_send, part=PARTS)
+    @peer_step()
     def peer_pongs(self, talk: Conversation) -> None:
         talk.peer.pong()
 
-    @step(peer_can_send, payload=CLOSES, inside_message=BOOLS, part=PARTS)
+    @peer_step(payload=CLOSES, inside_message=BOOLS)
     def peer_closes(self, talk: Conversation, payload: bytes, inside_message: bool) -> None:
         talk.peer.close_with(payload, inside_message=inside_message)
 
-    @step(peer_can_send, count=st.integers(1, 3), payload=CLOSES, part=st.none())
+    @peer_step(count=st.integers(1, 3), payload=CLOSES, part=st.none())
     def peer_sends_and_closes(self, talk: Conversation, count: int, payload: bytes) -> None:
         """In one segment."""
         send_and_close(talk, count, payload)
 
-    @step(peer_can_send, name=st.sampled_from(list(VIOLATIONS)), part=PARTS)
+    @peer_step(name=st.sampled_from(list(VIOLATIONS)))
     def peer_breaks_a_rule(self, talk: Conversation, name: str) -> None:
         talk.peer.break_rule(name)
 
-    @step(is_connected, how=LEAVINGS, part=PARTS)
+    @step(
+        is_connected,
+        how=st.sampled_from(["half_close", "half_close", "close_peer", "reset", "vanish"]),
+        part=PART,
+    )
     def peer_leaves(self, talk: Conversation, how: str) -> None:
         getattr(talk.line, how)()
 
-    @step(is_connected, size=TAKEN)
+    @step(is_connected, size=st.sampled_from([0, 0, None, None, 1, 10, 100, 1000, 70_000]))
     def peer_reads(self, talk: Conversation, size: Optional[int]) -> None:
         """So many bytes of what waits; 0: no more for now, None: all, and from now on whatever comes."""
         if size is None:
@@ -161,7 +173,7 @@ class Machine(RuleBasedStateMachine):
         else:
             talk.line.is_peer_reading = False
 
-    @step(lambda talk: talk.wire.can_deliver, part=PARTS)
+    @step(lambda talk: talk.wire.can_deliver, part=PART)
     def bytes_arrive(self, talk: Conversation) -> None:
         """As many as ``part`` says."""
 
@@ -172,25 +184,24 @@ class Machine(RuleBasedStateMachine):
         content = make_content(self.serial, kind, size)
         return {"type": "websocket.send", "text" if isinstance(content, str) else "bytes": content}
 
-    @step(app_has_room, is_websocket, subprotocol=SUBPROTOCOLS, in_main=BOOLS)
+    @app_step(is_websocket, subprotocol=st.sampled_from([None, "chat", "", "never-offered"]), in_main=BOOLS)
     def app_accepts(self, talk: Conversation, subprotocol: Optional[str], in_main: bool) -> None:
         event = {"type": "websocket.accept", "subprotocol": subprotocol, "headers": [(b"x", b"y")]}
         talk.puppet.do(Call(event), in_main=in_main)
 
-    @step(app_has_room, may_receive, in_main=BOOLS, lets_through=BOOLS)
+    @app_step(may_receive, in_main=BOOLS, lets_through=BOOLS)
     def app_receives(self, talk: Conversation, in_main: bool, lets_through: bool) -> None:
         talk.puppet.do(Call(None, lets_through), in_main=in_main)
 
-    @step(app_has_room, may_receive, count=st.integers(2, 40))
+    @app_step(may_receive, count=st.integers(2, 40))
     def app_receives_many(self, talk: Conversation, count: int) -> None:
         talk.puppet.do(*[Call() for _ in range(count)])
 
-    @step(
-        app_has_room,
+    @app_step(
         is_websocket,
         kind=KINDS,
         size=APP_SIZES,
-        count=COUNTS,
+        count=st.sampled_from([1, 1, 1, 2, 4]),
         in_main=BOOLS,
         lets_through=BOOLS,
     )
@@ -201,12 +212,11 @@ class Machine(RuleBasedStateMachine):
         for _ in range(count):
             talk.puppet.do(Call(self._message(kind, size), lets_through), in_main=in_main)
 
-    @step(app_has_room, is_websocket, size=st.sampled_from([3, 200]), count=st.integers(2, 70))
+    @app_step(is_websocket, size=st.sampled_from([3, 200]), count=st.integers(2, 70))
     def app_sends_in_a_row(self, talk: Conversation, size: int, count: int) -> None:
         talk.puppet.do(*[Call(self._message("same", size)) for _ in range(count)])
 
-    @step(
-        app_has_room,
+    @app_step(
         is_websocket,
         takes=st.sampled_from([0, 0, 1, 2]),
         count=st.sampled_from([1, 5, 30]),
@@ -223,28 +233,7 @@ class Machine(RuleBasedStateMachine):
             calls.append(Call(self._message("text", 20)))
         talk.puppet.do(*calls, pause=pause)
 
-    @step(
-        app_has_room,
-        may_receive,
-        is_websocket,
-        is_connected,
-        peer_can_send,
-        count=st.integers(1, 3),
-        takes=st.integers(0, 2),
-        delay=st.sampled_from([0.0, 0.06, 0.3]),
-        pause=PAUSES,
-    )
-    def peer_leaves_an_app_at_work(
-        self, talk: Conversation, count: int, takes: int, delay: float, pause: float
-    ) -> None:
-        """Messages and CLOSE in one segment, which are answered in many parts."""
-        send_and_close(talk, count, b"\x03\xe8")
-        talk.deliver()
-        talk.pass_time(delay)
-        self._push(talk, takes, 10, pause)
-        talk.pass_time(0.5)
-
-    @step(app_has_room, is_connected, count=st.integers(1, 3), is_cancelled=BOOLS)
+    @app_step(is_connected, count=st.integers(1, 3), is_cancelled=BOOLS)
     def app_sends_until_it_waits(self, talk: Conversation, count: int, is_cancelled: bool) -> None:
         """In several tasks, to a peer that stops reading; the last may be cancelled there."""
         talk.line.is_peer_reading = False
@@ -256,28 +245,23 @@ class Machine(RuleBasedStateMachine):
         if is_cancelled and stuck:
             talk.puppet.cancel(stuck[-1])
 
-    @step(app_has_room, is_websocket, code=CODES, reason=REASONS, in_main=BOOLS)
+    @app_step(is_websocket, code=CODES, reason=REASONS, in_main=BOOLS)
     def app_closes(self, talk: Conversation, code: Any, reason: Any, in_main: bool) -> None:
         talk.puppet.do(Call({"type": "websocket.close", "code": code, "reason": reason}), in_main=in_main)
 
-    @step(app_has_room, status=st.sampled_from([200, 404]), in_main=BOOLS)
+    @app_step(status=st.sampled_from([200, 404]), in_main=BOOLS)
     def app_starts_a_response(self, talk: Conversation, status: int, in_main: bool) -> None:
-        prefix = "http" if talk.scenario.is_page else "websocket.http"
-        event = {"type": f"{prefix}.response.start", "status": status, "headers": []}
-        talk.puppet.do(Call(event), in_main=in_main)
+        event = {"type": "websocket.http.response.start", "status": status, "headers": []}
+        talk.puppet.do(Call(fit(event, talk)), in_main=in_main)
 
-    @step(app_has_room, size=APP_SIZES, more=BOOLS, in_main=BOOLS)
+    @app_step(size=APP_SIZES, more=BOOLS, in_main=BOOLS)
     def app_continues_a_response(self, talk: Conversation, size: int, more: bool, in_main: bool) -> None:
-        prefix = "http" if talk.scenario.is_page else "websocket.http"
-        event = {"type": f"{prefix}.response.body", "body": b"b" * size, "more_body": more}
-        talk.puppet.do(Call(event), in_main=in_main)
+        event = {"type": "websocket.http.response.body", "body": b"b" * size, "more_body": more}
+        talk.puppet.do(Call(fit(event, talk)), in_main=in_main)
 
-    @step(app_has_room, event=st.sampled_from(NONSENSE), in_main=BOOLS, lets_through=BOOLS)
+    @app_step(event=st.sampled_from(NONSENSE), in_main=BOOLS, lets_through=BOOLS)
     def app_sends_nonsense(self, talk: Conversation, event: Any, in_main: bool, lets_through: bool) -> None:
-        event = dict(event)
-        if talk.scenario.is_page and event:
-            event["type"] = event["type"].replace("websocket.", "")
-        talk.puppet.do(Call(event, lets_through), in_main=in_main)
+        talk.puppet.do(Call(fit(event, talk), lets_through), in_main=in_main)
 
     @step(lambda talk: talk.puppet.scope is not None, is_websocket)
     def app_pings(self, talk: Conversation) -> None:
@@ -311,6 +295,26 @@ class Machine(RuleBasedStateMachine):
         tasks = talk.puppet.stuck_sends()
         talk.puppet.cancel(tasks[number % len(tasks)])
 
+    @app_step(
+        may_receive,
+        is_websocket,
+        is_connected,
+        peer_can_send,
+        count=st.integers(1, 3),
+        takes=st.integers(0, 2),
+        delay=st.sampled_from([0.0, 0.06, 0.3]),
+        pause=PAUSES,
+    )
+    def peer_leaves_an_app_at_work(
+        self, talk: Conversation, count: int, takes: int, delay: float, pause: float
+    ) -> None:
+        """Messages and CLOSE in one segment, which are answered in many parts."""
+        send_and_close(talk, count, b"\x03\xe8")
+        talk.deliver()
+        talk.pass_time(delay)
+        self._push(talk, takes, 10, pause)
+        talk.pass_time(0.5)
+
     # ------------------------------------------------------------- the server, the clock
 
     @step(lambda talk: talk.stopped_at == NEVER, timeout=st.sampled_from([SHUTDOWN_SECONDS, 0.3]))
@@ -342,7 +346,7 @@ class Machine(RuleBasedStateMachine):
         talk.loop.settle()
         talk.cancel_server()
 
-    @step(seconds=SECONDS)
+    @step(seconds=st.sampled_from([0.01, 0.3, 0.8, 1.1, 2.1, 3.1, 4.2, 7.5]))
     def time_passes(self, talk: Conversation, seconds: float) -> None:
         talk.pass_time(seconds)
 

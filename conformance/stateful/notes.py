@@ -8,8 +8,6 @@ from collections import Counter
 from logging.handlers import BufferingHandler
 from typing import Any, Tuple
 
-__all__ = ["count_steps", "listen_to_logs", "logged", "tally"]
-
 #: How often something was done or seen; each key begins with the subject under which the page shows it.
 tally: Counter[Tuple[Any, ...]] = Counter()
 
@@ -25,5 +23,5 @@ def listen_to_logs() -> None:
         logger.propagate = False
 
 
-def count_steps() -> int:
-    return sum(count for key, count in tally.items() if key[0] == "steps")
+def count(subject: str) -> int:
+    return sum(number for key, number in tally.items() if key[0] == subject)

@@ -12,8 +12,6 @@ from ..lib.wire import BINARY, CLOSE, FIN, KEY, PING, PONG, RSV1, TEXT, build_fr
 from .loop import NEVER, Moment
 from .reader import Content, ServerStream
 
-__all__ = ["NOT_YET", "OFFERS", "VIOLATIONS", "Delivery", "Item", "Peer", "make_content"]
-
 OFFERS = (
     None,
     "permessage-deflate",
@@ -38,20 +36,6 @@ VIOLATIONS: Dict[str, Tuple[bytes, int]] = {
 }
 
 
-@dataclass(frozen=True)
-class Delivery:
-    """One read of the server's."""
-
-    at: Moment
-    #: Whether the server may keep what it has read unparsed for some time.
-    may_be_held: bool = False
-    #: Whether the server had paused reading.
-    was_paused: bool = False
-
-
-NOT_YET = Delivery(NEVER)
-
-
 @dataclass
 class Item:
     """Something the peer has sent, and where it stands in its stream.
@@ -65,13 +49,17 @@ class Item:
     end: int
     content: Content = b""
     code: int = 0
-    #: What brought its first byte, and its last, to the server.
-    begun: Delivery = NOT_YET
-    ended: Delivery = NOT_YET
+    #: When the server read its first byte, and its last.
+    begun: Moment = NEVER
+    ended: Moment = NEVER
+    #: Whether the server may keep what it has read of it unparsed for some time.
+    may_be_held: bool = False
+    #: Whether the server had paused reading when its last byte came.
+    was_paused: bool = False
 
     @property
     def has_come(self) -> bool:
-        return self.ended is not NOT_YET
+        return self.ended is not NEVER
 
     @property
     def is_early(self) -> bool:
@@ -79,8 +67,9 @@ class Item:
         return self.kind == "violation" and self.begun is not self.ended
 
     @property
-    def may_be_held(self) -> bool:
-        return self.begun.may_be_held or self.ended.was_paused
+    def is_vague(self) -> bool:
+        """Whether the server may notice it at another time than that of its last byte."""
+        return self.is_early or self.may_be_held or self.was_paused
 
 
 def make_content(serial: int, kind: str, size: int) -> Content:
@@ -93,10 +82,28 @@ def make_content(serial: int, kind: str, size: int) -> Content:
     return (label.encode() + random.Random(serial).randbytes(size))[:size]
 
 
+def build_request(offer: Optional[str], subprotocols: Sequence[str], *, is_page: bool) -> bytes:
+    if is_page:
+        return b"GET /page HTTP/1.1\r\nHost: a.example\r\n\r\n"
+    lines = [
+        "GET /chat?a=b HTTP/1.1",
+        "Host: a.example",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+        f"Sec-WebSocket-Key: {KEY.decode()}",
+    ]
+    if offer is not None:
+        lines.append(f"Sec-WebSocket-Extensions: {offer}")
+    if subprotocols:
+        lines.append(f"Sec-WebSocket-Protocol: {', '.join(subprotocols)}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
 class Peer:
     """``is_prompt``: it answers PINGs and a CLOSE when it reads them, and closes when the server has."""
 
-    def __init__(self, offer: Optional[str], *, is_prompt: bool) -> None:
+    def __init__(self, *, is_prompt: bool) -> None:
         self.line: Any = None
         self.stream = ServerStream()
         self.is_prompt = is_prompt
@@ -108,27 +115,9 @@ class Peer:
         #: Whether its own stream had ended before it read the end of the server's.
         self.was_first_to_end = False
         self.is_reset = False
-        self._offer = offer
         self._compressor: Optional[Compressor] = None
         self._random = random.Random(7)
         self._serial = 0
-
-    def build_request(self, *, is_page: bool, subprotocols: Sequence[str]) -> bytes:
-        if is_page:
-            return b"GET /page HTTP/1.1\r\nHost: a.example\r\n\r\n"
-        lines = [
-            "GET /chat?a=b HTTP/1.1",
-            "Host: a.example",
-            "Upgrade: websocket",
-            "Connection: Upgrade",
-            "Sec-WebSocket-Version: 13",
-            f"Sec-WebSocket-Key: {KEY.decode()}",
-        ]
-        if self._offer is not None:
-            lines.append(f"Sec-WebSocket-Extensions: {self._offer}")
-        if subprotocols:
-            lines.append(f"Sec-WebSocket-Protocol: {', '.join(subprotocols)}")
-        return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
     # --------------------------------------------------------------------- reading
 
@@ -168,6 +157,7 @@ class Peer:
         is_void = kind == "message" or any(item.kind == "close" for item in self.sent)
         if not self.line.inbound_eof and not (self.has_closed and kind in ("message", "ping") and is_void):
             self.sent.append(Item(kind, start, self.sent_bytes, content, code))
+        self.has_closed = self.has_closed or kind in ("close", "violation")
 
     def send_message(
         self, kind: str, size: int, fragments: int = 1, *, compress: bool = False, ping: bool = False
@@ -214,11 +204,9 @@ class Peer:
             self._send_frame(TEXT, b"never finished")
         self._send_frame(FIN | CLOSE, payload)
         self._note(start, "close", payload, int.from_bytes(payload[:2], "big") if payload else 1005)
-        self.has_closed = True
 
     def break_rule(self, name: str) -> None:
         start = self.sent_bytes
         data, code = VIOLATIONS[name]
         self.send(data)
         self._note(start, "violation", code=code)
-        self.has_closed = True

@@ -12,8 +12,6 @@ from .loop import NEVER, Moment
 from .reader import Content
 from .wire import Wire
 
-__all__ = ["AppError", "Call", "Puppet"]
-
 RETURN = "return"
 
 

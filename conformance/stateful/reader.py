@@ -1,4 +1,4 @@
-"""What the peer reads: an independent reader of the server's bytes, which accepts only what is allowed."""
+"""What the server writes, read without wsbridge: only what the RFCs allow is accepted."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import zlib
 from typing import Any, Dict, List, Optional, Union
 
 from ..lib.wire import BINARY, CLOSE, PING, PONG, TEXT, Frame, build_frame, parse_frames, parse_head
-
-__all__ = ["Content", "ServerStream", "WrittenStream", "Wrong"]
 
 Content = Union[str, bytes]
 
@@ -68,34 +66,29 @@ class ServerStream:
             # RFC 6455 5.5.1, 5.5.2: no data behind a CLOSE; PINGs are answered until the peer's own was read.
             if self.close is not None and frame.opcode != PONG:
                 raise Wrong(f"behind the CLOSE: {raw[:20].hex()}")
-            self._take(frame)
+            self._take(frame.opcode, self._check(frame))
 
-    def _take(self, frame: Frame) -> None:
-        opcode, payload = frame.opcode, frame.payload
+    def _check(self, frame: Frame) -> bytes:
+        """The payload of a frame that is right, inflated."""
         is_compressible = self._inflater is not None and not frame.is_control
         # wsbridge sends every message in one frame.
         if not frame.fin or frame.rsv & 3 or (frame.rsv1 and not is_compressible):
             raise Wrong(f"FIN missing, or a reserved bit set: {frame!r:.80}")
-        if frame.is_control and len(payload) > 125:
-            raise Wrong(f"control frame of {len(payload)} bytes")
+        if frame.is_control and len(frame.payload) > 125:
+            raise Wrong(f"control frame of {len(frame.payload)} bytes")
+        if frame.rsv1:
+            return bytes(self._inflater.decompress(frame.payload + b"\x00\x00\xff\xff"))
+        return frame.payload
+
+    def _take(self, opcode: int, payload: bytes) -> None:
         if opcode == CLOSE:
-            self.close = payload
             if len(payload) == 1:
                 raise Wrong("CLOSE with one byte")
             payload[2:].decode()
+            self.close = payload
         elif opcode in (PING, PONG):
             (self.pings if opcode == PING else self.pongs).append(payload)
         elif opcode in (TEXT, BINARY):
-            if frame.rsv1:
-                payload = self._inflater.decompress(payload + b"\x00\x00\xff\xff")
             self.messages.append(payload.decode() if opcode == TEXT else payload)
         else:
             raise Wrong(f"opcode {opcode}")
-
-
-class WrittenStream(ServerStream):
-    """The same bytes as they are written, of which only the CLOSE matters."""
-
-    def _take(self, frame: Frame) -> None:
-        if frame.opcode == CLOSE:
-            self.close = frame.payload

@@ -10,8 +10,6 @@ from typing import Any, Callable, Optional
 from .line import Line
 from .loop import NEVER, ManualLoop
 
-__all__ = ["Abort", "Wire"]
-
 
 @dataclass(frozen=True)
 class Abort:
