@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .conversation import Conversation
+from .loop import NEVER
 from .puppet import Call
 from .reader import Wrong
 
@@ -54,19 +55,24 @@ def may_last_for_ever(talk: Conversation) -> bool:
     is_gone = talk.line.is_dead or talk.line.is_reset
     if talk.puppet.is_idle or not talk.puppet.is_running:
         return is_gone and (talk.config.ws_ping_interval is None or not talk.floor.has_deadlines)
-    return talk.line.is_dead or talk.scenario.is_page or talk.puppet.has_begun_response
+    return talk.line.is_dead or talk.scenario.is_page or has_begun_response(talk)
+
+
+def has_begun_response(talk: Conversation) -> bool:
+    """Whether the application has sent a part of a page, or of a denial."""
+    return any(call.is_part for call in talk.puppet.calls)
 
 
 def let_app_end(talk: Conversation, app_end: str) -> None:
     puppet = talk.puppet
     if not puppet.is_idle:
         return
-    if puppet.has_begun_response or (talk.scenario.is_page and not talk.wire.is_lost):
+    if has_begun_response(talk) or (talk.scenario.is_page and not talk.wire.is_lost):
         # Nothing limits how long an application takes for a page, or a response that it has begun.
         app_end = "returns"
     elif puppet.waiting:
         return
-    if app_end != "returns" and not puppet.was_told:
+    if app_end != "returns" and puppet.told_at is NEVER:
         puppet.do(Call(), in_main=True)
     elif app_end in ("receives", "returns") or (talk.config.timeout_app is None and talk.wire.is_lost):
         puppet.end()
@@ -75,7 +81,7 @@ def let_app_end(talk: Conversation, app_end: str) -> None:
 def receive_the_rest(talk: Conversation) -> None:
     """What a task of the application still finds when all is over: it must not wait for ever."""
     for _ in range(len(talk.peer.sent) + 3):
-        if talk.puppet.was_told or talk.puppet.scope is None:
+        if talk.puppet.told_at is not NEVER or talk.puppet.scope is None:
             return
         call = Call()
         talk.puppet.do(call)

@@ -40,7 +40,10 @@ CLOSES = st.sampled_from([b"", b"\x03\xe8", b"\x03\xe9going away", b"\x0f\xa0" +
 # All of these, and none, may stand before the accept and behind the end; an open connection takes some.
 CODES = st.sampled_from([1000, 3000, None, 403, 1005, 1006])
 REASONS: Any = st.sampled_from(["", "bye", None, "\u20ac" * 42, "x" * 200, [{"loc": 1}]])
-PAUSES = st.sampled_from([0.015, 0.05, 0.12])
+SUBPROTOCOLS = st.sampled_from([None, "chat", "", "never-offered"])
+LEAVINGS = st.sampled_from(["half_close", "half_close", "close_peer", "reset", "vanish"])
+# Whether the application's main task makes a call, if it is free, and whether an error of the call ends it.
+HOW: Any = {"in_main": BOOLS, "lets_through": BOOLS}
 NONSENSE: List[Any] = [
     {"type": "websocket.send"},
     {"type": "websocket.send", "text": "a", "bytes": b"a"},
@@ -54,17 +57,18 @@ NONSENSE: List[Any] = [
 ]
 
 
-def send_and_close(talk: Conversation, count: int, payload: bytes) -> None:
-    for _ in range(count):
-        talk.peer.send_message("text", 5)
-    talk.peer.close_with(payload)
-
-
 def fit(event: Any, talk: Conversation) -> Any:
     """The event as a page's application would send it, if this is a page."""
     if not talk.scenario.is_page or not event:
         return event
     return {**event, "type": event["type"].replace("websocket.", "")}
+
+
+def close_behind(talk: Conversation, count: int, payload: bytes, *, inside_message: bool = False) -> None:
+    """The peer closes behind so many messages."""
+    for _ in range(count):
+        talk.peer.send_message("text", 5)
+    talk.peer.close_with(payload, inside_message=inside_message)
 
 
 class Machine(RuleBasedStateMachine):
@@ -119,19 +123,17 @@ class Machine(RuleBasedStateMachine):
     # ------------------------------------------------------------------------ the peer
 
     @peer_step(
+        count=st.sampled_from([1, 1, 1, 1, 4, 40]),
         kind=KINDS,
         size=st.sampled_from(SIZES),
         fragments=st.sampled_from([1, 1, 1, 2, 3]),
         compress=BOOLS,
         ping=BOOLS,
     )
-    def peer_sends(self, talk: Conversation, **message: Any) -> None:
-        talk.peer.send_message(**message)
-
-    @peer_step(count=st.integers(2, 40), size=st.sampled_from([0, 5, 130]))
-    def peer_sends_many(self, talk: Conversation, count: int, size: int) -> None:
+    def peer_sends(self, talk: Conversation, count: int, size: int, **message: Any) -> None:
+        """One message, or many that are not large."""
         for _ in range(count):
-            talk.peer.send_message("text", size)
+            talk.peer.send_message(size=size if count == 1 else min(size, 130), **message)
 
     @peer_step(size=st.sampled_from([4, 125]), count=st.sampled_from([1, 1, 5]))
     def peer_pings(self, talk: Conversation, size: int, count: int) -> None:
@@ -142,24 +144,15 @@ class Machine(RuleBasedStateMachine):
     def peer_pongs(self, talk: Conversation) -> None:
         talk.peer.pong()
 
-    @peer_step(payload=CLOSES, inside_message=BOOLS)
-    def peer_closes(self, talk: Conversation, payload: bytes, inside_message: bool) -> None:
-        talk.peer.close_with(payload, inside_message=inside_message)
-
-    @peer_step(count=st.integers(1, 3), payload=CLOSES, part=st.none())
-    def peer_sends_and_closes(self, talk: Conversation, count: int, payload: bytes) -> None:
-        """In one segment."""
-        send_and_close(talk, count, payload)
+    @peer_step(count=st.sampled_from([0, 0, 1, 3]), payload=CLOSES, inside_message=BOOLS)
+    def peer_closes(self, talk: Conversation, count: int, payload: bytes, inside_message: bool) -> None:
+        close_behind(talk, count, payload, inside_message=inside_message)
 
     @peer_step(name=st.sampled_from(list(VIOLATIONS)))
     def peer_breaks_a_rule(self, talk: Conversation, name: str) -> None:
         talk.peer.break_rule(name)
 
-    @step(
-        is_connected,
-        how=st.sampled_from(["half_close", "half_close", "close_peer", "reset", "vanish"]),
-        part=PART,
-    )
+    @step(is_connected, how=LEAVINGS, part=PART)
     def peer_leaves(self, talk: Conversation, how: str) -> None:
         getattr(talk.line, how)()
 
@@ -179,59 +172,64 @@ class Machine(RuleBasedStateMachine):
 
     # ----------------------------------------------------------------- the application
 
-    def _message(self, kind: str, size: int) -> Any:
+    def _build_message(self, kind: str, size: int) -> Any:
+        """The event that sends a message unlike all others."""
         self.serial += 1
         content = make_content(self.serial, kind, size)
         return {"type": "websocket.send", "text" if isinstance(content, str) else "bytes": content}
 
-    @app_step(is_websocket, subprotocol=st.sampled_from([None, "chat", "", "never-offered"]), in_main=BOOLS)
-    def app_accepts(self, talk: Conversation, subprotocol: Optional[str], in_main: bool) -> None:
+    @app_step(is_websocket, subprotocol=SUBPROTOCOLS, **HOW)
+    def app_accepts(self, talk: Conversation, subprotocol: Optional[str], **how: bool) -> None:
         event = {"type": "websocket.accept", "subprotocol": subprotocol, "headers": [(b"x", b"y")]}
-        talk.puppet.do(Call(event), in_main=in_main)
+        talk.puppet.do(Call(event), **how)
 
-    @app_step(may_receive, in_main=BOOLS, lets_through=BOOLS)
-    def app_receives(self, talk: Conversation, in_main: bool, lets_through: bool) -> None:
-        talk.puppet.do(Call(None, lets_through), in_main=in_main)
+    @app_step(may_receive, count=st.sampled_from([1, 1, 1, 2, 40]), **HOW)
+    def app_receives(self, talk: Conversation, count: int, **how: bool) -> None:
+        talk.puppet.do(*[Call() for _ in range(count)], **how)
 
-    @app_step(may_receive, count=st.integers(2, 40))
-    def app_receives_many(self, talk: Conversation, count: int) -> None:
-        talk.puppet.do(*[Call() for _ in range(count)])
-
-    @app_step(
-        is_websocket,
-        kind=KINDS,
-        size=APP_SIZES,
-        count=st.sampled_from([1, 1, 1, 2, 4]),
-        in_main=BOOLS,
-        lets_through=BOOLS,
-    )
-    def app_sends(
-        self, talk: Conversation, kind: str, size: int, count: int, in_main: bool, lets_through: bool
-    ) -> None:
+    @app_step(is_websocket, kind=KINDS, size=APP_SIZES, count=st.sampled_from([1, 1, 1, 2, 4]), **HOW)
+    def app_sends(self, talk: Conversation, kind: str, size: int, count: int, **how: bool) -> None:
         """Several at once are sent by tasks of their own."""
         for _ in range(count):
-            talk.puppet.do(Call(self._message(kind, size), lets_through), in_main=in_main)
-
-    @app_step(is_websocket, size=st.sampled_from([3, 200]), count=st.integers(2, 70))
-    def app_sends_in_a_row(self, talk: Conversation, size: int, count: int) -> None:
-        talk.puppet.do(*[Call(self._message("same", size)) for _ in range(count)])
+            talk.puppet.do(Call(self._build_message(kind, size)), **how)
 
     @app_step(
         is_websocket,
         takes=st.sampled_from([0, 0, 1, 2]),
-        count=st.sampled_from([1, 5, 30]),
-        pause=PAUSES,
+        count=st.sampled_from([2, 5, 30, 70]),
+        size=st.sampled_from([3, 20, 200]),
+        pause=st.sampled_from([0.0, 0.0, 0.015, 0.05, 0.12]),
     )
-    def app_pushes(self, talk: Conversation, takes: int, count: int, pause: float) -> None:
-        """With pauses, the first of them perhaps as answers."""
-        self._push(talk, takes, count, pause)
+    def app_pushes(self, talk: Conversation, takes: int, **row: Any) -> None:
+        """A row of messages, the first of them perhaps as answers."""
+        self._push(talk, takes, **row)
 
-    def _push(self, talk: Conversation, takes: int, count: int, pause: float) -> None:
+    def _push(self, talk: Conversation, takes: int, count: int, size: int, pause: float) -> None:
         calls: List[Call] = []
         for number in range(count):
             calls += [Call()] if number < takes and may_receive(talk) else []
-            calls.append(Call(self._message("text", 20)))
+            calls.append(Call(self._build_message("text", size)))
         talk.puppet.do(*calls, pause=pause)
+
+    @app_step(
+        may_receive,
+        is_websocket,
+        is_connected,
+        peer_can_send,
+        count=st.integers(1, 3),
+        takes=st.integers(0, 2),
+        delay=st.sampled_from([0.0, 0.06, 0.3]),
+        pause=st.sampled_from([0.015, 0.05, 0.12]),
+    )
+    def app_pushes_to_a_peer_that_closes(
+        self, talk: Conversation, count: int, takes: int, delay: float, pause: float
+    ) -> None:
+        """Messages and CLOSE in one segment, which are answered in many parts."""
+        close_behind(talk, count, b"\x03\xe8")
+        talk.deliver()
+        talk.pass_time(delay)
+        self._push(talk, takes, 10, 20, pause)
+        talk.pass_time(0.5)
 
     @app_step(is_connected, count=st.integers(1, 3), is_cancelled=BOOLS)
     def app_sends_until_it_waits(self, talk: Conversation, count: int, is_cancelled: bool) -> None:
@@ -239,29 +237,29 @@ class Machine(RuleBasedStateMachine):
         talk.line.is_peer_reading = False
         for _ in range(count):
             part = {"type": "http.response.body", "body": b"b" * 70_000, "more_body": True}
-            talk.puppet.do(Call(part if talk.scenario.is_page else self._message("noise", 70_000)))
+            talk.puppet.do(Call(part if talk.scenario.is_page else self._build_message("noise", 70_000)))
         talk.loop.settle()
         stuck = talk.puppet.stuck_sends()
         if is_cancelled and stuck:
             talk.puppet.cancel(stuck[-1])
 
-    @app_step(is_websocket, code=CODES, reason=REASONS, in_main=BOOLS)
-    def app_closes(self, talk: Conversation, code: Any, reason: Any, in_main: bool) -> None:
-        talk.puppet.do(Call({"type": "websocket.close", "code": code, "reason": reason}), in_main=in_main)
+    @app_step(is_websocket, code=CODES, reason=REASONS, **HOW)
+    def app_closes(self, talk: Conversation, code: Any, reason: Any, **how: bool) -> None:
+        talk.puppet.do(Call({"type": "websocket.close", "code": code, "reason": reason}), **how)
 
-    @app_step(status=st.sampled_from([200, 404]), in_main=BOOLS)
-    def app_starts_a_response(self, talk: Conversation, status: int, in_main: bool) -> None:
+    @app_step(status=st.sampled_from([200, 404]), **HOW)
+    def app_starts_a_response(self, talk: Conversation, status: int, **how: bool) -> None:
         event = {"type": "websocket.http.response.start", "status": status, "headers": []}
-        talk.puppet.do(Call(fit(event, talk)), in_main=in_main)
+        talk.puppet.do(Call(fit(event, talk)), **how)
 
-    @app_step(size=APP_SIZES, more=BOOLS, in_main=BOOLS)
-    def app_continues_a_response(self, talk: Conversation, size: int, more: bool, in_main: bool) -> None:
+    @app_step(size=APP_SIZES, more=BOOLS, **HOW)
+    def app_continues_a_response(self, talk: Conversation, size: int, more: bool, **how: bool) -> None:
         event = {"type": "websocket.http.response.body", "body": b"b" * size, "more_body": more}
-        talk.puppet.do(Call(fit(event, talk)), in_main=in_main)
+        talk.puppet.do(Call(fit(event, talk)), **how)
 
-    @app_step(event=st.sampled_from(NONSENSE), in_main=BOOLS, lets_through=BOOLS)
-    def app_sends_nonsense(self, talk: Conversation, event: Any, in_main: bool, lets_through: bool) -> None:
-        talk.puppet.do(Call(fit(event, talk), lets_through), in_main=in_main)
+    @app_step(event=st.sampled_from(NONSENSE), **HOW)
+    def app_sends_nonsense(self, talk: Conversation, event: Any, **how: bool) -> None:
+        talk.puppet.do(Call(fit(event, talk)), **how)
 
     @step(lambda talk: talk.puppet.scope is not None, is_websocket)
     def app_pings(self, talk: Conversation) -> None:
@@ -283,37 +281,11 @@ class Machine(RuleBasedStateMachine):
         talk.puppet.stubbornness = ignored
         talk.puppet.cancel(talk.puppet.main)
 
-    @step(lambda talk: talk.puppet.pending(), number=st.integers(0, 7))
-    def a_call_is_cancelled(self, talk: Conversation, number: int) -> None:
-        """One of the application's other tasks, where it stands."""
-        tasks = talk.puppet.pending()
+    @step(lambda talk: talk.puppet.pending(), number=st.integers(0, 7), is_stuck=BOOLS)
+    def a_call_is_cancelled(self, talk: Conversation, number: int, is_stuck: bool) -> None:
+        """One of the application's tasks; ``is_stuck``: one that waits for the peer to read."""
+        tasks = (is_stuck and talk.puppet.stuck_sends()) or talk.puppet.pending()
         talk.puppet.cancel(tasks[number % len(tasks)])
-
-    @step(lambda talk: talk.puppet.stuck_sends(), number=st.integers(0, 7))
-    def a_send_is_cancelled(self, talk: Conversation, number: int) -> None:
-        """One that waits for the peer to read, in whatever task."""
-        tasks = talk.puppet.stuck_sends()
-        talk.puppet.cancel(tasks[number % len(tasks)])
-
-    @app_step(
-        may_receive,
-        is_websocket,
-        is_connected,
-        peer_can_send,
-        count=st.integers(1, 3),
-        takes=st.integers(0, 2),
-        delay=st.sampled_from([0.0, 0.06, 0.3]),
-        pause=PAUSES,
-    )
-    def peer_leaves_an_app_at_work(
-        self, talk: Conversation, count: int, takes: int, delay: float, pause: float
-    ) -> None:
-        """Messages and CLOSE in one segment, which are answered in many parts."""
-        send_and_close(talk, count, b"\x03\xe8")
-        talk.deliver()
-        talk.pass_time(delay)
-        self._push(talk, takes, 10, pause)
-        talk.pass_time(0.5)
 
     # ------------------------------------------------------------- the server, the clock
 

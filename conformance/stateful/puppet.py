@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, Awaitable, Dict, List, Optional, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 from wsbridge.protocols.errors import ClientDisconnected, EventError, StateError
 
 from .loop import NEVER, Moment
 from .reader import Content
 from .wire import Wire
-
-RETURN = "return"
 
 
 class AppError(Exception):
@@ -27,8 +25,6 @@ class Call:
     """
 
     event: Optional[Dict[str, Any]] = None
-    #: Whether an error of the call ends the application.
-    lets_through: bool = False
     outcome: str = "waiting"
     began: Moment = NEVER
     #: When `receive` returned, and what.
@@ -88,11 +84,11 @@ class Puppet:
         self.scope: Any = None
         self._receive: Any = None
         self._send: Any = None
-        #: What the main task is to do next: a call, `RETURN`, or an exception to raise.
-        self._commands: asyncio.Queue[Any] = asyncio.Queue()
+        #: What the main task is to do next: make calls, raise an exception, or, None, return.
+        self._orders: asyncio.Queue[Any] = asyncio.Queue()
         self._is_busy = False
         self.main: Any = None
-        self.others: List[Any] = []
+        self._others: List[Any] = []
         #: Those that began, as they began.
         self.calls: List[Call] = []
         #: Those that have not, and still may.
@@ -105,7 +101,7 @@ class Puppet:
         #: When `receive` returned its disconnect event.
         self.told_at = NEVER
         #: How often the machine has cancelled the main task.
-        self.own_cancels = 0
+        self._own_cancels = 0
         #: How many cancellations it ignores.
         self.stubbornness = stubbornness
         self.troubles: List[str] = []
@@ -125,59 +121,62 @@ class Puppet:
         finally:
             self.ended_at = self._mark()
 
-    def run(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
-        """The same application as a plain function."""
-        return self(scope, receive, send)
-
     async def _obey(self) -> None:
-        while True:
-            self._is_busy = False
+        order: Any = ()
+        while order is not None:
             try:
-                command = await self._commands.get()
+                self._is_busy = False
+                order = await self._orders.get()
                 self._is_busy = True
-                if command == RETURN:
-                    return
-                if isinstance(command, BaseException):
-                    raise command
-                await self._perform([command])
+                if isinstance(order, BaseException):
+                    raise order
+                if order is not None:
+                    await self._perform(*order)
             except asyncio.CancelledError:
                 if not self.stubbornness:
                     raise
                 self.stubbornness -= 1
 
-    async def _perform(self, calls: Sequence[Call], pause: float = 0.0) -> None:
-        """Call `receive` or `send` so often, with pauses before sends, until one raises."""
-        for number, call in enumerate(calls):
-            if number and pause and call.event is not None:
-                await asyncio.sleep(pause)
-            call.began, call.outcome, call.was_lost = self._mark(), "pending", self._wire.is_lost
-            call.task = asyncio.current_task()
-            self.waiting.remove(call)
-            self.calls.append(call)
-            try:
-                await (self._perform_receive(call) if call.event is None else self._perform_send(call))
-                call.outcome = "returned"
-            except asyncio.CancelledError:
-                call.outcome = "cancelled"
-                if not call.task.cancels:
-                    self.troubles.append(f"{call.kind} was cancelled, but nobody cancelled its task")
+    async def _perform(self, calls: Sequence[Call], pause: float, lets_through: bool) -> None:
+        """Make the calls, with pauses before sends, until one raises."""
+        try:
+            for number, call in enumerate(calls):
+                if number and pause and call.event is not None:
+                    await asyncio.sleep(pause)
+                await self._make(call)
+        except (ClientDisconnected, EventError, StateError):
+            if lets_through:
                 raise
-            except (ClientDisconnected, EventError, StateError) as error:
-                call.outcome = type(error).__name__
-                if call.lets_through:
-                    raise
-                return
-            finally:
-                call.task = None
+        finally:
+            self._forget(calls)
 
-    async def _perform_receive(self, call: Call) -> None:
+    async def _make(self, call: Call) -> None:
+        call.began, call.outcome, call.was_lost = self._mark(), "pending", self._wire.is_lost
+        call.task = asyncio.current_task()
+        self.waiting.remove(call)
+        self.calls.append(call)
+        try:
+            await (self._make_receive(call) if call.event is None else self._make_send(call))
+            call.outcome = "returned"
+        except asyncio.CancelledError:
+            call.outcome = "cancelled"
+            if not call.task.cancels:
+                self.troubles.append(f"{call.kind} was cancelled, but nobody cancelled its task")
+            raise
+        except (ClientDisconnected, EventError, StateError) as error:
+            call.outcome = type(error).__name__
+            raise
+        finally:
+            call.task = None
+
+    async def _make_receive(self, call: Call) -> None:
         event = call.result = await self._receive()
         call.returned = self._mark()
         self.received.append(event)
         if event["type"].endswith("disconnect"):
             self.told_at = min(self.told_at, call.returned)
 
-    async def _perform_send(self, call: Call) -> None:
+    async def _make_send(self, call: Call) -> None:
         wire = self._wire
         was_paused, resumptions = wire.is_protocol_paused, wire.resumptions
         await self._send(call.event)
@@ -198,56 +197,45 @@ class Puppet:
     @property
     def is_idle(self) -> bool:
         """Whether the main task waits for an order."""
-        return self.is_running and not self._is_busy and self._commands.empty()
-
-    @property
-    def was_told(self) -> bool:
-        """Whether it has taken its disconnect event."""
-        return self.told_at is not NEVER
+        return self.is_running and not self._is_busy and self._orders.empty()
 
     @property
     def was_cancelled_by_server(self) -> bool:
-        return self.main is not None and self.main.cancels > self.own_cancels
-
-    @property
-    def has_begun_response(self) -> bool:
-        """Whether it has sent a part of a page, or of a denial."""
-        return any(call.is_part for call in self.calls)
+        return self.main is not None and self.main.cancels > self._own_cancels
 
     def cancel(self, task: Any) -> None:
-        self.own_cancels += task is self.main
+        self._own_cancels += task is self.main
         task.cancel()
 
     def pending(self) -> List[Any]:
         """The other tasks that have not ended."""
-        self.others = [task for task in self.others if not task.done()]
-        return self.others
+        self._others = [task for task in self._others if not task.done()]
+        return self._others
 
     def stuck_sends(self) -> List[Any]:
         """The tasks that wait in `send` for the peer to read."""
         return [call.task for call in self.calls if call.outcome == "pending" and call.event is not None]
 
-    def do(self, *calls: Call, in_main: bool = False, pause: float = 0.0) -> None:
-        """Let the main task make a call, if it is free; else a task of its own makes them, one by one.
+    def do(self, *calls: Call, pause: float = 0.0, in_main: bool = False, lets_through: bool = False) -> None:
+        """Let the main task make the calls, if it is free; else a task of their own makes them.
 
-        Nothing happens before the application was called.
+        ``lets_through``: an error of a call ends the main task. Nothing happens before the application was
+        called.
         """
         if self.scope is None:
             return
         self.waiting += calls
         if in_main and self.is_idle:
-            self._commands.put_nowait(*calls)
+            self._orders.put_nowait((calls, pause, lets_through))
         else:
-            for call in calls:
-                call.lets_through = False
-            task = self._wire.loop.create_task(self._perform(calls, pause))
-            # One of them may raise, or the task be cancelled before its first step.
+            task = self._wire.loop.create_task(self._perform(calls, pause, False))
+            # It may be cancelled before its first step.
             task.add_done_callback(lambda _: self._forget(calls))
-            self.others.append(task)
+            self._others.append(task)
 
     def end(self, error: Optional[BaseException] = None) -> None:
-        if self.is_idle:
-            self._commands.put_nowait(RETURN if error is None else error)
+        """Let the main task return, or raise."""
+        self._orders.put_nowait(error)
 
     def let_go(self) -> None:
         """Forget what could keep a connection alive."""

@@ -128,7 +128,9 @@ def check_close_time(talk: Conversation) -> None:
         raise Wrong("the application has ended, or the server stops, and no CLOSE has left")
     end, heard = find_heard(talk)
     have_both_closed = heard is not NEVER and end is not None and end.kind == "close"
-    if have_both_closed and not talk.wire.get_write_buffer_size() and now >= find_last_byte(talk) + GONE:
+    # Behind the keepalive's CLOSE the peer's is discarded with all else.
+    last = find_last_byte(talk) + (talk.config.timeout_close if talk.written.close == KEEPALIVE else 0.0)
+    if have_both_closed and not talk.wire.get_write_buffer_size() and now >= last + GONE:
         raise Wrong("both sides have closed, all is sent, and the connection is still there")
 
 
