@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 from wsbridge.config import ServerConfig
 
 from .floors import FLOORS
-from .line import Line
 from .loop import NEVER, ManualLoop, Moment
 from .notes import logged
 from .peer import OFFERS, Item, Peer, build_request
 from .puppet import Call, Puppet
 from .reader import ServerStream
-from .wire import Wire
+from .wire import Line, Wire
 
 # Deadlines are short, so that time costs little; limits are small, so that they are met.
 DEADLINES: Dict[str, Any] = {
@@ -90,7 +89,7 @@ class Conversation:
         self.peer = Peer(is_prompt=scenario.is_prompt)
         self.line = self.peer.line = Line(self.peer, scenario.window)
         self.wire = Wire(self.loop, self.line, is_tls=scenario.is_tls)
-        self.line.on_read, self.wire.on_write = self._note_delivery, self._note_write
+        self.wire.on_read, self.wire.on_write = self._note_delivery, self._note_write
         self.puppet = Puppet(self.wire, scenario.stubbornness)
         #: What the server has written, whether the peer has read it or not.
         self.written = ServerStream()

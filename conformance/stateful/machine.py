@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import gc
 from types import SimpleNamespace
-from typing import Any, Iterator, List, Optional, Type
+from typing import Any, Callable, Iterator, List, Optional, Type
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from wsbridge.protocols.errors import ClientDisconnected
 
@@ -18,20 +18,15 @@ from .loop import NEVER
 from .notes import tally
 from .peer import VIOLATIONS, make_content
 from .puppet import AppError, Call
-from .steps import (
-    PART,
-    app_step,
-    is_connected,
-    is_websocket,
-    may_receive,
-    peer_can_send,
-    peer_step,
-    serves_in_task,
-    step,
-)
 from .verdict import check_end, check_step
 
 BOOLS = st.booleans()
+# How far the server gets before the next step: until nothing is ready, one turn of its loop, or nowhere.
+THEN = st.sampled_from(["settle", "settle", "turn", "nothing"])
+# How many bytes of what the peer has sent the server reads behind a step; None: all.
+PART = st.sampled_from([None, None, None, 0, 1, 2, 3, 7, 50, 400])
+# Of a connection that is lost there is little more to see.
+STEPS_AFTER_LOSS = 8
 KINDS = st.sampled_from(["text", "noise", "same"])
 SIZES = [0, 1, 20, 125, 126, 300, 2000, 9000]
 # The largest is more than the usual write buffer.
@@ -55,6 +50,77 @@ NONSENSE: List[Any] = [
     {"type": "nonsense"},
     {},
 ]
+
+Decorator = Callable[[Any], Any]
+Condition = Callable[[Conversation], object]
+
+
+def step(*conditions: Condition, **arguments: Any) -> Decorator:
+    """A rule inside a connection, ``function(machine, talk, ...)``, possible where all conditions hold.
+
+    Behind it the server reads the ``part`` of what the peer has sent (not drawn: nothing), gets as far as
+    ``then`` says, and is checked.
+    """
+
+    def is_possible(machine: Any) -> bool:
+        talk = machine.talk
+        is_talking = talk is not None and talk.steps_after_loss < STEPS_AFTER_LOSS
+        return is_talking and all(condition(talk) for condition in conditions)
+
+    def decorate(function: Any) -> Any:
+        def run(self: Any, then: str, part: Any = 0, **drawn: Any) -> None:
+            tally["steps", function.__name__] += 1
+            with self.dropping_what_fails() as talk:
+                talk.steps_after_loss += talk.wire.is_lost
+                function(self, talk, **drawn)
+                if part != 0:
+                    talk.deliver(part)
+                if then == "turn":
+                    talk.loop.turn()
+                elif then == "settle":
+                    talk.loop.settle()
+                check_step(talk)
+
+        run.__name__ = function.__name__
+        return precondition(is_possible)(rule(then=THEN, **arguments)(run))
+
+    return decorate
+
+
+def peer_step(**arguments: Any) -> Decorator:
+    """The peer sends something."""
+    return step(peer_can_send, **{"part": PART, **arguments})
+
+
+def app_step(*conditions: Condition, **arguments: Any) -> Decorator:
+    """The application calls `receive` or `send`."""
+    return step(app_has_room, *conditions, **arguments)
+
+
+def peer_can_send(talk: Conversation) -> bool:
+    return not (talk.line.inbound_eof or talk.line.is_dead or talk.line.is_reset)
+
+
+def is_connected(talk: Conversation) -> bool:
+    return not talk.wire.is_lost
+
+
+def serves_in_task(talk: Conversation) -> bool:
+    return any(not task.done() for task in talk.floor.tasks)
+
+
+def app_has_room(talk: Conversation) -> bool:
+    return talk.puppet.scope is not None and (talk.puppet.is_idle or len(talk.puppet.pending()) < 8)
+
+
+def may_receive(talk: Conversation) -> bool:
+    # Of several that wait for a plain queue, all but one would wait for ever.
+    calls = [*talk.puppet.calls, *talk.puppet.waiting]
+    return talk.floor.has_deadlines or all(call.event is not None or call.is_over for call in calls)
+
+
+def is_websocket(talk: Conversation) -> bool:
+    return not talk.scenario.is_page
 
 
 def fit(event: Any, talk: Conversation) -> Any:
@@ -96,12 +162,6 @@ class Machine(RuleBasedStateMachine):
             finish(talk, app_end)
             check_end(talk)
         self.talk = None
-
-    @invariant()
-    def holds(self) -> None:
-        if self.talk is not None:
-            with self.dropping_what_fails() as talk:
-                check_step(talk)
 
     def teardown(self) -> None:
         if self.talk is not None:

@@ -17,19 +17,20 @@ from wsbridge.server.service import Service
 from wsbridge.server.streams import StreamTransport
 
 from ..lib.wire import build_close
-from .causes import (
+from .conversation import Conversation
+from .loop import NEVER
+from .notes import logged, tally
+from .oracle import (
     RESTART,
     find_causes,
+    find_fault,
+    find_heard,
     find_last_byte,
     has_open_response,
     may_abort,
     may_cancel,
     may_have_timed_out,
 )
-from .conversation import Conversation
-from .hold import find_fault, find_heard
-from .loop import NEVER
-from .notes import logged, tally
 from .puppet import Call
 from .reader import Wrong
 
