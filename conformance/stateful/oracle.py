@@ -184,11 +184,17 @@ def find_fault(talk: Conversation) -> str:
     behind = (closed.time if has_left else talk.loop.time()) - heard.time
     grace = talk.config.close_grace
     answered = find_answer_time([move for move in moves if heard < move[0] < closed]) - heard.time
-    releases = [at for at in list_releases(talk) if at > talk.accepted_at]
-    latest = min([grace + SWEEP, answered, *(max(0.0, at.time - heard.time) for at in releases)])
+    releases = list_releases(talk)
+    # A stop that was cut short need not have come so far.
+    certain = [at for at in releases if not (talk.was_cut and at is talk.stopped_at)]
+    latest = min([grace + SWEEP, answered, *(max(0.0, at.time - heard.time) for at in certain)])
     if behind > latest + TOLERANCE and (has_left or not talk.wire.is_closing()):
         return f"our CLOSE was due {latest:.3f} s behind the peer's: {behind:.3f} s"
-    if has_left and behind < min(grace, answered) - TOLERANCE and not is_released(talk):
+    # A TLS connection whose peer has ended its stream is about to close.
+    is_released = any(at < closed or closed.precedes(at) for at in releases) or (
+        talk.scenario.is_tls and talk.wire.is_eof_told
+    )
+    if has_left and behind < min(grace, answered) - TOLERANCE and not is_released:
         return f"our CLOSE left {behind:.3f} s behind the peer's, and an answer was owed"
     return ""
 
@@ -225,19 +231,8 @@ def find_answer_time(moves: List[Move]) -> float:
 
 
 def list_releases(talk: Conversation) -> List[Moment]:
-    """When something other than time let our CLOSE go."""
+    """When something other than time let our CLOSE go; the disconnect is told right behind it."""
     puppet = talk.puppet
     closes = [call.began for call in puppet.calls if call.has_closed]
-    return [puppet.told_at, puppet.ended_at, NEVER if talk.was_cut else talk.stopped_at, *closes]
-
-
-def is_released(talk: Conversation) -> bool:
-    """Whether something other than time has let it go when it left."""
-    puppet, closed = talk.puppet, talk.closed_at
-    return (
-        closed.precedes(puppet.told_at)
-        or any(call.has_closed and call.began.precedes(closed) for call in puppet.calls)
-        or min(puppet.ended_at, talk.stopped_at) < closed
-        # A TLS connection whose peer has ended its stream is about to close.
-        or (talk.scenario.is_tls and talk.wire.is_eof_told)
-    )
+    releases = [puppet.told_at, puppet.ended_at, talk.stopped_at, *closes]
+    return [at for at in releases if talk.accepted_at < at < NEVER]

@@ -8,13 +8,6 @@ import weakref
 from typing import Callable, List, Tuple
 
 from wsbridge.protocols.errors import ClientDisconnected
-from wsbridge.protocols.ws import WSProtocol
-from wsbridge.server.connection.head import Connection
-from wsbridge.server.connection.linger import Linger
-from wsbridge.server.connection.page import PageExchange
-from wsbridge.server.connection.websocket import WebSocketExchange
-from wsbridge.server.service import Service
-from wsbridge.server.streams import StreamTransport
 
 from ..lib.wire import build_close
 from .conversation import Conversation
@@ -46,8 +39,8 @@ BEHIND_THE_END = {
     "websocket.send": "ClientDisconnected",
 }
 
-# All of a connection holds its service, whose end is watched; every object is looked at now and then.
-LEFTOVERS = {Connection, WebSocketExchange, PageExchange, Linger, Service, StreamTransport, WSProtocol}
+# The end of a connection's service is watched; any object of these modules is looked for now and then.
+LEFTOVERS = ("wsbridge.asgi.", "wsbridge.server.", "wsbridge.protocols.ws")
 SEARCH_EVERY = 50
 
 # The seconds after which a connection that both sides have closed is gone, the sweep included.
@@ -304,7 +297,7 @@ def check_baseline(talk: Conversation) -> None:
         gc.collect()
     if service() is not None or tally["checks", "check_baseline"] % SEARCH_EVERY == 0:
         gc.collect()
-        left = [repr(item) for item in gc.get_objects() if type(item) in LEFTOVERS]
+        left = [repr(item) for item in gc.get_objects() if type(item).__module__.startswith(LEFTOVERS)]
         if left:
             raise Wrong(f"objects are left: {left}")
 
