@@ -46,13 +46,6 @@ SHUTDOWN_SECONDS = 4.0
 COMPRESSED_SLICE = 16 * 1024
 
 
-def build_scenario(drawn: Dict[str, Any]) -> SimpleNamespace:
-    if drawn["floor"] != "server":
-        # Pages, and heads that come in parts, are the server's own; the other floors begin behind the head.
-        drawn.update(is_page=False, cut=None)
-    return SimpleNamespace(**drawn)
-
-
 #: What is drawn before a connection's first byte.
 SCENARIOS = st.fixed_dictionaries(
     {
@@ -64,7 +57,6 @@ SCENARIOS = st.fixed_dictionaries(
         "window": st.sampled_from([0, 40, 1000]),
         "is_tls": st.sampled_from([False, False, False, True]),
         "is_prompt": st.booleans(),
-        "is_page": st.sampled_from([False] * 3 + [True]),
         # How much of the head comes first; None: all.
         "cut": st.sampled_from([None] * 6 + [0, 20]),
         # Whether the application accepts at once, and the peer reads what comes then.
@@ -75,7 +67,7 @@ SCENARIOS = st.fixed_dictionaries(
         # Whether the application is a plain function, that returns an awaitable.
         "is_plain": st.sampled_from([False, False, True]),
     }
-).map(build_scenario)
+).map(lambda drawn: SimpleNamespace(**drawn))
 
 
 class Conversation:
@@ -83,6 +75,7 @@ class Conversation:
 
     def __init__(self, scenario: SimpleNamespace) -> None:
         self.scenario = scenario
+        self.is_page = scenario.floor == "pages"
         self.config = CONFIGS[scenario.config]
         self.loop = ManualLoop()
         self.started = self.loop.time()
@@ -109,14 +102,13 @@ class Conversation:
 
     def _begin(self) -> None:
         scenario = self.scenario
-        head = build_request(scenario.offer, scenario.subprotocols, is_page=scenario.is_page)
-        self.floor.open(head)
-        if self.floor.reads_head:
-            self.peer.send(head)
-            self.wire.deliver(scenario.cut)
+        head = build_request(scenario.offer, scenario.subprotocols, is_page=self.is_page)
+        self.floor.open()
+        self.peer.send(head)
+        self.wire.deliver(scenario.cut)
         if scenario.accepts and scenario.cut is None:
             self.loop.settle()
-            if scenario.is_page:
+            if self.is_page:
                 self.puppet.do(Call({"type": "http.response.start", "status": 200, "headers": []}))
             else:
                 self.puppet.do(Call({"type": "websocket.accept"}), Call())

@@ -55,7 +55,7 @@ def may_last_for_ever(talk: Conversation) -> bool:
     is_gone = talk.line.is_dead or talk.line.is_reset
     if talk.puppet.is_idle or not talk.puppet.is_running:
         return is_gone and (talk.config.ws_ping_interval is None or not talk.floor.has_deadlines)
-    return talk.line.is_dead or talk.scenario.is_page or has_begun_response(talk)
+    return talk.line.is_dead or talk.is_page or has_begun_response(talk)
 
 
 def has_begun_response(talk: Conversation) -> bool:
@@ -67,7 +67,7 @@ def let_app_end(talk: Conversation, app_end: str) -> None:
     puppet = talk.puppet
     if not puppet.is_idle:
         return
-    if has_begun_response(talk) or (talk.scenario.is_page and not talk.wire.is_lost):
+    if has_begun_response(talk) or (talk.is_page and not talk.wire.is_lost):
         # Nothing limits how long an application takes for a page, or a response that it has begun.
         app_end = "returns"
     elif puppet.waiting:

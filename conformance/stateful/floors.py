@@ -1,10 +1,10 @@
-"""The three ways into wsbridge: its own server, `handle_websocket` for streams, and the bare bridge."""
+"""The ways into wsbridge: its own server, `handle_websocket` for streams, and the bare bridge."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any, Coroutine, Dict, List, Type
+from typing import Any, Dict, List, Type
 
 from wsbridge.asgi.ws_bridge import build_ws_event, build_ws_scope, create_ws_receive, create_ws_send
 from wsbridge.config import ServerConfig
@@ -20,15 +20,13 @@ from wsbridge.server.streams import handle_websocket
 
 from .wire import Wire
 
-# How long the bridge waits for the accept, and how long for its peer or its application to end.
-ACCEPT_SECONDS, BRIDGE_SECONDS = 2.0, 1.0
+# How long the servers on streams wait for the head, the bridge for the accept, and for either side's end.
+HEAD_SECONDS, ACCEPT_SECONDS, BRIDGE_SECONDS = 2.0, 2.0, 1.0
 
 
 class Floor:
     """One connection's server; made inside the loop."""
 
-    #: Whether it reads the request's head from the wire.
-    reads_head = True
     #: Whether it is wsbridge's own, with all its deadlines and log lines.
     has_deadlines = True
 
@@ -38,8 +36,8 @@ class Floor:
         #: Those that shut down, or serve this connection.
         self.tasks: List[Any] = []
 
-    def open(self, head: bytes) -> None:
-        """Take the connection; its request comes in on the wire, or is this one."""
+    def open(self) -> None:
+        """Take the connection; its request comes in on the wire."""
         raise NotImplementedError
 
     def shut_down(self, timeout: float) -> None:
@@ -68,7 +66,7 @@ class Floor:
 class ServerFloor(Floor):
     """`Connection` and `Service`, as `Server` uses them."""
 
-    def open(self, head: bytes) -> None:
+    def open(self) -> None:
         connection = Connection(self.service)
         self.wire.set_protocol(connection)
         connection.connection_made(self.wire)
@@ -77,26 +75,29 @@ class ServerFloor(Floor):
 class StreamsFloor(Floor):
     """A server that somebody wrote with asyncio's streams."""
 
-    reads_head = False
-
-    def open(self, head: bytes) -> None:
-        request = RequestParser().receive_data(head)
-        if request is None:
-            raise ValueError("not a whole head")
+    def open(self) -> None:
         loop = self.wire.loop
         reader = asyncio.StreamReader(loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         self.wire.set_protocol(protocol)
         protocol.connection_made(self.wire)
         writer = asyncio.StreamWriter(self.wire, protocol, reader, loop)
-        task = loop.create_task(self._serve(request, reader, writer))
+        task = loop.create_task(self._run(reader, writer))
         # Even where it was cancelled before it began.
         task.add_done_callback(lambda task: self._end(writer))
         self.tasks.append(task)
 
-    def _serve(self, request: RequestReceived, reader: Any, writer: Any) -> Coroutine[Any, Any, None]:
+    async def _run(self, reader: Any, writer: Any) -> None:
+        request = None
+        with contextlib.suppress(EOFError, OSError, asyncio.TimeoutError):
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), HEAD_SECONDS)
+            request = RequestParser().receive_data(head)
+        if request is not None:
+            await self._serve(request, reader, writer)
+
+    async def _serve(self, request: RequestReceived, reader: Any, writer: Any) -> None:
         service = self.service
-        return handle_websocket(service.app, service.config, request, reader, writer, service=service)
+        await handle_websocket(service.app, service.config, request, reader, writer, service=service)
 
     def _end(self, writer: Any) -> None:
         writer.close()
@@ -184,4 +185,9 @@ class BridgeFloor(StreamsFloor):
         self.cancel()
 
 
-FLOORS: Dict[str, Type[Floor]] = {"server": ServerFloor, "streams": StreamsFloor, "bridge": BridgeFloor}
+FLOORS: Dict[str, Type[Floor]] = {
+    "server": ServerFloor,
+    "pages": ServerFloor,
+    "streams": StreamsFloor,
+    "bridge": BridgeFloor,
+}

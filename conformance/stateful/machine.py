@@ -120,12 +120,12 @@ def may_receive(talk: Conversation) -> bool:
 
 
 def is_websocket(talk: Conversation) -> bool:
-    return not talk.scenario.is_page
+    return not talk.is_page
 
 
 def fit(event: Any, talk: Conversation) -> Any:
     """The event as a page's application would send it, if this is a page."""
-    if not talk.scenario.is_page or not event:
+    if not talk.is_page or not event:
         return event
     return {**event, "type": event["type"].replace("websocket.", "")}
 
@@ -297,7 +297,7 @@ class Machine(RuleBasedStateMachine):
         talk.line.is_peer_reading = False
         for _ in range(count):
             part = {"type": "http.response.body", "body": b"b" * 70_000, "more_body": True}
-            talk.puppet.do(Call(part if talk.scenario.is_page else self._build_message("noise", 70_000)))
+            talk.puppet.do(Call(part if talk.is_page else self._build_message("noise", 70_000)))
         talk.loop.settle()
         stuck = talk.puppet.stuck_sends()
         if is_cancelled and stuck:

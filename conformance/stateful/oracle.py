@@ -124,7 +124,7 @@ def find_end_time(talk: Conversation) -> float:
         ends += [call.began for call in calls if call.is_last_part]
         if talk.puppet.scope is None:
             times.append(talk.started + talk.config.timeout_handshake)
-        elif not talk.scenario.is_page:
+        elif not talk.is_page:
             times.append(talk.started + talk.config.timeout_accept)
     return min(*times, *(end.time for end in ends))
 
@@ -143,7 +143,7 @@ def may_have_timed_out(talk: Conversation) -> bool:
 def may_cancel(talk: Conversation) -> bool:
     """Whether the server has a reason to cancel the application."""
     limits = [talk.config.timeout_app]
-    if not talk.is_accepted and not talk.scenario.is_page:
+    if not talk.is_accepted and not talk.is_page:
         limits.append(talk.config.timeout_accept)
     return (
         talk.was_cut

@@ -52,7 +52,7 @@ GONE = 1.0
 
 def check_received(talk: Conversation) -> None:
     """The application takes connect, the peer's messages in order, once, byte-exact, then one disconnect."""
-    if talk.scenario.is_page:
+    if talk.is_page:
         return
     received, expected = list(talk.puppet.received), [{"type": "websocket.connect"}]
     for item in talk.find_messages():
@@ -134,7 +134,7 @@ def check_calls(talk: Conversation) -> None:
     is_denied = is_complete = False
     for call in talk.puppet.calls:
         expected = ""
-        if talk.scenario.is_page:
+        if talk.is_page:
             # Behind a whole response anything is a mistake of the application's.
             expected = "returned" if call.was_lost and not is_complete else ""
             is_complete = is_complete or (call.is_last_part and call.was_written and not call.was_lost)
