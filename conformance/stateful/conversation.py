@@ -193,7 +193,9 @@ class Conversation:
         self.floor.cancel()
 
     def discard(self) -> None:
-        """Let go of the loop and of everything on it."""
+        """Let go of the loop and of everything on it; doing so twice is no error."""
+        if self.floor is None:
+            return
         self.puppet.let_go()
         logged.buffer.clear()
         self.loop.close()

@@ -17,7 +17,7 @@ from .ending import APP_ENDS, finish
 from .loop import NEVER
 from .notes import tally
 from .peer import VIOLATIONS, make_content
-from .puppet import AppError, Call
+from .puppet import Call
 from .verdict import check_end, check_step
 
 BOOLS = st.booleans()
@@ -130,13 +130,6 @@ def fit(event: Any, talk: Conversation) -> Any:
     return {**event, "type": event["type"].replace("websocket.", "")}
 
 
-def close_behind(talk: Conversation, count: int, payload: bytes, *, inside_message: bool = False) -> None:
-    """The peer closes behind so many messages."""
-    for _ in range(count):
-        talk.peer.send_message("text", 5)
-    talk.peer.close_with(payload, inside_message=inside_message)
-
-
 class Machine(RuleBasedStateMachine):
     """Connections one behind the other, each brought to its end before the next."""
 
@@ -206,7 +199,10 @@ class Machine(RuleBasedStateMachine):
 
     @peer_step(count=st.sampled_from([0, 0, 1, 3]), payload=CLOSES, inside_message=BOOLS)
     def peer_closes(self, talk: Conversation, count: int, payload: bytes, inside_message: bool) -> None:
-        close_behind(talk, count, payload, inside_message=inside_message)
+        """Behind so many messages."""
+        for _ in range(count):
+            talk.peer.send_message("text", 5)
+        talk.peer.close_with(payload, inside_message=inside_message)
 
     @peer_step(name=st.sampled_from(list(VIOLATIONS)))
     def peer_breaks_a_rule(self, talk: Conversation, name: str) -> None:
@@ -260,11 +256,8 @@ class Machine(RuleBasedStateMachine):
         size=st.sampled_from([3, 20, 200]),
         pause=st.sampled_from([0.0, 0.0, 0.015, 0.05, 0.12]),
     )
-    def app_pushes(self, talk: Conversation, takes: int, **row: Any) -> None:
+    def app_pushes(self, talk: Conversation, takes: int, count: int, size: int, pause: float) -> None:
         """A row of messages, the first of them perhaps as answers."""
-        self._push(talk, takes, **row)
-
-    def _push(self, talk: Conversation, takes: int, count: int, size: int, pause: float) -> None:
         calls: List[Call] = []
         for number in range(count):
             calls += [Call()] if number < takes and may_receive(talk) else []
@@ -285,10 +278,9 @@ class Machine(RuleBasedStateMachine):
         self, talk: Conversation, count: int, takes: int, delay: float, pause: float
     ) -> None:
         """Messages and CLOSE in one segment, which are answered in many parts."""
-        close_behind(talk, count, b"\x03\xe8")
-        talk.deliver()
+        self.peer_closes("nothing", part=None, count=count, payload=b"\x03\xe8", inside_message=False)
         talk.pass_time(delay)
-        self._push(talk, takes, 10, 20, pause)
+        self.app_pushes("nothing", takes=takes, count=10, size=20, pause=pause)
         talk.pass_time(0.5)
 
     @app_step(is_connected, count=st.integers(1, 3), is_cancelled=BOOLS)
@@ -329,11 +321,13 @@ class Machine(RuleBasedStateMachine):
     def app_returns(self, talk: Conversation) -> None:
         talk.puppet.end()
 
-    @step(lambda talk: talk.puppet.is_idle, kind=st.sampled_from([AppError, ClientDisconnected, SystemExit]))
+    @step(
+        lambda talk: talk.puppet.is_idle, kind=st.sampled_from([RuntimeError, ClientDisconnected, SystemExit])
+    )
     def app_raises(self, talk: Conversation, kind: Type[BaseException]) -> None:
         # SystemExit leaves a loop whose tasks are not wsbridge's.
         is_ours = talk.floor.has_deadlines or issubclass(kind, Exception)
-        talk.puppet.end((kind if is_ours else AppError)("of another connection"))
+        talk.puppet.end((kind if is_ours else RuntimeError)("of another connection"))
 
     @step(lambda talk: talk.puppet.is_running, ignored=st.sampled_from([0, 0, 1]))
     def app_is_cancelled(self, talk: Conversation, ignored: int) -> None:

@@ -13,10 +13,6 @@ from .reader import Content
 from .wire import Wire
 
 
-class AppError(Exception):
-    """What the application raises of its own."""
-
-
 @dataclass(eq=False)
 class Call:
     """One call of ``receive`` (event None) or ``send``.
