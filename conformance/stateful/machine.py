@@ -184,9 +184,9 @@ class Machine(RuleBasedStateMachine):
         ping=BOOLS,
     )
     def peer_sends(self, talk: Conversation, count: int, size: int, **message: Any) -> None:
-        """One message, or many that are not large."""
+        """One message, or many of a twentieth of its size."""
         for _ in range(count):
-            talk.peer.send_message(size=size if count == 1 else min(size, 130), **message)
+            talk.peer.send_message(size=size if count == 1 else size // 20, **message)
 
     @peer_step(size=st.sampled_from([4, 125]), count=st.sampled_from([1, 1, 5]))
     def peer_pings(self, talk: Conversation, size: int, count: int) -> None:
@@ -239,9 +239,23 @@ class Machine(RuleBasedStateMachine):
         event = {"type": "websocket.accept", "subprotocol": subprotocol, "headers": [(b"x", b"y")]}
         talk.puppet.do(Call(event), **how)
 
-    @app_step(may_receive, count=st.sampled_from([1, 1, 1, 2, 40]), **HOW)
-    def app_receives(self, talk: Conversation, count: int, **how: bool) -> None:
-        talk.puppet.do(*[Call() for _ in range(count)], **how)
+    @app_step(
+        may_receive,
+        count=st.sampled_from([1, 1, 1, 2, 40]),
+        tasks=st.sampled_from([1, 1, 2]),
+        is_cancelled=st.sampled_from([False, False, False, True]),
+        **HOW,
+    )
+    def app_receives(
+        self, talk: Conversation, count: int, tasks: int, is_cancelled: bool, **how: bool
+    ) -> None:
+        """Again and again, perhaps in two tasks; the last may be cancelled where it waits."""
+        for _ in range(tasks if talk.floor.has_deadlines else 1):
+            talk.puppet.do(*[Call() for _ in range(count)], **how)
+        if is_cancelled:
+            talk.loop.settle()
+            for task in talk.puppet.pending()[-1:]:
+                talk.puppet.cancel(task)
 
     @app_step(is_websocket, kind=KINDS, size=APP_SIZES, count=st.sampled_from([1, 1, 1, 2, 4]), **HOW)
     def app_sends(self, talk: Conversation, kind: str, size: int, count: int, **how: bool) -> None:
@@ -363,6 +377,14 @@ class Machine(RuleBasedStateMachine):
             for _ in range(count):
                 talk.peer.send_message("text", 5)
             talk.settle()
+        talk.cancel_server()
+
+    @app_step(serves_in_task, peer_can_send, is_connected)
+    def server_is_cancelled_before_all_is_sent(self, talk: Conversation) -> None:
+        """Having read the end of the peer's stream."""
+        self.app_sends_until_it_waits("settle", count=1, is_cancelled=False)
+        talk.line.half_close()
+        talk.settle()
         talk.cancel_server()
 
     @step(lambda talk: talk.stopped_at != NEVER)

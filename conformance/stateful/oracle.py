@@ -93,6 +93,9 @@ def may_abort(talk: Conversation, abort: Abort) -> bool:
     is_restart = talk.written.close == RESTART
     end, _ = find_heard(talk)
     was_heard = end is not None and end.kind == "close"
+    if end is not None and end.begun > talk.closed_at:
+        # Behind our CLOSE a violation may be discarded, and the peer's CLOSE behind that be heard.
+        was_heard = any(item.kind == "close" and item.has_come for item in talk.peer.sent)
     if was_heard and talk.closed_at is not NEVER:
         # Both have closed: what is unsent is not cut, and behind it the peer has a little time.
         return abort.stalled is None and abort.time >= find_last_byte(talk) + CLOSED_LINGER - TOLERANCE
