@@ -13,6 +13,8 @@ from .wire import Abort
 
 # The payload of a stopping server's CLOSE.
 RESTART = build_close(1012)
+# That of a server whose PING is not answered.
+KEEPALIVE = build_close(1011, b"keepalive ping timeout")
 # Seconds that a peer has when both sides have closed.
 CLOSED_LINGER = 0.7
 ANSWER_TIME = 0.1
@@ -93,7 +95,7 @@ def may_abort(talk: Conversation, abort: Abort) -> bool:
     is_restart = talk.written.close == RESTART
     end, _ = find_heard(talk)
     was_heard = end is not None and end.kind == "close"
-    if end is not None and end.begun > talk.closed_at:
+    if end is not None and end.kind == "violation" and end.begun > talk.closed_at:
         # Behind our CLOSE a violation may be discarded, and the peer's CLOSE behind that be heard.
         was_heard = any(item.kind == "close" and item.has_come for item in talk.peer.sent)
     if was_heard and talk.closed_at is not NEVER:
@@ -166,7 +168,9 @@ def may_cancel(talk: Conversation) -> bool:
 def find_heard(talk: Conversation) -> Tuple[Optional[Item], Moment]:
     """The peer's first CLOSE or violation, and when the server heard of it; NEVER: that is not certain."""
     end = next((item for item in talk.peer.sent if item.kind in ("close", "violation")), None)
-    if end is None or not end.has_come:
+    # Behind the keepalive's CLOSE the peer's is discarded with all else.
+    is_discarded = end is not None and talk.written.close == KEEPALIVE and talk.closed_at < end.ended
+    if end is None or not end.has_come or is_discarded:
         return None, NEVER
     if end.is_early or end.was_paused or talk.was_sliced or talk.scenario.floor != "server":
         return end, NEVER

@@ -14,6 +14,7 @@ from .conversation import Conversation
 from .loop import NEVER
 from .notes import logged, tally
 from .oracle import (
+    KEEPALIVE,
     RESTART,
     find_causes,
     find_fault,
@@ -27,7 +28,6 @@ from .oracle import (
 from .puppet import Call
 from .reader import Wrong
 
-KEEPALIVE = build_close(1011, b"keepalive ping timeout")
 ABNORMAL = 1006
 
 # What becomes of a call once our CLOSE has left, or the disconnect was taken, whatever its event holds.
@@ -38,6 +38,9 @@ BEHIND_THE_END = {
     "websocket.http.response.body": "ClientDisconnected",
     "websocket.send": "ClientDisconnected",
 }
+
+# What begins an answer to the request.
+ANSWERS = ("websocket.accept", "websocket.http.response.start")
 
 # The end of a connection's service is watched; any object of these modules is looked for now and then.
 LEFTOVERS = ("wsbridge.asgi.", "wsbridge.server.", "wsbridge.protocols.ws")
@@ -122,16 +125,14 @@ def check_close_time(talk: Conversation) -> None:
         raise Wrong("the application has ended, or the server stops, and no CLOSE has left")
     end, heard = find_heard(talk)
     have_both_closed = heard is not NEVER and end is not None and end.kind == "close"
-    # Behind the keepalive's CLOSE the peer's is discarded with all else.
-    last = find_last_byte(talk) + (talk.config.timeout_close if talk.written.close == KEEPALIVE else 0.0)
-    if have_both_closed and not talk.wire.get_write_buffer_size() and now >= last + GONE:
+    if have_both_closed and not talk.wire.get_write_buffer_size() and now >= find_last_byte(talk) + GONE:
         raise Wrong("both sides have closed, all is sent, and the connection is still there")
 
 
 def check_calls(talk: Conversation) -> None:
     """Behind the end a close does nothing and all else raises, whatever it holds."""
     over = min(talk.closed_at, talk.puppet.told_at)
-    is_denied = is_complete = False
+    is_answered = is_complete = False
     for call in talk.puppet.calls:
         expected = ""
         if talk.is_page:
@@ -140,10 +141,10 @@ def check_calls(talk: Conversation) -> None:
             is_complete = is_complete or (call.is_last_part and call.was_written and not call.was_lost)
         elif call.began > over:
             expected = BEHIND_THE_END.get(call.kind, "EventError")
-        elif call.kind == "websocket.close" and not is_denied and call.began < talk.accepted_at:
+        elif call.kind == "websocket.close" and not is_answered:
             expected = "returned"
         # One that raises because the connection is lost has been taken all the same.
-        is_denied = is_denied or (call.kind == "websocket.http.response.start" and not call.was_refused)
+        is_answered = is_answered or (call.kind in ANSWERS and not call.was_refused)
         if call.event is not None and expected and call.outcome not in (expected, "pending", "cancelled"):
             raise Wrong(f"{call.event!r:.100}: {call.outcome}, expected {expected}")
     check_subprotocol(talk)
