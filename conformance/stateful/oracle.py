@@ -192,8 +192,9 @@ def find_fault(talk: Conversation) -> str:
     grace = talk.config.close_grace
     answered = find_answer_time([move for move in moves if heard < move[0] < closed]) - heard.time
     releases = list_releases(talk)
-    # A stop that was cut short need not have come so far.
-    certain = [at for at in releases if not (talk.was_cut and at is talk.stopped_at)]
+    # What came before the accept, or a stop that was cut short, need not have come so far.
+    unsure = talk.stopped_at if talk.was_cut else NEVER
+    certain = [at for at in releases if at > talk.accepted_at and at is not unsure]
     latest = min([grace + SWEEP, answered, *(max(0.0, at.time - heard.time) for at in certain)])
     if behind > latest + TOLERANCE and (has_left or not talk.wire.is_closing()):
         return f"our CLOSE was due {latest:.3f} s behind the peer's: {behind:.3f} s"
@@ -241,5 +242,4 @@ def list_releases(talk: Conversation) -> List[Moment]:
     """When something other than time let our CLOSE go; the disconnect is told right behind it."""
     puppet = talk.puppet
     closes = [call.began for call in puppet.calls if call.has_closed]
-    releases = [puppet.told_at, puppet.ended_at, talk.stopped_at, *closes]
-    return [at for at in releases if talk.accepted_at < at < NEVER]
+    return [puppet.told_at, puppet.ended_at, talk.stopped_at, *closes]
