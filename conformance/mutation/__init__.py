@@ -51,6 +51,8 @@ def main(argv: List[str]) -> int:
     lock_folder(folder)
     started = time.monotonic()
     outcomes = try_modules(folder, {module: tests[module] for module in modules}, options.jobs, options.again)
+    if not outcomes:
+        raise Unavailable(f"no mutants in {' '.join(options.modules)}")
     minutes = (time.monotonic() - started) / 60
     listed = load_survivors()
     survived = dict.fromkeys(outcome.key for outcome in outcomes if not outcome.is_killed)
