@@ -188,17 +188,20 @@ class RequestHeadTests(HeadTestCase):
         self.assertEqual(parser.method, b"XGET")
 
     def test_data_after_a_refusal_is_never_parsed(self) -> None:
-        parser = RequestParser()
-        with self.assertRaises(errors.MethodNotAllowed):
-            parser.receive_data(b"CONNECT ")
-        with self.assertRaises(errors.StateError):
-            parser.receive_data(with_line(b"A: b"))
+        # Also when the first byte is refused, and nothing has been parsed.
+        for refused, error in ((b"CONNECT ", errors.MethodNotAllowed), (b"\x16", errors.BadRequest)):
+            parser = RequestParser()
+            with self.assertRaises(error):
+                parser.receive_data(refused)
+            with self.assertRaises(errors.StateError):
+                parser.receive_data(with_line(b"A: b"))
 
 
 class RequestLineTests(HeadTestCase):
     def test_every_method_is_returned_as_it_was_sent(self) -> None:
         # RFC 9110 9.1: "The method token is case-sensitive".
-        for method in (b"OPTIONS", b"DELETE", b"POST", b"PRI", b"get", b"CONNECTED", b"connect", TCHAR):
+        methods = (b"OPTIONS", b"DELETE", b"POST", b"PRI", b"get", b"XGET", b"CONNECTED", b"connect", TCHAR)
+        for method in methods:
             head = method + b" / HTTP/1.1\r\nHost: example.com\r\n\r\n"
             self.assert_parsed(RequestReceived(method, b"/", HOST, "1.1"), head)
 
