@@ -10,6 +10,7 @@ from wsbridge.protocols.fields import (
     DEFAULT_PORTS,
     check_header,
     get_header_values,
+    group_header_values,
     has_token,
     is_token,
     is_websocket_upgrade,
@@ -99,6 +100,10 @@ class HeaderValueTests(unittest.TestCase):
     def test_values_keep_their_order_and_duplicates(self) -> None:
         self.assertEqual(get_header_values(self.HEADERS, b"a"), [b"1", b"", b"1"])
         self.assertEqual(get_header_values(self.HEADERS, b"c"), [])
+
+    def test_values_are_grouped_by_name_in_order(self) -> None:
+        self.assertEqual(group_header_values(self.HEADERS), {b"a": [b"1", b"", b"1"], b"b": [b"2"]})
+        self.assertEqual(group_header_values(()), {})
 
     def test_token_is_found_in_any_case_on_any_line_at_any_place(self) -> None:
         for values in ([b"Token"], [b"x, TOKEN"], [b"x", b"y", b"token\t"], [b",, token ,x"]):
