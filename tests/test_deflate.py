@@ -407,6 +407,18 @@ class InflaterTests(InflaterTestCase):
             self.assertEqual(inflater.inflate(match, 1024), b"abc")
             inflater.finish()
 
+    def test_window_goes_on_through_the_pieces_of_a_long_message(self) -> None:
+        # RFC 1951 3.2.4: 5,000 stored bytes, of which no more than 4,608 are ever kept. The match as above.
+        stored = bytes.fromhex("00 8813 77ec") + b"y" * 4488 + b"abc" + b"x" * 509 + b"\0"
+        match = int("01000000011000111111110000000000"[::-1], 2).to_bytes(4, "little")
+        for size in (1, 100, 5004, 5006):
+            inflater = Inflater(9, False)
+            pieces = [stored[start : start + size] for start in range(0, len(stored), size)]
+            self.assertEqual(b"".join(inflater.inflate(piece, 5000) for piece in pieces), stored[5:-1])
+            inflater.finish()
+            self.assertEqual(inflater.inflate(match, 1024), b"abc")
+            inflater.finish()
+
     def test_new_stream_has_a_new_window(self) -> None:
         # As above, 600 stored bytes and a match 600 bytes back; the stream ends in a message of its own, with
         # the bytes, behind them, and with the empty block that is left out, whole and but for its first byte.
