@@ -73,6 +73,15 @@ class MaskingTests(unittest.TestCase):
         for size in range(len(PATTERN) - 17, len(PATTERN)):
             self.assertEqual(self.mask(PATTERN[:size], KEY, start=size & 7), expected[:size], size)
 
+    def test_payload_far_into_its_buffer(self) -> None:
+        for bit in range(4, 17):
+            self.assertEqual(self.mask(PATTERN[:64], KEY, start=1 << bit), xor(PATTERN[:64], KEY), bit)
+
+    def test_key_of_another_length_is_refused(self) -> None:
+        for key in (b"", KEY[:3], KEY + b"\0"):
+            with self.assertRaises(ValueError):
+                self.mask_in_place(bytearray(64), 0, 64, key)
+
     def test_every_key_byte_at_every_place(self) -> None:
         for byte in range(256):
             for place in range(4):
@@ -108,6 +117,7 @@ class MissingTests(unittest.TestCase):
             (sys, "platform", "freebsd14"),
             (sys, "maxsize", 2**31 - 1),
             (sys.implementation, "name", "pypy"),
+            (sys.implementation, "name", "brython"),
         ):
             with mock.patch.object(owner, name, value):
                 self.assert_none()
@@ -129,21 +139,36 @@ class WrongTests(unittest.TestCase):
         with mock.patch.object(ctypes, "PyDLL", return_value=library):
             return load()
 
+    def load_with_fault(self, size: int, place: int, distance: int) -> Any:
+        """Load with a function that masks, and at one size and place writes ``distance`` bytes beyond too."""
+        import ctypes
+
+        def encrypt(source: int, target: int, length: int, key: None, ivec: bytes, *rest: Any) -> None:
+            part = (ctypes.c_char * length).from_address(target)
+            part.raw = xor(part.raw, ivec)
+            self.sizes.append(length)
+            if length == size and target % 8 == place:
+                ctypes.c_char.from_address(target + length + distance - 1).value = b"\xff"
+
+        self.sizes: List[int] = []
+        return self.load_with(encrypt)
+
     def test_function_that_changes_nothing(self) -> None:
         self.assertIsNone(self.load_with(mock.Mock()))
 
-    def test_function_that_writes_beyond_the_end(self) -> None:
+    def test_function_that_writes_greater_bytes(self) -> None:
         import ctypes
 
-        sizes: List[int] = []
+        self.assertIsNone(self.load_with(lambda _, target, size, *rest: ctypes.memset(target, 0xFF, size)))
 
-        def mask_too_much(source: int, target: int, size: int, key: None, ivec: bytes, *rest: Any) -> None:
-            part = (ctypes.c_char * (size + 1)).from_address(target)
-            part.raw = xor(part.raw, ivec)
-            sizes.append(size)
+    def test_function_that_writes_beyond_the_end(self) -> None:
+        for size, place, distance in ((1, 0, 1), (1, 0, 8), (8, 0, 1), (15, 7, 8), (67, 7, 1)):
+            self.assertIsNone(self.load_with_fault(size, place, distance), (size, place, distance))
+            self.assertEqual(self.sizes[-1], size)
 
-        self.assertIsNone(self.load_with(mask_too_much))
-        self.assertEqual(sizes, [1])
+    def test_it_is_tried_at_every_length_below_68_and_at_eight_places(self) -> None:
+        self.assertIsNotNone(self.load_with_fault(68, 0, 1))
+        self.assertEqual(self.sizes, [size for size in range(1, 68) for _ in range(8)])
 
 
 if __name__ == "__main__":
