@@ -204,6 +204,7 @@ class AuthorityTests(unittest.TestCase):
     def test_host_is_lowered_and_the_port_defaults(self) -> None:
         self.assertEqual(parse_authority(b"Example.COM", 80), (b"example.com", 80))
         self.assertEqual(parse_authority(b"example.com:", 443), (b"example.com", 443))
+        self.assertEqual(parse_authority(b"example.com"), (b"example.com", 0))
         self.assertEqual(parse_authority(b"example.com:08000", 80), (b"example.com", 8000))
 
     def test_addresses_are_hosts(self) -> None:

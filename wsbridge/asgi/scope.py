@@ -198,5 +198,5 @@ def _apply_host(
 
 def _join_port(host: bytes, port: Optional[int]) -> bytes:
     """A Host that has its own port, or ``port``, or none."""
-    name, own_port = parse_authority(host, 0) or (host, 0)
+    name, own_port = parse_authority(host) or (host, 0)
     return host if port is None or own_port else b"%b:%d" % (name, port)

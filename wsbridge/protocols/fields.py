@@ -152,11 +152,12 @@ def parse_subprotocols(headers: Headers) -> List[str]:
     return [element.decode("ascii") for element in dict.fromkeys(elements)]
 
 
-def parse_authority(value: bytes, default_port: int) -> Optional[Authority]:
+def parse_authority(value: bytes, default_port: int = 0) -> Optional[Authority]:
     """The lower-case host and the port of ``host[:port]``, or None if ``value`` is malformed.
 
-    Userinfo, an empty host and a port over 65535 are refused. The host stays
-    in its brackets when it is an IPv6 address (RFC 3986 3.2).
+    Without a port it is ``default_port``. Userinfo, an empty host and a port
+    over 65535 are refused. The host stays in its brackets when it is an IPv6
+    address (RFC 3986 3.2).
     """
     match = _AUTHORITY.fullmatch(value)
     if match is None:

@@ -202,7 +202,7 @@ def read_forwarded(
     forwarded = Forwarded(
         client,
         _SECURE.get(proto.lower()),
-        host if parse_authority(host, 0) is not None else None,
+        host if parse_authority(host) is not None else None,
         (_parse_port(port) or None) if _PORT.fullmatch(port) else None,
         # Each proxy appends the prefix that it has removed, the outermost first.
         _parse_prefix(_split(values, "x-forwarded-prefix")[-hop:]),

@@ -220,7 +220,7 @@ def build_upgrade_request(
     if _TARGET.fullmatch(target) is None:
         raise EventError("target must be a path of visible ASCII, without a fragment")
     host = _encode(host, "host")
-    if parse_authority(host, 0) is None:
+    if parse_authority(host) is None:
         raise EventError("host must be host or host:port")
     if _WS_KEY.fullmatch(ws_key) is None:
         raise EventError("ws_key must be 16 bytes in base64")

@@ -304,7 +304,7 @@ class RequestParser(_HeadParser):
         names = [name for name, _ in headers]
         if len(names) > self._max_headers or names.count(b"host") != 1 or not _BODY_HEADERS.isdisjoint(names):
             return None
-        if parse_authority(headers[names.index(b"host")][1], 0) is None:
+        if parse_authority(headers[names.index(b"host")][1]) is None:
             return None
         self._part = _DONE
         self.method, self.target = method, target
@@ -332,7 +332,7 @@ class RequestParser(_HeadParser):
             absolute = _ABSOLUTE_FORM.fullmatch(value)
             if absolute is None:
                 raise BadRequest("target is neither a path nor an absolute URI")
-            if parse_authority(absolute[2], 0) is None:
+            if parse_authority(absolute[2]) is None:
                 # Userinfo too: RFC 9110 4.2.4 asks to "treat its presence as an error".
                 raise BadRequest("the target's authority is invalid")
             self._scheme_and_authority = absolute[1].lower(), absolute[2]
@@ -352,7 +352,7 @@ class RequestParser(_HeadParser):
             # RFC 9112 3.2: 400 for no Host, more than one, or an invalid one.
             if self._host is not None:
                 raise BadRequest("more than one Host header")
-            if parse_authority(value, 0) is None:
+            if parse_authority(value) is None:
                 raise BadRequest("invalid Host header")
             self._host = value
         elif name in _BODY_HEADERS:
