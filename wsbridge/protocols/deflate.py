@@ -247,7 +247,7 @@ class Inflater:
     """
 
     __slots__ = (
-        *("_decompressor", "_no_context_takeover", "_window", "_window_bits", "_zlib"),
+        *("_decompressor", "_no_context_takeover", "_window", "_window_bits", "_window_size", "_zlib"),
         *("bytes_in", "bytes_out"),
     )
 
@@ -257,6 +257,7 @@ class Inflater:
 
         self._zlib: ModuleType = zlib
         self._window_bits = window_bits
+        self._window_size = 1 << window_bits
         self._no_context_takeover = no_context_takeover
         # None at the boundaries of messages and streams.
         self._decompressor: Optional[_Decompress] = None
@@ -294,8 +295,8 @@ class Inflater:
                     elif not self._no_context_takeover:
                         self._window += output
                         # Cut only now and then: a piece may be a single byte.
-                        if len(self._window) > WINDOW_SLACK + (1 << self._window_bits):
-                            del self._window[: -1 << self._window_bits]
+                        if len(self._window) > WINDOW_SLACK + self._window_size:
+                            del self._window[: -self._window_size]
         except self._zlib.error as error:
             raise InvalidCompressedData(str(error)) from None
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -314,7 +315,7 @@ class Inflater:
         decompressor, self._decompressor = self._decompressor, None
         if decompressor is not None and not self._ends_at_block_boundary(decompressor):
             raise InvalidCompressedData("it ends inside a block")
-        del self._window[: -1 << self._window_bits]
+        del self._window[: -self._window_size]
 
     def _ends_at_block_boundary(self, decompressor: _Decompress) -> bool:
         # A message that is truncated inside a block would be delivered in part, and the next one be garbage.
