@@ -54,6 +54,12 @@ FIN = 0x80
 RSV1 = 0x40
 MASKED = 0x80
 
+# The first byte of a whole message in one frame.
+WHOLE_TEXT = FIN | TEXT
+WHOLE_BINARY = FIN | BINARY
+WHOLE_MESSAGE: Tuple[int, ...] = (WHOLE_TEXT, WHOLE_BINARY)
+WHOLE_OR_COMPRESSED = (*WHOLE_MESSAGE, WHOLE_TEXT | RSV1, WHOLE_BINARY | RSV1)
+
 # RFC 6455 7.4 and the IANA registry: close codes with a name of their own.
 NORMAL_CLOSURE = 1000
 NO_STATUS_RECEIVED = 1005
@@ -167,10 +173,9 @@ def find_extended_length(data: bytes, position: int, length: int) -> int:
     return UNKNOWN_LENGTH
 
 
-# The two-byte headers of unmasked frames up to 125 bytes, by first byte: FIN with text and binary.
+# The two-byte headers of whole messages up to 125 bytes, unmasked, by first byte.
 SMALL_HEADERS: dict[int, List[bytes]] = {
-    first: [bytes((first, length)) for length in range(126)]
-    for first in (FIN | TEXT, FIN | BINARY, FIN | RSV1 | TEXT, FIN | RSV1 | BINARY)
+    first: [bytes((first, length)) for length in range(126)] for first in WHOLE_OR_COMPRESSED
 }
 
 

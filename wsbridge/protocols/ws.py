@@ -47,7 +47,6 @@ from .errors import (
 from .events import WebSocketDataReceived, WebSocketDisconnected
 from .frames import (
     ABNORMAL_CLOSURE,
-    BINARY,
     CLOSE,
     CONTINUATION,
     FIN,
@@ -57,7 +56,10 @@ from .frames import (
     PONG,
     RSV1,
     SMALL_HEADERS,
-    TEXT,
+    WHOLE_BINARY,
+    WHOLE_MESSAGE,
+    WHOLE_OR_COMPRESSED,
+    WHOLE_TEXT,
     build_close_payload,
     build_frame,
     build_frame_header,
@@ -126,11 +128,6 @@ TRANSITIONS: Dict[Input, Dict[Tuple[Receiving, Sending], Tuple[Receiving, Sendin
         (Receiving.FAILED, Sending.OPEN): (Receiving.FAILED, Sending.CLOSED),
     },
 }
-
-WHOLE_TEXT = FIN | TEXT
-WHOLE_BINARY = FIN | BINARY
-WHOLE_MESSAGE: Tuple[int, ...] = (WHOLE_TEXT, WHOLE_BINARY)
-WHOLE_OR_COMPRESSED = (*WHOLE_MESSAGE, WHOLE_TEXT | RSV1, WHOLE_BINARY | RSV1)
 
 
 class WSProtocol:
