@@ -242,6 +242,10 @@ class ExtendedLengthTests(unittest.TestCase):
         self.assert_found("82 ff 000000000000ffff", UNKNOWN_LENGTH)
         self.assert_found("82 ff 000000000000007e", UNKNOWN_LENGTH)
 
+    def test_unknown_length_is_longer_than_any_payload(self) -> None:
+        # RFC 6455 5.2: of the 64 bits the most significant one MUST be 0.
+        self.assertEqual(UNKNOWN_LENGTH, 0x7FFFFFFFFFFFFFFF + 1)
+
     def test_incomplete_lengths(self) -> None:
         for wire in ("82 fe", "82 fe 01", "82 ff", "82 ff 0100", "82 ff 01000000000000"):
             self.assert_found(wire, UNKNOWN_LENGTH)

@@ -408,7 +408,7 @@ class WSProtocol:
             if self._writing_paused:
                 self._owed_pong = payload
             else:
-                self._outbound += self._build_frame(FIN | PONG, payload)
+                self._outbound += self._build_control_frame(PONG, payload)
         elif payload == self._ping_payload:
             self._ping_payload = None
             if self._clock is not None:
@@ -489,7 +489,7 @@ class WSProtocol:
         self._ping_payload = payload
         if self._clock is not None:
             self._ping_sent = self._clock()
-        return self._build_frame(FIN | PING, payload)
+        return self._build_control_frame(PING, payload)
 
     def close(self, code: int = 1000, reason: str = "", *, discard: bool = True) -> bytes:
         """End the sending half: begin the closing handshake, or send the answer that was held.
@@ -512,7 +512,7 @@ class WSProtocol:
         else:
             payload = self._held_close
         self._step(Input.OUR_CLOSE)
-        return self._build_frame(FIN | CLOSE, payload)
+        return self._build_control_frame(CLOSE, payload)
 
     def pause_writing(self) -> None:
         """Note that the peer does not read: from now on only the newest PING will be answered."""
@@ -524,11 +524,11 @@ class WSProtocol:
         payload, self._owed_pong = self._owed_pong, None
         if payload is None or self.receiving is not _READABLE:
             return b""
-        return self._build_frame(FIN | PONG, payload)
+        return self._build_control_frame(PONG, payload)
 
-    def _build_frame(self, first: int, payload: bytes) -> bytes:
-        self._trace_frame("out", first, len(payload))
-        return build_frame(first & 0x0F, payload, rsv1=first & RSV1 != 0, mask=self._client)
+    def _build_control_frame(self, opcode: int, payload: bytes) -> bytes:
+        self._trace_frame("out", FIN | opcode, len(payload))
+        return build_frame(opcode, payload, mask=self._client)
 
     def _trace_frame(self, direction: str, first: int, length: int) -> None:
         if self.trace is not None:
