@@ -32,7 +32,7 @@ PEER_LARGE = bytes.fromhex("82 ff 0000000000400000 00000000") + bytes(LARGE)
 class LingerTests(ServiceTestCase):
     """Over a transport in memory."""
 
-    def linger(self, *, half_close: bool = True, unsent: bytes = b"", **ends: bool) -> Linger:
+    def linger(self, *, half_close: bool = True, unsent: bytes = b"", **ends: Any) -> Linger:
         self.set_up(half_close=half_close, timeout_close=10)
         self.transport.set_protocol(asyncio.Protocol())
         self.transport.is_peer_reading = not unsent

@@ -71,7 +71,8 @@ class ResponseBuilder:
     """The bytes of one response, after which the connection closes.
 
     ``is_head``: the request was a HEAD, which is answered without a body.
-    ``http_version``: the request's. ``date``: returns the value of the Date header.
+    ``http_version``: the request's. ``date``: returns the value of the Date
+    header, or None for no such header.
     """
 
     __slots__ = (
@@ -92,7 +93,7 @@ class ResponseBuilder:
         *,
         is_head: bool = False,
         http_version: str = "1.1",
-        date: Callable[[], bytes] = build_date,
+        date: Callable[[], Optional[bytes]] = build_date,
     ) -> None:
         self._is_head = is_head
         # RFC 9112 6.1: no Transfer-Encoding for a client of HTTP/1.0.

@@ -106,6 +106,11 @@ class SessionOwner:
 
     __slots__ = ()
 
+    @property
+    def logger(self) -> logging.Logger:
+        """Gets the lines about the application's mistakes."""
+        return logger
+
     def write(self, data: bytes) -> None:
         """Write ``data``, now or soon, in order."""
 
@@ -333,7 +338,7 @@ class Session:
             return subprotocol
         # RFC 6455 4.2.2: a server names only what was offered; browsers fail the connection otherwise.
         offered = ", ".join(self._offered) or "none"
-        logger.warning(
+        self._owner.logger.warning(
             "accepted without subprotocol %r, which the client did not offer (offered: %.200s)",
             subprotocol,
             offered,
@@ -402,7 +407,7 @@ class Session:
         if phase in (Phase.CONNECTING, Phase.DENYING):
             what = f"application {'raised' if has_failed else 'returned'} before it accepted or refused"
             if not has_failed:
-                logger.error(what)
+                self._owner.logger.error(what)
             self.refuse(InternalServerError(f"the {what}"))
         elif phase in (Phase.OPEN, Phase.ENDING):
             self.close(INTERNAL_ERROR if has_failed else NORMAL_CLOSURE)

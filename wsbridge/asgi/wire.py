@@ -72,11 +72,12 @@ _NOWHERE = _Nowhere()
 class Http11Wire:
     """A `Wire` of HTTP/1.1 (RFC 9112), and of HTTP/1.0 for pages.
 
-    ``ws_key`` is the Sec-WebSocket-Key of an upgrade request. The other
+    ``ws_key`` is the Sec-WebSocket-Key of an upgrade request; ``headers`` returns
+    what every answer begins with, before the application's headers. The other
     arguments are those of `ResponseBuilder`.
     """
 
-    __slots__ = ("_date", "_is_head", "_output", "_response", "_ws_key")
+    __slots__ = ("_date", "_get_headers", "_is_head", "_output", "_response", "_ws_key")
 
     def __init__(
         self,
@@ -85,9 +86,11 @@ class Http11Wire:
         ws_key: bytes = b"",
         is_head: bool = False,
         http_version: str = "1.1",
-        date: Callable[[], bytes] = build_date,
+        date: Callable[[], Optional[bytes]] = build_date,
+        headers: Callable[[], HeaderPairs] = list,
     ) -> None:
         self._output: Output = output
+        self._get_headers = headers
         self._ws_key = ws_key
         self._is_head = is_head
         self._date = date
@@ -95,15 +98,20 @@ class Http11Wire:
 
     def accept(self, subprotocol: Optional[str], extensions: Optional[str], headers: HeaderPairs) -> None:
         response = build_101_response(
-            self._ws_key, subprotocol=subprotocol, extensions=extensions, headers=headers
+            self._ws_key,
+            subprotocol=subprotocol,
+            extensions=extensions,
+            headers=[*self._get_headers(), *headers],
         )
         self._output.write(response)
 
     def refuse(self, refusal: RequestRefused) -> None:
-        self._output.write(build_refusal(refusal, head=self._is_head, date=self._date()))
+        self._output.write(
+            build_refusal(refusal, head=self._is_head, date=self._date(), headers=self._get_headers())
+        )
 
     def start(self, status: int, headers: HeaderPairs) -> None:
-        self._response.start(status, headers)
+        self._response.start(status, [*self._get_headers(), *headers])
 
     def send_body(self, part: bytes, more: bool) -> None:
         self._output.write(self._response.body(part, more))

@@ -501,8 +501,10 @@ def build_response(
     return build_response_head(status, fields, date=date) + body
 
 
-def build_refusal(error: RequestRefused, *, head: bool = False, date: Optional[bytes] = None) -> bytes:
-    """The response to a refused request: the error's status, its headers, its text as the body.
+def build_refusal(
+    error: RequestRefused, *, head: bool = False, date: Optional[bytes] = None, headers: Headers = ()
+) -> bytes:
+    """The response to a refused request: the error's status, ``headers`` and its own, its text as the body.
 
     ``head``: the request's method is HEAD, so the body is left out (RFC 9110
     9.3.2). ``date`` is that of `build_response_head`. The body is one line of
@@ -510,5 +512,5 @@ def build_refusal(error: RequestRefused, *, head: bool = False, date: Optional[b
     """
     text = str(error).encode("ascii", "backslashreplace").translate(_CONTROL_TO_SPACE)
     body = text[:_MAX_REFUSAL_TEXT] + b"\n"
-    response = build_response(error.status, error.headers, body, date=date)
+    response = build_response(error.status, (*headers, *error.headers), body, date=date)
     return response[: -len(body)] if head else response

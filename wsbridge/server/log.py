@@ -36,7 +36,7 @@ def log_answer(scope: Scope, status: int) -> None:
         logger.info('%s "%s %s" %d', format_client(scope["client"]), scope["type"], target, status)
 
 
-def log_raised(message: str, error: BaseException) -> None:
+def log_raised(message: str, error: BaseException, logger: logging.Logger = logger) -> None:
     """Log ``error`` with its traceback, once: it may both leave the loop and reach a task that awaits it."""
     # Not by assignment, which a frozen dataclass refuses.
     attributes = vars(error)

@@ -6,14 +6,15 @@ import asyncio
 import os
 import time
 from math import inf
-from typing import Any, Callable, Dict, Optional, Protocol
+from typing import Any, Callable, Coroutine, Dict, Optional, Protocol, TypeVar
 
 from ..asgi.response import build_date
-from ..asgi.types import Application
+from ..asgi.types import Application, HeaderPairs, Scope
 from ..config import ServerConfig
 from ..protocols.masking import prefer_libcrypto
-from .log import logger
+from .log import log_answer, logger
 from .plain import Waker
+from .signals import are_signals_caught
 from .speed import SPEED
 
 __all__ = ["Member", "Service"]
@@ -36,6 +37,8 @@ COARSE = 1e-3
 
 # Seconds in which a cancelled application must end.
 ABORT_TIMEOUT = 1.0
+
+T = TypeVar("T")
 
 
 def _choose_clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
@@ -61,8 +64,11 @@ class Service:
 
     ``app`` is the application, ``config`` a `ServerConfig`, ``state`` the
     lifespan's. ``clock`` returns a monotonic time in seconds, by default the
-    loop's; ``date`` the value of a Date header, by default the current time.
-    Create it inside a running loop.
+    loop's; ``date`` the value of a Date header, by default the current time, or
+    None for no such header. Create it inside a running loop.
+
+    A server of another kind makes a class of this: `get_headers`, `log_answer`,
+    `create_task`, `catches_interrupts` and ``logger`` are where it differs.
 
     ``parent`` is a service whose timer checks these connections too, and whose
     end is theirs; ``clock`` and ``date`` default to the parent's. A single
@@ -76,6 +82,9 @@ class Service:
     `Listener` may warn again.
     """
 
+    #: Gets the lines about connections.
+    logger = logger
+
     def __init__(
         self,
         app: Application,
@@ -83,7 +92,7 @@ class Service:
         *,
         state: Optional[Dict[str, Any]] = None,
         clock: Optional[Callable[[], float]] = None,
-        date: Optional[Callable[[], bytes]] = None,
+        date: Optional[Callable[[], Optional[bytes]]] = None,
         parent: Optional[Service] = None,
     ) -> None:
         if os.environ.get("WSBRIDGE_MASKING") != "python":
@@ -95,7 +104,7 @@ class Service:
         self.clock: Callable[[], float] = clock or (
             _choose_clock(self.loop) if parent is None else parent.clock
         )
-        self.date: Callable[[], bytes] = date or (build_date if parent is None else parent.date)
+        self.date: Callable[[], Optional[bytes]] = date or (build_date if parent is None else parent.date)
         # Dicts: they keep the order of arrival, and remove in constant time.
         self.members: Dict[Member, None] = {}
         self.lingering: Dict[Member, None] = {}
@@ -110,6 +119,22 @@ class Service:
         self._has_skipped_sweep = False
         self._is_empty = asyncio.Event()
         self._is_empty.set()
+
+    def get_headers(self) -> HeaderPairs:
+        """The headers that every answer begins with, 101 included; none by default."""
+        return []
+
+    def log_answer(self, scope: Scope, status: int) -> None:
+        """Log that the request of ``scope`` was answered with ``status``."""
+        log_answer(scope, status)
+
+    def create_task(self, application: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """The task in which the application of one connection runs."""
+        return self.loop.create_task(application)
+
+    def catches_interrupts(self) -> bool:
+        """Whether a KeyboardInterrupt can only come from an application, because SIGINT is caught."""
+        return are_signals_caught()
 
     def get_deadline(self, timeout: Optional[float]) -> float:
         """The time ``timeout`` seconds from now, by the service's clock; infinity if it is None."""
@@ -182,7 +207,7 @@ class Service:
             count = self._count_detached()
             if count >= self._next_detached_warning:
                 self._next_detached_warning *= 2
-                logger.warning("%d applications go on after their disconnect: see timeout_app", count)
+                self.logger.warning("%d applications go on after their disconnect: see timeout_app", count)
 
     def _count_detached(self) -> int:
         # Many clients may leave at once, and their applications end in the loop's next turns.
@@ -195,27 +220,36 @@ class Service:
                 call(member)
             except Exception:
                 # An application's `trace` may raise, for example. The other members must still be called.
-                logger.exception("connection failed and is aborted")
+                self.logger.exception("connection failed and is aborted")
                 member.abort()
 
+    def begin_shutdown(self) -> None:
+        """Refuse new connections, and close every open one in an orderly way: a WebSocket with 1012.
+
+        Returns at once; `wait_until_empty` waits for their end. A second call does nothing.
+        """
+        if self.is_stopping:
+            return
+        self.is_stopping = True
+        detached = self._count_detached()
+        if detached:
+            self.logger.info("%d applications go on after their disconnect", detached)
+        self._call_all(lambda member: member.shut_down())
+
     async def shut_down(self, timeout: Optional[float]) -> None:
-        """Close every connection in an orderly way, and abort those that are left before ``timeout``.
+        """`begin_shutdown`, then abort the connections that are left before ``timeout``.
 
         The last second of ``timeout``, or its second half if it is shorter than
         two seconds, is left for cancelled applications to end. With None it
         waits until every connection has ended.
         """
-        self.is_stopping = True
-        detached = self._count_detached()
-        if detached:
-            logger.info("%d applications go on after their disconnect", detached)
-        self._call_all(lambda member: member.shut_down())
+        self.begin_shutdown()
         if not await self._is_empty_within(timeout and max(timeout - ABORT_TIMEOUT, timeout / 2)):
-            logger.warning("%d connections did not close in time and are aborted", len(self.members))
+            self.logger.warning("%d connections did not close in time and are aborted", len(self.members))
             self.abort()
             await self.wait_until_empty()
         if self.members:
-            logger.error("%d applications ignore their cancellation", len(self.members))
+            self.logger.error("%d applications ignore their cancellation", len(self.members))
 
     async def wait_until_empty(self) -> None:
         """Wait until every connection, and every application, has ended."""

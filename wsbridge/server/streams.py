@@ -49,7 +49,10 @@ async def handle_websocket(
         ws_key = check_ws_request(request, config, get_client(transport), get_server(transport))
         WebSocketExchange(service, transport, request, ws_key)
     except RequestRefused as refusal:
-        transport.write(build_refusal(refusal, head=request.method == b"HEAD", date=service.date()))
+        is_head = request.method == b"HEAD"
+        transport.write(
+            build_refusal(refusal, head=is_head, date=service.date(), headers=service.get_headers())
+        )
         Linger(service, transport)
     try:
         await transport.pump()

@@ -6,16 +6,17 @@ The two kinds are `websocket.WebSocketExchange` and `page.PageExchange`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from typing import Awaitable, List, Optional, Union
 
 from ...asgi.types import Receive, Scope, Send
 from ...protocols.errors import ClientDisconnected
-from ..log import log_raised, logger
+from ..log import log_raised
 from ..service import Service
-from ..signals import are_signals_caught
 from .attribution import Claim
 from .linger import Linger
+from .relay import Relay
 
 __all__ = ["Exchange"]
 
@@ -33,6 +34,7 @@ class Exchange(asyncio.Protocol):
         "_drain_waiters",
         "_is_cancelled",
         "_linger",
+        "_relay",
         "_sends_in_a_row",
         "_service",
         "_stall_deadline",
@@ -42,8 +44,9 @@ class Exchange(asyncio.Protocol):
         "_writing_paused",
     )
 
-    def __init__(self, service: Service, transport: asyncio.Transport) -> None:
+    def __init__(self, service: Service, transport: asyncio.Transport, relay: Optional[Relay] = None) -> None:
         self._service = service
+        self._relay = relay
         #: None once the connection is lost or handed to `Linger`.
         self._transport: Optional[asyncio.Transport] = transport
         self._task: Optional[asyncio.Task[Optional[BaseException]]] = None
@@ -60,14 +63,18 @@ class Exchange(asyncio.Protocol):
         self._drain_waiters: Optional[List[asyncio.Future[None]]] = None
         self._stall_deadline = math.inf
         self._stalled_size = 0
-        transport.set_protocol(self)
+        (transport if relay is None else relay).set_protocol(self)
         transport.set_write_buffer_limits(high=service.config.ws_write_limit)
         service.add(self)
+
+    @property
+    def logger(self) -> logging.Logger:
+        return self._service.logger
 
     # ------------------------------------------------------------- the application
 
     def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._task = self._service.loop.create_task(self._run_app(scope, receive, send))
+        self._task = self._service.create_task(self._run_app(scope, receive, send))
         # Again, because an eager task (Python 3.12) may already have refused, and been discarded.
         self._service.add(self)
         self._task.add_done_callback(self._app_done)
@@ -78,9 +85,11 @@ class Exchange(asyncio.Protocol):
         try:
             await self._service.app(scope, receive, send)
         except BaseException as error:
-            is_ours = isinstance(error, asyncio.CancelledError) and self._is_cancelled
+            # A server in whose place the service works may cancel what is left when it stops.
+            is_stopped = self._is_cancelled or self._service.is_stopping
+            is_ours = isinstance(error, asyncio.CancelledError) and is_stopped
             # If no server catches SIGINT, a KeyboardInterrupt belongs to the program that embeds us.
-            is_for_all = isinstance(error, KeyboardInterrupt) and not are_signals_caught()
+            is_for_all = isinstance(error, KeyboardInterrupt) and not self._service.catches_interrupts()
             if is_ours or is_for_all:
                 raise
             return error
@@ -100,9 +109,9 @@ class Exchange(asyncio.Protocol):
     def _log_error(self, error: BaseException) -> None:
         # While this connection is open, the error comes from another one, such as in a broadcast.
         if _is_disconnect(error) and self._expects_disconnect():
-            logger.debug("application ended by the disconnect: %s", error)
+            self.logger.debug("application ended by the disconnect: %s", error)
         else:
-            log_raised("application raised", error)
+            log_raised("application raised", error, self.logger)
 
     def fail_application(self) -> None:
         """Answer as after an error: a task or callback of the application has raised out of the loop."""
@@ -202,7 +211,9 @@ class Exchange(asyncio.Protocol):
         """Everything is written: give the connection to `Linger`, and start ``timeout_app``."""
         transport, self._transport = self._transport, None
         if transport is not None:
-            self._linger = Linger(self._service, transport, closed=closed, at_eof=self._at_eof)
+            self._linger = Linger(
+                self._service, transport, relay=self._relay, closed=closed, at_eof=self._at_eof
+            )
             self._start_app_deadline()
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
@@ -223,7 +234,7 @@ class Exchange(asyncio.Protocol):
 
     def check_deadlines(self, now: float) -> None:
         if now >= self._app_deadline and self._task is not None:
-            logger.warning("application did not return within timeout_app of the disconnect: cancelled")
+            self.logger.warning("application did not return within timeout_app of the disconnect: cancelled")
             self._app_deadline = self._service.get_deadline(self._service.config.timeout_app)
             self._cancel_app()
         if self._writing_paused and self._transport is not None:
@@ -234,7 +245,7 @@ class Exchange(asyncio.Protocol):
         if self._stall_deadline == math.inf or size < self._stalled_size:
             self._stall_deadline = self._service.get_deadline(self._service.config.timeout_write)
         elif now >= self._stall_deadline:
-            logger.info("peer took nothing for timeout_write: connection aborted")
+            self.logger.info("peer took nothing for timeout_write: connection aborted")
             transport.abort()
         self._stalled_size = size
 

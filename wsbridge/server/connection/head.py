@@ -2,21 +2,21 @@
 
 Another server can hand over a connection of its own: make this the transport's
 protocol, then call `connection_made`, then `data_received` with the bytes read
-so far. The order matters: `connection_made` may refuse the connection, and give
-the transport to another protocol.
+so far, or `answer` with the request that they are. The order matters:
+`connection_made` may refuse the connection, and give the transport to another
+protocol. A server that keeps a protocol of its own takes an `EmbeddedConnection`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Optional
+from typing import Optional, Union
 
 from ...asgi.scope import check_ws_request
 from ...protocols.errors import RequestRefused, RequestTimeout, ServiceUnavailable
 from ...protocols.events import RequestReceived
 from ...protocols.handshake import is_upgrade_request
 from ...protocols.http11 import RequestParser, build_refusal
-from ..log import logger
 from ..service import Service
 from .addresses import format_client, get_client, get_server
 from .hints import (
@@ -29,19 +29,25 @@ from .hints import (
 from .linger import Linger
 from .page import PageExchange
 from .reading import limit_reads
+from .relay import Relay
 from .websocket import WebSocketExchange
 
 __all__ = ["Connection"]
 
 
 class Connection(asyncio.Protocol):
-    """Reads one request's head, under one deadline, and starts the exchange that answers it."""
+    """Reads one request's head, under one deadline, and starts the exchange that answers it.
 
-    __slots__ = ("_deadline", "_first_bytes", "_linger", "_parser", "_service", "_transport")
+    Whatever answers makes itself the transport's protocol, or that of the ``relay`` if there is one.
+    """
 
-    def __init__(self, service: Service) -> None:
+    __slots__ = ("_deadline", "_first_bytes", "_linger", "_parser", "_relay", "_service", "_transport")
+
+    def __init__(self, service: Service, relay: Optional[Relay] = None) -> None:
         config = service.config
         self._service = service
+        self._relay = relay
+        # None before it is made, and after the request was answered or refused.
         self._transport: Optional[asyncio.Transport] = None
         self._linger: Optional[Linger] = None
         # The first bytes of the connection: what a hint in the log is based on if the head is refused.
@@ -62,48 +68,68 @@ class Connection(asyncio.Protocol):
         if self._service.is_stopping:
             self.shut_down()
         elif is_full:
-            self._refuse(ServiceUnavailable(f"{limit} connections are open, which is the limit"))
+            full = ServiceUnavailable(f"{limit} connections are open, which is the limit")
+            self._refuse(full, self._parser)
 
     def data_received(self, data: bytes) -> None:
-        transport = self._transport
-        if transport is None:
+        if self._transport is None:
             return
         self._first_bytes = (self._first_bytes + data[:START_SIZE])[:START_SIZE]
         try:
             request = self._parser.receive_data(data)
-            if request is not None:
-                self._answer(transport, request)
         except RequestRefused as refusal:
-            self._refuse(refusal, describe_start(self._first_bytes))
+            self._refuse(refusal, self._parser, describe_start(self._first_bytes))
+            return
+        if request is not None:
+            ignored_host = self._parser.ignored_host
+            if ignored_host is not None:
+                self._log_hint(self._transport, describe_ignored_host(request, ignored_host))
+            self.answer(request, self._parser.trailing)
 
-    def _answer(self, transport: asyncio.Transport, request: RequestReceived) -> None:
-        ignored_host = self._parser.ignored_host
-        if ignored_host is not None:
-            self._log_hint(transport, describe_ignored_host(request, ignored_host))
+    def answer(self, request: RequestReceived, trailing: bytes = b"") -> None:
+        """Run the application on ``request``, or refuse it.
+
+        ``trailing`` are the bytes that were read behind its head: the first of
+        the WebSocket. Does nothing if the connection was refused or lost before.
+        """
+        if self._transport is None:
+            return
+        try:
+            self._start(self._transport, request, trailing)
+        except RequestRefused as refusal:
+            self._refuse(refusal, request)
+
+    def _start(self, transport: asyncio.Transport, request: RequestReceived, trailing: bytes) -> None:
         if is_upgrade_request(request):
             client, server = get_client(transport), get_server(transport)
             ws_key = check_ws_request(request, self._service.config, client, server)
-            WebSocketExchange(self._service, transport, request, ws_key, self._parser.trailing)
+            WebSocketExchange(self._service, transport, request, ws_key, trailing, self._relay)
         else:
             self._log_hint(transport, describe_missing_upgrade(request))
-            PageExchange(self._service, transport, request)
+            PageExchange(self._service, transport, request, self._relay)
         self._leave()
 
     def _log_hint(self, transport: asyncio.Transport, hint: Optional[str]) -> None:
         if hint is not None:
-            logger.info("%s %s", format_client(get_client(transport)), hint)
+            self._service.logger.info("%s %s", format_client(get_client(transport)), hint)
 
-    def _refuse(self, refusal: RequestRefused, hint: Optional[str] = None) -> None:
-        transport = self._transport
+    def _refuse(
+        self,
+        refusal: RequestRefused,
+        refused: Union[RequestParser, RequestReceived],
+        hint: Optional[str] = None,
+    ) -> None:
+        transport, service = self._transport, self._service
         if transport is None:
             return
-        method, target = self._parser.method, self._parser.target
-        peer = format_client(get_client(transport)) + describe_request(method, target)
+        peer = format_client(get_client(transport)) + describe_request(refused.method, refused.target)
         text = str(refusal) if hint is None else f"{refusal}; {hint}"
-        logger.info("%s refused: %d %s", peer, refusal.status, text)
-        is_head = method == b"HEAD"
-        transport.write(build_refusal(refusal, head=is_head, date=self._service.date()))
-        self._linger = Linger(self._service, transport)
+        service.logger.info("%s refused: %d %s", peer, refusal.status, text)
+        is_head = refused.method == b"HEAD"
+        transport.write(
+            build_refusal(refusal, head=is_head, date=service.date(), headers=service.get_headers())
+        )
+        self._linger = Linger(service, transport, relay=self._relay)
         self._leave()
 
     def _leave(self) -> None:
@@ -121,10 +147,10 @@ class Connection(asyncio.Protocol):
 
     def check_deadlines(self, now: float) -> None:
         if now >= self._deadline:
-            self._refuse(RequestTimeout("the request's head was not complete in time"))
+            self._refuse(RequestTimeout("the request's head was not complete in time"), self._parser)
 
     def shut_down(self) -> None:
-        self._refuse(ServiceUnavailable("the server is stopping"))
+        self._refuse(ServiceUnavailable("the server is stopping"), self._parser)
 
     def abort(self) -> None:
         if self._transport is not None:

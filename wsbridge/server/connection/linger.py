@@ -12,6 +12,7 @@ from typing import Optional
 
 from ..service import Service
 from .reading import get_unsent_size, resume_reading
+from .relay import Relay
 
 __all__ = ["Linger"]
 
@@ -30,15 +31,33 @@ class Linger(asyncio.Protocol):
     aborted only if the peer reads nothing for ``timeout_write``.
     """
 
-    __slots__ = ("_close_timeout", "_closes_first", "_deadline", "_service", "_transport", "_unsent")
+    __slots__ = (
+        "_close_timeout",
+        "_closes_first",
+        "_deadline",
+        "_relay",
+        "_service",
+        "_transport",
+        "_unsent",
+    )
 
     def __init__(
-        self, service: Service, transport: asyncio.Transport, *, closed: bool = False, at_eof: bool = False
+        self,
+        service: Service,
+        transport: asyncio.Transport,
+        *,
+        relay: Optional[Relay] = None,
+        closed: bool = False,
+        at_eof: bool = False,
     ) -> None:
-        """``closed``: the peer's CLOSE was read; ``at_eof``: the end of the peer's stream was read."""
+        """``closed``: the peer's CLOSE was read; ``at_eof``: the end of the peer's stream was read.
+
+        ``relay``: passes the transport's calls on, if that is not to have another protocol.
+        """
         config = service.config
         self._service = service
         self._transport = transport
+        self._relay = relay
         half_close = transport.can_write_eof()
         # Whether the first deadline closes the transport, and only the next one aborts it.
         self._closes_first = not (half_close or at_eof or closed)
@@ -49,7 +68,7 @@ class Linger(asyncio.Protocol):
             self._close_timeout = TLS_LINGER
         self._unsent = get_unsent_size(transport)
         self._restart_deadline()
-        transport.set_protocol(self)
+        (transport if relay is None else relay).set_protocol(self)
         service.add(self)
         service.add_lingering(self)
         if transport.is_closing():
@@ -117,4 +136,4 @@ class Linger(asyncio.Protocol):
     def abort(self) -> None:
         self._transport.abort()
         # A TLS transport that has lost its connection before does not call `connection_lost`.
-        self.connection_lost(None)
+        (self if self._relay is None else self._relay).connection_lost(None)

@@ -11,10 +11,10 @@ from ...asgi.scope import build_http_scope
 from ...asgi.wire import Http11Wire
 from ...protocols.errors import InternalServerError
 from ...protocols.events import RequestReceived
-from ..log import log_answer, logger
 from ..service import Service
 from .addresses import get_client, get_server, is_secure
 from .exchange import Exchange
+from .relay import Relay
 
 __all__ = ["PageExchange"]
 
@@ -24,8 +24,14 @@ class PageExchange(Exchange):
 
     __slots__ = ("_deadline", "_disconnected", "_gone", "_scope", "_wire")
 
-    def __init__(self, service: Service, transport: asyncio.Transport, request: RequestReceived) -> None:
-        super().__init__(service, transport)
+    def __init__(
+        self,
+        service: Service,
+        transport: asyncio.Transport,
+        request: RequestReceived,
+        relay: Optional[Relay] = None,
+    ) -> None:
+        super().__init__(service, transport, relay)
         self._scope = build_http_scope(
             request,
             service.config,
@@ -44,6 +50,7 @@ class PageExchange(Exchange):
             is_head=request.method == b"HEAD",
             http_version=request.http_version,
             date=service.date,
+            headers=service.get_headers,
         )
         send = create_http_send(self._wire, self.drain, self._gone)
         self._run(self._scope, create_http_receive(self._disconnected), send)
@@ -79,14 +86,14 @@ class PageExchange(Exchange):
 
     def _end_after_app(self, has_failed: bool) -> None:
         if self._wire.is_complete:
-            log_answer(self._scope, self._wire.status)
+            self._service.log_answer(self._scope, self._wire.status)
             self._hand_over()
             return
         if not has_failed and not self._disconnected.is_set():
-            logger.error("application returned before its response was complete")
+            self.logger.error("application returned before its response was complete")
         if self._wire.is_on_wire:
             # The client has the status already, and must see that the body is incomplete.
-            log_answer(self._scope, self._wire.status)
+            self._service.log_answer(self._scope, self._wire.status)
             self._wire.abort()
         elif self._transport is not None:
             self._fail("raised" if has_failed else "returned")
@@ -98,7 +105,7 @@ class PageExchange(Exchange):
 
     def _fail(self, what: str) -> None:
         refusal = InternalServerError(f"the application {what} before its response was complete")
-        log_answer(self._scope, refusal.status)
+        self._service.log_answer(self._scope, refusal.status)
         self._wire.refuse(refusal)
         self._disconnected.set()
         self._gone.set()

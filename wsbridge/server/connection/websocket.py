@@ -32,13 +32,13 @@ from ...protocols.events import RequestReceived
 from ...protocols.fields import get_header_values
 from ...protocols.frames import INTERNAL_ERROR, SERVICE_RESTART
 from ...protocols.ws import Receiving, WSProtocol
-from ..log import log_answer
 from ..plain import ResumeTask
 from ..service import Service
 from .addresses import get_client, get_server, is_secure
 from .exchange import MAX_SENDS_IN_A_ROW, Exchange
 from .info import ConnectionInfo
 from .reading import pause_reading, resume_reading
+from .relay import Relay
 
 __all__ = ["WebSocketExchange"]
 
@@ -95,6 +95,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         request: RequestReceived,
         ws_key: bytes,
         early_data: bytes = b"",
+        relay: Optional[Relay] = None,
     ) -> None:
         config = service.config
         self._ws = _build_protocol(service, request)
@@ -107,9 +108,9 @@ class WebSocketExchange(Exchange, SessionOwner):
             state=service.state,
             connection=ConnectionInfo(self._ws, self),
         )
-        super().__init__(service, transport)
+        super().__init__(service, transport, relay)
         self._scope = scope
-        wire = Http11Wire(self, ws_key=ws_key, date=service.date)
+        wire = Http11Wire(self, ws_key=ws_key, date=service.date, headers=service.get_headers)
         self._session = Session(self, self._ws, wire, scope["subprotocols"])
         self._deadline = service.get_deadline(config.timeout_accept)
         self._grace_deadline = math.inf
@@ -352,7 +353,7 @@ class WebSocketExchange(Exchange, SessionOwner):
             self._resume_reading()
 
     def _log_answer(self, status: int) -> None:
-        log_answer(self._scope, status)
+        self._service.log_answer(self._scope, status)
         # The scope refers to this object: break the cycle, which only the collector would free.
         self._scope = _LOGGED
 

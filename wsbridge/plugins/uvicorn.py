@@ -1,0 +1,192 @@
+"""`WebSocketProtocol`: wsbridge as uvicorn's WebSocket implementation.
+
+``uvicorn app:app --ws wsbridge.plugins.uvicorn:WebSocketProtocol``
+
+uvicorn makes one object of this class for each upgrade request that it has
+read, and gives it the transport and the request's head. Nothing of uvicorn is
+imported: what it hands over is used by the names that it has there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from typing import Any, ClassVar, Coroutine, Dict, List, Optional, Protocol, Set, Tuple, TypeVar
+from urllib.parse import quote
+
+from ..asgi.types import Application, HeaderPairs, Scope
+from ..config import ServerConfig
+from ..protocols.events import RequestReceived
+from ..server.connection.embedded import EmbeddedConnection
+from ..server.connection.head import Connection
+from ..server.service import Service
+
+__all__ = ["WebSocketProtocol"]
+
+T = TypeVar("T")
+
+
+class UvicornConfig(Protocol):
+    """What is used of a ``uvicorn.Config``."""
+
+    loaded: bool
+    loaded_app: Application
+    root_path: str
+    ws_max_size: Optional[int]
+    ws_max_queue: Optional[int]
+    ws_ping_interval: Optional[float]
+    ws_ping_timeout: Optional[float]
+    ws_per_message_deflate: bool
+
+    def load(self) -> None:
+        """Import the application, and wrap it in uvicorn's middleware."""
+
+
+class UvicornState(Protocol):
+    """What is used of a ``uvicorn.server.ServerState``."""
+
+    connections: Set[Any]
+    tasks: Set[asyncio.Task[Any]]
+    default_headers: List[Tuple[bytes, bytes]]
+
+
+class UvicornService(Service):
+    """All connections that one uvicorn server has handed over."""
+
+    logger = logging.getLogger("uvicorn.error")
+
+    def __init__(
+        self,
+        config: UvicornConfig,
+        server_state: UvicornState,
+        app_state: Optional[Dict[str, Any]],
+        options: Dict[str, Any],
+    ) -> None:
+        if not config.loaded:
+            config.load()
+        # uvicorn renews its default headers every second, and the date is one of them.
+        super().__init__(config.loaded_app, build_config(config, options), state=app_state, date=lambda: None)
+        self._server_state = server_state
+
+    def get_headers(self) -> HeaderPairs:
+        return self._server_state.default_headers
+
+    def log_answer(self, scope: Scope, status: int) -> None:
+        # As uvicorn's own implementations do: the path is decoded, and the client what a proxy says.
+        client = scope["client"]
+        query = scope["query_string"].decode("ascii")
+        self.logger.info(
+            '%s - "WebSocket %s" %s',
+            "" if client is None else f"{client[0]}:{client[1]}",
+            quote(scope["path"]) + (f"?{query}" if query else ""),
+            "[accepted]" if status == 101 else status,
+        )
+
+    def create_task(self, application: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = super().create_task(application)
+        # uvicorn waits for these when it stops, and cancels them after its timeout_graceful_shutdown.
+        self._server_state.tasks.add(task)
+        task.add_done_callback(self._server_state.tasks.discard)
+        return task
+
+    def catches_interrupts(self) -> bool:
+        return True
+
+
+def build_config(config: UvicornConfig, options: Dict[str, Any]) -> ServerConfig:
+    """The configuration that uvicorn's options come to; 0 and None stand for no limit there."""
+    root_path = config.root_path.strip("/")
+    values: Dict[str, Any] = {
+        "root_path": f"/{root_path}" if root_path else "",
+        "ws_max_size": config.ws_max_size or sys.maxsize,
+        "ws_max_queue": config.ws_max_queue or sys.maxsize,
+        "ws_ping_interval": config.ws_ping_interval or None,
+        "ws_ping_timeout": config.ws_ping_timeout or None,
+        "ws_per_message_deflate": config.ws_per_message_deflate,
+    }
+    return ServerConfig(**{**values, **options})
+
+
+class _Head(Connection):
+    """uvicorn hands over the request's head alone; what it has read behind it must be found."""
+
+    __slots__ = ("_early_data",)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._early_data = find_early_data(transport)
+        super().connection_made(transport)
+
+    def answer(self, request: RequestReceived, trailing: bytes = b"") -> None:
+        super().answer(request, trailing + self._early_data)
+
+
+def find_early_data(transport: asyncio.BaseTransport) -> bytes:
+    """What uvicorn has read behind the head, and would drop; its HTTP protocol is still the transport's.
+
+    A client must wait for the 101 before it sends more (RFC 6455 4.1), but some do not.
+    """
+    get_protocol: Any = getattr(transport, "get_protocol", lambda: None)
+    trailing = getattr(getattr(get_protocol(), "conn", None), "trailing_data", None)
+    if isinstance(trailing, tuple):
+        # h11: bytes, and whether the stream has ended.
+        return bytes(trailing[0])
+    # httptools: uvicorn handles the exception, which has the offset, in the function that has the data.
+    _, error, traceback = sys.exc_info()
+    if type(error).__name__ == "HttpParserUpgrade" and traceback is not None and error is not None:
+        data = traceback.tb_frame.f_locals.get("data", b"")
+        return bytes(data[error.args[0] :])
+    return b""
+
+
+class WebSocketProtocol(EmbeddedConnection):
+    """One WebSocket of a uvicorn server: ``--ws wsbridge.plugins.uvicorn:WebSocketProtocol``.
+
+    A class of your own made from this one can set ``options``, fields of
+    `ServerConfig` for which uvicorn has no option, such as
+    ``{"allowed_origins": ("same-origin",)}``. They go before uvicorn's.
+
+    ``transport`` is uvicorn's, None before `connection_made`.
+    """
+
+    __slots__ = ("_connections", "_service", "transport")
+
+    head_class = _Head
+    options: ClassVar[Dict[str, Any]] = {}
+
+    def __init__(
+        self,
+        config: UvicornConfig,
+        server_state: UvicornState,
+        app_state: Optional[Dict[str, Any]] = None,
+        _loop: Optional[asyncio.AbstractEventLoop] = None,
+    ) -> None:
+        self._service = self._find_service(config, server_state, app_state)
+        self._connections = server_state.connections
+        self.transport: Optional[asyncio.BaseTransport] = None
+        super().__init__(self._service)
+
+    @classmethod
+    def _find_service(
+        cls, config: UvicornConfig, server_state: UvicornState, app_state: Optional[Dict[str, Any]]
+    ) -> UvicornService:
+        """The service of the server, which lasts as long as the server's state."""
+        attributes = vars(server_state)
+        service: Optional[UvicornService] = attributes.get("_wsbridge_service")
+        if service is None:
+            service = UvicornService(config, server_state, app_state, cls.options)
+            attributes["_wsbridge_service"] = service
+        return service
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self._connections.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Optional[Exception]) -> None:
+        super().connection_lost(exc)
+        self._connections.discard(self)
+
+    def shutdown(self) -> None:
+        """uvicorn stops: it calls this for every connection, and waits for their end."""
+        self._service.begin_shutdown()
