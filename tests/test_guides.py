@@ -42,6 +42,8 @@ NOT_RUN = {
     "python3 -m unittest": "would run itself",
     "WSBRIDGE_PACKAGE=myapp._vendor.ws python3 -m unittest": "is every test once more",
     "python3 -m pip install .": "asks a package index for flit_core",
+    "uvicorn main:app --ws wsbridge.plugins.uvicorn:WebSocketProtocol": "needs uvicorn: conformance, peers",
+    "gunicorn main:app --worker-class worker.Worker --workers 2": "needs gunicorn: conformance, peers",
 }
 
 # What `re.escape` makes of "...".
@@ -141,7 +143,9 @@ def importable(blocks: List[Block], folder: Path) -> Iterator[None]:
 class PageTests(unittest.TestCase):
     def test_there_are_guides(self) -> None:
         names = {page.relative_to(FOLDER).as_posix() for page in FOLDER.rglob("*.md")}
-        guides = {f"guide/{name}.md" for name in ("deployment", "embedding", "options", "vendoring")}
+        guides = {
+            f"guide/{name}.md" for name in ("deployment", "embedding", "options", "plugins", "vendoring")
+        }
         self.assertEqual(names, {"README.md", *guides})
 
     def test_every_block_says_what_it_is(self) -> None:

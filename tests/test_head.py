@@ -11,6 +11,7 @@ from typing import Any, Dict, List
 
 from tests.doubles import DATE, build_date
 from wsbridge.config import ServerConfig
+from wsbridge.protocols.events import RequestReceived
 from wsbridge.server.connection.head import Connection
 from wsbridge.server.connection.linger import Linger
 from wsbridge.server.connection.page import PageExchange
@@ -568,6 +569,43 @@ class LimitTests(ConnectionCase):
     async def test_no_limit_is_the_default(self) -> None:
         for transport in [self.connect() for _ in range(100)]:
             self.assertEqual(transport.written, b"")
+
+
+class ParsedTests(ConnectionCase):
+    """A server that has read the head itself."""
+
+    headers = (
+        (b"Host", b"server.example.com"),
+        (b"Upgrade", b"websocket"),
+        (b"Connection", b"Upgrade"),
+        (b"Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ=="),
+        (b"Sec-WebSocket-Version", b"13"),
+    )
+
+    def answer(self, *headers: Any) -> MemoryTransport:
+        transport = self.connect()
+        connection: Any = transport.get_protocol()
+        connection.answer(RequestReceived(b"GET", b"/chat", headers, "1.1"), PEER_HELLO)
+        return transport
+
+    async def test_request_is_answered_and_what_followed_it_received(self) -> None:
+        transport = self.answer(*self.headers)
+        self.assertIsInstance(transport.get_protocol(), WebSocketExchange)
+        await self.assert_answer(transport, SWITCHING + HELLO)
+
+    async def test_request_that_is_no_handshake_is_refused(self) -> None:
+        text = b"exactly one Sec-WebSocket-Key of 16 bytes in base64 is required"
+        transport = self.answer(*self.headers[:3])
+        await self.assert_refused(transport, refusal(b"400 Bad Request", text))
+
+    async def test_connection_that_was_refused_before_stays_refused(self) -> None:
+        self.service.is_stopping = True
+        transport = MemoryTransport()
+        connection = Connection(self.service)
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        connection.answer(RequestReceived(b"GET", b"/chat", self.headers, "1.1"))
+        await self.assert_refused(transport, STOPPING)
 
 
 class StoppingTests(ConnectionCase):

@@ -746,6 +746,11 @@ class RefusalBuildingTests(unittest.TestCase):
             self.assertEqual(response.replace(date, b"\r\n"), build_refusal(refusal, head=head))
             self.assertEqual(response.count(date), 1)
 
+    def test_headers_come_before_the_refusals_own(self) -> None:
+        expected = b"HTTP/1.1 405 Method Not Allowed\r\nServer: a\r\nAllow: GET, HEAD\r\n"
+        response = build_refusal(errors.MethodNotAllowed("no POST"), headers=((b"Server", b"a"),))
+        self.assertTrue(response.startswith(expected))
+
     def test_every_refusal_can_be_built(self) -> None:
         for error in errors.RequestRefused.__subclasses__():
             self.assertTrue(build_refusal(error("x")).startswith(b"HTTP/1.1 %d " % error.status))

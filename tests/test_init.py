@@ -35,6 +35,7 @@ HOMES: Dict[str, str] = {
     "RequestParser": "protocols.http11",
     "WSProtocol": "protocols.ws",
     "Connection": "server.connection.head",
+    "EmbeddedConnection": "server.connection.embedded",
     "new_event_loop": "server.speed",
     "Server": "server.server",
     "run": "server.running",

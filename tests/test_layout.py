@@ -140,6 +140,11 @@ class FloorTests(unittest.TestCase):
     def test_top_floor_does_not_import_the_demo(self) -> None:
         self.assert_imports_only_of_ours("server/", "server", "asgi", "protocols", "config", "__version__")
 
+    def test_plug_ins_stand_on_all_floors_and_nothing_stands_on_them(self) -> None:
+        self.assert_imports_only_of_ours("plugins/", "server", "asgi", "protocols", "config")
+        for imported in self.imports_of("server/", "asgi/", "protocols/", "demo/"):
+            self.assertFalse(imported.is_ours and "plugins" in imported.name.split("."), imported)
+
     def test_one_module_alone_chooses_fast(self) -> None:
         for imported in self.imports_of(""):
             if imported.is_ours and "fast" in imported.name.split("."):

@@ -311,6 +311,28 @@ class TimerTests(SkippingCase, ServiceCase):
         self.assertIsNone(is_kept())
 
 
+class OwnServerTests(ServiceCase):
+    """What a server of another kind does differently, as it is in our own."""
+
+    async def test_no_header_stands_in_every_answer(self) -> None:
+        self.assertEqual(self.service.get_headers(), [])
+
+    async def test_answer_is_logged_by_our_logger(self) -> None:
+        scope = {"type": "websocket", "client": ("192.0.2.1", 5), "raw_path": b"/a%20b"}
+        with self.assertLogs(logger, "INFO") as logs:
+            self.service.log_answer(scope, 101)
+        self.assertEqual(logs.output, ['INFO:wsbridge:192.0.2.1:5 "websocket /a%20b" 101'])
+
+    async def test_application_runs_in_a_task_of_the_loop(self) -> None:
+        async def work() -> int:
+            return 5
+
+        self.assertEqual(await self.service.create_task(work()), 5)
+
+    async def test_interrupt_may_be_a_ctrl_c_unless_our_handler_catches_it(self) -> None:
+        self.assertFalse(self.service.catches_interrupts())
+
+
 class ShutDownTests(SkippingCase, ServiceCase):
     async def shut_down(self, timeout: float = 10.0) -> None:
         await asyncio.wait_for(self.service.shut_down(timeout), 20)
@@ -324,6 +346,14 @@ class ShutDownTests(SkippingCase, ServiceCase):
         members = [self.add_leaver("shut_down") for _ in range(3)]
         await self.shut_down()
         self.assertEqual([member.told for member in members], [["shut down"]] * 3)
+
+    async def test_beginning_it_closes_them_without_waiting_and_once(self) -> None:
+        member = Member(self.service)
+        self.service.begin_shutdown()
+        self.assertTrue(self.service.is_stopping)
+        self.service.begin_shutdown()
+        self.assertEqual(member.told, ["shut down"])
+        self.service.discard(member)
 
     async def test_it_waits_for_the_last_of_them(self) -> None:
         members = [Member(self.service), Member(self.service)]

@@ -43,6 +43,25 @@ class WireTests(unittest.TestCase):
         agreed = b"Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Extensions: permessage-deflate\r\n"
         self.assertEqual(self.output.writes, [SWITCHING + agreed + b"x-room: 5\r\n\r\n"])
 
+    def test_headers_of_every_answer_come_first(self) -> None:
+        wire = self.build(headers=lambda: [(b"server", b"a")])
+        wire.accept(None, None, [(b"server", b"b")])
+        wire.refuse(Forbidden("no"))
+        wire.start(204, [(b"c", b"d")])
+        wire.send_body(b"", False)
+        accept, refusal, response = self.output.writes
+        self.assertEqual(accept, SWITCHING + b"server: a\r\nserver: b\r\n\r\n")
+        self.assertTrue(refusal.startswith(b"HTTP/1.1 403 Forbidden\r\n" + DATE + b"server: a\r\n"))
+        head = b"HTTP/1.1 204 No Content\r\n" + DATE + b"server: a\r\nc: d\r\n"
+        self.assertEqual(response, head + b"Connection: close\r\n\r\n")
+
+    def test_date_may_be_left_out(self) -> None:
+        self.output = Output()
+        wire = Http11Wire(self.output, date=lambda: None)
+        wire.start(204, [])
+        wire.send_body(b"", False)
+        self.assertEqual(self.output.writes, [b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"])
+
     def test_accept_that_cannot_be_sent_writes_nothing(self) -> None:
         with self.assertRaises(EventError):
             self.build().accept(None, None, [(b"upgrade", b"h2c")])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .protocols.handshake import build_101_response, build_ws_accept_key
     from .protocols.http11 import RequestParser
     from .protocols.ws import WSProtocol
+    from .server.connection.embedded import EmbeddedConnection
     from .server.connection.head import Connection
     from .server.running import run
     from .server.server import Server, serve
@@ -50,6 +51,7 @@ _HOMES = {
     "RequestParser": ".protocols.http11",
     "WSProtocol": ".protocols.ws",
     "Connection": ".server.connection.head",
+    "EmbeddedConnection": ".server.connection.embedded",
     "new_event_loop": ".server.speed",
     "Server": ".server.server",
     "run": ".server.running",
@@ -78,6 +80,7 @@ __all__ = [
     "RequestParser",
     "WSProtocol",
     "Connection",
+    "EmbeddedConnection",
     "new_event_loop",
     "Server",
     "run",

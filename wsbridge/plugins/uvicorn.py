@@ -12,7 +12,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from typing import Any, ClassVar, Coroutine, Dict, List, Optional, Protocol, Set, Tuple, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Coroutine,
+    Dict,
+    List,
+    Mapping,
+    Optional,
+    Protocol,
+    Set,
+    Tuple,
+    TypeVar,
+)
 from urllib.parse import quote
 
 from ..asgi.types import Application, HeaderPairs, Scope
@@ -21,6 +34,12 @@ from ..protocols.events import RequestReceived
 from ..server.connection.embedded import EmbeddedConnection
 from ..server.connection.head import Connection
 from ..server.service import Service
+
+if TYPE_CHECKING:
+    # Type checkers bring typing_extensions along; it is not needed at run time.
+    from typing_extensions import Unpack
+
+    from ..server.options import ServerOptions
 
 __all__ = ["WebSocketProtocol"]
 
@@ -61,7 +80,7 @@ class UvicornService(Service):
         config: UvicornConfig,
         server_state: UvicornState,
         app_state: Optional[Dict[str, Any]],
-        options: Dict[str, Any],
+        options: Mapping[str, Any],
     ) -> None:
         if not config.loaded:
             config.load()
@@ -94,7 +113,7 @@ class UvicornService(Service):
         return True
 
 
-def build_config(config: UvicornConfig, options: Dict[str, Any]) -> ServerConfig:
+def build_config(config: UvicornConfig, options: Mapping[str, Any]) -> ServerConfig:
     """The configuration that uvicorn's options come to; 0 and None stand for no limit there."""
     root_path = config.root_path.strip("/")
     values: Dict[str, Any] = {
@@ -142,9 +161,9 @@ def find_early_data(transport: asyncio.BaseTransport) -> bytes:
 class WebSocketProtocol(EmbeddedConnection):
     """One WebSocket of a uvicorn server: ``--ws wsbridge.plugins.uvicorn:WebSocketProtocol``.
 
-    A class of your own made from this one can set ``options``, fields of
-    `ServerConfig` for which uvicorn has no option, such as
-    ``{"allowed_origins": ("same-origin",)}``. They go before uvicorn's.
+    A class of your own can set fields of `ServerConfig`, for most of which uvicorn
+    has no option: ``class SameOrigin(WebSocketProtocol, allowed_origins=("same-origin",))``.
+    They go before uvicorn's options.
 
     ``transport`` is uvicorn's, None before `connection_made`.
     """
@@ -152,7 +171,13 @@ class WebSocketProtocol(EmbeddedConnection):
     __slots__ = ("_connections", "_service", "transport")
 
     head_class = _Head
-    options: ClassVar[Dict[str, Any]] = {}
+    _options: ClassVar[Mapping[str, Any]] = {}
+
+    def __init_subclass__(cls, **options: Unpack[ServerOptions]) -> None:
+        super().__init_subclass__()
+        cls._options = {**cls._options, **options}
+        # A value that breaks its field's rule raises where the class is written.
+        ServerConfig(**cls._options)
 
     def __init__(
         self,
@@ -174,7 +199,7 @@ class WebSocketProtocol(EmbeddedConnection):
         attributes = vars(server_state)
         service: Optional[UvicornService] = attributes.get("_wsbridge_service")
         if service is None:
-            service = UvicornService(config, server_state, app_state, cls.options)
+            service = UvicornService(config, server_state, app_state, cls._options)
             attributes["_wsbridge_service"] = service
         return service
 
