@@ -1,0 +1,45 @@
+"""The report: how many tests of each suite pass, and why the others do not."""
+
+from __future__ import annotations
+
+from typing import Mapping, Sequence
+
+from ..lib.report import Cell, Page
+from .differences import Verdict
+
+
+def build_page(judged: Mapping[str, Verdict], sources: Sequence[str], seconds: float) -> Page:
+    page = Page("Peers", "The WebSocket tests of other projects, on wsbridge: " + ", ".join(sources))
+    faults = sum(len(verdict.faults) for verdict in judged.values())
+    page.facts(
+        {
+            "passed": Cell(sum(verdict.passed for verdict in judged.values()), "ok"),
+            "explained": Cell(sum(len(verdict.explained) for verdict in judged.values()), "info"),
+            "at fault": Cell(faults, "fail" if faults else None),
+            "seconds": round(seconds),
+        }
+    )
+    page.table(
+        ["suite", "passed", "explained", "at fault", "skipped"],
+        [
+            [
+                name,
+                verdict.passed,
+                Cell(len(verdict.explained), title="\n".join(verdict.explained)),
+                Cell(len(verdict.faults), "fail" if verdict.faults else None, "\n".join(verdict.faults)),
+                verdict.skipped,
+            ]
+            for name, verdict in judged.items()
+        ],
+    )
+    for name, verdict in judged.items():
+        if verdict.faults:
+            page.details(name, "\n".join(verdict.faults), is_open=True)
+    page.heading("Differences")
+    rows = {
+        (one.project, one.reason, one.test): one.message
+        for verdict in judged.values()
+        for one in verdict.seen
+    }
+    page.table(["project", "reason", "test", "what it says"], [[*row, text] for row, text in rows.items()])
+    return page
