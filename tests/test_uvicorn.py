@@ -247,6 +247,11 @@ class LogTests(PluginCase):
         await self.app.send({"type": "websocket.close"})
         self.assertEqual(self.read_lines(), ['INFO: - "WebSocket /chat" 403'])
 
+    async def test_answer_below_the_level_is_not_logged(self) -> None:
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        await self.open()
+        self.assertEqual(self.read_lines(), [])
+
     async def test_refused_handshake_is_logged(self) -> None:
         self.hand_over(REQUEST.replace(b"Version: 13", b"Version: 12"))
         self.assertEqual(

@@ -1,11 +1,11 @@
-"""The same small application in eleven frameworks, on wsbridge and on uvicorn.
+"""The same small application in eleven frameworks, on wsbridge, on its plug-in for uvicorn, and on uvicorn.
 
     python3 conformance/run.py frameworks [--only NAME] [--scenario WORDS] [--jobs N] [--verbose]
 
 Every application does what apps/behaviours.py says; one client goes through the scenarios (scenarios.py,
-protocols.py) with it on both servers. What the client sees, what the application sees and what is logged
-must be the same, or differ as differences.txt says, and on wsbridge be what it must be. Anything else fails,
-and so does a difference that is recorded and no longer seen.
+protocols.py) with it on all servers. What the client sees, what the application sees and what is logged
+must be the same as on uvicorn, or differ as differences.txt says, and on wsbridge and on the plug-in be what
+it must be. Anything else fails, and so does a difference that is recorded and no longer seen.
 
 The report is conformance/reports/frameworks/index.html, with the servers' logs beside it.
 """
@@ -28,8 +28,10 @@ from .protocols import SCENARIOS
 from .trial import Outcome, run_scenario
 from .verdict import VERDICTS, judge
 
-SERVERS = ("wsbridge", "uvicorn")
-WHOLE_SECONDS = 600.0
+# Those that are judged, and what each is compared with.
+OURS = ("wsbridge", "plug-in")
+UVICORN = "uvicorn"
+WHOLE_SECONDS = 900.0
 
 
 def main(argv: List[str]) -> int:
@@ -69,7 +71,7 @@ def _ensure_python(name: str) -> Path:
 
 
 class Run:
-    """Every framework on both servers; `outcomes` by framework, scenario and server."""
+    """Every framework on every server; `outcomes` by framework, scenario and server."""
 
     def __init__(self, options: argparse.Namespace, pythons: Dict[str, Path], folder: Path) -> None:
         self._options = options
@@ -79,7 +81,7 @@ class Run:
         self.outcomes: Dict[Tuple[str, str, str], Outcome] = {}
 
     async def run(self) -> None:
-        jobs = [self._run_job(name, server) for name in self._options.only for server in SERVERS]
+        jobs = [self._run_job(name, server) for name in self._options.only for server in (*OURS, UVICORN)]
         await asyncio.gather(*jobs)
 
     async def _run_job(self, name: str, server: str) -> None:
@@ -106,21 +108,25 @@ class Run:
 
 def report(options: argparse.Namespace, run: Run, folder: Path, seconds: float) -> int:
     places = dict.fromkeys((name, scenario) for name, scenario, _ in run.outcomes)
-    verdicts = [judge(*place, *(run.outcomes[(*place, server)] for server in SERVERS)) for place in places]
+    verdicts = [
+        judge(*place, server, run.outcomes[(*place, server)], run.outcomes[(*place, UVICORN)])
+        for server in OURS
+        for place in places
+    ]
     seen = {difference for verdict in verdicts for difference in verdict.differences}
     is_whole = options.only == list(FRAMEWORKS) and not options.scenario
     unused = [difference for difference in DIFFERENCES if difference not in seen] if is_whole else []
     for verdict in verdicts:
         if verdict.faults or options.verbose:
-            print(f"== {verdict.framework}: {verdict.scenario}: {verdict.word}\n{verdict.describe()}\n")
+            print(f"== {verdict.column}: {verdict.scenario}: {verdict.word}\n{verdict.describe()}\n")
     for difference in unused:
         print(f"== recorded, but not seen: {difference.describe()}\n")
     versions = {name: FRAMEWORKS[name].version for name in options.only}
     print(f"{'':<24}" + "".join(f"{word:>11}" for word in reversed(VERDICTS)))
-    for name in options.only:
-        words = [verdict.word for verdict in verdicts if verdict.framework == name]
+    for column in dict.fromkeys(verdict.column for verdict in verdicts):
+        words = [verdict.word for verdict in verdicts if verdict.column == column]
         counts = "".join(f"{words.count(word):>11}" for word in reversed(VERDICTS))
-        print(f"{name + ' ' + versions[name]:<24}{counts}")
+        print(f"{column:<24}{counts}")
     target = build_page(verdicts, unused, versions, seconds).write(folder / "index.html")
     print(f"report: {target.relative_to(ROOT)}, {seconds:.0f} s")
     return 1 if unused or not verdicts or any(verdict.faults for verdict in verdicts) else 0

@@ -17,9 +17,12 @@ VERDICTS = ("failed", "different", "better", "equal")
 
 @dataclass
 class Verdict:
+    """server: the one of ours that is compared with uvicorn."""
+
     framework: str
     scenario: str
-    wsbridge: Outcome
+    server: str
+    ours: Outcome
     uvicorn: Outcome
     differences: List[Difference] = field(default_factory=list)
     faults: List[str] = field(default_factory=list)
@@ -32,37 +35,43 @@ class Verdict:
             (difference.verdict for difference in self.differences), key=VERDICTS.index, default="equal"
         )
 
+    @property
+    def column(self) -> str:
+        return self.framework if self.server == "wsbridge" else f"{self.framework}, {self.server}"
+
     def describe(self) -> str:
         """Both outcomes, and what is wrong with them."""
-        uvicorn = "the same" if self.uvicorn == self.wsbridge else "\n" + self.uvicorn.describe()
-        return "\n".join([*self.faults, "wsbridge", self.wsbridge.describe(), f"uvicorn: {uvicorn}"])
+        uvicorn = "the same" if self.uvicorn == self.ours else "\n" + self.uvicorn.describe()
+        return "\n".join([*self.faults, self.server, self.ours.describe(), f"uvicorn: {uvicorn}"])
 
 
-def judge(framework: str, scenario: str, wsbridge: Outcome, uvicorn: Outcome) -> Verdict:
-    verdict = Verdict(framework, scenario, wsbridge, uvicorn)
-    if scenario not in FRAMEWORKS[framework].own:
+def judge(framework: str, scenario: str, server: str, ours: Outcome, uvicorn: Outcome) -> Verdict:
+    verdict = Verdict(framework, scenario, server, ours, uvicorn)
+    # With the plug-in, the process that ends is uvicorn.
+    is_uvicorns_end = server == "plug-in" and "server ends with" in str(ours.client)
+    if scenario not in FRAMEWORKS[framework].own and not is_uvicorns_end:
         wanted = SCENARIOS[scenario]
         for name, lines, right in [
-            ("client", wsbridge.client, wanted.right),
-            ("log", wsbridge.server_log, wanted.log),
+            ("client", ours.client, wanted.right),
+            ("log", ours.server_log, wanted.log),
         ]:
             if right is not None and not matches_lines(tuple(lines), right):
-                verdict.faults.append(f"{name} of wsbridge is not as it must be: {list(right)}")
-    for part, ours, theirs in find_groups(wsbridge, uvicorn):
-        found = explain(framework, scenario, part, ours, theirs)
+                verdict.faults.append(f"{name} of {server} is not as it must be: {list(right)}")
+    for part, mine, theirs in find_groups(ours, uvicorn):
+        found = explain(framework, scenario, part, mine, theirs)
         if found is None:
-            verdict.faults.append(f"unexplained difference, {part}: {list(ours)} and not {list(theirs)}")
+            verdict.faults.append(f"unexplained difference, {part}: {list(mine)} and not {list(theirs)}")
         else:
             verdict.differences += found
     return verdict
 
 
-def find_groups(wsbridge: Outcome, uvicorn: Outcome) -> Iterator[Tuple[str, Lines, Lines]]:
-    """The lines that differ: the part of the outcome, wsbridge's lines, uvicorn's."""
+def find_groups(first: Outcome, uvicorn: Outcome) -> Iterator[Tuple[str, Lines, Lines]]:
+    """The lines that differ: the part of the outcome, our lines, uvicorn's."""
     # What a process is still told, and still says, while it is torn down is a matter of chance.
-    was_ended = wsbridge.was_ended or uvicorn.was_ended
+    was_ended = first.was_ended or uvicorn.was_ended
     for part in ("client",) if was_ended else ("client", "app", "log"):
-        ours, theirs = (_prepare(part, getattr(outcome, part)) for outcome in (wsbridge, uvicorn))
+        ours, theirs = (_prepare(part, getattr(outcome, part)) for outcome in (first, uvicorn))
         for tag, a, b, c, d in SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes():
             if tag != "equal":
                 yield part, tuple(ours[a:b]), tuple(theirs[c:d])

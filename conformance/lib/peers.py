@@ -28,7 +28,7 @@ class Server(NamedTuple):
     """One way to serve an application on 127.0.0.1."""
 
     name: str
-    family: str  # "wsbridge", "floor", or the peer's name
+    family: str  # "wsbridge", also as a plug-in in uvicorn, "floor", or the peer's name
     command: str  # behind the interpreter, with {app} and {port}
     by_default: bool = True
     environment: str = "bench"  # of ENVIRONMENTS, or "pypy"
@@ -52,6 +52,7 @@ ON_UVLOOP = "import runpy, uvloop; uvloop.install(); runpy._run_module_as_main({
 
 _OURS = "{app} --port {port} --log-level warning"
 _UVICORN = "-m uvicorn {app} --port {port} --no-access-log --log-level warning"
+_PLUG_IN = f"{_UVICORN} --ws wsbridge.plugins.uvicorn:WebSocketProtocol"
 _HYPERCORN = "-m hypercorn {app} -b 127.0.0.1:{port} --log-level WARNING"
 _GRANIAN = "-m granian {app} --interface asgi --port {port} --no-access-log --log-level warning"
 _H2CORN = "-m h2corn {app} --port {port} --no-access-log"
@@ -66,6 +67,8 @@ ALL = [
     Server("wsbridge", "wsbridge", f"-m wsbridge {_OURS}"),
     Server("wsbridge+uvloop", "wsbridge", f'-c "{ON_UVLOOP.format(module="wsbridge")}" {_OURS}'),
     Server("wsbridge@pypy", "wsbridge", f"-m wsbridge {_OURS}", environment="pypy"),
+    Server("plug-in", "wsbridge", f"{_PLUG_IN} --loop asyncio"),
+    Server("plug-in+uvloop", "wsbridge", f"{_PLUG_IN} --loop uvloop"),
     Server("uvicorn", "uvicorn", f"{_UVICORN} --ws websockets-sansio --loop asyncio"),
     Server("uvicorn+uvloop", "uvicorn", f"{_UVICORN} --ws websockets-sansio --loop uvloop"),
     Server("uvicorn-websockets", "uvicorn", f"{_UVICORN} --ws websockets --loop asyncio", False),

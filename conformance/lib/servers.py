@@ -26,12 +26,13 @@ LISTEN = ["--host", "127.0.0.1", "--port", "{port}"]
 def build_command(server: str, python: Union[str, Path], application: str) -> List[str]:
     """The command line that serves `application` ("module:attribute") on "{port}".
 
-    server: "wsbridge" or "uvicorn".
+    server: "wsbridge", "uvicorn", or "plug-in" for uvicorn with wsbridge in it.
     python: an interpreter that can import the application, and uvicorn with httptools and websockets.
     """
     if server == "wsbridge":
         return [str(python), "-m", "wsbridge", application, *LISTEN]
-    flags = ["--loop", "asyncio", "--http", "httptools", "--ws", "websockets-sansio"]
+    ws = "wsbridge.plugins.uvicorn:WebSocketProtocol" if server == "plug-in" else "websockets-sansio"
+    flags = ["--loop", "asyncio", "--http", "httptools", "--ws", ws]
     return [str(python), "-m", "uvicorn", application, *LISTEN, *flags]
 
 

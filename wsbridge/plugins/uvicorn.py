@@ -10,6 +10,7 @@ imported: what it hands over is used by the names that it has there.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import sys
 from typing import (
@@ -87,12 +88,17 @@ class UvicornService(Service):
         # uvicorn renews its default headers every second, and the date is one of them.
         super().__init__(config.loaded_app, build_config(config, options), state=app_state, date=lambda: None)
         self._server_state = server_state
+        # Made once: a connection keeps neither a method nor a context of its own for the end of its task.
+        self._forget_task = server_state.tasks.discard
+        self._context = contextvars.Context()
 
     def get_headers(self) -> HeaderPairs:
         return self._server_state.default_headers
 
     def log_answer(self, scope: Scope, status: int) -> None:
         # As uvicorn's own implementations do: the path is decoded, and the client what a proxy says.
+        if not self.logger.isEnabledFor(logging.INFO):
+            return
         client = scope["client"]
         query = scope["query_string"].decode("ascii")
         self.logger.info(
@@ -106,7 +112,7 @@ class UvicornService(Service):
         task = super().create_task(application)
         # uvicorn waits for these when it stops, and cancels them after its timeout_graceful_shutdown.
         self._server_state.tasks.add(task)
-        task.add_done_callback(self._server_state.tasks.discard)
+        task.add_done_callback(self._forget_task, context=self._context)
         return task
 
     def catches_interrupts(self) -> bool:
