@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import logging
 import os
 import time
 import unittest
@@ -331,6 +332,38 @@ class OwnServerTests(ServiceCase):
 
     async def test_interrupt_may_be_a_ctrl_c_unless_our_handler_catches_it(self) -> None:
         self.assertFalse(self.service.catches_interrupts())
+
+
+class OtherServerTests(unittest.IsolatedAsyncioTestCase):
+    """What a server of another kind overrides holds for the services of its connections, too."""
+
+    class OtherService(Service):
+        def get_headers(self) -> Any:
+            return [(b"server", b"other")]
+
+        def log_answer(self, scope: Any, status: int) -> None:
+            self.answers = [status]
+
+        def create_task(self, application: Any) -> Any:
+            application.close()
+            return "task"
+
+        def catches_interrupts(self) -> bool:
+            return True
+
+    async def test_service_with_a_parent_asks_its_parent(self) -> None:
+        async def work() -> None:
+            pass
+
+        parent = self.OtherService(app, ServerConfig())
+        parent.logger = logging.getLogger("other")
+        service = Service(app, ServerConfig(), parent=parent)
+        service.log_answer({}, 403)
+        created: Any = service.create_task(work())
+        self.assertEqual(service.get_headers(), [(b"server", b"other")])
+        self.assertEqual((parent.answers, created), ([403], "task"))
+        self.assertIs(service.logger, parent.logger)
+        self.assertTrue(service.catches_interrupts())
 
 
 class ShutDownTests(SkippingCase, ServiceCase):

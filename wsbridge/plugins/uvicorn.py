@@ -74,8 +74,6 @@ class UvicornState(Protocol):
 class UvicornService(Service):
     """All connections that one uvicorn server has handed over."""
 
-    logger = logging.getLogger("uvicorn.error")
-
     def __init__(
         self,
         config: UvicornConfig,
@@ -87,6 +85,7 @@ class UvicornService(Service):
             config.load()
         # uvicorn renews its default headers every second, and the date is one of them.
         super().__init__(config.loaded_app, build_config(config, options), state=app_state, date=lambda: None)
+        self.logger = logging.getLogger("uvicorn.error")
         self._server_state = server_state
         # Made once: a connection keeps neither a method nor a context of its own for the end of its task.
         self._forget_task = server_state.tasks.discard

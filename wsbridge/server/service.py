@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from math import inf
@@ -71,8 +72,9 @@ class Service:
     `create_task`, `catches_interrupts` and ``logger`` are where it differs.
 
     ``parent`` is a service whose timer checks these connections too, and whose
-    end is theirs; ``clock`` and ``date`` default to the parent's. A single
-    connection gets a service of its own so that its end can be awaited.
+    end is theirs; ``clock`` and ``date`` default to the parent's, and what a class
+    made from this overrides is the parent's. A single connection gets a
+    service of its own so that its end can be awaited.
 
     Attributes besides these: ``loop``, the event loop; ``members``, the
     connections; ``lingering``, those of them that only wait for their peer to
@@ -81,9 +83,6 @@ class Service:
     applications; ``next_accept_warning``, the loop's time from which on a
     `Listener` may warn again.
     """
-
-    #: Gets the lines about connections.
-    logger = logger
 
     def __init__(
         self,
@@ -113,6 +112,8 @@ class Service:
         self.waker: Waker = SPEED.build_waker(self.loop) if parent is None else parent.waker
         self.next_accept_warning = -inf
         self._parent = parent
+        #: Gets the lines about connections.
+        self.logger: logging.Logger = logger if parent is None else parent.logger
         self.is_stopping: bool = parent is not None and parent.is_stopping
         self._timer: Optional[asyncio.TimerHandle] = None
         # Whether the last sweep was skipped because the loop had been blocked.
@@ -122,19 +123,20 @@ class Service:
 
     def get_headers(self) -> HeaderPairs:
         """The headers that every answer begins with, 101 included; none by default."""
-        return []
+        return [] if self._parent is None else self._parent.get_headers()
 
     def log_answer(self, scope: Scope, status: int) -> None:
         """Log that the request of ``scope`` was answered with ``status``."""
-        log_answer(scope, status)
+        (log_answer if self._parent is None else self._parent.log_answer)(scope, status)
 
     def create_task(self, application: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """The task in which the application of one connection runs."""
-        return self.loop.create_task(application)
+        owner = self.loop if self._parent is None else self._parent
+        return owner.create_task(application)
 
     def catches_interrupts(self) -> bool:
         """Whether a KeyboardInterrupt can only come from an application, because SIGINT is caught."""
-        return are_signals_caught()
+        return are_signals_caught() if self._parent is None else self._parent.catches_interrupts()
 
     def get_deadline(self, timeout: Optional[float]) -> float:
         """The time ``timeout`` seconds from now, by the service's clock; infinity if it is None."""

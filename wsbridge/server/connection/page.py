@@ -20,7 +20,10 @@ __all__ = ["PageExchange"]
 
 
 class PageExchange(Exchange):
-    """An asyncio protocol that takes ``transport`` over once ``request`` is parsed."""
+    """An asyncio protocol that takes ``transport`` over once ``request`` is parsed.
+
+    A ``relay`` stays the transport's protocol in its place.
+    """
 
     __slots__ = ("_deadline", "_disconnected", "_gone", "_scope", "_wire")
 

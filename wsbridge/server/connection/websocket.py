@@ -68,8 +68,9 @@ class WebSocketExchange(Exchange, SessionOwner):
     """An asyncio protocol that takes ``transport`` over once ``request`` was checked.
 
     ``ws_key`` is the request's Sec-WebSocket-Key, ``early_data`` the bytes that
-    followed its head. Raises `BadRequest` for malformed extension offers or
-    subprotocols, before the transport is taken over.
+    followed its head; a ``relay`` stays the transport's protocol in its place.
+    Raises `BadRequest` for malformed extension offers or subprotocols, before
+    the transport is taken over.
     """
 
     __slots__ = (
