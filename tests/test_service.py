@@ -16,6 +16,7 @@ from unittest import mock
 from wsbridge.config import ServerConfig
 from wsbridge.server.log import logger
 from wsbridge.server.service import Service
+from wsbridge.server.signals import catch_signals
 
 from .doubles import Clock, build_date, turn_loop
 from .skipping import SkippingCase, pass_time, run_skipping
@@ -331,7 +332,10 @@ class OwnServerTests(ServiceCase):
         self.assertEqual(await self.service.create_task(work()), 5)
 
     async def test_interrupt_may_be_a_ctrl_c_unless_our_handler_catches_it(self) -> None:
-        self.assertFalse(self.service.catches_interrupts())
+        self.assertTrue(self.service.is_from_outside(KeyboardInterrupt()))
+        with catch_signals(lambda number: None):
+            self.assertFalse(self.service.is_from_outside(KeyboardInterrupt()))
+        self.assertFalse(self.service.is_from_outside(SystemExit()))
 
 
 class OtherServerTests(unittest.IsolatedAsyncioTestCase):
@@ -348,8 +352,8 @@ class OtherServerTests(unittest.IsolatedAsyncioTestCase):
             application.close()
             return "task"
 
-        def catches_interrupts(self) -> bool:
-            return True
+        def is_from_outside(self, error: BaseException) -> bool:
+            return isinstance(error, MemoryError)
 
     async def test_service_with_a_parent_asks_its_parent(self) -> None:
         async def work() -> None:
@@ -363,7 +367,7 @@ class OtherServerTests(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(service.get_headers(), [(b"server", b"other")])
         self.assertEqual((parent.answers, created), ([403], "task"))
         self.assertIs(service.logger, parent.logger)
-        self.assertTrue(service.catches_interrupts())
+        self.assertTrue(service.is_from_outside(MemoryError()))
 
 
 class ShutDownTests(SkippingCase, ServiceCase):

@@ -269,6 +269,12 @@ class LogTests(PluginCase):
             self.assertIn(type(error).__name__, line)
             self.assertEqual(transport.read(), bytes.fromhex("88 02 03f3"))
 
+    async def test_cancellation_that_nobody_asked_for_is_logged(self) -> None:
+        await self.open()
+        self.read_lines()
+        await self.app.raise_(asyncio.CancelledError())
+        self.assertIn("ERROR:application raised", self.read_lines()[0])
+
     async def test_mistake_of_the_application_is_logged(self) -> None:
         self.hand_over()
         await turn_loop()

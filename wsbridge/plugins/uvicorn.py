@@ -109,13 +109,14 @@ class UvicornService(Service):
 
     def create_task(self, application: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = super().create_task(application)
-        # uvicorn waits for these when it stops, and cancels them after its timeout_graceful_shutdown.
+        # uvicorn waits for these when it stops.
         self._server_state.tasks.add(task)
         task.add_done_callback(self._forget_task, context=self._context)
         return task
 
-    def catches_interrupts(self) -> bool:
-        return True
+    def is_from_outside(self, error: BaseException) -> bool:
+        # uvicorn catches SIGINT, and cancels what is left after its timeout_graceful_shutdown.
+        return isinstance(error, asyncio.CancelledError) and self.is_stopping
 
 
 def build_config(config: UvicornConfig, options: Mapping[str, Any]) -> ServerConfig:

@@ -69,7 +69,7 @@ class Service:
     None for no such header. Create it inside a running loop.
 
     A server of another kind makes a class of this: `get_headers`, `log_answer`,
-    `create_task`, `catches_interrupts` and ``logger`` are where it differs.
+    `create_task`, `is_from_outside` and ``logger`` are where it differs.
 
     ``parent`` is a service whose timer checks these connections too, and whose
     end is theirs; ``clock`` and ``date`` default to the parent's, and what a class
@@ -134,9 +134,14 @@ class Service:
         owner = self.loop if self._parent is None else self._parent
         return owner.create_task(application)
 
-    def catches_interrupts(self) -> bool:
-        """Whether a KeyboardInterrupt can only come from an application, because SIGINT is caught."""
-        return are_signals_caught() if self._parent is None else self._parent.catches_interrupts()
+    def is_from_outside(self, error: BaseException) -> bool:
+        """Whether the program around has raised ``error`` in an application, which is then not to blame.
+
+        A KeyboardInterrupt is the program's if no server catches SIGINT.
+        """
+        if self._parent is not None:
+            return self._parent.is_from_outside(error)
+        return isinstance(error, KeyboardInterrupt) and not are_signals_caught()
 
     def get_deadline(self, timeout: Optional[float]) -> float:
         """The time ``timeout`` seconds from now, by the service's clock; infinity if it is None."""

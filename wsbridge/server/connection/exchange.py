@@ -85,12 +85,8 @@ class Exchange(asyncio.Protocol):
         try:
             await self._service.app(scope, receive, send)
         except BaseException as error:
-            # A server in whose place the service works may cancel what is left when it stops.
-            is_stopped = self._is_cancelled or self._service.is_stopping
-            is_ours = isinstance(error, asyncio.CancelledError) and is_stopped
-            # If no server catches SIGINT, a KeyboardInterrupt belongs to the program that embeds us.
-            is_for_all = isinstance(error, KeyboardInterrupt) and not self._service.catches_interrupts()
-            if is_ours or is_for_all:
+            is_ours = isinstance(error, asyncio.CancelledError) and self._is_cancelled
+            if is_ours or self._service.is_from_outside(error):
                 raise
             return error
         return None
