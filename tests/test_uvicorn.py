@@ -323,8 +323,11 @@ class EarlyDataTests(PluginCase):
 
         await self.assert_received(data_received(REQUEST + PEER_HELLO))
 
-    async def test_frame_in_the_bytes_of_the_head_is_received(self) -> None:
-        await self.assert_received(self.hand_over(REQUEST + PEER_HELLO))
+    async def test_frame_that_is_handed_over_with_the_head_is_received_once(self) -> None:
+        transport = self.hand_over(REQUEST + PEER_HELLO, H11Protocol(PEER_HELLO))
+        await self.assert_received(transport)
+        transport.feed(PEER_CLOSE)
+        self.assertEqual((await self.app.receive())["type"], "websocket.disconnect")
 
     def test_nothing_is_found_where_nothing_is_known(self) -> None:
         transport = MemoryTransport()

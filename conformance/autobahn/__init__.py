@@ -1,4 +1,4 @@
-"""The Autobahn fuzzing client, all 517 cases, against wsbridge's server or a peer's.
+"""The Autobahn fuzzing client, all 517 cases, against wsbridge's server, its plug-in for uvicorn, or a peer.
 
     python3 conformance/run.py autobahn [--cases '6.4.*' | quick ...] [--check | --update] [--jobs N]
         [--peer NAME] [--python PATH] [--loop uvloop]
@@ -64,11 +64,12 @@ def run_role(role: str, argv: Sequence[str]) -> int:
             run.troubles.append(f"the server printed {count} tracebacks: {server.log}")
         if is_ours and server.poll():
             run.troubles.append(f"the server's exit code is {server.poll()}: {server.log}")
-    differences = compare(run, role, options) if is_ours else []
+    differences = [] if BY_NAME[options.peer].is_peer else compare(run, role, options)
     if options.update:
         update(run, role, label, "" if is_ours else BY_NAME[options.peer].version)
-    tested = "this tree" if is_ours else BY_NAME[options.peer].version
-    subtitle = f"{role} role, {tested} on {implementation} {version}; wstest: {wstest.origin}"
+    subtitle = (
+        f"{role} role, {BY_NAME[options.peer].version} on {implementation} {version}; wstest: {wstest.origin}"
+    )
     print_run(run, differences)
     print(f"report: {build_page(label, subtitle, run, differences).write(folder / 'index.html')}")
     is_good = all(result.is_good for result in run.results.values())
@@ -89,7 +90,7 @@ def parse_arguments(argv: Sequence[str], role: str) -> argparse.Namespace:
     outcome.add_argument("--update", action="store_true", help="write the results to the committed file")
     parser.set_defaults(peer="wsbridge")
     if role == "server":
-        peers = ["wsbridge", *(server.name for server in ALL if server.is_peer)]
+        peers = ["wsbridge", "plug-in", "plug-in+uvloop", *(server.name for server in ALL if server.is_peer)]
         parser.add_argument("--peer", choices=peers, metavar="NAME", help=", ".join(peers))
     options = parser.parse_args(argv)
     try:

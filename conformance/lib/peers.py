@@ -44,6 +44,8 @@ class Server(NamedTuple):
     @property
     def version(self) -> str:
         """The pin of a peer."""
+        if not self.is_peer:
+            return "this tree"
         return next(pin for pin in ENVIRONMENTS[self.environment] if pin.startswith(f"{self.family}=="))
 
 

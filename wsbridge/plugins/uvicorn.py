@@ -143,7 +143,8 @@ class _Head(Connection):
         super().connection_made(transport)
 
     def answer(self, request: RequestReceived, trailing: bytes = b"") -> None:
-        super().answer(request, trailing + self._early_data)
+        # Not both: a later uvicorn may hand over what it drops today.
+        super().answer(request, trailing or self._early_data)
 
 
 def find_early_data(transport: asyncio.BaseTransport) -> bytes:
