@@ -335,10 +335,15 @@ class EarlyDataTests(PluginCase):
         self.assertEqual(find_early_data(transport), b"")
         without_protocol: Any = object()
         self.assertEqual(find_early_data(without_protocol), b"")
-        try:
-            raise ValueError("another error")
-        except ValueError:
-            self.assertEqual(find_early_data(transport), b"")
+
+        def handle(data: bytes, error: Exception) -> bytes:
+            try:
+                raise error
+            except type(error):
+                return find_early_data(transport)
+
+        for error in (AttributeError(0), ValueError(0)):
+            self.assertEqual(handle(b"data", error), b"")
 
 
 class ConfigTests(PluginCase):

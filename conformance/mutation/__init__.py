@@ -81,7 +81,7 @@ def main(argv: List[str]) -> int:
 
 def parse_options(argv: List[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="run.py mutation", description=__doc__.splitlines()[0])
-    places = ["protocols", "asgi", "server", "config"]
+    places = ["protocols", "asgi", "server", "plugins", "config"]
     parser.add_argument("--modules", nargs="+", default=places, metavar="PLACE", help="modules or folders")
     parser.add_argument("--again", action="store_true", help="only what the last run has not killed")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at a time")

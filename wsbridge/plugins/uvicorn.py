@@ -198,15 +198,14 @@ class WebSocketProtocol(EmbeddedConnection):
         self.transport: Optional[asyncio.BaseTransport] = None
         super().__init__(self._service)
 
-    @classmethod
     def _find_service(
-        cls, config: UvicornConfig, server_state: UvicornState, app_state: Optional[Dict[str, Any]]
+        self, config: UvicornConfig, server_state: UvicornState, app_state: Optional[Dict[str, Any]]
     ) -> UvicornService:
         """The service of the server, which lasts as long as the server's state."""
         attributes = vars(server_state)
         service: Optional[UvicornService] = attributes.get("_wsbridge_service")
         if service is None:
-            service = UvicornService(config, server_state, app_state, cls._options)
+            service = UvicornService(config, server_state, app_state, self._options)
             attributes["_wsbridge_service"] = service
         return service
 
