@@ -29,7 +29,7 @@ def write_page(folder: Path, tally: Tally, packages: Sequence[str], facts: Dict[
         ],
     )
     for text in tally.texts:
-        page.details(text.splitlines()[0][:150], text, is_open=True)
+        page.details(text.splitlines()[0][:150], text)
     columns = ["ruling", "what it does", "cases", "the shortest", "the sentence", "where", "who is right"]
     for who in dict.fromkeys(ruling.who for ruling in RULINGS):
         page.heading(who)

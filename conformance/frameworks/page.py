@@ -56,7 +56,7 @@ def _add_failures(page: Page, verdicts: Sequence[Verdict]) -> None:
     if failed:
         page.heading("Failed")
     for verdict in failed:
-        page.details(f"{verdict.column}: {verdict.scenario}", verdict.describe(), is_open=True)
+        page.details(f"{verdict.column}: {verdict.scenario}", verdict.describe())
 
 
 def _add_differences(page: Page, verdicts: Sequence[Verdict]) -> None:

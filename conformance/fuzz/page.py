@@ -64,7 +64,7 @@ class Report:
         page = Page("Fuzzing", self._subtitle)
         page.facts(figures)
         for name, text in self._findings.items():
-            page.details(name, text, is_open=True)
+            page.details(name, text)
         for module, checks in self._checks.items():
             page.heading(HEADINGS.get(module, module.replace("_", " ").capitalize()))
             if module == "linear":

@@ -1,16 +1,15 @@
-"""Self-contained HTML pages for the reports of the checks: tables and plots, light and dark.
+"""Self-contained HTML pages for the reports of the checks: tables and bar plots, light and dark.
 
     page = Page("Autobahn", "wsbridge 1.0, CPython 3.11")
     page.facts({"cases": 517, "seconds": "312"})
     page.heading("Outcomes")
     page.table(["case", "outcome"], [["1.1.1", Cell("OK", "ok")]])
     page.bar_plot("Duration", ["9.1.1", "9.1.2"], [12.0, 40.0], unit="ms")
-    page.line_plot("Throughput", {"wsbridge": [(16, 90e3), (1024, 80e3)]}, x_label="bytes", y_label="1/s")
     page.write(report_folder("autobahn") / "index.html")
 
 A page is plain data, which `write` keeps as JSON beside it and has rendered by render.py, in an environment
-of its own. Everything given is escaped, except what `raw` is given. A page loads nothing: no script, font or
-style from elsewhere. Colours mean the same everywhere: ok, info, warn, fail, none (not run).
+of its own. Everything given is escaped. A page loads nothing: no script, font or style from elsewhere.
+Colours mean the same everywhere: ok, info, warn, fail, none (not run).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import json
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
 from .environment import ROOT, ensure_environment
 
@@ -55,9 +54,8 @@ class Page:
     def _add(self, kind: str, **part: Any) -> None:
         self._parts.append({"kind": kind, **part})
 
-    def heading(self, text: str, anchor: str = "", level: int = 2) -> None:
-        """A heading of level 2 or 3; `anchor` makes it a target of href="#anchor"."""
-        self._add("heading", text=text, anchor=anchor, level=level)
+    def heading(self, text: str) -> None:
+        self._add("heading", text=text)
 
     def paragraph(self, text: str) -> None:
         self._add("paragraph", text=text)
@@ -66,69 +64,23 @@ class Page:
         """A row of large figures with their names under them."""
         self._add("facts", facts={name: _to_cell(value) for name, value in facts.items()})
 
-    def table(
-        self,
-        columns: Sequence[str],
-        rows: Iterable[Sequence[Value]],
-        caption: str = "",
-        *,
-        is_folded: bool = False,
-    ) -> None:
-        """A table; numbers stand right-aligned, a Cell with an outcome is coloured.
-
-        is_folded: it is folded away under its caption.
-        """
-        cells = [list(map(_to_cell, row)) for row in rows]
-        self._add("table", columns=columns, rows=cells, caption=caption, is_folded=is_folded)
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Value]]) -> None:
+        """A table; numbers stand right-aligned, a Cell with an outcome is coloured."""
+        self._add("table", columns=columns, rows=[list(map(_to_cell, row)) for row in rows])
 
     def pre(self, text: str) -> None:
         """Text as it stands, in a fixed-width font."""
         self._add("pre", text=text)
 
-    def details(self, summary: str, text: str, *, is_open: bool = False) -> None:
-        """Text in a fixed-width font that is folded away under its summary."""
-        self._add("details", summary=summary, text=text, is_open=is_open)
+    def details(self, summary: str, text: str) -> None:
+        """Text in a fixed-width font that can be folded away under its summary."""
+        self._add("details", summary=summary, text=text)
 
-    def bar_plot(
-        self,
-        title: str,
-        labels: Sequence[str],
-        values: Union[Sequence[float], Mapping[str, Sequence[float]]],
-        unit: str = "",
-        *,
-        log: bool = False,
-    ) -> None:
-        """Horizontal bars, one per label; a dict of equally long lists draws a group of bars per label.
-
-        A plot without data is left out.
-        """
-        series = values if isinstance(values, Mapping) else {"": values}
+    def bar_plot(self, title: str, labels: Sequence[str], values: Sequence[float], unit: str = "") -> None:
+        """Horizontal bars, one per label. A plot without data is left out."""
         title += f" ({unit})" if unit else ""
         if labels:
-            self._add("bars", title=title, labels=labels, series=dict(series), log=log)
-
-    def line_plot(
-        self,
-        title: str,
-        series: Mapping[str, Sequence[Tuple[float, float]]],
-        *,
-        x_label: str = "",
-        y_label: str = "",
-        log_x: bool = False,
-        log_y: bool = False,
-    ) -> None:
-        """One line of (x, y) points per name, with a legend; logarithmic axes are for positive numbers.
-
-        A plot without data is left out.
-        """
-        axes = {"x": (x_label, log_x), "y": (y_label, log_y)}
-        drawn = {name: points for name, points in series.items() if points}
-        if drawn:
-            self._add("lines", title=title, series=drawn, axes=axes)
-
-    def raw(self, markup: str) -> None:
-        """Markup that is not escaped."""
-        self._add("raw", markup=markup)
+            self._add("bars", title=title, labels=labels, values=values)
 
     def write(self, path: Union[str, Path]) -> Path:
         """Write the page, and its data with the suffix .json, making their folder; return the page's path."""
