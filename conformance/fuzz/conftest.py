@@ -1,11 +1,13 @@
-"""What the tests of this folder share: options, hypothesis's settings, and the machine."""
+"""What the tests of this folder share: options, hypothesis's settings, the report, and the machine."""
 
 from __future__ import annotations
 
 import fcntl
+import html
+import re
 import tempfile
 from pathlib import Path
-from typing import Callable, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +15,9 @@ from hypothesis import HealthCheck, settings
 from . import EXAMPLES, PARTS, SECONDS
 
 pytest.register_assert_rewrite(*(f"{__package__}.{module}" for module in PARTS["hypothesis"]))
+
+# How the values that single checks record make a figure of the whole run.
+FIGURES = {"examples": sum, "executions": sum, "worst ratio": max, "times the limit": max}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,11 +49,36 @@ def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Func
         ]
 
 
-def pytest_runtest_teardown(item: pytest.Function) -> None:
-    statistics = getattr(item, "hypothesis_statistics", None)
-    if statistics is not None:
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item: pytest.Function) -> Iterator[None]:
+    yield
+    counts = re.findall(r"(\d+) passing\D+(\d+) failing", getattr(item, "hypothesis_statistics", ""))
+    if counts:
         what = (item.function.__doc__ or "").splitlines()[0]
-        item.user_properties += [("what holds", what), ("statistics", statistics)]
+        item.user_properties += [("what holds", what), ("examples", sum(map(int, sum(counts, ()))))]
+
+
+def pytest_metadata(metadata: Dict[str, Any], config: pytest.Config) -> None:
+    """What stands at the top of the report."""
+    metadata["Seed"] = config.getoption("--hypothesis-seed")
+
+
+def pytest_html_results_table_header(cells: List[str]) -> None:
+    cells.insert(2, "<th>What was measured</th>")
+
+
+def pytest_html_results_table_row(report: pytest.TestReport, cells: List[str]) -> None:
+    told = "; ".join(f"{name}: {value}" for name, value in report.user_properties)
+    cells.insert(2, f"<td>{html.escape(told)}</td>")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell the figures of the whole run."""
+    reports = [one for outcome in ("passed", "failed") for one in terminalreporter.stats.get(outcome, [])]
+    for name, combine in FIGURES.items():
+        recorded = [value for one in reports for key, value in one.user_properties if key == name]
+        if recorded:
+            terminalreporter.write_line(f"{name}: {combine(recorded):,}")
 
 
 @pytest.fixture(autouse=True)
