@@ -1,7 +1,7 @@
 """Invariants under fuzzing: any pieces, documented exceptions, round trips, linear time, bounded memory.
 
-    python3 conformance/run.py fuzz [--short] [--seed N] [--examples N] [--seconds N] [--jobs N]
-        [--only hypothesis|atheris|linear|memory] [-k EXPRESSION] [--without-atheris]
+    python3 conformance/run.py fuzz [--short] [--seed N] [--jobs N] [--only hypothesis|atheris|linear|memory]
+        [--examples N] [--seconds N] [pytest's arguments]
 
 Every check is a test of pytest. What takes bytes from outside is checked by hypothesis in connections.py,
 heads.py, fields.py and payloads.py, what is built and parsed again in round_trips.py and dialogues.py;
@@ -39,9 +39,6 @@ ATHERIS = [
     "atheris==3.1.0; python_version > '3.11'",
 ]
 
-EXAMPLES, SECONDS = 600, 20
-SHORT_EXAMPLES, SHORT_SECONDS = 25, 4
-
 PARTS = {
     "hypothesis": ["connections", "heads", "fields", "payloads", "round_trips", "dialogues"],
     "atheris": ["guided"],
@@ -51,53 +48,38 @@ PARTS = {
 
 
 def main(argv: List[str]) -> int:
-    options = parse_arguments(argv)
-    name = "fuzz" if "atheris" in options.parts else "fuzz-without-atheris"
-    requirements = [*REQUIREMENTS, *(ATHERIS if "atheris" in options.parts else [])]
+    parser = argparse.ArgumentParser(
+        prog="run.py fuzz",
+        description=(__doc__ or "").splitlines()[0],
+        epilog="Further arguments are pytest's: -k WORDS, -x ...; and --examples N, of each property ("
+        "600, short 25), --seconds N, of each guided search (20, short 4).",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--short", action="store_true", help="a minute or two of everything")
+    parser.add_argument("--seed", type=int, help="what all choices follow from (default: a new one, printed)")
+    parser.add_argument("--only", action="append", choices=PARTS, help="only this part; may come again")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time (2)")
+    options, more = parser.parse_known_args(argv)
+    parts = options.only or list(PARTS)
+    name = "fuzz" if "atheris" in parts else "fuzz-without-atheris"
+    requirements = [*REQUIREMENTS, *(ATHERIS if "atheris" in parts else [])]
     # Builds it, and never from source; the next line finds it built.
     ensure_environment(name, requirements, only_binary=True)
     enter_environment(name, requirements)
     import pytest
 
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
-    is_whole = not options.k and set(options.parts) == set(PARTS)
-    is_full = is_whole and options.examples >= EXAMPLES and options.seconds >= SECONDS
-    folder = report_folder("fuzz" if is_full else "fuzz-partial")
+    folder = report_folder("fuzz-partial" if options.short or options.only or more else "fuzz")
     lock_folder(folder)
     # What hypothesis would keep in the current folder.
     os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(folder / "hypothesis")
-    modules = [f"{Path(__file__).parent / module}.py" for part in options.parts for module in PARTS[part]]
-    arguments = [f"--hypothesis-seed={seed}", f"--folder={folder}", *(["-k", options.k] if options.k else [])]
-    arguments += [f"--examples={options.examples}", f"--seconds={options.seconds}"]
-    arguments += ["--short"] if options.short else []
+    modules = [f"{Path(__file__).parent / module}.py" for part in parts for module in PARTS[part]]
+    arguments = [f"--hypothesis-seed={seed}", f"--folder={folder}", *(["--short"] if options.short else [])]
     arguments += ["-q", "-p", "no:cacheprovider", f"--numprocesses={options.jobs}", "--dist=worksteal"]
     arguments += [f"--html={folder / 'index.html'}", "--self-contained-html"]
     print(f"seed {seed}", flush=True)
-    code = pytest.main([*arguments, *modules])
-    # Nothing checked is as bad as a finding; the other codes mean the same to run.py.
-    return 1 if code == pytest.ExitCode.NO_TESTS_COLLECTED else int(code)
-
-
-def parse_arguments(argv: List[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="run.py fuzz", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--short", action="store_true", help="a minute or two of everything")
-    parser.add_argument("--seed", type=int, help="what all choices follow from (default: a new one, printed)")
-    parser.add_argument("--examples", type=int, help="of each property (default 600, short 25)")
-    parser.add_argument("--seconds", type=int, help="of each guided search (default 20, short 4)")
-    parser.add_argument("--only", action="append", choices=PARTS, help="only this part; may come again")
-    parser.add_argument(
-        "-k", metavar="EXPRESSION", help="only what has these words in its name: as of pytest"
-    )
-    parser.add_argument("--jobs", type=int, default=2, help="processes at a time (2)")
-    parser.add_argument(
-        "--without-atheris",
-        action="store_true",
-        help="leave out what needs its wheel, which CPython 3.9 to 3.13 on Linux have",
-    )
-    options = parser.parse_args(argv)
-    options.examples = options.examples or (SHORT_EXAMPLES if options.short else EXAMPLES)
-    options.seconds = options.seconds or (SHORT_SECONDS if options.short else SECONDS)
-    options.parts = options.only or list(PARTS)
-    if options.without_atheris:
-        options.parts = [part for part in options.parts if part != "atheris"]
-    return options
+    code = pytest.main([*arguments, *more, *modules])
+    if code == pytest.ExitCode.INTERRUPTED:
+        raise KeyboardInterrupt
+    # Nothing checked is as bad as a finding.
+    return {pytest.ExitCode.OK: 0, pytest.ExitCode.USAGE_ERROR: 2}.get(code, 1)

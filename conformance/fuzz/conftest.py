@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List
 import pytest
 from hypothesis import HealthCheck, settings
 
-from . import EXAMPLES, PARTS, SECONDS
+from . import PARTS
 
 pytest.register_assert_rewrite(*(f"{__package__}.{module}" for module in PARTS["hypothesis"]))
 
@@ -23,15 +23,18 @@ FIGURES = {"examples": sum, "executions": sum, "worst ratio": max, "times the li
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("fuzz")
     group.addoption("--short", action="store_true")
-    group.addoption("--examples", type=int, default=EXAMPLES)
-    group.addoption("--seconds", type=int, default=SECONDS)
+    group.addoption("--examples", type=int, help="of each property")
+    group.addoption("--seconds", type=int, help="of each guided search")
     group.addoption("--folder", type=Path, default=Path(tempfile.gettempdir()))
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    option = config.option
+    option.examples = option.examples or (25 if option.short else 600)
+    option.seconds = option.seconds or (4 if option.short else 20)
     settings.register_profile(
         "fuzz",
-        max_examples=config.option.examples,
+        max_examples=option.examples,
         database=None,
         deadline=None,
         print_blob=True,
