@@ -13,7 +13,7 @@ import resource
 from typing import List
 
 from ..lib.environment import Unavailable, enter_environment, lock_folder, report_folder
-from ..lib.peers import ALL, ENVIRONMENTS
+from ..lib.peers import ENVIRONMENTS
 
 FULL_ROUNDS, FULL_SECONDS = 7, 0.25
 QUICK_ROUNDS, QUICK_SECONDS = 3, 0.2
@@ -23,13 +23,9 @@ def main(argv: List[str]) -> int:
     options = parse_options(argv)
     enter_environment("bench", ENVIRONMENTS["bench"])
     # What imports the environment's packages can be imported only from here on.
-    from . import pages, targets, workloads
+    from . import pages, targets
     from .gathering import gather
 
-    if options.list:
-        print("servers:   " + ", ".join(server.name for server in ALL))
-        print("workloads: " + ", ".join(workloads.choose_names("*", False)))
-        return 0
     if len(os.sched_getaffinity(0)) < 2:
         raise Unavailable("two cores are needed: one for the servers, one for the load generator")
     lock_folder(report_folder("bench"))
@@ -51,13 +47,6 @@ def parse_options(argv: List[str]) -> argparse.Namespace:
     parser.add_argument("--workloads", metavar="NAMES", help=f"workloads, {names} (one-*)")
     parser.add_argument("--rounds", type=int, help=f"default {FULL_ROUNDS}, with --quick {QUICK_ROUNDS}")
     parser.add_argument("--seconds", type=float, help=f"a workload's, each round; default {FULL_SECONDS:g}")
-    parser.add_argument(
-        "--priority",
-        choices=("auto", "normal", "real-time"),
-        default="auto",
-        help="of servers and load; auto: real-time while others keep the machine busy",
-    )
-    parser.add_argument("--list", action="store_true", help="list servers and workloads")
     options = parser.parse_args(argv)
     options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else FULL_ROUNDS)
     options.seconds = options.seconds or (QUICK_SECONDS if options.quick else FULL_SECONDS)

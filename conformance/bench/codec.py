@@ -11,8 +11,8 @@ import os
 import timeit
 from typing import Callable, Dict, List, Tuple
 
-import websockets.frames
-import websockets.utils
+from websockets.frames import Opcode
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import TextMessage
@@ -29,11 +29,6 @@ Feed = Callable[[bytes], List[str]]
 Build = Callable[[str], bytes]
 
 TOGETHER = 16
-
-_UPGRADE = (
-    b"GET / HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + wire.KEY + b"\r\n\r\n"
-)
 
 
 def open_wsbridge() -> Tuple[Feed, Build]:
@@ -68,12 +63,8 @@ def open_wsproto() -> Tuple[Feed, Build]:
 
 
 def open_websockets() -> Tuple[Feed, Build]:
-    text = websockets.frames.Opcode.TEXT
-    protocol = ServerProtocol(max_size=None)
-    protocol.receive_data(_UPGRADE)
-    (request,) = protocol.events_received()
-    protocol.send_response(protocol.accept(request))
-    protocol.data_to_send()
+    text = Opcode.TEXT
+    protocol = ServerProtocol(state=State.OPEN, max_size=None)
 
     def feed(data: bytes) -> List[str]:
         protocol.receive_data(data)
@@ -87,27 +78,7 @@ def open_websockets() -> Tuple[Feed, Build]:
     return feed, build
 
 
-def open_plain_websockets() -> Tuple[Feed, Build]:
-    """The same library where its C extension could not be built."""
-    feed, build = open_websockets()
-    compiled = websockets.frames.apply_mask
-
-    def feed_plain(data: bytes) -> List[str]:
-        websockets.frames.apply_mask = websockets.utils.apply_mask
-        try:
-            return feed(data)
-        finally:
-            websockets.frames.apply_mask = compiled
-
-    return feed_plain, build
-
-
-CODECS = {
-    "wsbridge": open_wsbridge,
-    "wsproto": open_wsproto,
-    "websockets": open_websockets,
-    "websockets-no-c": open_plain_websockets,
-}
+CODECS = {"wsbridge": open_wsbridge, "wsproto": open_wsproto, "websockets": open_websockets}
 
 
 def prepare_timers() -> Dict[str, Dict[str, timeit.Timer]]:

@@ -9,7 +9,6 @@ import os
 import platform
 import shutil
 import subprocess
-import time
 from typing import Any, Callable, Dict, List, Sequence
 
 import psutil
@@ -32,7 +31,7 @@ Unusable = (Failed, ServerFailed, Unavailable, subprocess.SubprocessError)
 
 async def gather(options: argparse.Namespace) -> Dict[str, Any]:
     """Measure what the options ask for; return everything that was found."""
-    priority = choose_priority() if options.priority == "auto" else options.priority
+    priority = choose_priority()
     run: Dict[str, Any] = {
         "rounds_wanted": options.rounds,
         "seconds_each": options.seconds,
@@ -44,10 +43,8 @@ async def gather(options: argparse.Namespace) -> Dict[str, Any]:
             for name in ("missing", "rounds", "crowd", "compressed", "instructions", "imports", "codec")
         },
     }
-    started = time.monotonic()
     with keep_awake():
         await measure(options, run, real_time if priority == "real-time" else contextlib.nullcontext)
-    run["seconds"] = time.monotonic() - started
     return run
 
 

@@ -103,7 +103,6 @@ class Load:
             **result,
             "per_second": result["count"] / result["seconds"],
             "server_ns": server / result["count"],
-            "server_share": server / 1e9 / result["seconds"],
             "waiting": waiting / 1e9 / result["seconds"],
         }
 

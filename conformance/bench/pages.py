@@ -23,7 +23,7 @@ WORDS = {True: "met", False: "MISSED", None: "not judged"}
 COLOURS = {"met": "ok", "MISSED": "fail", "not judged": "warn"}
 
 SPEED = "thousand a second, medians"
-RATIOS = f"{OURS} is so many times as fast: medians of the rounds' ratios"
+FASTER = f"{OURS} is so many times as fast: medians of the rounds' ratios"
 MEDIANS = (
     (SPEED, "per_second", 1e-3),
     ("processor time of the server, us each, medians", "server_ns", 1e-3),
@@ -73,9 +73,7 @@ def _build_round_tables(rounds: Rounds) -> Dict[str, Rows]:
             tables.setdefault(title, {})[work] = known
     for work, row in rounds.items():
         ratios = {name: find_ratio(row.get(OURS, []), results) for name, results in row.items()}
-        tables.setdefault(f"{OURS} is so many times as fast: medians of the rounds' ratios", {})[work] = (
-            ratios
-        )
+        tables.setdefault(FASTER, {})[work] = ratios
         failed = {name: one["failed"] for name, results in row.items() for one in results if "failed" in one}
         tables.setdefault("failed", {})[work] = failed
     return tables
@@ -133,8 +131,7 @@ def write_run(run: Run, outcomes: Sequence[Outcome]) -> Path:
     page.heading("Workloads")
     for workload in WORKLOADS:
         speeds = tables.get(SPEED, {}).get(workload.name, {})
-        title = f"{workload.name}: {workload.title}"
-        page.bar_plot(title, list(speeds), list(speeds.values()), "thousand a second")
+        page.bar_plot(workload.name, list(speeds), list(speeds.values()), "thousand a second")
     return page.write(folder / "index.html")
 
 

@@ -80,6 +80,8 @@ class Outcome(NamedTuple):
 
 def check_targets(run: Dict[str, Any]) -> List[Outcome]:
     """Every target, met or not. run: what the bench gathered."""
+    imports = run["imports"]
+    share = imports["wsbridge"] / imports["asyncio"] if imports else None
     return [
         *_check_throughput({**run["rounds"], **run["codec"]}),
         *(
@@ -87,7 +89,7 @@ def check_targets(run: Dict[str, Any]) -> List[Outcome]:
             for work, ours, limit in INSTRUCTIONS
         ),
         *_check_connections(run["crowd"].get(OURS, []), run["compressed"]),
-        _at_most("import wsbridge, so many times import asyncio", IMPORT_SHARE, _find_import(run["imports"])),
+        _at_most("import wsbridge, so many times import asyncio", IMPORT_SHARE, share),
     ]
 
 
@@ -123,10 +125,6 @@ def _at_least(what: str, factor: float, ratio: Optional[float], against: str) ->
 
 def _at_most(what: str, limit: float, value: Optional[float]) -> Outcome:
     return Outcome(what, f"at most {limit:,g}", value, None if value is None else value <= limit)
-
-
-def _find_import(imports: Dict[str, float]) -> Optional[float]:
-    return imports["wsbridge"] / imports["asyncio"] if imports else None
 
 
 def _check_connections(crowd: List[Result], compressed: Dict[str, Dict[str, float]]) -> List[Outcome]:

@@ -26,18 +26,9 @@ class Workload(NamedTuple):
     offer: Optional[str] = None  # the permessage-deflate that is negotiated
     visits: bool = False  # 16 connections are opened and closed all the time, `in_flight` messages on each
 
-    @property
-    def title(self) -> str:
-        if self.visits:
-            return "connect, upgrade, " + "one echo, " * self.in_flight + "close; 16 at a time"
-        words = (
-            f"{self.size:,} bytes of {'binary' if self.is_binary else 'text'}, {self.connections} connection"
-        )
-        words += "s" if self.connections > 1 else ""
-        words += f", {self.in_flight} in flight" if self.in_flight > 1 else ""
-        return words + (", permessage-deflate" if self.offer else "")
 
-
+# one: a connection; hundred: 100 of them; burst: one, with 16 messages in flight; bursts: 100 such; deflate:
+# one, compressed; visits: connections that are opened, echo a message and close; handshakes: without a message.
 ALL = [
     *(Workload(f"one-{size}", SIZES[size]) for size in SIZES),
     *(Workload(f"hundred-{size}", SIZES[size], 100) for size in SIZES if size != "1m"),
@@ -71,22 +62,10 @@ def choose_names(patterns: Optional[str], is_quick: bool) -> List[str]:
 
 def build_payload(size: int) -> bytes:
     """`size` bytes of ASCII text shaped like a stream of JSON: compressible as real messages are."""
-    words = (
-        "account",
-        "bid",
-        "channel",
-        "event",
-        "false",
-        "index",
-        "market",
-        "null",
-        "order",
-        "price",
-        "true",
-    )
+    words = "account bid channel event false index market null order price true"
     chosen = random.Random(size)
     text = ""
     while len(text) < size:
-        first, second, third = (chosen.choice(words) for _ in range(3))
+        first, second, third = (chosen.choice(words.split()) for _ in range(3))
         text += f'{{"{first}":"{second}","{third}":{chosen.randrange(10**6)}}},'
     return text[:size].encode()
