@@ -28,7 +28,7 @@ class Workload(NamedTuple):
 
 
 # one: a connection; hundred: 100 of them; burst: one, with 16 messages in flight; bursts: 100 such; deflate:
-# one, compressed; visits: connections that are opened, echo a message and close; handshakes: without a message.
+# one, compressed; visits: connections that open, echo a message and close; handshakes: without a message.
 ALL = [
     *(Workload(f"one-{size}", SIZES[size]) for size in SIZES),
     *(Workload(f"hundred-{size}", SIZES[size], 100) for size in SIZES if size != "1m"),
