@@ -1,6 +1,6 @@
 """Autobahn, both roles, under every Python that wsbridge supports, PyPy and uvloop: sections 1 to 7 and 10.
 
-    python3 conformance/run.py autobahn-matrix [--python PATH ...] [--cases PATTERN ...] [--check] [--jobs N]
+    python3 conformance/run.py autobahn-matrix [--python PATH ...] [arguments of autobahn: --cases, --jobs]
 
 Without --python: CPython 3.9 to 3.14 from PATH or pyenv, pypy3, and uvloop under the Python of this call;
 all but 3.14 must be there. Reports and exit code are those of `autobahn`, one report for each.
@@ -23,13 +23,9 @@ OPTIONAL = "CPython 3.14"
 
 
 def main(argv: List[str]) -> int:
-    parser = argparse.ArgumentParser(prog="run.py autobahn-matrix")
+    parser = argparse.ArgumentParser(prog="run.py autobahn-matrix", allow_abbrev=False)
     parser.add_argument("--python", nargs="+", metavar="PATH", help="these interpreters and no others")
-    parser.add_argument("--cases", nargs="+", default=["quick"], metavar="PATTERN")
-    parser.add_argument("--check", action="store_true", help="fail on differences from the recorded results")
-    parser.add_argument("--jobs", type=int, default=1)
-    options = parser.parse_args(argv)
-    more = ["--jobs", str(options.jobs), *(["--check"] if options.check else []), "--cases", *options.cases]
+    options, more = parser.parse_known_args(["--cases", "quick", *argv])
     lines, worst = [], 0
     for name, python in find_pythons(options.python).items():
         if python is None:

@@ -1,12 +1,12 @@
 """The Autobahn fuzzing client, all 517 cases, against wsbridge's server, its plug-in for uvicorn, or a peer.
 
-    python3 conformance/run.py autobahn [--cases '6.4.*' | quick ...] [--check | --update] [--jobs N]
-        [--peer NAME] [--python PATH] [--loop uvloop]
+    python3 conformance/run.py autobahn [--cases '6.4.*' | quick ...] [--update] [--jobs N] [--peer NAME]
+        [--python PATH] [--loop uvloop]
 
 The report is conformance/reports/autobahn/NAME/index.html. The exit code is 1 for anything but OK and
 INFORMATIONAL in any case that was picked, its closing handshake included; for a case without a result; for
 compression that was not negotiated or done as asked; for a server that ended by itself or printed a
-traceback; and, when all cases ran or with --check, for any difference from conformance/autobahn-results.json.
+traceback; and for any difference from conformance/autobahn-results.json.
 The client role: `autobahn-client`.
 """
 
@@ -64,7 +64,7 @@ def run_role(role: str, argv: Sequence[str]) -> int:
             run.troubles.append(f"the server printed {count} tracebacks: {server.log}")
         if is_ours and server.poll():
             run.troubles.append(f"the server's exit code is {server.poll()}: {server.log}")
-    differences = [] if BY_NAME[options.peer].is_peer else compare(run, role, options)
+    differences = [] if BY_NAME[options.peer].is_peer or options.update else compare(run, role)
     if options.update:
         update(run, role, label, "" if is_ours else BY_NAME[options.peer].version)
     subtitle = (
@@ -84,10 +84,7 @@ def parse_arguments(argv: Sequence[str], role: str) -> argparse.Namespace:
     parser.add_argument("--python", default=sys.executable, metavar="PATH", help="what wsbridge runs under")
     parser.add_argument("--loop", default="asyncio", choices=["asyncio", "uvloop"], help="wsbridge's")
     parser.add_argument("--jobs", type=int, default=1, help="cases at a time, each before its own process")
-    outcome = parser.add_mutually_exclusive_group()
-    how = "compare with the recorded results, as a run of all always does"
-    outcome.add_argument("--check", action="store_true", help=how)
-    outcome.add_argument("--update", action="store_true", help="write the results to the committed file")
+    parser.add_argument("--update", action="store_true", help="write the results to the committed file")
     parser.set_defaults(peer="wsbridge")
     if role == "server":
         peers = ["wsbridge", "plug-in", "plug-in+uvloop", *(server.name for server in ALL if server.is_peer)]
@@ -99,8 +96,6 @@ def parse_arguments(argv: Sequence[str], role: str) -> argparse.Namespace:
         parser.error(str(error))
     if options.update and options.picked != CASES:
         parser.error("--update needs all cases")
-    if options.check and options.peer != "wsbridge":
-        parser.error("--check is for wsbridge; of its peers only figures are recorded")
     return options
 
 
@@ -118,10 +113,8 @@ def build_peer(name: str) -> List[str]:
     return [find_python(server), *shlex.split(server.command.replace("{app}", OURS["server"][1]))]
 
 
-def compare(run: Run, role: str, options: argparse.Namespace) -> List[str]:
+def compare(run: Run, role: str) -> List[str]:
     """A line for every case that is not as recorded."""
-    if options.update or not (options.check or options.picked == CASES):
-        return []
     recorded = load_record()[role]
     return [
         f"{case}: {result.key}; recorded: {recorded.get(case, 'nothing')}"
@@ -156,7 +149,7 @@ def print_run(run: Run, differences: Sequence[str]) -> None:
 
 
 def build_page(label: str, subtitle: str, run: Run, differences: Sequence[str]) -> Page:
-    """Counts, what is not OK, our verdict on compression, links to wstest's own pages."""
+    """Counts, our verdict on each case, links to wstest's own pages."""
     page = Page(f"Autobahn: {label}", subtitle)
     results = run.results.values()
     counts: Dict[str, Value] = {
@@ -168,28 +161,29 @@ def build_page(label: str, subtitle: str, run: Run, differences: Sequence[str]) 
         if lines:
             page.heading(heading)
             page.table(["what"], [[Cell(line, "fail")] for line in lines])
-    shortfalls = [result for result in results if result.outcome != "ok"]
-    if shortfalls:
-        page.heading("What is not OK")
-        texts = ("expectation", "result", "resultClose")
-        rows = [[*_describe(result), *map(result.get_text, texts)] for result in shortfalls]
-        page.table(["case", "outcome", "expectation", "result", "closing"], rows)
-    page.heading("All cases")
+    page.heading("All cases, those that are not OK first")
     page.paragraph(
         "A case is linked to the page that wstest wrote of it: handshake, expectation, events and wire log. "
         "Ratio: bytes in frames over bytes in messages, of the echoes, and of what wstest itself compressed. "
         "The response must have the parameters that were asked for, and the echoes must have "
         f"saved at least {LEAST_SAVED} of what wstest's messages did."
     )
-    columns = ["case", "outcome", "close code", "ms", "agreed", "ratio of echoes", "ratio of wstest"]
-    page.table(columns, [_build_row(result) for result in results])
+    columns = [
+        "case",
+        "outcome",
+        "close code",
+        "ms",
+        "agreed",
+        "ratio of echoes",
+        "ratio of wstest",
+        "result",
+    ]
+    page.table(columns, map(_build_row, sorted(results, key=lambda result: result.outcome == "ok")))
     return page
 
 
-def _describe(result: Result) -> List[Value]:
-    return [Cell(result.case, href=result.page), Cell(result.verdict, result.outcome)]
-
-
 def _build_row(result: Result) -> List[Value]:
-    row: List[Value] = [*_describe(result), Cell(str(result.close_code)), result.milliseconds]
-    return row + list(result.compression[:3] if result.compression else ("", "", ""))
+    compression = result.compression[:3] if result.compression else ("", "", "")
+    verdict = Cell(result.verdict, result.outcome)
+    row: List[Value] = [Cell(result.case, href=result.page), verdict, Cell(str(result.close_code))]
+    return [*row, result.milliseconds, *compression, result.get_text("result")]

@@ -67,7 +67,7 @@ class Result:
         return " / ".join(parts)
 
     def get_text(self, name: str) -> str:
-        """A text of wstest's record without its markup: "expectation", "result", "resultClose"."""
+        """A text of wstest's record without its markup, such as "result"."""
         text = html.unescape(re.sub(r"<[^>]*>", " ", str(self._record.get(name) or "")))
         return " ".join(text.split())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
@@ -20,6 +21,7 @@ SILENCE_SECONDS = 540.0
 WHOLE_SECONDS = 5400.0
 
 
+@dataclass
 class Run:
     """The cases that were picked, before one implementation.
 
@@ -29,27 +31,18 @@ class Run:
     servers: its processes, when the server role is ours or a peer's.
     """
 
-    def __init__(
-        self,
-        wstest: WSTest,
-        role: str,
-        label: str,
-        command: Sequence[str],
-        cases: Sequence[str],
-        folder: Path,
-    ) -> None:
-        self._wstest = wstest
-        self._role = role
-        self._label = label
-        self._command = command
-        self._cases = cases
-        self._folder = folder
-        self._batches: List[List[str]] = []
-        self._begun = 0
-        self.results: Dict[str, Result] = {}
-        self.troubles: List[str] = []
-        self.servers: List[ServerProcess] = []
-        self.minutes = 0.0
+    wstest: WSTest
+    role: str
+    label: str
+    command: Sequence[str]
+    cases: Sequence[str]
+    folder: Path
+    results: Dict[str, Result] = field(default_factory=dict)
+    troubles: List[str] = field(default_factory=list)
+    servers: List[ServerProcess] = field(default_factory=list)
+    minutes: float = 0.0
+    _batches: List[List[str]] = field(default_factory=list)
+    _begun: int = 0
 
     async def run(self, jobs: int) -> None:
         """Run all cases, `jobs` at a time; what is not done after 90 minutes is missing."""
@@ -58,16 +51,14 @@ class Run:
             await asyncio.wait_for(self._run_cases(jobs), WHOLE_SECONDS)
         except asyncio.TimeoutError:
             self.troubles.append(f"out of time after {WHOLE_SECONDS:.0f} s")
-        self.results = {
-            case: self.results.get(case) or Result(case, None, self._role) for case in self._cases
-        }
+        self.results = {case: self.results.get(case) or Result(case, None, self.role) for case in self.cases}
         self.minutes = (time.monotonic() - started) / 60
 
     async def _run_cases(self, jobs: int) -> None:
         # Section 9 measures time, and always has the machine to itself.
-        alone = [case for case in self._cases if get_section(case) == "9"]
-        others = [case for case in self._cases if get_section(case) != "9"]
-        work = self._test_server if self._role == "server" else self._test_client
+        alone = [case for case in self.cases if get_section(case) == "9"]
+        others = [case for case in self.cases if get_section(case) != "9"]
+        work = self._test_server if self.role == "server" else self._test_client
         for cases, workers in ((others, jobs), (alone, 1)):
             self._batches = split_batches(cases, BATCH)
             await asyncio.gather(*(work() for _ in range(workers)))
@@ -75,14 +66,14 @@ class Run:
     async def _test_server(self) -> None:
         """Put servers before the fuzzing client, each for as many batches as it lives through."""
         while self._batches:
-            log = self._folder / f"server-{len(self.servers)}.log"
-            server = ServerProcess(self._label, self._command, log)
+            log = self.folder / f"server-{len(self.servers)}.log"
+            server = ServerProcess(self.label, self.command, log)
             self.servers.append(server)
             async with server:
                 url = f"ws://127.0.0.1:{server.port}"
                 while self._batches and server.poll() is None:
                     batch = self._begin_batch("fuzzingclient")
-                    batch.write_specification(servers=[{"agent": self._label, "url": url}])
+                    batch.write_specification(servers=[{"agent": self.label, "url": url}])
                     async with Process("wstest", batch.command, batch.log) as wstest:
                         trouble = await self._watch(wstest)
                     if server.poll() is not None:
@@ -96,7 +87,7 @@ class Run:
             wstest = ServerProcess("wstest", batch.command, batch.log)
             url = f"ws://127.0.0.1:{wstest.port}"
             batch.write_specification(url=url)
-            command = [part.replace("{url}", url) for part in self._command]
+            command = [part.replace("{url}", url) for part in self.command]
             async with wstest, Process("the client", command, batch.folder / "client.log") as client:
                 # The client's last request makes wstest write its report and end.
                 trouble = await self._watch(wstest, client)
@@ -105,7 +96,7 @@ class Run:
 
     def _begin_batch(self, mode: str) -> Batch:
         self._begun += 1
-        return Batch(self._wstest, mode, self._batches.pop(0), self._folder / f"{self._begun:03d}")
+        return Batch(self.wstest, mode, self._batches.pop(0), self.folder / f"{self._begun:03d}")
 
     async def _watch(self, wstest: Process, client: Optional[Process] = None) -> str:
         """Wait until wstest ends, or the client fails; return what went wrong, or ""."""
@@ -120,15 +111,15 @@ class Run:
                 return f"wstest was silent for {SILENCE_SECONDS:.0f} s"
             begun = re.findall(r"^Running test case ID (\S+)", log, re.MULTILINE)
             bad = sum(not result.is_good for result in self.results.values())
-            progress = f"{len(self.results)} of {len(self._cases)} cases, {bad} not OK"
-            say_line(f"{self._label}: {progress}  {begun[-1] if begun else ''}")
+            progress = f"{len(self.results)} of {len(self.cases)} cases, {bad} not OK"
+            say_line(f"{self.label}: {progress}  {begun[-1] if begun else ''}")
             await asyncio.sleep(0.05)
         return f"wstest ended with {wstest.poll()}" if wstest.poll() else ""
 
     def _end_batch(self, batch: Batch, trouble: str) -> None:
         for case, record in batch.read_records().items():
-            page = Path(record["page"]).relative_to(self._folder.parent)
-            self.results[case] = Result(case, record, self._role, str(page))
+            page = Path(record["page"]).relative_to(self.folder.parent)
+            self.results[case] = Result(case, record, self.role, str(page))
         missing = [case for case in batch.cases if case not in self.results]
         if trouble or missing:
             told = f"{batch.cases[0]} to {batch.cases[-1]}" if len(batch.cases) > 1 else batch.cases[0]

@@ -34,7 +34,7 @@ def build_page(judged: Mapping[str, Verdict], sources: Sequence[str], seconds: f
     )
     for name, verdict in judged.items():
         if verdict.faults:
-            page.details(name, "\n".join(verdict.faults), is_open=True)
+            page.details(name, "\n".join(verdict.faults))
     page.heading("Differences")
     rows = {
         (one.project, one.reason, one.test): one.message
