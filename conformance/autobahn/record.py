@@ -48,14 +48,3 @@ def pick_cases(patterns: Sequence[str]) -> List[str]:
 
 def get_section(case: str) -> str:
     return case.split(".")[0]
-
-
-def split_batches(cases: Sequence[str], size: int) -> List[List[str]]:
-    """Cut the cases into runs of at most `size`, each within one section."""
-    batches: List[List[str]] = []
-    for case in cases:
-        if batches and len(batches[-1]) < size and get_section(batches[-1][0]) == get_section(case):
-            batches[-1].append(case)
-        else:
-            batches.append([case])
-    return batches

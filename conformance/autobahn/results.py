@@ -47,8 +47,8 @@ class Result:
     @property
     def outcome(self) -> str:
         """The word for the report's colours."""
-        is_told = self.is_good or self.behavior not in GOOD
-        return OUTCOMES.get(self.behavior, "fail") if is_told else "fail"
+        is_worse_than_told = self.behavior in GOOD and not self.is_good
+        return "fail" if is_worse_than_told else OUTCOMES.get(self.behavior, "fail")
 
     @property
     def verdict(self) -> str:

@@ -11,7 +11,7 @@ from typing import Dict, List, Optional, Sequence
 
 from ..lib.environment import say_line
 from ..lib.servers import Process, ServerProcess
-from .record import get_section, split_batches
+from .record import get_section
 from .results import Result
 from .wstest import Batch, WSTest
 
@@ -60,7 +60,7 @@ class Run:
         others = [case for case in self.cases if get_section(case) != "9"]
         work = self._test_server if self.role == "server" else self._test_client
         for cases, workers in ((others, jobs), (alone, 1)):
-            self._batches = split_batches(cases, BATCH)
+            self._batches = [cases[at : at + BATCH] for at in range(0, len(cases), BATCH)]
             await asyncio.gather(*(work() for _ in range(workers)))
 
     async def _test_server(self) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import fnmatch
 import shlex
 from typing import List, Optional, Sequence
 
 import psutil
 
-from ..lib.environment import Unavailable, report_folder
-from ..lib.peers import ALL, Server, find_python
+from ..lib.environment import report_folder
+from ..lib.peers import ALL, BY_NAME, Server, find_python
 from ..lib.servers import ServerProcess
+from .workloads import match_names
 
 SERVER_CORE = 0
 START_SECONDS = 30.0
@@ -21,11 +21,7 @@ def choose_servers(patterns: Optional[str]) -> List[Server]:
     """The servers that match a comma-separated list of names or globs; the default ones without it."""
     if patterns is None:
         return [server for server in ALL if server.by_default]
-    wanted = [one.strip() for one in patterns.split(",")]
-    chosen = [server for server in ALL if any(fnmatch.fnmatchcase(server.name, one) for one in wanted)]
-    if not chosen:
-        raise Unavailable(f"no server matches {patterns!r}; there are {', '.join(one.name for one in ALL)}")
-    return chosen
+    return [BY_NAME[name] for name in match_names("server", patterns, BY_NAME)]
 
 
 class Running(ServerProcess):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import random
-from typing import List, NamedTuple, Optional
+from typing import Iterable, List, NamedTuple, Optional
 
 from ..lib.environment import Unavailable
 
@@ -53,10 +53,15 @@ QUICK = "one-125,one-16k,hundred-125,burst-125,deflate-1k,handshakes,crowd,impor
 def choose_names(patterns: Optional[str], is_quick: bool) -> List[str]:
     """Names of workloads that match a comma-separated list of names or globs; the default ones without it."""
     names = [workload.name for workload in ALL] + list(SINGLE)
-    wanted = (patterns or (QUICK if is_quick else "*")).split(",")
-    chosen = [name for name in names if any(fnmatch.fnmatchcase(name, one.strip()) for one in wanted)]
+    return match_names("workload", patterns or (QUICK if is_quick else "*"), names)
+
+
+def match_names(what: str, patterns: str, names: Iterable[str]) -> List[str]:
+    """The names that match one of `patterns`, which are separated by commas."""
+    wanted = [one.strip() for one in patterns.split(",")]
+    chosen = [name for name in names if any(fnmatch.fnmatchcase(name, one) for one in wanted)]
     if not chosen:
-        raise Unavailable(f"no workload matches {patterns!r}; there are {', '.join(names)}")
+        raise Unavailable(f"no {what} matches {patterns!r}; there are {', '.join(names)}")
     return chosen
 
 

@@ -21,7 +21,7 @@ import secrets
 from pathlib import Path
 from typing import List
 
-from ..lib.environment import ensure_environment, enter_environment, lock_folder, report_folder
+from ..lib.environment import enter_environment, lock_folder, report_folder
 
 # Of what pytest and hypothesis need, only these versions have an influence on what is found.
 REQUIREMENTS = [
@@ -63,9 +63,7 @@ def main(argv: List[str]) -> int:
     parts = options.only or list(PARTS)
     name = "fuzz" if "atheris" in parts else "fuzz-without-atheris"
     requirements = [*REQUIREMENTS, *(ATHERIS if "atheris" in parts else [])]
-    # Builds it, and never from source; the next line finds it built.
-    ensure_environment(name, requirements, only_binary=True)
-    enter_environment(name, requirements)
+    enter_environment(name, requirements, only_binary=True)
     import pytest
 
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed

@@ -45,6 +45,9 @@ class Client:
     subprotocol: Optional[str]
     extensions: Optional[str]
 
+    def __init__(self, tls: Optional[ssl.SSLContext] = None) -> None:
+        self._tls = tls
+
     async def send_all(self, messages: Sequence[Message]) -> None:
         for message in messages:
             await self.send(message)
@@ -68,9 +71,6 @@ class Client:
 
 class Websockets(Client):
     """The asyncio client of `websockets`."""
-
-    def __init__(self, tls: Optional[ssl.SSLContext] = None) -> None:
-        self._tls = tls
 
     async def open(
         self,
@@ -136,9 +136,6 @@ class Websockets(Client):
 
 class Aiohttp(Client):
     """The client of `aiohttp`, which reads no more once it has sent its CLOSE."""
-
-    def __init__(self, tls: Optional[ssl.SSLContext] = None) -> None:
-        self._tls = tls
 
     async def open(
         self,

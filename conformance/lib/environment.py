@@ -78,12 +78,12 @@ def ensure_environment(
     return built
 
 
-def enter_environment(name: str, requirements: Sequence[str]) -> None:
+def enter_environment(name: str, requirements: Sequence[str], *, only_binary: bool = False) -> None:
     """Go on only inside that environment: start run.py again under its python if this is another one.
 
     Returns at once when this process already runs there; otherwise replaces the process and does not return.
     """
-    target = ensure_environment(name, requirements)
+    target = ensure_environment(name, requirements, only_binary=only_binary)
     if Path(sys.prefix).resolve() == target.parent.parent.resolve():
         return
     sys.stdout.flush()

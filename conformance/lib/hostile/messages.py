@@ -51,10 +51,7 @@ class Compressor:
     def compress(self, plain: bytes) -> bytes:
         """The payload of one message (RFC 7692 7.2.1)."""
         rng = self._rng
-        if happens(rng, 0.05):
-            # The receiver's window now holds bytes that the stream does not know.
-            self._stream = None
-            return store(rng, plain)
+        # A new stream does not know what the receiver's window holds.
         if self._stream is None or self._no_context_takeover or happens(rng, 0.1):
             self._stream = self._open()
         stream, data = self._stream, b""
@@ -78,17 +75,6 @@ class Compressor:
         window_bits = rng.randint(9, self._window_bits) if happens(rng, 0.3) else self._window_bits
         level, strategy = rng.choice((6, 0, 1, 3, 6, 9)), rng.choice(STRATEGIES)
         return zlib.compressobj(level, zlib.DEFLATED, -window_bits, rng.randint(1, 9), strategy)
-
-
-def store(rng: random.Random, plain: bytes) -> bytes:
-    """Stored blocks (RFC 1951 3.2.4), some of them empty."""
-    data = b""
-    for piece in split(rng, plain, rng.choice((1, 2, 3, 4))):
-        for start in range(0, len(piece) or 1, 65535):
-            block = piece[start : start + 65535]
-            length = len(block).to_bytes(2, "little")
-            data += b"\x00" + length + bytes(byte ^ 0xFF for byte in length) + block
-    return data + b"\x00"
 
 
 class Compressed(NamedTuple):
