@@ -14,23 +14,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import shlex
 import shutil
 import sys
 from typing import Dict, List, Sequence
 
 from ..lib.environment import Unavailable, describe_python, ensure_environment, lock_folder, report_folder
-from ..lib.peers import ALL, BY_NAME, ON_UVLOOP, UVLOOP, find_python
+from ..lib.peers import ALL, BY_NAME, ON_UVLOOP, UVLOOP
 from ..lib.report import Cell, Page, Value
-from ..lib.servers import ServerFailed
+from ..lib.servers import LISTEN, ServerFailed
 from .compression import LEAST_SAVED
 from .record import CASES, load_record, pick_cases, save_record
 from .results import OUTCOMES, Result, count_behaviors
 from .suite import Run
 from .wstest import find_wstest
 
+APP = "conformance.lib.apps.echo:app"
 OURS = {
-    "server": ["wsbridge", "conformance.lib.apps.echo:app", "--host", "127.0.0.1", "--port", "{port}"],
+    "server": ["wsbridge", APP, *LISTEN],
     "client": ["conformance.lib.apps.client", "{url}", "wsbridge-client"],
 }
 
@@ -43,8 +43,8 @@ def run_role(role: str, argv: Sequence[str]) -> int:
     """Run the cases before our implementation of that role, "server" or "client"; return the exit code."""
     options = parse_arguments(argv, role)
     wstest = find_wstest()
-    is_ours = options.peer == "wsbridge"
-    command = build_command(role, options.python, options.loop) if is_ours else build_peer(options.peer)
+    is_ours, peer = options.peer == "wsbridge", BY_NAME[options.peer]
+    command = build_command(role, options.python, options.loop) if is_ours else peer.build_command(APP)
     implementation, major, minor, version, _ = describe_python(command[0])
     name = options.peer if role == "server" else "wsbridge-client"
     uvloop = "-uvloop" if options.loop == "uvloop" else ""
@@ -64,12 +64,10 @@ def run_role(role: str, argv: Sequence[str]) -> int:
             run.troubles.append(f"the server printed {count} tracebacks: {server.log}")
         if is_ours and server.poll():
             run.troubles.append(f"the server's exit code is {server.poll()}: {server.log}")
-    differences = [] if BY_NAME[options.peer].is_peer or options.update else compare(run, role)
+    differences = [] if peer.is_peer or options.update else compare(run, role)
     if options.update:
-        update(run, role, label, "" if is_ours else BY_NAME[options.peer].version)
-    subtitle = (
-        f"{role} role, {BY_NAME[options.peer].version} on {implementation} {version}; wstest: {wstest.origin}"
-    )
+        update(run, role, label, "" if is_ours else peer.version)
+    subtitle = f"{role} role, {peer.version} on {implementation} {version}; wstest: {wstest.origin}"
     print_run(run, differences)
     print(f"report: {build_page(label, subtitle, run, differences).write(folder / 'index.html')}")
     is_good = all(result.is_good for result in run.results.values())
@@ -106,11 +104,6 @@ def build_command(role: str, python: str, loop: str) -> List[str]:
         python = str(ensure_environment("uvloop", [UVLOOP], python))
         return [python, "-c", ON_UVLOOP.format(module=module), *arguments]
     return [python, "-m", module, *arguments]
-
-
-def build_peer(name: str) -> List[str]:
-    server = BY_NAME[name]
-    return [find_python(server), *shlex.split(server.command.replace("{app}", OURS["server"][1]))]
 
 
 def compare(run: Run, role: str) -> List[str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import List, Optional, Sequence
 
 import psutil
 
 from ..lib.environment import report_folder
-from ..lib.peers import ALL, BY_NAME, Server, find_python
+from ..lib.peers import ALL, BY_NAME, Server
 from ..lib.servers import ServerProcess
 from .workloads import match_names
 
@@ -29,10 +28,9 @@ class Running(ServerProcess):
 
     def __init__(self, server: Server, wrapper: Sequence[str] = ()) -> None:
         self.server = server
-        pinned = ["taskset", "-c", str(SERVER_CORE), *wrapper]
         super().__init__(
             server.name,
-            [*pinned, find_python(server), *shlex.split(server.command.replace("{app}", APP))],
+            ["taskset", "-c", str(SERVER_CORE), *wrapper, *server.build_command(APP)],
             report_folder("bench") / f"{server.name}.log",
             # Nothing random, and what README recommends for PyPy.
             settings={"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "", "PYPY_GC_NURSERY": "16M"},

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Dict, NamedTuple
+from typing import Dict, List, NamedTuple
 
 from .environment import Unavailable, ensure_environment
 
@@ -47,6 +48,10 @@ class Server(NamedTuple):
         if not self.is_peer:
             return "this tree"
         return next(pin for pin in ENVIRONMENTS[self.environment] if pin.startswith(f"{self.family}=="))
+
+    def build_command(self, application: str) -> List[str]:
+        """The command line that serves `application` ("module:attribute") on "{port}"."""
+        return [find_python(self), *shlex.split(self.command.replace("{app}", application))]
 
 
 # `python -c` that runs a module on uvloop: wsbridge has no flag for it, asyncio's policy decides.

@@ -14,13 +14,11 @@ import asyncio
 import collections
 import json
 import signal
-import sys
 from pathlib import Path
 from typing import Counter, List, NamedTuple, Tuple
 
 from ..lib.environment import ROOT, Unavailable, enter_environment, report_folder, say_line
 from ..lib.peers import ENVIRONMENTS, Server
-from ..lib.report import Page
 
 DEFAULT = "one-125,hundred-125,burst-125,one-16k,one-1m,deflate-125"
 WARM_UP_SECONDS = 0.5
@@ -32,7 +30,8 @@ SYSTEM_CALLS = {
     ("poller.py", "select"): "epoll_wait",
     ("transport.py", "handle_events"): "recv",
     ("transport.py", "write"): "send",
-    ("transport.py", "_send_buffer"): "send, of what was left",
+    ("transport.py", "writelines"): "sendmsg",
+    ("transport.py", "_send_unsent"): "sendmsg, of what was left",
 }
 
 Place = Tuple[str, str]  # floor and function
@@ -65,7 +64,13 @@ def main(argv: List[str]) -> int:
     for floor, *shares in zip(FLOORS, *(profile.share_floors() for profile in profiles)):
         costs[floor] = [f"{share:.1%}" for share in shares]
     print(tabulate(costs, "keys", showindex=[profile.name for profile in profiles], disable_numparse=True))
-    print(f"report: {build_page(profiles).write(report_folder('profile') / 'index.html')}")
+    for name, microseconds, places in profiles:
+        samples = sum(places.values())
+        costly = [
+            [*place, f"{seen / samples:.1%}", f"{seen / samples * microseconds:.2f}"]
+            for place, seen in places.most_common(25)
+        ]
+        print(f"\n{name}, {samples} samples\n{tabulate(costly, ['floor', 'function', 'share', 'us'])}")
     return 0
 
 
@@ -113,19 +118,3 @@ def find_place(stack: List[Tuple[str, str]]) -> Place:
         if path.parent.name == "apps":
             return "application", function
     return "other", "start and end"
-
-
-def build_page(profiles: List[Profile]) -> Page:
-    page = Page("Where a message's time goes", f"Python {sys.version.split()[0]}, plain asyncio")
-    for profile in profiles:
-        page.heading(profile.name)
-        samples = sum(profile.places.values())
-        page.facts({"us a message": f"{profile.microseconds:.1f}", "samples": samples})
-        costs = [share * profile.microseconds for share in profile.share_floors()]
-        page.bar_plot("By floor", FLOORS, costs, unit="us")
-        rows = [
-            [*place, f"{count / samples:.1%}", f"{count / samples * profile.microseconds:.2f}"]
-            for place, count in profile.places.most_common(25)
-        ]
-        page.table(["floor", "function", "share", "us"], rows)
-    return page
