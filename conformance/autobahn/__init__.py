@@ -64,14 +64,15 @@ def run_role(role: str, argv: Sequence[str]) -> int:
             run.troubles.append(f"the server printed {count} tracebacks: {server.log}")
         if is_ours and server.poll():
             run.troubles.append(f"the server's exit code is {server.poll()}: {server.log}")
-    differences = [] if peer.is_peer or options.update else compare(run, role)
     if options.update:
         update(run, role, label, "" if is_ours else peer.version)
+    elif not peer.is_peer:
+        run.troubles += compare(run, role)
     subtitle = f"{role} role, {peer.version} on {implementation} {version}; wstest: {wstest.origin}"
-    print_run(run, differences)
-    print(f"report: {build_page(label, subtitle, run, differences).write(folder / 'index.html')}")
+    print_run(run)
+    print(f"report: {build_page(label, subtitle, run).write(folder / 'index.html')}")
     is_good = all(result.is_good for result in run.results.values())
-    return 0 if is_good and not run.troubles and not differences else 1
+    return 0 if is_good and not run.troubles else 1
 
 
 def parse_arguments(argv: Sequence[str], role: str) -> argparse.Namespace:
@@ -110,7 +111,7 @@ def compare(run: Run, role: str) -> List[str]:
     """A line for every case that is not as recorded."""
     recorded = load_record()[role]
     return [
-        f"{case}: {result.key}; recorded: {recorded.get(case, 'nothing')}"
+        f"{case} differs: {result.key}; recorded: {recorded.get(case, 'nothing')}"
         for case, result in run.results.items()
         if recorded.get(case) != result.key
     ]
@@ -131,17 +132,17 @@ def update(run: Run, role: str, label: str, pin: str) -> None:
     save_record(record)
 
 
-def print_run(run: Run, differences: Sequence[str]) -> None:
+def print_run(run: Run) -> None:
     counts = [f"{count} {behavior}" for behavior, count in count_behaviors(run.results.values()).items()]
     print(f"{len(run.results)} cases in {run.minutes:.1f} minutes: {', '.join(counts)}")
     for result in run.results.values():
         if not result.is_good:
             print(f"  {result.case}: {result.verdict}: {result.get_text('result')}")
-    for line in (*run.troubles, *(f"differs: {difference}" for difference in differences)):
+    for line in run.troubles:
         print(f"  {line}")
 
 
-def build_page(label: str, subtitle: str, run: Run, differences: Sequence[str]) -> Page:
+def build_page(label: str, subtitle: str, run: Run) -> Page:
     """Counts, our verdict on each case, links to wstest's own pages."""
     page = Page(f"Autobahn: {label}", subtitle)
     results = run.results.values()
@@ -150,10 +151,9 @@ def build_page(label: str, subtitle: str, run: Run, differences: Sequence[str]) 
         for behavior, count in count_behaviors(results).items()
     }
     page.facts({"cases": len(results), **counts, "minutes": round(run.minutes, 1)})
-    for heading, lines in (("Besides the cases", run.troubles), ("Different from the record", differences)):
-        if lines:
-            page.heading(heading)
-            page.table(["what"], [[Cell(line, "fail")] for line in lines])
+    if run.troubles:
+        page.heading("Besides the cases")
+        page.table(["what"], [[Cell(line, "fail")] for line in run.troubles])
     page.heading("All cases, those that are not OK first")
     page.paragraph(
         "A case is linked to the page that wstest wrote of it: handshake, expectation, events and wire log. "

@@ -71,6 +71,9 @@ def main(argv: List[str]) -> int:
     lock_folder(folder)
     # What hypothesis would keep in the current folder.
     os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(folder / "hypothesis")
+    # For linear.py: what malloc gives back to the system has to be mapped again, page by page, which takes
+    # longer than anything else there; mallopt(3).
+    os.environ.update(MALLOC_TRIM_THRESHOLD_=str(2**31 - 1), MALLOC_MMAP_MAX_="0")
     modules = [f"{Path(__file__).parent / module}.py" for part in parts for module in PARTS[part]]
     arguments = [f"--hypothesis-seed={seed}", f"--folder={folder}", *(["--short"] if options.short else [])]
     arguments += ["-q", "-p", "no:cacheprovider", f"--numprocesses={options.jobs}", "--dist=worksteal"]

@@ -8,7 +8,6 @@ only, is a finding.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import time
 from typing import Any, Callable, Dict, List, Sequence
@@ -22,10 +21,6 @@ from .adversaries import ADVERSARIES, KIB, MIB, Input
 # Above 2, because a byte of a large input costs more than one of a small input without being superlinear:
 # caches end somewhere.
 LIMIT = 2.5
-# What glibc's malloc gives back to the system has to be mapped again page by page, which takes longer than
-# anything else here. <malloc.h>: the limit of free memory that is kept, and how many allocations may have a
-# mapping of their own.
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 # Every doubling from a 64th of the largest size on takes no longer than twice the largest size alone.
 TOP, FURTHEST = 16 * MIB, 256 * MIB
 SHARES = (64, 32, 16, 8, 4, 2, 1)
@@ -49,7 +44,8 @@ def test_linear(
     have_alone: Callable[[], None],
 ) -> None:
     """Twice the size takes at most 2.5 times as long."""
-    keep_memory()
+    gc.collect()
+    gc.freeze()
     top, furthest, shares = (
         (SHORT_TOP, TOP, SHORT_SHARES) if pytestconfig.option.short else (TOP, FURTHEST, SHARES)
     )
@@ -80,16 +76,6 @@ def compare(times: Times, shortest: float = 0.0) -> Times:
         for size, seconds in times.items()
         if size // 2 in times and times[size // 2] >= shortest
     }
-
-
-def keep_memory() -> None:
-    """Let malloc keep all memory that this process has had, where it can be told, and gc leave it alone."""
-    gc.collect()
-    gc.freeze()
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def find_largest(adversary: Input, start: int, most: int) -> int:
