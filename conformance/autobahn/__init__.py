@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import shutil
 import sys
 from typing import Dict, List, Sequence
@@ -23,7 +24,7 @@ from ..lib.peers import ALL, BY_NAME, ON_UVLOOP, UVLOOP
 from ..lib.report import Cell, Page, Value
 from ..lib.servers import LISTEN, ServerFailed
 from .compression import LEAST_SAVED
-from .record import CASES, load_record, pick_cases, save_record
+from .record import CASES, RECORD, load_record, pick_cases
 from .results import OUTCOMES, Result, count_behaviors
 from .suite import Run
 from .wstest import find_wstest
@@ -129,7 +130,7 @@ def update(run: Run, role: str, label: str, pin: str) -> None:
         }
     else:
         record[role] = {case: result.key for case, result in run.results.items()}
-    save_record(record)
+    RECORD.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
 
 
 def print_run(run: Run) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Sequence
 
 from ..lib.environment import ROOT
 
@@ -20,10 +20,6 @@ QUICK = ("1", "2", "3", "4", "5", "6", "7", "10")
 
 def load_record() -> Dict[str, Any]:
     return dict(json.loads(RECORD.read_text("utf-8")))
-
-
-def save_record(record: Mapping[str, Any]) -> None:
-    RECORD.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
 
 
 CASES: List[str] = list(load_record()["server"])

@@ -44,14 +44,6 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("fuzz")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Function]) -> None:
-    """In a short run, keep of a module that has SHORT only the cases that it lists."""
-    if config.option.short:
-        items[:] = [
-            one for one in items if not hasattr(one.module, "SHORT") or one.callspec.id in one.module.SHORT
-        ]
-
-
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item: pytest.Function) -> Iterator[None]:
     yield

@@ -28,7 +28,7 @@ DRAWN = (
     *("fragments", "dialogues"),
 )
 # Of a short run: the entries that a peer reaches after the handshake, and the handshake.
-SHORT = ("server-raw", "server_deflate-raw", "server_handshake-raw", "dialogues-drawn")
+SHORT = [("server", "raw"), ("server_deflate", "raw"), ("server_handshake", "raw"), ("dialogues", "drawn")]
 
 MAX_LENGTH = {"raw": 400, "drawn": 1500}
 # An input that takes longer is a finding of its own; starting takes some seconds on a busy machine.
@@ -62,7 +62,8 @@ def takes_bytes(test: Any) -> bool:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     searches = [(name, "raw") for name, test in find_tests().items() if takes_bytes(test)]
-    metafunc.parametrize(("name", "kind"), [*searches, *((name, "drawn") for name in DRAWN)])
+    searches += [(name, "drawn") for name in DRAWN]
+    metafunc.parametrize(("name", "kind"), SHORT if metafunc.config.option.short else searches)
 
 
 def test_guided(
@@ -74,7 +75,10 @@ def test_guided(
     shutil.rmtree(folder / "found", ignore_errors=True)
     for part in ("found", "corpus", "seeds"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    for at, data in enumerate(draw_seeds(test) if kind == "raw" else draw_choices(seed)):
+    rng = random.Random(seed)
+    # Choices for hypothesis mean nothing by themselves.
+    choices = [rng.randbytes(rng.randrange(100, 1500)) for _ in range(24)]
+    for at, data in enumerate(draw_seeds(test) if kind == "raw" else choices):
         (folder / "seeds" / str(at)).write_bytes(data)
     (folder / "dictionary.txt").write_text("\n".join(DICTIONARY.split()), "ascii")
     flags = [f"-dict={folder / 'dictionary.txt'}", f"-artifact_prefix={folder / 'found'}/"]
@@ -103,12 +107,6 @@ def draw_seeds(test: Any) -> List[bytes]:
     test()
     test.hypothesis.inner_test = inner
     return drawn
-
-
-def draw_choices(seed: int) -> List[bytes]:
-    """Choices for hypothesis, which mean nothing by themselves."""
-    rng = random.Random(seed)
-    return [rng.randbytes(rng.randrange(100, 1500)) for _ in range(24)]
 
 
 def make_target(test: Any, kind: str) -> Callable[[bytes], None]:

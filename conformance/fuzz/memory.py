@@ -85,13 +85,6 @@ CASES = [
     case(HEAD, "header lines, byte by byte", REQUEST, b"a:b\r\n", built.LINES, REST, piece=1),
 ]
 
-# Of a short run: the cases of hostile input that no other one includes; tracing is slow.
-SHORT = (
-    *("binary frame in one piece", "ASCII, then one astral", "zeros, four times the limit"),
-    *("blocks 00 00 00 ff ff", "a claim of 2**62 bytes", "a promise of 16 MiB", "messages of 1 byte"),
-    *("empty fragments", "PINGs, writing paused", "one header line, byte by byte", "90 header lines"),
-)
-
 
 @pytest.mark.parametrize(("limit", "drawn", "size", "allowed"), CASES)
 def test_memory(
