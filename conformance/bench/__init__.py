@@ -15,8 +15,7 @@ from typing import List
 from ..lib.environment import Unavailable, enter_environment, lock_folder, report_folder
 from ..lib.peers import ENVIRONMENTS
 
-FULL_ROUNDS, FULL_SECONDS = 7, 0.25
-QUICK_ROUNDS, QUICK_SECONDS = 3, 0.2
+FULL_ROUNDS, QUICK_ROUNDS = 7, 3
 
 
 def main(argv: List[str]) -> int:
@@ -46,8 +45,6 @@ def parse_options(argv: List[str]) -> argparse.Namespace:
     parser.add_argument("--peers", metavar="NAMES", help=f"servers, {names} (uvicorn*)")
     parser.add_argument("--workloads", metavar="NAMES", help=f"workloads, {names} (one-*)")
     parser.add_argument("--rounds", type=int, help=f"default {FULL_ROUNDS}, with --quick {QUICK_ROUNDS}")
-    parser.add_argument("--seconds", type=float, help=f"a workload's, each round; default {FULL_SECONDS:g}")
     options = parser.parse_args(argv)
     options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else FULL_ROUNDS)
-    options.seconds = options.seconds or (QUICK_SECONDS if options.quick else FULL_SECONDS)
     return options

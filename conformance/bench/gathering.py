@@ -34,7 +34,6 @@ async def gather(options: argparse.Namespace) -> Dict[str, Any]:
     priority = choose_priority()
     run: Dict[str, Any] = {
         "rounds_wanted": options.rounds,
-        "seconds_each": options.seconds,
         "priority": priority,
         "machine": describe_machine(),
         "versions": describe_versions(),
@@ -58,7 +57,7 @@ async def measure(options: argparse.Namespace, run: Dict[str, Any], priority: Ca
         if chosen:
             async with contextlib.AsyncExitStack() as stack:
                 started = await start_servers(stack, servers, run["missing"])
-                run["rounds"] = run_rounds(started, chosen, options.rounds, options.seconds)
+                run["rounds"] = run_rounds(started, chosen, options.rounds)
         if "crowd" in names:
             crowd = functools.partial(crowds.measure_crowd, options.quick)
             run["crowd"] = await measure_each("crowd", servers, crowd)

@@ -8,7 +8,7 @@
 
        open COUNT      connect and upgrade until COUNT connections are open
        run SECONDS     echo messages on all of them, then wait for the last answer; 0: IN_FLIGHT on each
-       visit SECONDS   connect, upgrade, echo IN_FLIGHT messages (0: none), close; 16 at a time
+       visit SECONDS   connect, upgrade, close; 16 at a time
 
    At the end of stdin the connections are closed as the protocol says. {"failed": ...} ends it with exit code 1.
 
@@ -218,8 +218,7 @@ static void check_response(struct link *link)
         exit(1);
     }
     link->phase = OPEN;
-    if (is_visiting && !option.in_flight) start_closing(link);
-    if (is_visiting) owe(link, option.in_flight);
+    if (is_visiting) start_closing(link);
 }
 
 static void end_message(struct link *link)
@@ -235,8 +234,7 @@ static void end_message(struct link *link)
     link->under_way--;
     under_way--;
     messages++;
-    if (is_visiting && !link->under_way) start_closing(link);
-    if (!is_visiting && now < stop_at) owe(link, 1);
+    if (now < stop_at) owe(link, 1);
 }
 
 static void begin_frame(struct link *link)

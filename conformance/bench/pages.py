@@ -11,7 +11,7 @@ from tabulate import tabulate
 from ..lib.environment import report_folder
 from ..lib.report import Cell, Page
 from .load import Result
-from .rounds import DISTURBED, find_median, find_ratio
+from .rounds import DISTURBED, SECONDS, find_median, find_ratio
 from .targets import BUSY_GENERATOR, OURS, Outcome
 from .workloads import ALL as WORKLOADS
 
@@ -103,7 +103,7 @@ def explain(run: Run) -> str:
     disturbed = sum(one["waiting"] > DISTURBED for one in results)
     busy = sum(one["load_share"] > BUSY_GENERATOR for one in results)
     return (
-        f"Every server did every workload for {run['seconds_each']:g} s in each of {run['rounds_wanted']} "
+        f"Every server did every workload for {SECONDS:g} s in each of {run['rounds_wanted']} "
         "interleaved rounds. Servers share one core, the load generator has the other, both at "
         f"{run['priority']} priority; idle cores were kept from sleeping. {disturbed} of {len(results)} "
         f"measurements waited over {DISTURBED:.0%} of the time for a core. In {busy} the generator used over "

@@ -6,6 +6,7 @@ import contextlib
 import os
 import statistics
 import subprocess
+from collections import defaultdict
 from typing import Dict, Iterator, List, Optional, Sequence
 
 from ..lib.environment import say_line
@@ -17,6 +18,7 @@ from .workloads import Workload
 # A measurement is done again in which the server or the generator waited for its core longer than this share.
 DISTURBED = 0.03
 ATTEMPTS = 4
+SECONDS = 0.25  # a workload's, each round
 
 
 @contextlib.contextmanager
@@ -58,12 +60,10 @@ def find_warm_up(server: Server, number: int) -> float:
 
 
 def run_rounds(
-    started: Sequence[Running], workloads: Sequence[Workload], rounds: int, seconds: float
+    started: Sequence[Running], workloads: Sequence[Workload], rounds: int
 ) -> Dict[str, Dict[str, List[Result]]]:
     """Return {workload: {server: its results, one a round}}."""
-    results: Dict[str, Dict[str, List[Result]]] = {
-        workload.name: {running.name: [] for running in started} for workload in workloads
-    }
+    results: Dict[str, Dict[str, List[Result]]] = defaultdict(lambda: defaultdict(list))
     for number in range(rounds):
         for workload in workloads:
             # Nobody is always first, nor always behind the same neighbour's heat.
@@ -73,7 +73,7 @@ def run_rounds(
                 say_line(said)
                 warm_up = find_warm_up(running.server, number)
                 try:
-                    result = measure_undisturbed(running, workload, warm_up, seconds)
+                    result = measure_undisturbed(running, workload, warm_up)
                 except Failed as error:
                     result = error.result
                     if "failed" in result:
@@ -82,7 +82,7 @@ def run_rounds(
     return results
 
 
-def measure_undisturbed(running: Running, workload: Workload, warm_up: float, seconds: float) -> Result:
+def measure_undisturbed(running: Running, workload: Workload, warm_up: float) -> Result:
     """Measure up to `ATTEMPTS` times; return the result that others disturbed least."""
     attempts: List[Result] = []
     with Load(running, workload) as load:
@@ -90,7 +90,7 @@ def measure_undisturbed(running: Running, workload: Workload, warm_up: float, se
             load.open(workload.connections)
         load.run(warm_up)
         while len(attempts) < ATTEMPTS and (not attempts or attempts[-1]["waiting"] > DISTURBED):
-            attempts.append(load.measure(seconds))
+            attempts.append(load.measure(SECONDS))
     return min(attempts, key=lambda result: float(result["waiting"]))
 
 
@@ -99,7 +99,8 @@ def find_median(results: Sequence[Result], key: str) -> Optional[float]:
     return statistics.median(values) if values else None
 
 
-def find_ratio(ours: Sequence[Result], theirs: Sequence[Result], key: str = "per_second") -> Optional[float]:
+def find_ratio(ours: Sequence[Result], theirs: Sequence[Result]) -> Optional[float]:
     """The median of the rounds' own ratios: two neighbours in time share what else the machine was doing."""
-    pairs = [(a[key], b[key]) for a, b in zip(ours, theirs) if key in a and key in b]
-    return statistics.median(a / b for a, b in pairs) if pairs else None
+    key = "per_second"
+    ratios = [a[key] / b[key] for a, b in zip(ours, theirs) if key in a and key in b]
+    return statistics.median(ratios) if ratios else None

@@ -24,11 +24,11 @@ class Workload(NamedTuple):
     in_flight: int = 1  # on each connection
     is_binary: bool = False
     offer: Optional[str] = None  # the permessage-deflate that is negotiated
-    visits: bool = False  # 16 connections are opened and closed all the time, `in_flight` messages on each
+    visits: bool = False  # 16 connections are opened and closed all the time
 
 
 # one: a connection; hundred: 100 of them; burst: one, with 16 messages in flight; bursts: 100 such; deflate:
-# one, compressed; visits: connections that open, echo a message and close; handshakes: without a message.
+# one, compressed; handshakes: connections that are opened, upgraded and closed.
 ALL = [
     *(Workload(f"one-{size}", SIZES[size]) for size in SIZES),
     *(Workload(f"hundred-{size}", SIZES[size], 100) for size in SIZES if size != "1m"),
@@ -41,8 +41,7 @@ ALL = [
         for size in ("125", "1k", "16k", "64k")
     ),
     Workload("burst-1k-binary", SIZES["1k"], in_flight=16, is_binary=True),
-    Workload("handshakes", in_flight=0, visits=True),
-    Workload("visits", visits=True),
+    Workload("handshakes", visits=True),
 ]
 
 # Measured once a run and not once a round, by modules of their own.

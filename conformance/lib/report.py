@@ -68,10 +68,6 @@ class Page:
         """A table; numbers stand right-aligned, a Cell with an outcome is coloured."""
         self._add("table", columns=columns, rows=[list(map(_to_cell, row)) for row in rows])
 
-    def pre(self, text: str) -> None:
-        """Text as it stands, in a fixed-width font."""
-        self._add("pre", text=text)
-
     def details(self, summary: str, text: str) -> None:
         """Text in a fixed-width font that can be folded away under its summary."""
         self._add("details", summary=summary, text=text)

@@ -38,7 +38,7 @@ def write_page(path: Path, seed: int, seconds: float, failure: str) -> Path:
     print(", ".join(f"{name}: {value}" for name, value in facts.items()))
     page.facts(facts)
     if failure:
-        page.pre(failure)
+        page.details("failure", failure)
     page.heading("Invariants")
     page.table(
         ["what must hold", "checks"], [[check.__doc__, tally["checks", check.__name__]] for check in CHECKS]
