@@ -1,7 +1,7 @@
 """The floor under every server in Python: bytes come back as they are, nothing is parsed.
 
-`python floor.py PORT bytes|asgi [uvloop]`: `bytes` writes what it reads; `asgi` hands each message to an
-application through a future, as an ASGI server must, and writes what the application sends.
+`python -m conformance.bench.floor PORT bytes|asgi`: `bytes` writes what it reads; `asgi` hands each message
+to an application through a future, as an ASGI server must, and writes what the application sends.
 """
 
 import asyncio
@@ -74,8 +74,4 @@ async def serve(kind, port):
 
 
 if __name__ == "__main__":
-    if sys.argv[3:] == ["uvloop"]:
-        import uvloop
-
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     asyncio.run(serve(sys.argv[2], int(sys.argv[1])))

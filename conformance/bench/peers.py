@@ -8,11 +8,10 @@ import psutil
 
 from ..lib.environment import report_folder
 from ..lib.peers import ALL, BY_NAME, Server
-from ..lib.servers import ServerProcess
+from ..lib.servers import START_SECONDS, ServerProcess
 from .workloads import match_names
 
 SERVER_CORE = 0
-START_SECONDS = 30.0
 APP = "conformance.lib.apps.echo:app"
 
 

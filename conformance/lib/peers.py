@@ -68,7 +68,7 @@ _SOCKETIFY = (
     " --disable-listen-log true --ws-per-message-deflate true"
 )
 _DAPHNE = "-m daphne {app} -p {port} -b 127.0.0.1 -v 0"
-_FLOOR = f"{Path(__file__).parent.parent}/bench/floor.py {{port}}"
+_FLOOR = "conformance.bench.floor"
 
 ALL = [
     Server("wsbridge", "wsbridge", f"-m wsbridge {_OURS}"),
@@ -89,10 +89,10 @@ ALL = [
     Server("h2corn+uvloop", "h2corn", f"{_H2CORN} --loop uvloop", True, "bench-h2corn"),
     Server("socketify", "socketify", _SOCKETIFY, True, "bench-socketify"),
     Server("daphne", "daphne", _DAPHNE, False, "bench-daphne"),
-    Server("floor-bytes", "floor", f"{_FLOOR} bytes"),
-    Server("floor-asgi", "floor", f"{_FLOOR} asgi"),
-    Server("floor-bytes+uvloop", "floor", f"{_FLOOR} bytes uvloop"),
-    Server("floor-asgi+uvloop", "floor", f"{_FLOOR} asgi uvloop", False),
+    Server("floor-bytes", "floor", f"-m {_FLOOR} {{port}} bytes"),
+    Server("floor-asgi", "floor", f"-m {_FLOOR} {{port}} asgi"),
+    Server("floor-bytes+uvloop", "floor", f'-c "{ON_UVLOOP.format(module=_FLOOR)}" {{port}} bytes'),
+    Server("floor-asgi+uvloop", "floor", f'-c "{ON_UVLOOP.format(module=_FLOOR)}" {{port}} asgi', False),
 ]
 BY_NAME: Dict[str, Server] = {server.name: server for server in ALL}
 

@@ -44,12 +44,6 @@ class Profile(NamedTuple):
     microseconds: float
     places: Counter[Place]
 
-    def share_floors(self) -> List[float]:
-        counts: Counter[str] = collections.Counter()
-        for (floor, _), count in self.places.items():
-            counts[floor] += count
-        return [counts[floor] / max(1, sum(counts.values())) for floor in FLOORS]
-
 
 def main(argv: List[str]) -> int:
     parser = argparse.ArgumentParser(prog="run.py profile", description=(__doc__ or "").split("\n")[0])
@@ -60,10 +54,14 @@ def main(argv: List[str]) -> int:
     from tabulate import tabulate
 
     profiles = asyncio.run(measure(options))
-    costs = {"us a message": [f"{profile.microseconds:.1f}" for profile in profiles]}
-    for floor, *shares in zip(FLOORS, *(profile.share_floors() for profile in profiles)):
-        costs[floor] = [f"{share:.1%}" for share in shares]
-    print(tabulate(costs, "keys", showindex=[profile.name for profile in profiles], disable_numparse=True))
+    rows = []
+    for name, microseconds, places in profiles:
+        floors: Counter[str] = collections.Counter()
+        for (floor, _), seen in places.items():
+            floors[floor] += seen
+        shares = [f"{floors[floor] / max(1, sum(floors.values())):.1%}" for floor in FLOORS]
+        rows.append([name, f"{microseconds:.1f}", *shares])
+    print(tabulate(rows, ["", "us a message", *FLOORS], disable_numparse=True))
     for name, microseconds, places in profiles:
         samples = sum(places.values())
         costly = [
