@@ -31,7 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_LINKS = 20000, MAX_IN_FLIGHT = 64, AT_ONCE = 16, CHECK_EACH = 64, PATIENCE = 30 };
+enum { MAX_LINKS = 20000, AT_ONCE = 16, CHECK_EACH = 64, PATIENCE = 30 };
 enum { MAX_PAYLOAD = 1 << 26, RING_BYTES = 1 << 20, READ_BYTES = 1 << 18 };
 enum { FIN = 0x80, RSV1 = 0x40, MASKED = 0x80, TEXT = 1, BINARY = 2, CLOSE = 8 };
 
@@ -59,8 +59,7 @@ struct link {
     size_t unsent_length;
     int owed;      /* messages to be sent once `unsent` has left */
     int under_way; /* messages sent or owed, and not answered */
-    unsigned sent, answered;
-    uint64_t sent_at[MAX_IN_FLIGHT];
+    unsigned answered;
     unsigned char head[1024]; /* of the response or of a frame, while it is incomplete */
     size_t head_length;
     uint64_t left; /* bytes of the frame to come */
@@ -90,7 +89,6 @@ static char *ring; /* frames, one behind the other, and where the next to be sen
 static size_t frame_length, ring_count, ring_next;
 static uint64_t now, stop_at, messages, under_way, visits;
 static bool is_visiting;
-static uint32_t latencies[64 * 64];
 
 static void fail(const char *format, ...)
 {
@@ -112,21 +110,6 @@ static uint64_t read_clock(clockid_t clock)
     struct timespec time;
     clock_gettime(clock, &time);
     return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
-}
-
-/* 32 steps for every power of two: 3 % of resolution. */
-static void record_latency(uint64_t nanoseconds)
-{
-    int power = nanoseconds < 64 ? 0 : 58 - __builtin_clzll(nanoseconds);
-    latencies[power * 64 + (int)(nanoseconds >> power)]++;
-}
-
-static double find_latency(double share)
-{
-    int64_t rest = (int64_t)((double)messages * share);
-    int at = 0;
-    while ((rest -= latencies[at]) >= 0) at++;
-    return (double)((uint64_t)(at % 64) << at / 64) / 1e3;
 }
 
 /* ---------------------------------------------------------------- sending */
@@ -161,7 +144,7 @@ static void flush(struct link *link)
             link->unsent = ring + ring_next * frame_length;
             link->unsent_length = (size_t)link->owed * frame_length;
             ring_next = (ring_next + (size_t)link->owed) % ring_count;
-            for (; link->owed; link->owed--) link->sent_at[link->sent++ % MAX_IN_FLIGHT] = now;
+            link->owed = 0;
         }
         ssize_t sent = send(link->fd, link->unsent, link->unsent_length, MSG_NOSIGNAL);
         if (sent < 0 && errno == EAGAIN) return;
@@ -228,7 +211,7 @@ static void end_message(struct link *link)
     if (reply.is_known && link->done != reply.length)
         fail("an answer of %zu bytes, not of %zu%s", (size_t)link->done, reply.length,
              option.offer ? ": is a context taken over?" : "");
-    record_latency(now - link->sent_at[link->answered++ % MAX_IN_FLIGHT]);
+    link->answered++;
     link->in_message = false;
     link->done = 0;
     link->under_way--;
@@ -386,7 +369,6 @@ static void do_job(const char *name, double argument)
 {
     uint64_t cpu = read_clock(CLOCK_PROCESS_CPUTIME_ID), started = now = read_clock(CLOCK_MONOTONIC), count = 0;
     messages = visits = 0;
-    memset(latencies, 0, sizeof latencies);
     stop_at = now + (uint64_t)(argument * 1e9);
     if (!strcmp(name, "open"))
         count = open_links((size_t)argument);
@@ -399,7 +381,6 @@ static void do_job(const char *name, double argument)
     double seconds = (double)(read_clock(CLOCK_MONOTONIC) - started) / 1e9;
     double busy = (double)(read_clock(CLOCK_PROCESS_CPUTIME_ID) - cpu) / 1e9;
     printf("{\"count\": %ju, \"seconds\": %.6f, \"load_share\": %.4f", (uintmax_t)count, seconds, busy / seconds);
-    if (messages) printf(", \"p50_us\": %.1f, \"p99_us\": %.1f", find_latency(0.5), find_latency(0.99));
     if (option.offer && reply.is_known) {
         printf(", \"reply_rsv1\": %s, \"reply\": \"", reply.first_byte & RSV1 ? "true" : "false");
         for (size_t at = 0; at < reply.length; at++) printf("%02x", (unsigned char)reply.payload[at]);
@@ -434,7 +415,7 @@ int main(int argc, char **argv)
         if (letter == 'r') option.is_raw = true;
         if (letter == 'z') option.offer = optarg, option.first_byte |= RSV1;
     }
-    if (argc - optind != 2 || option.in_flight > MAX_IN_FLIGHT) {
+    if (argc - optind != 2) {
         fputs("usage: load [-b] [-m IN_FLIGHT] [-r] [-z OFFER] PORT PAYLOAD\n", stderr);
         return 2;
     }

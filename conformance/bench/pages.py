@@ -27,7 +27,6 @@ FASTER = f"{OURS} is so many times as fast: medians of the rounds' ratios"
 MEDIANS = (
     (SPEED, "per_second", 1e-3),
     ("processor time of the server, us each, medians", "server_ns", 1e-3),
-    ("99th percentile of the time until the answer, us, medians", "p99_us", 1.0),
     ("share of its core that the generator used, medians", "load_share", 1.0),
 )
 
