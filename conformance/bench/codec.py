@@ -18,6 +18,7 @@ from websockets.server import ServerProtocol
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import TextMessage
 
+from wsbridge.protocols.masking import use
 from wsbridge.protocols.ws import WSProtocol
 
 from ..lib import wire
@@ -79,7 +80,12 @@ def open_websockets() -> Tuple[Feed, Build]:
     return feed, build
 
 
-CODECS = {"wsbridge": open_wsbridge, "wsproto": open_wsproto, "websockets": open_websockets}
+CODECS = {
+    "wsbridge": open_wsbridge,
+    "wsbridge-pure": open_wsbridge,
+    "wsproto": open_wsproto,
+    "websockets": open_websockets,
+}
 
 
 def prepare_timers() -> Dict[str, Dict[str, timeit.Timer]]:
@@ -94,11 +100,16 @@ def prepare_timers() -> Dict[str, Dict[str, timeit.Timer]]:
                 raise ValueError(f"{name} does not return texts of {size} bytes")
             if [sent.payload for sent in wire.parse_frames(build(text))[0]] != [text.encode()]:
                 raise ValueError(f"{name} does not build the frame of {size} bytes")
-            timers.setdefault(f"parse-{label}", {})[name] = timeit.Timer(functools.partial(feed, frame))
-            timers.setdefault(f"build-{label}", {})[name] = timeit.Timer(functools.partial(build, text))
+            # Before each measurement: the choice is that of the process.
+            choose_masking = functools.partial(use, "python" if name == "wsbridge-pure" else "libcrypto")
+            works = {
+                f"parse-{label}": functools.partial(feed, frame),
+                f"build-{label}": functools.partial(build, text),
+            }
             if label == "125":
-                many = timeit.Timer(functools.partial(feed, frame * TOGETHER))
-                timers.setdefault(f"parse-125x{TOGETHER}", {})[name] = many
+                works[f"parse-125x{TOGETHER}"] = functools.partial(feed, frame * TOGETHER)
+            for work, function in works.items():
+                timers.setdefault(work, {})[name] = timeit.Timer(function, setup=choose_masking)
     return timers
 
 

@@ -54,6 +54,9 @@ class Server(NamedTuple):
         return [find_python(self), *shlex.split(self.command.replace("{app}", application))]
 
 
+# `python -c` that masks without libcrypto.
+_PURE = "import os, runpy; os.environ['WSBRIDGE_MASKING'] = 'python'; runpy._run_module_as_main('wsbridge')"
+
 # `python -c` that runs a module on uvloop: wsbridge has no flag for it, asyncio's policy decides.
 ON_UVLOOP = "import runpy, uvloop; uvloop.install(); runpy._run_module_as_main({module!r})"
 
@@ -72,6 +75,7 @@ _FLOOR = "conformance.bench.floor"
 
 ALL = [
     Server("wsbridge", "wsbridge", f"-m wsbridge {_OURS}"),
+    Server("wsbridge-pure", "wsbridge", f'-c "{_PURE}" {_OURS}'),
     Server("wsbridge+uvloop", "wsbridge", f'-c "{ON_UVLOOP.format(module="wsbridge")}" {_OURS}'),
     Server("wsbridge@pypy", "wsbridge", f"-m wsbridge {_OURS}", environment="pypy"),
     Server("plug-in", "wsbridge", f"{_PLUG_IN} --loop asyncio"),
