@@ -215,6 +215,14 @@ class HelpTests(CommandCase):
     def test_version(self) -> None:
         self.assertEqual(self.command("--version"), (0, f"{PACKAGE} {wsbridge.__version__}\n", ""))
 
+    def test_help_tells_the_other_commands_from_applications(self) -> None:
+        _, text, _ = self.command("--help")
+        words = " ".join(text.split())
+        self.assertIn(f"python3 -m {PACKAGE} vendor DEST [--only protocols]", words)
+        self.assertIn(f"python3 -m {PACKAGE} selftest", words)
+        self.assertIn("As the first word, 'vendor' copies", words)
+        self.assertIn("an application has a colon in its name", words)
+
     def test_help_lists_every_field_with_its_reason_and_its_default_once(self) -> None:
         with mock.patch.dict(os.environ, {"COLUMNS": "500", "NO_COLOR": "1"}):
             code, text, errors = self.command("--help")
@@ -542,8 +550,11 @@ class ProgramTests(CommandCase):
         command.assert_called_once_with()
 
     def test_module_that_is_only_imported_runs_nothing(self) -> None:
-        found = runpy.run_module(f"{PACKAGE}.__main__", run_name="imported")
-        self.assertIs(found["command"], cli.command)
+        with mock.patch.object(cli, "command") as command:
+            found = runpy.run_module(f"{PACKAGE}.__main__", run_name="imported")
+            command.assert_not_called()
+            found["command"]()
+        command.assert_called_once_with()
 
 
 class ExitTests(unittest.TestCase):

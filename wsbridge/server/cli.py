@@ -1,4 +1,4 @@
-"""The command line: ``python3 -m wsbridge [module:app] [flags]``, flags made from `ServerConfig`."""
+"""The server's command line: ``python3 -m wsbridge [module:app] [flags]``, flags made from `ServerConfig`."""
 
 from __future__ import annotations
 
@@ -150,8 +150,11 @@ def _build_parser() -> argparse.ArgumentParser:
         prog=f"python3 -m {PACKAGE}",
         # An abbreviation could become ambiguous with a new flag.
         allow_abbrev=False,
-        usage="%(prog)s [module:app] [flags]",
-        description="An ASGI server for WebSockets, in pure Python.",
+        usage="""%(prog)s [module:app] [flags]
+       %(prog)s vendor DEST [--only protocols]
+       %(prog)s selftest""",
+        description="An ASGI server for WebSockets, in pure Python. As the first word, 'vendor' copies this"
+        " package into yours, and 'selftest' tests the copy; an application has a colon in its name.",
         epilog="Sizes are in bytes, times in seconds; 'none' switches off an optional limit.",
     )
     parser.add_argument(
