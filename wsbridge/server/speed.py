@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from importlib import import_module
 
 from .plain import Plain
 
@@ -11,15 +10,15 @@ __all__ = ["SPEED", "new_event_loop"]
 
 
 def _choose() -> Plain:
-    # Not __package__, which is None in a zip on Python 3.9.
-    name = f"{__name__.rpartition('.')[0]}.fast"
     try:
-        chosen: Plain = import_module(name).Fast()
+        # An import statement, which programs that freeze others find.
+        from .fast import Fast
     except ModuleNotFoundError as error:
-        if error.name != name:
+        # Not __package__, which is None in a zip on Python 3.9.
+        if error.name != f"{__name__.rpartition('.')[0]}.fast":
             raise
         return Plain()
-    return chosen
+    return Fast()
 
 
 SPEED = _choose()
