@@ -99,7 +99,7 @@ def build_process(command: str) -> Tuple[List[str], Dict[str, str]]:
     if words[0] == "python3":
         flags = ["-S"] * sys.flags.no_site + ["-O"] * sys.flags.optimize
         words[0:1] = [sys.executable, *flags]
-        if "-m" in words and "--uds" not in words and "unittest" not in words and "--help" not in words:
+        if "-m" in words and not {"--uds", "--help", "unittest", "selftest", "vendor"}.intersection(words):
             # Somebody else may have the port that the page names.
             words += ["--port", "0"]
     return words, environment
