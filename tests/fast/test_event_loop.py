@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import select
+import selectors
 import unittest
 from typing import Any, Optional
 from unittest import mock
@@ -38,8 +38,12 @@ class NewEventLoopTests(unittest.TestCase):
             self.assertIsInstance(self.make(), PollerEventLoop)
 
     def test_without_epoll_it_is_asyncios_own(self) -> None:
-        with mock.patch.object(select, "epoll", create=True):
-            del select.epoll
+        with mock.patch.object(selectors, "EpollSelector", create=True):
+            del selectors.EpollSelector
+            self.assertNotIsInstance(self.make(), PollerEventLoop)
+
+    def test_where_epoll_may_not_be_used_it_is_asyncios_own(self) -> None:
+        with mock.patch.object(selectors, "DefaultSelector", selectors.SelectSelector):
             self.assertNotIsInstance(self.make(), PollerEventLoop)
 
     def test_loop_of_another_policy_stays(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import select
+import selectors
 import warnings
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,9 @@ class PollerEventLoop(asyncio.SelectorEventLoop):
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """A `PollerEventLoop`; asyncio's own loop if the system has no epoll or another policy was chosen."""
-    if not hasattr(select, "epoll") or not _has_default_policy():
+    # asyncio's choice: it has tried whether the system lets it use the epoll that it has.
+    has_epoll = getattr(selectors, "EpollSelector", None) is selectors.DefaultSelector
+    if not has_epoll or not _has_default_policy():
         return asyncio.new_event_loop()
     from .poller import Poller
 
