@@ -125,11 +125,13 @@ def build_programs(folder: Path) -> Dict[str, Path]:
 def freeze(programs: Dict[str, Path], condition: Condition, python: Path) -> None:
     """Add the program as one file to `programs`, made as the guide says."""
     flags = ["--collect-all=myapp.ws"] if condition.as_name == "demo" else []
-    source, folder = programs["folder"], programs["folder"].parent / condition.as_name
+    source = programs["folder"]
+    folder = source.parent / condition.as_name
     output = folder / "program"
-    options = ["--onefile", "--log-level=WARN", f"--paths={source}", f"--specpath={folder}", "--name=frozen"]
+    options = ["--onefile", "--log-level=WARN", "--name=frozen", f"--specpath={folder}"]
     options += [f"--workpath={folder}", f"--distpath={output}"]
-    _run([str(python), "-m", "PyInstaller", *options, *flags, str(source / "__main__.py")], folder.parent)
+    # From that folder and with -m, as --collect-all looks for packages where this Python does.
+    _run([str(python), "-m", "PyInstaller", *options, *flags, "__main__.py"], source)
     programs[condition.place] = output / "frozen"
 
 
