@@ -155,6 +155,11 @@ class FloorTests(unittest.TestCase):
         self.assert_imports_only_of_ours("config.py", "protocols")
         self.assert_imports_none_of("config.py", CLOCKS_AND_SOCKETS)
 
+    def test_selftest_finds_a_broken_file_before_it_is_imported(self) -> None:
+        for imported in self.imports_of("__main__.py", "vendoring.py", at_import=True):
+            if imported.is_ours:
+                self.assertIn(imported.name, ("__name__", "__version__"), imported)
+
     def test_package_itself_imports_nothing_of_ours_before_it_is_asked(self) -> None:
         for imported in self.imports_of("__init__.py", at_import=True):
             self.assertFalse(imported.is_ours, imported)

@@ -95,7 +95,7 @@ class CopyTests(VendoringCase):
     def test_copy_has_every_file_and_the_manifest(self) -> None:
         lines = self.vendor()
         expected = [name for name in read(FOLDER) if name != MANIFEST]
-        self.assertEqual(lines, [f"{self.copy}: wsbridge {VERSION}, {len(expected)} files added"])
+        self.assertEqual(lines, [f"{self.copy}: wsbridge {VERSION}, files: {len(expected)} added"])
         self.assertEqual(read(self.copy), sorted([*expected, MANIFEST]))
         for name in expected:
             self.assertEqual((self.copy / name).read_bytes(), (FOLDER / name).read_bytes(), name)
@@ -120,6 +120,8 @@ class CopyTests(VendoringCase):
         py_compile.compile(os.fspath(self.copy / "config.py"))
         py_compile.compile(os.fspath(self.copy / "config.py"), os.fspath(self.copy / "config.pyc"))
         (self.copy / "demo" / ".page.html.swp").write_bytes(b"")
+        (self.copy / ".cache").mkdir()
+        (self.copy / ".cache" / "page").write_bytes(b"")
         self.run_copy("vendor", os.fspath(self.root / "again"))
         self.assertEqual(read(self.root / "again"), sorted({*read(FOLDER), MANIFEST}))
 
@@ -184,7 +186,7 @@ class UpdateTests(VendoringCase):
 
     def test_update_says_what_has_changed(self) -> None:
         self.age()
-        counts = "1 files added, 1 files changed, 3 files removed"
+        counts = "files: 1 added, 1 changed, 3 removed"
         self.assertEqual(
             self.vendor(),
             [
@@ -198,7 +200,9 @@ class UpdateTests(VendoringCase):
 
     def test_update_to_the_same_changes_nothing(self) -> None:
         self.vendor()
-        self.assertEqual(self.vendor(), [f"{self.copy}: wsbridge {VERSION}, nothing changed"])
+        before = (self.copy / MANIFEST).stat()
+        self.assertEqual(self.vendor(), [f"{self.copy}: wsbridge {VERSION}, files: as they were"])
+        self.assertEqual((self.copy / MANIFEST).stat(), before)
 
     def test_ground_floor_becomes_the_whole_and_the_other_way_round(self) -> None:
         self.vendor()

@@ -101,8 +101,7 @@ def vendor(folder: Path, only: Optional[str] = None) -> List[str]:
         name: data
         for name, data in _read_package().items()
         # A name that begins with a dot is an editor's, or the file system's.
-        if not name.rpartition("/")[2].startswith(".")
-        and (only is None or name in ALWAYS_COPIED or name.startswith(f"{only}/"))
+        if "/." not in f"/{name}" and (only is None or name in ALWAYS_COPIED or name.startswith(f"{only}/"))
     }
     new.pop(MANIFEST, None)
     old = dict(_read_files(folder)) if folder.is_dir() else {}
@@ -125,12 +124,14 @@ def vendor(folder: Path, only: Optional[str] = None) -> List[str]:
     for name in changes["removed"]:
         _remove(folder / name)
     # Last, so that an update that is interrupted can be repeated.
-    _write(folder / MANIFEST, _build_manifest(new))
+    manifest = _build_manifest(new)
+    if manifest != old_manifest:
+        _write(folder / MANIFEST, manifest)
 
     lines = [f"{what} {name}" for what, names in changes.items() for name in names] if old else []
-    counts = ", ".join(f"{len(names)} files {what}" for what, names in changes.items() if names)
+    counts = ", ".join(f"{len(names)} {what}" for what, names in changes.items() if names)
     was = f" (was {old_version})" if old_version not in ("", __version__) else ""
-    return [*lines, f"{folder}: {ORIGINAL} {__version__}{was}, {counts or 'nothing changed'}"]
+    return [*lines, f"{folder}: {ORIGINAL} {__version__}{was}, files: {counts or 'as they were'}"]
 
 
 def _check_place(folder: Path) -> None:
