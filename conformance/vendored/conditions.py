@@ -48,6 +48,9 @@ class Condition(NamedTuple):
     is_compressed: bool = True
 
 
+# PyPy's hashlib itself warns that it is slow.
+_PYPY_WARNS = {"PYTHONWARNINGS": "ignore::RuntimeWarning:hashlib"}
+
 ON_EVERY_PYTHON = [
     Condition("plain"),
     Condition("zipapp", place="zipapp", as_name="plain"),
@@ -64,8 +67,8 @@ ON_EVERY_PYTHON = [
     Condition("ssl raises"),
     Condition("no zlib", is_compressed=False),
     Condition("zlib raises", is_compressed=False),
-    Condition("no _hashlib"),
-    Condition("_hashlib raises"),
+    Condition("no _hashlib", settings=_PYPY_WARNS),
+    Condition("_hashlib raises", settings=_PYPY_WARNS),
     Condition("no ctypes"),
     Condition("ctypes raises"),
     Condition("ctypes loads nothing"),

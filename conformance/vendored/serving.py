@@ -1,8 +1,7 @@
 """A program that has wsbridge vendored: `python3 FOLDER CONDITION PORT [PORT]`, where this is `__main__.py`.
 
 It makes its own interpreter as poor as the condition says, has every copy test itself, and serves until
-SIGTERM.
-Runs on every Python that wsbridge supports, in a zip, and frozen: standard library only.
+SIGTERM. Runs on every Python that wsbridge supports, in a zip, and frozen: standard library only.
 """
 
 import os
@@ -129,11 +128,14 @@ def spoil(*names):
 def remove_epoll():
     import select
 
+    check("selectors" not in sys.modules, "nobody has looked for epoll yet")
     del select.epoll
 
 
 def forbid_epoll():
     import select
+
+    check("selectors" not in sys.modules, "nobody has looked for epoll yet")
 
     def epoll(*_):
         raise OSError(38, os.strerror(38))
