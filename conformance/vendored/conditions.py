@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import subprocess
 import sys
@@ -149,6 +150,7 @@ def build_command(
     return [*condition.prefix, python, *condition.flags, *program, *arguments]
 
 
+@functools.lru_cache
 def read_version() -> str:
     line = _run([sys.executable, "-m", "wsbridge", "--version"], ROOT)
     return line.split()[-1]
