@@ -642,6 +642,15 @@ class GatheringTests(WebSocketTestCase):
             await self.app.send({"type": "websocket.send", "bytes": UNJOINED})
         self.assert_written(b"\x82\x7e\x40\x00", UNJOINED, b"\x82\x7e\x40\x00", UNJOINED)
 
+    async def test_empty_payload_is_not_a_part(self) -> None:
+        """asyncio's `writelines` since Python 3.12 would try to send it again and again."""
+        await self.open()
+        self.transport.feed(PEER_HELLO + peer_text(b"b"))
+        for payload in (UNJOINED * 2, b""):
+            await self.app.receive()
+            await self.app.send({"type": "websocket.send", "bytes": payload})
+        self.assert_written(b"\x82\x7e\x80\x00", UNJOINED * 2, b"\x82\x00")
+
     async def test_payload_over_the_write_limit_is_not_joined_where_the_transport_would(self) -> None:
         """asyncio's own transports before Python 3.12 have the `writelines` of the base class."""
         await self.open(ws_write_limit=len(UNJOINED) - 1)
