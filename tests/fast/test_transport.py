@@ -374,6 +374,20 @@ class WritingTests(TransportCase):
         self.turn()
         self.assertLess(tracemalloc.get_traced_memory()[0], len(MUCH) // 8)
 
+    @unittest.skipUnless(sys.implementation.name == "cpython", "this Python has no tracemalloc")
+    def test_tiny_writes_to_a_peer_that_does_not_read_take_their_size(self) -> None:
+        import tracemalloc
+
+        self.transport.write(MUCH)
+        taken = self.take()
+        numbers = range(HIGH_WATER // 5)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for number in numbers:
+            self.transport.write(b"%05d" % number)
+        self.assertLess(tracemalloc.get_traced_memory()[0], 2 * HIGH_WATER)
+        self.assertEqual(taken + self.take_all(), MUCH + b"".join(b"%05d" % number for number in numbers))
+
     def test_socket_that_somebody_else_has_filled_takes_no_part(self) -> None:
         with self.assertRaises(BlockingIOError):
             while True:

@@ -150,7 +150,7 @@ class Exchange(asyncio.Protocol):
             for part in parts:
                 transport.write(memoryview(part))
         else:
-            # asyncio's since Python 3.12 tries an empty part at the end again and again, until more follows it.
+            # asyncio's since Python 3.12 tries an empty part at the end again and again until more follows.
             transport.writelines([part for part in parts if part])
             # In CPython 3.12.0-3.12.8, 3.13.0 and 3.13.1 asyncio's `writelines` does not pause the protocol
             # (CVE-2024-12254); setting the limit does.

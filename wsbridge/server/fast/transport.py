@@ -19,6 +19,9 @@ HIGH_WATER = 64 * 1024
 # Parts in one system call, which takes at most IOV_MAX, 1024 on Linux.
 MAX_PARTS = 1024
 
+# Bytes. Unsent data up to this size is joined: a `bytes` object of its own takes 40 bytes more than its data.
+JOINED_SIZE = 4 * 1024
+
 
 class SocketTransport(asyncio.Transport):
     """An `asyncio.Transport` of a non-blocking socket, which passes what it reads to ``protocol``.
@@ -64,7 +67,8 @@ class SocketTransport(asyncio.Transport):
         self._descriptor = accepted.fileno()
         self._protocol: Any = protocol
         self.context = copy_context()
-        # What waits until the socket is writable. Parts are never copied: the first may be a `memoryview`.
+        # What waits until the socket is writable. Large parts are not copied: of the first one a `memoryview`
+        # may be left.
         self._unsent: List[Union[bytes, memoryview]] = []
         self._unsent_size = 0
         self._is_writing_paused = False
@@ -132,18 +136,19 @@ class SocketTransport(asyncio.Transport):
             raise RuntimeError("write() after write_eof()")
         if self._is_closing or not data:
             return
+        if self._unsent:
+            self._add_unsent(data)
+            return
         sent = 0
-        if not self._unsent:
-            try:
-                sent = self._socket.send(data)
-            except (BlockingIOError, InterruptedError):
-                pass
-            except OSError as error:
-                self._lose(error)
-                return
-            if sent == len(data):
-                return
-        self._keep_unsent([data], sent)
+        try:
+            sent = self._socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError as error:
+            self._lose(error)
+            return
+        if sent < len(data):
+            self._keep_unsent([data], sent)
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
         """Write several parts in one system call, without joining them."""
@@ -164,13 +169,21 @@ class SocketTransport(asyncio.Transport):
             self._keep_unsent(parts, sent)
 
     def _keep_unsent(self, parts: List[Any], sent: int) -> None:
-        """Keep what is left of ``parts``, of which ``sent`` bytes were sent."""
-        is_watched = bool(self._unsent)
-        self._unsent += parts
-        self._unsent_size += sum(map(len, parts))
+        """Keep what is left of ``parts``, of which ``sent`` bytes were sent; nothing else is unsent."""
+        self._unsent = parts
+        self._unsent_size = sum(map(len, parts))
         self._drop_sent(sent)
-        if not is_watched:
-            self._watch()
+        self._watch()
+        self._pause_if_full()
+
+    def _add_unsent(self, data: Any) -> None:
+        """Add ``data`` behind what is unsent."""
+        last = self._unsent[-1]
+        if type(last) is bytes and len(last) + len(data) <= JOINED_SIZE:
+            self._unsent[-1] = last + data
+        else:
+            self._unsent.append(data)
+        self._unsent_size += len(data)
         self._pause_if_full()
 
     def _drop_sent(self, sent: int) -> None:
