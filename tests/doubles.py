@@ -195,6 +195,7 @@ class MemoryTransport(asyncio.Transport):
         self.is_reading_paused = False
 
     def set_write_buffer_limits(self, high: Optional[int] = None, low: Optional[int] = None) -> None:
+        self.check_attached()
         self.high = 64 * 1024 if high is None else high
         self.low = self.high // 4 if low is None else low
         self.maybe_pause_protocol()

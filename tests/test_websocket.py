@@ -651,6 +651,13 @@ class GatheringTests(WebSocketTestCase):
             await self.app.send({"type": "websocket.send", "bytes": payload})
         self.assert_written(b"\x82\x7e\x80\x00", UNJOINED * 2, b"\x82\x00")
 
+    async def test_large_payload_for_a_connection_that_is_lost_but_not_told(self) -> None:
+        """asyncio's under TLS before Python 3.11 do not say that they are closing then."""
+        await self.open()
+        self.transport.is_detached = True
+        with mock.patch.object(type(self.transport), "writelines", asyncio.WriteTransport.writelines):
+            await self.app.send({"type": "websocket.send", "bytes": UNJOINED})
+
     async def test_payload_over_the_write_limit_is_not_joined_where_the_transport_would(self) -> None:
         """asyncio's own transports before Python 3.12 have the `writelines` of the base class."""
         await self.open(ws_write_limit=len(UNJOINED) - 1)

@@ -145,16 +145,18 @@ class Exchange(asyncio.Protocol):
         limit = self._service.config.ws_write_limit
         if len(parts) == 1:
             transport.write(parts[0])
-        elif type(transport).writelines is asyncio.WriteTransport.writelines and len(parts[-1]) > limit:
-            # asyncio's before Python 3.12 joins the parts, and copies what does not leave at once.
-            for part in parts:
-                transport.write(memoryview(part))
-        else:
+        elif type(transport).writelines is not asyncio.WriteTransport.writelines:
             # asyncio's since Python 3.12 tries an empty part at the end again and again until more follows.
             transport.writelines([part for part in parts if part])
             # In CPython 3.12.0-3.12.8, 3.13.0 and 3.13.1 asyncio's `writelines` does not pause the protocol
             # (CVE-2024-12254); setting the limit does.
             transport.set_write_buffer_limits(high=limit)
+        elif len(parts[-1]) > limit:
+            # The base class would join the parts. What has to wait asyncio copies twice, of a view once.
+            for part in parts:
+                transport.write(memoryview(part))
+        else:
+            transport.write(b"".join(parts))
 
     def drain(self) -> Optional[Awaitable[None]]:
         """An awaitable that ends when the write buffer is below its limit, or None if it is now.
