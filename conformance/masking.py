@@ -47,7 +47,7 @@ for size in range(1, PAGE + 1):
     expected = bytes(a ^ b for a, b in zip(pattern[:size], key * (size // 4 + 1)))
     for start in (PAGE, 2 * PAGE - size):
         pages[start : start + size] = pattern[:size]
-        mask(pages, start, size, key)
+        mask(memoryview(pages)[start : start + size], key)
         if pages[start : start + size] != expected:
             sys.exit(f"wrong bytes: {size} at {start}")
 print(2 * PAGE)
@@ -61,7 +61,7 @@ _VALGRIND = (
 for size in (*range(1, 300), 1023, 1024, 1025, 65535, 65536, 65537):
     buffer = bytearray(os.urandom(size))
     expected = bytes(a ^ b for a, b in zip(buffer, key * (size // 4 + 1)))
-    mask(buffer, 0, size, key)
+    mask(buffer, key)
     if buffer != expected:
         sys.exit(f"wrong bytes: {size}")
 print(size)

@@ -110,8 +110,8 @@ class RoutineTests(unittest.TestCase):
         self.calls.append(len(data))
         return xor(data, key)
 
-    def note_in_place(self, buffer: bytearray, start: int, size: int, key: bytes) -> None:
-        buffer[start : start + size] = self.note(bytes(buffer[start : start + size]), key)
+    def note_in_place(self, buffer: bytearray, key: bytes) -> None:
+        buffer[:] = self.note(bytes(buffer), key)
 
     def test_python_is_the_default(self) -> None:
         self.assertEqual(self.masking.get_routine(), "python")

@@ -12,8 +12,8 @@ from typing import Any, Callable, List, Optional
 
 __all__ = ["load"]
 
-# (buffer, start, size, key): masks a part of a writable buffer that is not empty.
-Routine = Callable[[Any, int, int, bytes], None]
+# (buffer, key): masks a writable buffer that is not empty, in place.
+Routine = Callable[[Any, bytes], None]
 
 # The systems on which the function is used; on others masking stays in Python.
 MACHINES = ("x86_64", "amd64", "aarch64", "arm64")
@@ -27,11 +27,11 @@ _loaded: List[Optional[Routine]] = []
 
 
 def load() -> Optional[Routine]:
-    """A function ``(buffer, start, size, key)`` that masks a part of a writable buffer in place.
+    """A function ``(buffer, key)`` that masks a writable buffer in place, which must not be empty.
 
-    The first call looks the function up and checks it. The buffer must not be
-    empty. Returns None without ctypes, without OpenSSL in hashlib, on systems
-    other than 64-bit x86 and ARM, and if the function is missing or masks wrongly.
+    The first call looks the function up and checks it. Returns None without
+    ctypes, without OpenSSL in hashlib, on systems other than 64-bit x86 and ARM,
+    and if the function is missing or masks wrongly.
     """
     if not _loaded:
         try:
@@ -66,12 +66,12 @@ def _build() -> Optional[Routine]:
     from_buffer: Any = ctypes.c_char.from_buffer
     address_of, new_int, reference = ctypes.addressof, ctypes.c_int, ctypes.byref
 
-    def mask_in_place(buffer: Any, start: int, size: int, key: bytes) -> None:
+    def mask_in_place(buffer: Any, key: bytes) -> None:
         if len(key) != 4:
             raise ValueError(f"a masking key has 4 bytes, not {len(key)}")
         # No pointer outlives the call, and nothing resizes the buffer during it.
-        address = address_of(from_buffer(buffer)) + start
-        encrypt(address, address, size, None, key * 4, reference(new_int()), no_block)
+        address = address_of(from_buffer(buffer))
+        encrypt(address, address, len(buffer), None, key * 4, reference(new_int()), no_block)
 
     return mask_in_place if _masks_correctly(mask_in_place) else None
 
@@ -85,7 +85,7 @@ def _masks_correctly(mask_in_place: Routine) -> bool:
             expected = buffer[:]
             for place in range(size):
                 expected[offset + place] ^= key[place & 3]
-            mask_in_place(buffer, offset, size, key)
+            mask_in_place(memoryview(buffer)[offset : offset + size], key)
             if buffer != expected:
                 return False
     return True

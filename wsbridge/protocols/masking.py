@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import sys
 from struct import Struct
-from typing import Any, Callable, Dict, Union
+from typing import Callable, Dict, Union
 
 __all__ = ["apply_mask", "get_routine", "prefer_libcrypto", "unmask", "use"]
 
-#: Masks a bytes-like object with a key of four bytes, and returns a new object.
-Routine = Callable[[Any, bytes], Union[bytes, bytearray]]
+#: Masks `bytes`, or a view of some, with a key of four bytes, and returns a new object.
+Routine = Callable[[Union[bytes, memoryview], bytes], Union[bytes, bytearray]]
+#: A routine of a caller, which need not know views.
+BytesRoutine = Callable[[bytes, bytes], Union[bytes, bytearray]]
 
 # Bytes. Below this size one XOR of big integers wins over four strided translations, and over a call of
 # libcrypto.
@@ -67,7 +69,7 @@ def unmask(data: bytes, start: int, stop: int) -> Union[bytes, bytearray]:
     return number.to_bytes(words << 2, "little")[4 : size + 4]
 
 
-def mask_by_table(data: bytes, key: bytes) -> bytearray:
+def mask_by_table(data: Union[bytes, memoryview], key: bytes) -> bytearray:
     """The routine for CPython: four translations, each of every fourth byte."""
     buffer = bytearray(data)
     # Faster without a loop, and with slices that are made once.
@@ -79,7 +81,7 @@ def mask_by_table(data: bytes, key: bytes) -> bytearray:
     return buffer
 
 
-def mask_by_word(data: bytes, key: bytes) -> bytearray:
+def mask_by_word(data: Union[bytes, memoryview], key: bytes) -> bytearray:
     """The routine for PyPy, of any size: a compiled loop over words."""
     buffer = bytearray(data)
     size = len(buffer)
@@ -115,7 +117,7 @@ _mask_large: Routine = _mask_in_python
 _is_chosen = False
 
 
-def use(routine: Union[Routine, str]) -> None:
+def use(routine: Union[BytesRoutine, str]) -> None:
     """Choose what masks payloads of `LARGE` bytes and more, in this process.
 
     ``"python"``: this module, the default. ``"libcrypto"``: XOR by the libcrypto
@@ -138,8 +140,10 @@ def use(routine: Union[Routine, str]) -> None:
     _is_chosen = True
 
 
-def _pass_bytes(function: Routine) -> Routine:
-    def mask(data: Any, key: bytes) -> Union[bytes, bytearray]:
+def _pass_bytes(function: BytesRoutine) -> Routine:
+    """A routine that calls ``function``, and copies a view for it."""
+
+    def mask(data: Union[bytes, memoryview], key: bytes) -> Union[bytes, bytearray]:
         return function(bytes(data), key)
 
     mask.__name__ = str(getattr(function, "__name__", function))
@@ -169,10 +173,10 @@ def _load_libcrypto() -> None:
         _replace(_mask_by_libcrypto, _mask_in_python)
         return
 
-    def libcrypto(data: bytes, key: bytes) -> bytearray:
+    def libcrypto(data: Union[bytes, memoryview], key: bytes) -> bytearray:
         buffer = bytearray(data)
         try:
-            mask_in_place(buffer, 0, len(buffer), key)
+            mask_in_place(buffer, key)
         except (MemoryError, ValueError):
             raise
         except Exception:
@@ -191,7 +195,7 @@ def _replace(before: Routine, after: Routine) -> None:
         _mask_large = after
 
 
-def _mask_by_libcrypto(data: bytes, key: bytes) -> Union[bytes, bytearray]:
+def _mask_by_libcrypto(data: Union[bytes, memoryview], key: bytes) -> Union[bytes, bytearray]:
     """Load libcrypto at the first large payload, and mask with it, or in Python if it is missing."""
     _load_libcrypto()
     return _mask_large(data, key)
