@@ -378,16 +378,15 @@ class WSProtocol:
 
     def _receive_payload(self, data: bytes, start: int, events: List[Any]) -> int:
         """Receive the part of a data frame's payload that has come. Return its end in ``data``."""
-        piece: Union[bytes, bytearray] = data[start : start + self._remaining]
+        piece = data[start : start + self._remaining]
         size = len(piece)
         message = self._message
         if message is not None and size:
             key = self._mask_key
+            message.append(piece if key is None else apply_mask(piece, key))
             if key is not None:
-                piece = apply_mask(bytes(piece), key)
                 # The next piece begins in the middle of the key.
                 self._mask_key = key[size & 3 :] + key[: size & 3]
-            message.append(piece)
         self._remaining -= size
         if message is not None and not self._remaining and self._first_byte & FIN:
             content = message.finish()
@@ -450,7 +449,7 @@ class WSProtocol:
         return header + payload
 
     def send_message_parts(self, data: Union[str, bytes]) -> Tuple[bytes, Union[bytes, bytearray]]:
-        """`send_message` as the frame's header, with its masking key, and its payload: nothing is joined."""
+        """As `send_message`, but the header, with the masking key of a client, and the payload apart."""
         if self.sending is not _WRITABLE:
             raise StateError("the connection is closing: nothing can be sent after a CLOSE")
         if isinstance(data, str):
