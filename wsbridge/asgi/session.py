@@ -191,8 +191,8 @@ class Session:
         self._answer = Answer.NONE
         #: Whether the application took a message and has since neither sent nor called `receive`.
         self.last_is_unanswered = False
-        #: What the application has not taken, the oldest last: messages, and before and behind them the
-        #: protocol's other events. A list, because an empty deque is ten times as large.
+        #: What the application has not taken, the oldest last: a `WebSocketConnected`, messages as `str` or
+        #: `bytes`, and a `WebSocketDisconnected`. A list, because an empty deque is ten times as large.
         self.queue: List[Any] = [WebSocketConnected(None)]
         #: The future that the application awaits in `receive`; None if it does not wait.
         self.waiter: Optional[asyncio.Future[None]] = None

@@ -154,7 +154,7 @@ def _parse_extended_length(data: bytes, position: int, header_size: int) -> int:
     return length
 
 
-# Longer than any payload: RFC 6455 5.2 ends below this.
+# Greater than every length, which has 63 bits (RFC 6455 5.2).
 UNKNOWN_LENGTH = 2**63
 
 

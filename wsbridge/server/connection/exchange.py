@@ -133,6 +133,7 @@ class Exchange(asyncio.Protocol):
         self._write_parts(data)
 
     def _write_parts(self, *parts: Union[bytes, bytearray]) -> None:
+        """As `write`, for data in parts, which are not joined if the transport can do without."""
         transport = self._transport
         if transport is None or transport.is_closing():
             # Make the next `drain` wait for one turn of the loop: if this write has found the connection

@@ -307,6 +307,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         elif transport is None or self._writing_paused or transport.is_closing():
             self._write_parts(header + payload)
         else:
+            # What `_write_parts` does, and below what `drain` does: the calls would cost every message.
             transport.write(header + payload)
         self._sends_in_a_row += 1
         if self._writing_paused or self._sends_in_a_row >= MAX_SENDS_IN_A_ROW:
@@ -316,6 +317,7 @@ class WebSocketExchange(Exchange, SessionOwner):
     def _flush(self) -> None:
         gathered = self._gathered
         if gathered:
+            # A message is two parts.
             is_large = self._gathered_size >= len(gathered) // 2 * LARGE_PAYLOAD
             self._gathered, self._gathered_size = [], 0
             self._write_parts(*(gathered if is_large else (b"".join(gathered),)))
