@@ -8,6 +8,7 @@ import unittest
 from typing import Any
 
 from wsbridge.asgi.scope import build_ws_scope
+from wsbridge.asgi.session import Phase
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.deflate import DeflateSettings
 from wsbridge.protocols.events import RequestReceived
@@ -15,9 +16,13 @@ from wsbridge.protocols.ws import WSProtocol
 from wsbridge.server.connection.info import ConnectionInfo
 
 
-class Pinger:
+class Owner:
+    """Stands for the connection."""
+
     def __init__(self) -> None:
         self.pings = 0
+        self.phase = Phase.CONNECTING
+        self.write_buffer_size = 0
 
     def ping(self) -> None:
         self.pings += 1
@@ -25,7 +30,7 @@ class Pinger:
 
 class CopyTests(unittest.TestCase):
     def setUp(self) -> None:
-        self.info = ConnectionInfo(WSProtocol(), Pinger())
+        self.info = ConnectionInfo(WSProtocol(), Owner())
 
     def test_every_copy_is_the_object_itself(self) -> None:
         self.assertIs(copy.copy(self.info), self.info)
@@ -46,13 +51,26 @@ class CopyTests(unittest.TestCase):
 
 class InfoTests(unittest.TestCase):
     def test_without_compression(self) -> None:
-        pinger = Pinger()
-        info = ConnectionInfo(WSProtocol(), pinger)
+        owner = Owner()
+        info = ConnectionInfo(WSProtocol(), owner)
         info.ping()
-        self.assertEqual(pinger.pings, 1)
+        self.assertEqual(owner.pings, 1)
         self.assertEqual((info.latency, info.trace, info.extensions_response), (None, None, None))
         sent = (info.bytes_before_compression, info.bytes_after_compression)
         self.assertEqual((*sent, info.bytes_deflated, info.bytes_inflated), (0, 0, 0, 0))
+
+    def test_state_is_that_of_a_browser_and_the_rest_is_looked_up(self) -> None:
+        owner = Owner()
+        info = ConnectionInfo(WSProtocol(subprotocol="chat"), owner)
+        self.assertEqual((info.client, info.path, info.subprotocol), (None, "", "chat"))
+        states = []
+        for owner.phase in Phase:
+            states.append(info.state)
+        self.assertEqual(
+            states, ["connecting", "connecting", "open", "closing", "closing", "closed"], list(Phase)
+        )
+        owner.write_buffer_size = 7
+        self.assertEqual(info.write_buffer_size, 7)
 
     def test_with_compression(self) -> None:
         ws = WSProtocol(
@@ -60,7 +78,7 @@ class InfoTests(unittest.TestCase):
             peer_extensions=[b"permessage-deflate"],
             deflate=DeflateSettings(threshold=0),
         )
-        info = ConnectionInfo(ws, Pinger())
+        info = ConnectionInfo(ws, Owner())
         self.assertIn("permessage-deflate", info.extensions_response or "")
         frame = ws.send_message("a" * 100)
         # RFC 7692 7.2.3.1: "Hello", compressed.
@@ -71,7 +89,7 @@ class InfoTests(unittest.TestCase):
     def test_trace_is_the_protocols(self) -> None:
         frames: Any = []
         ws = WSProtocol()
-        info = ConnectionInfo(ws, Pinger())
+        info = ConnectionInfo(ws, Owner())
         info.trace = lambda *frame: frames.append(frame)
         self.assertIs(info.trace, ws.trace)
         ws.send_message(b"ab")

@@ -36,12 +36,15 @@ HOMES: Dict[str, str] = {
     "WSProtocol": "protocols.ws",
     "Connection": "server.connection.head",
     "EmbeddedConnection": "server.connection.embedded",
+    "ConnectionInfo": "server.connection.info",
     "new_event_loop": "server.speed",
     "Server": "server.server",
     "run": "server.running",
     "serve": "server.server",
     "Service": "server.service",
     "handle_websocket": "server.streams",
+    "ThreadedServer": "server.thread",
+    "run_in_thread": "server.thread",
 }
 
 

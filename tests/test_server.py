@@ -241,11 +241,6 @@ class ListeningTests(ServerCase):
         with self.assertRaisesRegex(ConfigError, "^port=-1"):
             Server(self.app, config, port=-1)
 
-    async def test_what_cannot_be_called_is_no_application(self) -> None:
-        for app in (None, 5):
-            with self.assertRaisesRegex(TypeError, f"app must be an ASGI application .*, not {app}"):
-                Server(app)  # type: ignore[arg-type]
-
     async def test_application_may_be_named(self) -> None:
         server = await self.start(f"{wsbridge.__name__}.demo.app:app")
         client = await self.connect_to(server)
@@ -296,6 +291,104 @@ class OriginWarningTests(ServerCase):
     async def test_unix_socket(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             self.assertEqual(await self.log_of(uds=f"{folder}/s"), [])
+
+
+class SocketsTests(ServerCase):
+    """Sockets that the caller has bound."""
+
+    def bind(self) -> Any:
+        bound = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(bound.close)
+        return bound
+
+    async def test_each_is_served_and_stays_the_callers(self) -> None:
+        first, second = self.bind(), self.bind()
+        server = Server(self.app, sockets=[first, second])
+        for _ in range(2):
+            await server.start()
+            addresses = [first.getsockname(), second.getsockname()]
+            self.assertEqual([bound.getsockname() for bound in server.sockets], addresses)
+            self.assertEqual(server.urls, [f"http://{host}:{port}" for host, port in addresses])
+            for address in addresses:
+                client = await self.connect(address)
+                client.send(REQUEST)
+                await self.assert_answer(client, SWITCHING)
+                await self.assert_echo(client)
+            await server.stop()
+            self.assertEqual(server.sockets, [])
+        self.assertNotEqual(first.fileno(), -1)
+        self.assert_no_task_is_left()
+
+    @unittest.skipUnless(hasattr(socket, "AF_UNIX"), "no unix sockets")
+    async def test_unix_socket_keeps_its_path(self) -> None:
+        path = os.fspath(self.make_folder() / "s")
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(path)
+            async with Server(self.app, sockets=[bound]) as server:
+                self.assertEqual(server.urls, [f"unix:{path}"])
+                client = await self.connect(path)
+                client.send(REQUEST)
+                await self.assert_answer(client, SWITCHING)
+                self.assertEqual(self.app.scopes[-1]["server"], (path, None))
+                await self.assert_echo(client)
+            self.assertTrue(os.path.exists(path))
+
+    @unittest.skipUnless(sys.platform.startswith("linux"), "only Linux has abstract sockets")
+    async def test_abstract_socket_is_written_as_tools_write_it(self) -> None:
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(f"\0wsbridge-{os.getpid()}")
+            async with Server(self.app, sockets=[bound]) as server:
+                self.assertEqual(server.urls, [f"unix:@wsbridge-{os.getpid()}"])
+
+    async def test_socket_that_cannot_listen_is_an_oserror_and_no_other_listens(self) -> None:
+        connected = socket.create_connection(self.bind().getsockname())
+        self.addCleanup(connected.close)
+        server = Server(self.app, sockets=[self.bind(), connected])
+        with self.assertRaises(OSError):
+            await server.start()
+        self.assertEqual(server.sockets, [])
+        self.assertEqual(self.app.log, ["startup", "shutdown"])
+
+
+class ConnectionsTests(ServerCase):
+    async def test_there_are_none_of_a_server_that_has_not_started(self) -> None:
+        self.assertEqual(Server(self.app).connections, [])
+
+    async def test_each_open_websocket_is_the_object_that_its_application_has(self) -> None:
+        server = await self.start()
+        self.assertEqual(server.connections, [])
+        client = await self.open_websocket(server)
+        page = await self.connect_to(server)
+        self.app.may_answer.clear()
+        page.send(PAGE_REQUEST)
+        await self.wait_for(self.app.asked)
+        (connection,) = server.connections
+        self.assertIs(connection, self.app.scopes[-2]["wsbridge.connection"])
+        self.assertEqual(connection.client, client.writer.get_extra_info("sockname"))
+        self.assertEqual((connection.path, connection.state), ("/chat", "open"))
+        self.app.may_answer.set()
+        await self.assert_end(page, PAGE)
+        await self.assert_echo(client)
+        await server.stop()
+        self.assertEqual(server.connections, [])
+
+    async def test_application_that_goes_on_has_no_connection_any_more(self) -> None:
+        disconnected, may_return = asyncio.Event(), asyncio.Event()
+
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await receive()
+            disconnected.set()
+            await may_return.wait()
+
+        server = await self.start(app, lifespan="off")
+        client = await self.open_websocket(server)
+        client.send(PEER_CLOSE)
+        await self.assert_end(client, CLOSE)
+        await self.wait_for(disconnected)
+        self.assertEqual(server.connections, [])
+        may_return.set()
 
 
 class ListenOnceTests(ServerCase):
@@ -419,6 +512,16 @@ class TLSTests(CertificateFiles):
         server = await self.start_tls()
         self.assertRegex(server.urls[0], r"^https://127\.0\.0\.1:\d+$")
         client = await self.open_websocket(server)
+        self.assertEqual(self.app.scopes[-1]["scheme"], "wss")
+        await self.assert_echo(client)
+
+    async def test_context_of_the_caller_is_used_as_it_is(self) -> None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.certificate, self.key)
+        server = await self.start(ssl_context=context)
+        self.assertRegex(server.urls[0], r"^https://127\.0\.0\.1:\d+$")
+        client = await self.open_websocket(server)
+        self.assertIsNone(client.writer.get_extra_info("ssl_object").selected_alpn_protocol())
         self.assertEqual(self.app.scopes[-1]["scheme"], "wss")
         await self.assert_echo(client)
 

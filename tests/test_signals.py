@@ -12,7 +12,7 @@ from typing import Any, Callable, Iterator, List, Optional, Tuple
 from unittest import mock
 
 from wsbridge.server import signals
-from wsbridge.server.signals import are_signals_caught, catch_signals
+from wsbridge.server.signals import are_signals_caught, catch_signals, may_be_ctrl_c
 
 from .doubles import Clock, turn_loop
 from .skipping import SkippingLoop, SkippingSelector, pass_time
@@ -83,6 +83,17 @@ class CatchTests(SignalCase):
             self.assertFalse(are_signals_caught())
 
         asyncio.run(serve())
+
+    def test_keyboard_interrupt_may_be_a_ctrl_c_in_the_main_thread_where_none_are_caught(self) -> None:
+        async def serve() -> None:
+            self.assertTrue(may_be_ctrl_c(KeyboardInterrupt()))
+            self.assertFalse(may_be_ctrl_c(SystemExit()))
+            self.assertFalse(await asyncio.to_thread(may_be_ctrl_c, KeyboardInterrupt()))
+            with catch_signals(self.note("server")):
+                self.assertFalse(may_be_ctrl_c(KeyboardInterrupt()))
+
+        with self.handle(signal.SIGINT, signal.default_int_handler):
+            asyncio.run(serve())
 
     def test_nothing_is_done_where_the_signal_interrupts(self) -> None:
         async def serve() -> None:

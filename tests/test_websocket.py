@@ -2105,6 +2105,22 @@ class ConnectionInfoTests(WebSocketTestCase):
         self.transport.feed(bytes.fromhex("8a 84 00000000") + ping[2:])
         self.assertEqual(self.info.latency, 0.5)
 
+    async def test_host_is_told_what_the_application_is(self) -> None:
+        self.assertIs(self.exchange.info, self.info)
+        self.assertEqual((self.info.client, self.info.path), (("127.0.0.1", 50000), "/chat"))
+        self.assertEqual((self.info.state, self.info.subprotocol), ("open", None))
+
+    async def test_size_of_what_the_peer_has_not_read(self) -> None:
+        self.assertEqual(self.info.write_buffer_size, 0)
+        self.transport.is_peer_reading = False
+        await self.send({"type": "websocket.close"})
+        self.assertEqual((self.info.write_buffer_size, self.info.state), (len(CLOSE), "closing"))
+        self.transport.lose()
+        self.assertEqual((self.info.write_buffer_size, self.info.state), (0, "closed"))
+        await self.app.return_()
+        self.assertIsNone(self.exchange.info)
+        self.transport.read()
+
     async def test_ping_while_the_peer_does_not_read_writes_nothing(self) -> None:
         self.exchange.pause_writing()
         self.info.ping()

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from .protocols.ws import WSProtocol
     from .server.connection.embedded import EmbeddedConnection
     from .server.connection.head import Connection
+    from .server.connection.info import ConnectionInfo
     from .server.running import run
     from .server.server import Server, serve
     from .server.service import Service
     from .server.speed import new_event_loop
     from .server.streams import handle_websocket
+    from .server.thread import ThreadedServer, run_in_thread
 
 __version__ = "0.1.0"
 
@@ -52,12 +54,15 @@ _HOMES = {
     "WSProtocol": ".protocols.ws",
     "Connection": ".server.connection.head",
     "EmbeddedConnection": ".server.connection.embedded",
+    "ConnectionInfo": ".server.connection.info",
     "new_event_loop": ".server.speed",
     "Server": ".server.server",
     "run": ".server.running",
     "serve": ".server.server",
     "Service": ".server.service",
     "handle_websocket": ".server.streams",
+    "ThreadedServer": ".server.thread",
+    "run_in_thread": ".server.thread",
 }
 
 __all__ = [
@@ -81,12 +86,15 @@ __all__ = [
     "WSProtocol",
     "Connection",
     "EmbeddedConnection",
+    "ConnectionInfo",
     "new_event_loop",
     "Server",
     "run",
     "serve",
     "Service",
     "handle_websocket",
+    "ThreadedServer",
+    "run_in_thread",
 ]
 
 

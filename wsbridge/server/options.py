@@ -1,14 +1,21 @@
-"""The keyword arguments of `Server`, `serve` and `run`, for type checkers: the fields of `ServerConfig`."""
+"""The keyword arguments of `Server`, `serve`, `run` and `run_in_thread`, for type checkers."""
 
 from __future__ import annotations
 
-from typing import Optional, Tuple, TypedDict
+from typing import TYPE_CHECKING, Optional, Sequence, Tuple, TypedDict
 
-__all__ = ["ServerOptions"]
+if TYPE_CHECKING:
+    from socket import socket
+    from ssl import SSLContext
+
+__all__ = ["ServerArguments", "ServerOptions"]
 
 
 class ServerOptions(TypedDict, total=False):
-    """Every option is optional. The texts are those of `ServerConfig`, which editors do not see there."""
+    """The fields of `ServerConfig`, each of which may be left out.
+
+    The texts are those of `ServerConfig`, which editors do not see there.
+    """
 
     host: str
     """address to listen on; by default only this host reaches it"""
@@ -105,3 +112,12 @@ class ServerOptions(TypedDict, total=False):
     """header lines of a request; past it 431"""
     log_level: str
     """least severe level that is logged"""
+
+
+class ServerArguments(ServerOptions, total=False):
+    """The options, and what else `Server` takes by keyword."""
+
+    sockets: Optional[Sequence[socket]]
+    """bound sockets to listen on, in place of host and port"""
+    ssl_context: Optional[SSLContext]
+    """the context of a server, in place of ssl_certfile"""

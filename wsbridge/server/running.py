@@ -12,20 +12,20 @@ from .connection.attribution import find_exchange
 from .log import log_raised, set_up_logging
 from .server import Server
 from .service import ABORT_TIMEOUT
-from .signals import are_signals_caught
+from .signals import may_be_ctrl_c
 from .speed import SPEED
 
 if TYPE_CHECKING:
     # Type checkers bring typing_extensions along; it is not needed at run time.
     from typing_extensions import Unpack
 
-    from .options import ServerOptions
+    from .options import ServerArguments
 
-__all__ = ["run"]
+__all__ = ["build_loop", "close_loop", "run", "run_future"]
 
 
 def run(
-    app: Union[Application, str], config: Optional[ServerConfig] = None, **options: Unpack[ServerOptions]
+    app: Union[Application, str], config: Optional[ServerConfig] = None, **options: Unpack[ServerArguments]
 ) -> None:
     """Serve ``app`` in an event loop of its own until SIGINT or SIGTERM; see `Server` for the arguments.
 
@@ -39,41 +39,46 @@ def run(
     server = Server(app, config, **options)
     set_up_logging(server.config.log_level)
     SPEED.keep_freed_blocks()
-    # With TLS all transports are asyncio's: a loop with our own poller would only add a system call.
-    loop = SPEED.new_event_loop() if server.config.ssl_certfile is None else asyncio.new_event_loop()
-    loop.set_exception_handler(_report)
+    loop = build_loop(server)
     try:
         asyncio.set_event_loop(loop)
         _run_server(loop, server)
     finally:
-        _close_loop(loop)
+        close_loop(loop)
     if server.startup_signal is not None:
         raise SystemExit(128 + server.startup_signal)
+
+
+def build_loop(server: Server) -> asyncio.AbstractEventLoop:
+    """The fastest event loop for ``server``; end it with `close_loop`."""
+    # With TLS all transports are asyncio's: a loop with our own poller would only add a system call.
+    loop = asyncio.new_event_loop() if server.uses_tls else SPEED.new_event_loop()
+    loop.set_exception_handler(_report)
+    return loop
 
 
 def _run_server(loop: asyncio.AbstractEventLoop, server: Server) -> None:
     serving = loop.create_task(server.serve())
     try:
-        _run_task(loop, serving)
+        run_future(loop, serving)
     finally:
         # Not done if a KeyboardInterrupt has left the loop: stop the server, as a signal does.
         if not serving.done():
             serving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                _run_task(loop, serving)
+                run_future(loop, serving)
 
 
-def _run_task(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
-    """Run ``task``. If another task raises out of the loop, log the error and run the loop again."""
+def run_future(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any]) -> None:
+    """Run the loop until ``future`` is done. If a task raises out of it, log the error and go on."""
     while True:
         try:
-            loop.run_until_complete(task)
+            loop.run_until_complete(future)
             return
         except (KeyboardInterrupt, SystemExit) as error:
             # asyncio lets these two errors out of any task and callback.
-            is_own = task.done() and not task.cancelled() and task.exception() is error
-            # If we do not catch SIGINT, a KeyboardInterrupt may be a Ctrl-C.
-            if is_own or (isinstance(error, KeyboardInterrupt) and not are_signals_caught()):
+            is_own = future.done() and not future.cancelled() and future.exception() is error
+            if is_own or may_be_ctrl_c(error):
                 raise
             log_raised("application raised", error)
             exchange = find_exchange(error)
@@ -90,7 +95,8 @@ def _report(loop: asyncio.AbstractEventLoop, context: Dict[str, Any]) -> None:
         loop.default_exception_handler(context)
 
 
-def _close_loop(loop: asyncio.AbstractEventLoop) -> None:
+def close_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what is left in the loop, and close it."""
     # The same as at the end of `asyncio.run`, but tasks that ignore their cancellation and generators that do
     # not close have a limit, and the threads of the default executor are not waited for.
     try:
@@ -98,9 +104,9 @@ def _close_loop(loop: asyncio.AbstractEventLoop) -> None:
         for task in tasks:
             task.cancel()
         if tasks:
-            _run_task(loop, loop.create_task(asyncio.wait(tasks, timeout=ABORT_TIMEOUT)))
+            run_future(loop, loop.create_task(asyncio.wait(tasks, timeout=ABORT_TIMEOUT)))
         closing = loop.create_task(loop.shutdown_asyncgens())
-        _run_task(loop, loop.create_task(asyncio.wait([closing], timeout=ABORT_TIMEOUT)))
+        run_future(loop, loop.create_task(asyncio.wait([closing], timeout=ABORT_TIMEOUT)))
     finally:
         asyncio.set_event_loop(None)
         loop.close()

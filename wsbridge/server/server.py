@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
-from dataclasses import replace
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 from ..asgi.lifespan import Lifespan
 from ..asgi.types import Application
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError, LifespanFailed, StateError
+from .arguments import build_config, check_application, check_sockets, check_ssl_context
 from .connection.head import Connection
-from .loading import load_application
+from .connection.info import ConnectionInfo
+from .connection.websocket import WebSocketExchange
 from .log import logger
 from .plain import Listener
 from .service import ABORT_TIMEOUT, Service
@@ -28,12 +30,15 @@ if TYPE_CHECKING:
     # Type checkers bring typing_extensions along; it is not needed at run time.
     from typing_extensions import Unpack
 
-    from .options import ServerOptions
+    from .options import ServerArguments, ServerOptions
 
 __all__ = ["Server", "serve"]
 
 # Seconds, about 30 years: for asyncio None means its default of 60 seconds, not no limit.
 NO_LIMIT = 1e9
+
+# None where the system has no unix sockets.
+AF_UNIX = getattr(socket, "AF_UNIX", None)
 
 # On Windows a second `listen` does not change the backlog.
 CAN_LISTEN_AGAIN = sys.platform != "win32"
@@ -45,12 +50,19 @@ class Server:
     ``app`` is an ASGI application, or ``"module:attribute"``. ``options`` are
     fields of `ServerConfig`, which replace those of ``config``, or the defaults.
 
+    ``sockets`` are bound sockets to listen on in place of ``host`` and
+    ``port``. The server listens on duplicates: the sockets stay the caller's,
+    who closes them when no server needs them any more. ``ssl_context`` is used
+    as it is, in place of ``ssl_certfile``; if it agrees to protocols by ALPN,
+    that must be ``http/1.1``.
+
     ``async with Server(app, port=0) as server:`` listens inside the block;
     `serve` runs until a signal or `stop_serving` ends it. A server that has
     ended can be used again, in either way.
 
     Raises `ConfigError` for a value that breaks its rule or an application
-    that cannot be imported, `TypeError` for an ``app`` that cannot be called.
+    that cannot be imported, `TypeError` for an argument of another type or an
+    unknown option.
 
     ``config`` is the `ServerConfig`. ``startup_signal`` is the number of the
     signal that ended `serve` before the application had started, or None.
@@ -60,17 +72,20 @@ class Server:
         self,
         app: Union[Application, str],
         config: Optional[ServerConfig] = None,
+        *,
+        sockets: Optional[Sequence[socket.socket]] = None,
+        ssl_context: Optional[SSLContext] = None,
         **options: Unpack[ServerOptions],
     ) -> None:
-        self.config = replace(config or ServerConfig(), **options)
+        self.config = build_config(config, options)
         self.startup_signal: Optional[int] = None
-        self._app = load_application(app) if isinstance(app, str) else app
-        if not callable(self._app):
-            raise TypeError(f"app must be an ASGI application or 'module:attribute', not {app!r:.80}")
+        self._app = check_application(app)
+        self._given_sockets = check_sockets(sockets, self.config)
+        self._ssl_context = check_ssl_context(ssl_context, self.config)
         self._is_started = False
         # Held while the server starts or stops.
         self._lock: Optional[asyncio.Lock] = None
-        self._server: Optional[asyncio.AbstractServer] = None
+        self._servers: List[asyncio.AbstractServer] = []
         self._listeners: List[Listener] = []
         self._service: Optional[Service] = None
         self._lifespan: Optional[Lifespan] = None
@@ -97,7 +112,7 @@ class Server:
         self._lock = asyncio.Lock()
         async with self._lock:
             try:
-                ssl = _build_ssl_context(self.config)
+                ssl = self._ssl_context or _build_ssl_context(self.config)
                 state = await self._start_lifespan()
                 self._service = Service(self._app, self.config, state=state)
                 await self._listen(ssl, self._service)
@@ -120,8 +135,7 @@ class Server:
 
     async def _listen(self, ssl: Optional[SSLContext], service: Service) -> None:
         config = self.config
-        loop = asyncio.get_running_loop()
-        build_listener = SPEED.find_listener(loop) if ssl is None else None
+        build_listener = SPEED.find_listener(asyncio.get_running_loop()) if ssl is None else None
         # asyncio accepts up to `backlog` connections in a row, and reports an error for each when no
         # descriptor is left. So asyncio gets 1, and a second `listen` below gives the kernel the real number.
         backlog = 1 if CAN_LISTEN_AGAIN else config.backlog
@@ -133,24 +147,10 @@ class Server:
         def build_connection() -> Connection:
             return Connection(service)
 
-        try:
-            if config.uds is not None:
-                path = config.uds
-                listening = await listen_on_path(path, config.uds_mode, config.backlog)
-                self._uds_identity = identify(path)
-                self._server = await loop.create_unix_server(build_connection, sock=listening, **options)
-            else:
-                host = config.host or None
-                self._server = await loop.create_server(build_connection, host, config.port, **options)
-        except ValueError as error:
-            # The path has a NUL, or IDNA cannot encode the host.
-            raise ConfigError(f"cannot listen on {config.uds or config.host!r}: {error}") from error
-        except OSError as error:
-            address = config.uds or config.host
-            # The resolver's errors and those of a unix socket do not name the address.
-            if error.strerror is not None and address not in str(error):
-                error.filename = address
-            raise
+        if self._given_sockets:
+            await self._listen_on_sockets(build_connection, options)
+        else:
+            await self._listen_on_address(build_connection, options)
         for bound in self.sockets:
             with socket.fromfd(bound.fileno(), bound.family, bound.type) as duplicate:
                 # On PyPy `fromfd` makes both sockets blocking; asyncio would then wait in `accept`.
@@ -160,11 +160,44 @@ class Server:
                 if build_listener is not None:
                     self._listeners.append(build_listener(service, duplicate))
 
+    async def _listen_on_sockets(self, factory: Callable[[], Connection], options: Dict[str, Any]) -> None:
+        loop = asyncio.get_running_loop()
+        for given in self._given_sockets:
+            duplicate = given.dup()
+            try:
+                self._servers.append(await loop.create_server(factory, sock=duplicate, **options))
+            except BaseException:
+                duplicate.close()
+                raise
+
+    async def _listen_on_address(self, factory: Callable[[], Connection], options: Dict[str, Any]) -> None:
+        config = self.config
+        loop = asyncio.get_running_loop()
+        server: asyncio.AbstractServer
+        try:
+            if config.uds is not None:
+                path = config.uds
+                listening = await listen_on_path(path, config.uds_mode, config.backlog)
+                self._uds_identity = identify(path)
+                server = await loop.create_unix_server(factory, sock=listening, **options)
+            else:
+                server = await loop.create_server(factory, config.host or None, config.port, **options)
+        except ValueError as error:
+            # The path has a NUL, or IDNA cannot encode the host.
+            raise ConfigError(f"cannot listen on {config.uds or config.host!r}: {error}") from error
+        except OSError as error:
+            address = config.uds or config.host
+            # The resolver's errors and those of a unix socket do not name the address.
+            if error.strerror is not None and address not in str(error):
+                error.filename = address
+            raise
+        self._servers.append(server)
+
     def _warn_of_open_origins(self) -> None:
         """Browsers let any page open a WebSocket, with the cookies of the user."""
-        if self.config.uds is not None or self.config.allowed_origins is not None:
+        if self.config.allowed_origins is not None:
             return
-        hosts = [bound.getsockname()[0] for bound in self.sockets]
+        hosts = [bound.getsockname()[0] for bound in self.sockets if bound.family != AF_UNIX]
         if not all(ip_address(host).is_loopback for host in hosts):
             logger.warning(
                 "other hosts reach this server, and pages of every origin may open WebSockets to it: "
@@ -201,9 +234,9 @@ class Server:
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
         if self.config.uds is not None:
             remove_path(self.config.uds, self._uds_identity)
             self._uds_identity = None
@@ -237,16 +270,29 @@ class Server:
     @property
     def sockets(self) -> List[Any]:
         """The listening sockets; their `getsockname` has the port that ``port=0`` was given."""
-        return list(getattr(self._server, "sockets", ()))
+        return [bound for server in self._servers for bound in getattr(server, "sockets", ())]
 
     @property
     def urls(self) -> List[str]:
         """The URLs at which the server can be reached; ``unix:PATH`` for a unix socket."""
-        scheme = "http" if self.config.ssl_certfile is None else "https"
         if self.config.uds is not None:
             return [f"unix:{self.config.uds}"]
-        names = [listening.getsockname() for listening in self.sockets]
-        return [f"{scheme}://{f'[{n[0]}]' if ':' in n[0] else n[0]}:{n[1]}" for n in names]
+        return [_build_url("https" if self.uses_tls else "http", bound) for bound in self.sockets]
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether the server listens for TLS."""
+        return self._ssl_context is not None or self.config.ssl_certfile is not None
+
+    @property
+    def connections(self) -> List[ConnectionInfo]:
+        """The WebSockets of this moment, those that the application has not accepted yet included.
+
+        Each is the object that the application has as ``scope["wsbridge.connection"]``.
+        """
+        members = () if self._service is None else self._service.members.copy()
+        infos = [member.info for member in members if isinstance(member, WebSocketExchange)]
+        return [info for info in infos if info is not None and info.state != "closed"]
 
     async def serve(self) -> None:
         """Start, run until SIGINT, SIGTERM or `stop_serving`, then stop; a second signal ends at once.
@@ -313,10 +359,19 @@ class Server:
 
 
 async def serve(
-    app: Union[Application, str], config: Optional[ServerConfig] = None, **options: Unpack[ServerOptions]
+    app: Union[Application, str], config: Optional[ServerConfig] = None, **options: Unpack[ServerArguments]
 ) -> None:
     """Serve ``app`` until SIGINT or SIGTERM; see `Server` for the arguments, and `Server.serve`."""
     await Server(app, config, **options).serve()
+
+
+def _build_url(scheme: str, bound: Any) -> str:
+    name = bound.getsockname()
+    if bound.family == AF_UNIX:
+        # Linux: the name of an abstract socket begins with a NUL, which tools write as "@".
+        return f"unix:{os.fsdecode(name)}".replace("\0", "@")
+    host, port = name[:2]
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _build_ssl_context(config: ServerConfig) -> Optional[SSLContext]:

@@ -15,7 +15,7 @@ from ..config import ServerConfig
 from ..protocols.masking import prefer_libcrypto
 from .log import log_answer, logger
 from .plain import Waker
-from .signals import are_signals_caught
+from .signals import may_be_ctrl_c
 from .speed import SPEED
 
 __all__ = ["Member", "Service"]
@@ -137,11 +137,11 @@ class Service:
     def is_from_outside(self, error: BaseException) -> bool:
         """Whether the program around has raised ``error`` in an application, which is then not to blame.
 
-        A KeyboardInterrupt is the program's if no server catches SIGINT.
+        A Ctrl-C is the program's.
         """
         if self._parent is not None:
             return self._parent.is_from_outside(error)
-        return isinstance(error, KeyboardInterrupt) and not are_signals_caught()
+        return may_be_ctrl_c(error)
 
     def get_deadline(self, timeout: Optional[float]) -> float:
         """The time ``timeout`` seconds from now, by the service's clock; infinity if it is None."""

@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import Any, Callable, Dict, Iterator, List, Set, Tuple
 
-__all__ = ["are_signals_caught", "catch_signals"]
+__all__ = ["are_signals_caught", "catch_signals", "may_be_ctrl_c"]
 
 # Ctrl-Break is how Windows asks a process group to end.
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
@@ -56,6 +56,12 @@ def catch_signals(callback: Callable[[int], None]) -> Iterator[None]:
 def are_signals_caught() -> bool:
     """Whether SIGINT has our handler, so that Ctrl-C neither raises nor calls the program's handler."""
     return signal.getsignal(signal.SIGINT) is _note_signal
+
+
+def may_be_ctrl_c(error: BaseException) -> bool:
+    """Whether ``error`` may be a Ctrl-C, which Python raises in the main thread if SIGINT is not caught."""
+    is_main = threading.current_thread() is threading.main_thread()
+    return isinstance(error, KeyboardInterrupt) and is_main and not are_signals_caught()
 
 
 def _install() -> None:

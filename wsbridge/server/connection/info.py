@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional, Protocol
+from typing import Any, Dict, Optional, Protocol, Tuple
 
+from ...asgi.session import Phase
 from ...protocols.ws import Trace, WSProtocol
 
 __all__ = ["ConnectionInfo"]
 
 
-class Pinger(Protocol):
-    """An object that can send a ping."""
+_STATES = {Phase.OPEN: "open", Phase.ENDING: "closing", Phase.CLOSING: "closing", Phase.OVER: "closed"}
+
+
+class Owner(Protocol):
+    """The connection itself."""
 
     def ping(self) -> None:
         """Send a ping now."""
 
+    @property
+    def phase(self) -> Phase:
+        """Where the connection stands."""
+
+    @property
+    def write_buffer_size(self) -> int:
+        """Bytes that the peer has not read."""
+
 
 class ConnectionInfo:
-    """What an application finds as ``scope["wsbridge.connection"]``.
+    """What an application finds as ``scope["wsbridge.connection"]``, and its host in `Server.connections`.
 
     A connection has one; copying it, shallow or deep, returns the same object.
+    All that it tells is looked up when it is asked for, so that it costs
+    nothing for a message. ``client`` and ``path`` are those of the scope: host
+    and port, or None for a peer on a unix socket.
     """
 
-    __slots__ = ("_pinger", "_ws")
+    __slots__ = ("_owner", "_ws", "client", "path")
 
-    def __init__(self, ws: WSProtocol, pinger: Pinger) -> None:
+    def __init__(self, ws: WSProtocol, owner: Owner) -> None:
         self._ws = ws
-        self._pinger = pinger
+        self._owner = owner
+        self.client: Optional[Tuple[str, int]] = None
+        self.path = ""
 
     def __copy__(self) -> ConnectionInfo:
         return self
@@ -37,7 +54,22 @@ class ConnectionInfo:
 
     def ping(self) -> None:
         """Send a ping now; its answer sets `latency`."""
-        self._pinger.ping()
+        self._owner.ping()
+
+    @property
+    def state(self) -> str:
+        """``connecting``, ``open``, ``closing`` or ``closed``, as a browser's ``readyState`` has them."""
+        return _STATES.get(self._owner.phase, "connecting")
+
+    @property
+    def subprotocol(self) -> Optional[str]:
+        """The subprotocol that the application has accepted, or None."""
+        return self._ws.subprotocol
+
+    @property
+    def write_buffer_size(self) -> int:
+        """Bytes that were sent and not yet taken by the system: many if the peer reads slowly."""
+        return self._owner.write_buffer_size
 
     @property
     def latency(self) -> Optional[float]:

@@ -37,7 +37,7 @@ from ..service import Service
 from .addresses import get_client, get_server, is_secure
 from .exchange import MAX_SENDS_IN_A_ROW, Exchange
 from .info import ConnectionInfo
-from .reading import pause_reading, resume_reading
+from .reading import get_unsent_size, pause_reading, resume_reading
 from .relay import Relay
 
 __all__ = ["WebSocketExchange"]
@@ -71,6 +71,8 @@ class WebSocketExchange(Exchange, SessionOwner):
     followed its head; a ``relay`` stays the transport's protocol in its place.
     Raises `BadRequest` for malformed extension offers or subprotocols, before
     the transport is taken over.
+
+    ``info`` is what the application and the server's host see of it; None at its end.
     """
 
     __slots__ = (
@@ -87,6 +89,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         "_scope",
         "_session",
         "_ws",
+        "info",
     )
 
     def __init__(
@@ -100,6 +103,7 @@ class WebSocketExchange(Exchange, SessionOwner):
     ) -> None:
         config = service.config
         self._ws = _build_protocol(service, request)
+        info = ConnectionInfo(self._ws, self)
         scope = build_ws_scope(
             request,
             config,
@@ -107,8 +111,10 @@ class WebSocketExchange(Exchange, SessionOwner):
             get_server(transport),
             scheme="wss" if is_secure(transport) else "ws",
             state=service.state,
-            connection=ConnectionInfo(self._ws, self),
+            connection=info,
         )
+        info.client, info.path = scope["client"], scope["path"]
+        self.info: Optional[ConnectionInfo] = info
         super().__init__(service, transport, relay)
         self._scope = scope
         wire = Http11Wire(self, ws_key=ws_key, date=service.date, headers=service.get_headers)
@@ -383,8 +389,9 @@ class WebSocketExchange(Exchange, SessionOwner):
             self._session.end_stream()
             self._session.wake()
             self._session.detach()
-            # A request that was never answered still has its scope.
+            # A request that was never answered still has its scope. Both refer to this object.
             self._scope = _LOGGED
+            self.info = None
 
     # -------------------------------------------------------------------- deadlines
 
@@ -444,6 +451,16 @@ class WebSocketExchange(Exchange, SessionOwner):
         """Send a ping now; its answer sets the latency."""
         if self._session.phase is Phase.OPEN and not self._writing_paused:
             self.write(self._ws.ping())
+
+    @property
+    def phase(self) -> Phase:
+        """Where the connection stands; over once it is lost, or only waits for the peer to close."""
+        return Phase.OVER if self._transport is None else self._session.phase
+
+    @property
+    def write_buffer_size(self) -> int:
+        """Bytes that are written and not sent."""
+        return 0 if self._transport is None else get_unsent_size(self._transport) + self._gathered_size
 
     def shut_down(self) -> None:
         phase = self._session.phase

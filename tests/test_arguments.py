@@ -1,0 +1,137 @@
+"""What a caller may give to a server, and what the error says if it is something else."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import unittest
+from typing import Any
+
+from wsbridge.config import ServerConfig
+from wsbridge.protocols.errors import ConfigError
+from wsbridge.server.arguments import build_config, check_application, check_sockets, check_ssl_context
+
+try:
+    import ssl
+except ImportError:
+    ssl = None  # type: ignore[assignment]
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    pass
+
+
+class ApplicationTests(unittest.TestCase):
+    def test_application_is_itself_or_what_its_name_stands_for(self) -> None:
+        self.assertIs(check_application(app), app)
+        self.assertTrue(callable(check_application("asyncio:run")))
+
+    def test_what_cannot_be_called_is_none(self) -> None:
+        for wrong in (None, 5):
+            text = f"^app must be an ASGI application or 'module:attribute', not {wrong}$"
+            with self.assertRaisesRegex(TypeError, text):
+                check_application(wrong)  # type: ignore[arg-type]
+
+
+class ConfigTests(unittest.TestCase):
+    def test_options_replace_fields(self) -> None:
+        self.assertEqual(build_config(None, {}), ServerConfig())
+        self.assertEqual(
+            build_config(ServerConfig(port=5), {"host": "::1"}), ServerConfig(port=5, host="::1")
+        )
+
+    def test_unknown_option_is_named_with_the_nearest(self) -> None:
+        for name, text in (
+            ("prot", "^there is no option 'prot': did you mean port\\?$"),
+            ("xyz", "^there is no option 'xyz': ServerConfig lists the options$"),
+        ):
+            with self.assertRaisesRegex(TypeError, text):
+                build_config(None, {name: 1})
+
+    def test_another_object_is_no_configuration(self) -> None:
+        wrong: Any = {"port": 5}
+        text = (
+            "^config must be a ServerConfig, not {'port': 5}; options are given by keyword, such as port=0$"
+        )
+        with self.assertRaisesRegex(TypeError, text):
+            build_config(wrong, {})
+        with self.assertRaisesRegex(TypeError, "^config must be a ServerConfig, not {};"):
+            wrong = {}
+            build_config(wrong, {})
+
+    def test_wrong_value_is_a_config_error(self) -> None:
+        with self.assertRaisesRegex(ConfigError, "^port=-1: "):
+            build_config(None, {"port": -1})
+
+
+class SocketsTests(unittest.TestCase):
+    def make(self, *arguments: Any) -> socket.socket:
+        made = socket.socket(*arguments)
+        self.addCleanup(made.close)
+        return made
+
+    def assert_refused(self, error: Any, text: str, sockets: Any, **options: Any) -> None:
+        with self.assertRaisesRegex(error, text):
+            check_sockets(sockets, ServerConfig(**options))
+
+    def test_none_are_none(self) -> None:
+        self.assertEqual(check_sockets(None, ServerConfig()), [])
+
+    def test_bound_sockets_are_returned(self) -> None:
+        bound = self.make()
+        bound.bind(("127.0.0.1", 0))
+        self.assertEqual(check_sockets((bound,), ServerConfig()), [bound])
+
+    @unittest.skipUnless(hasattr(socket, "AF_UNIX"), "no unix sockets")
+    def test_bound_unix_socket_is_returned(self) -> None:
+        bound = self.make(socket.AF_UNIX)
+        with tempfile.TemporaryDirectory() as folder:
+            bound.bind(os.path.join(folder, "s"))
+            self.assertEqual(check_sockets([bound], ServerConfig()), [bound])
+        self.assert_refused(ConfigError, "it must be bound to an address", [self.make(socket.AF_UNIX)])
+
+    def test_other_objects_are_a_type_error(self) -> None:
+        for wrong in ([5], self.make(), ["127.0.0.1:80"]):
+            self.assert_refused(TypeError, "^sockets must be a list of socket.socket, not ", wrong)
+
+    def test_empty_list_is_refused(self) -> None:
+        self.assert_refused(ConfigError, r"^sockets=\[\]: at least one is needed", [])
+
+    def test_sockets_and_a_path_are_refused(self) -> None:
+        self.assert_refused(ConfigError, "^sockets and uds='/s': give one of them$", [self.make()], uds="/s")
+
+    def test_datagrams_are_refused(self) -> None:
+        datagrams = self.make(socket.AF_INET, socket.SOCK_DGRAM)
+        self.assert_refused(ConfigError, "it must be a stream socket of TCP or a unix socket$", [datagrams])
+
+    def test_socket_without_an_address_is_refused(self) -> None:
+        text = r"it must be bound to an address; call its bind\(\) first$"
+        self.assert_refused(ConfigError, text, [self.make()])
+
+
+class ContextTests(unittest.TestCase):
+    def test_none_is_none(self) -> None:
+        self.assertIsNone(check_ssl_context(None, ServerConfig()))
+
+    def test_another_object_is_a_type_error(self) -> None:
+        wrong: Any = "cert.pem"
+        with self.assertRaisesRegex(TypeError, "^ssl_context must be an ssl.SSLContext, not 'cert.pem'$"):
+            check_ssl_context(wrong, ServerConfig())
+
+    @unittest.skipIf(ssl is None, "this Python was built without ssl")
+    def test_context_of_a_server_is_returned_and_one_of_a_client_refused(self) -> None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.assertIs(check_ssl_context(context, ServerConfig()), context)
+        with self.assertRaisesRegex(ConfigError, "^ssl_context is one for clients: .*CLIENT_AUTH"):
+            check_ssl_context(ssl.create_default_context(), ServerConfig())
+
+    @unittest.skipIf(ssl is None, "this Python was built without ssl")
+    def test_context_and_certificate_are_refused(self) -> None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        with self.assertRaisesRegex(ConfigError, "^ssl_context and ssl_certfile='c.pem': give one of them$"):
+            check_ssl_context(context, ServerConfig(ssl_certfile="c.pem"))
+
+
+if __name__ == "__main__":
+    unittest.main()

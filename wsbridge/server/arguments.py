@@ -1,0 +1,91 @@
+"""The arguments of a server, checked before anything is started."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Sequence, Union
+
+from ..asgi.types import Application
+from ..config import ServerConfig
+from ..protocols.errors import ConfigError
+from .loading import load_application
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+__all__ = ["build_config", "check_application", "check_sockets", "check_ssl_context"]
+
+FAMILIES = tuple(
+    getattr(socket, name) for name in ("AF_INET", "AF_INET6", "AF_UNIX") if hasattr(socket, name)
+)
+
+
+def check_application(app: Union[Application, str]) -> Application:
+    """The application itself, or the one that ``"module:attribute"`` names.
+
+    Raises `TypeError` for what cannot be called, and what `load_application` raises.
+    """
+    loaded = load_application(app) if isinstance(app, str) else app
+    if not callable(loaded):
+        raise TypeError(f"app must be an ASGI application or 'module:attribute', not {app!r:.80}")
+    return loaded
+
+
+def build_config(config: Optional[ServerConfig], options: Mapping[str, Any]) -> ServerConfig:
+    """``config``, or the defaults, with ``options`` in place of its fields.
+
+    Raises `TypeError` for another object or an unknown option, and
+    `ConfigError` for a value that breaks its rule.
+    """
+    config = ServerConfig() if config is None else config
+    if not isinstance(config, ServerConfig):
+        raise TypeError(
+            f"config must be a ServerConfig, not {config!r:.80}; options are given by keyword, such as port=0"
+        )
+    names = [field.name for field in fields(config)]
+    for name in options:
+        if name not in names:
+            near = get_close_matches(name, names, 1)
+            hint = f"did you mean {near[0]}?" if near else "ServerConfig lists the options"
+            raise TypeError(f"there is no option {name!r}: {hint}")
+    return replace(config, **options)
+
+
+def check_sockets(sockets: Optional[Sequence[socket.socket]], config: ServerConfig) -> List[socket.socket]:
+    """The sockets to listen on, each bound; an empty list if there are none, and the server binds its own.
+
+    Raises `TypeError` for what is no socket, `ConfigError` for one that cannot listen.
+    """
+    if sockets is None:
+        return []
+    if isinstance(sockets, socket.socket) or not all(isinstance(given, socket.socket) for given in sockets):
+        raise TypeError(f"sockets must be a list of socket.socket, not {sockets!r:.80}")
+    if not sockets:
+        raise ConfigError("sockets=[]: at least one is needed; leave sockets out to listen on host and port")
+    if config.uds is not None:
+        raise ConfigError(f"sockets and uds={config.uds!r}: give one of them")
+    for given in sockets:
+        if given.type != socket.SOCK_STREAM or given.family not in FAMILIES:
+            raise ConfigError(f"{given!r}: it must be a stream socket of TCP or a unix socket")
+        if given.getsockname() in (("0.0.0.0", 0), ("::", 0, 0, 0), ""):
+            raise ConfigError(f"{given!r}: it must be bound to an address; call its bind() first")
+    return list(sockets)
+
+
+def check_ssl_context(ssl_context: Optional[SSLContext], config: ServerConfig) -> Optional[SSLContext]:
+    """The context as it is; `TypeError` for another object, `ConfigError` for one that cannot serve."""
+    if ssl_context is None:
+        return None
+    if not hasattr(ssl_context, "wrap_bio"):
+        raise TypeError(f"ssl_context must be an ssl.SSLContext, not {ssl_context!r:.80}")
+    if config.ssl_certfile is not None:
+        raise ConfigError(f"ssl_context and ssl_certfile={config.ssl_certfile!r}: give one of them")
+    # By name, because ssl may be missing; before Python 3.10 `create_default_context` sets only the former.
+    if ssl_context.check_hostname or ssl_context.protocol.name == "PROTOCOL_TLS_CLIENT":
+        raise ConfigError(
+            "ssl_context is one for clients: ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) makes one "
+            "for servers"
+        )
+    return ssl_context
