@@ -71,6 +71,15 @@ class MaskingTests(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(await self.count_wishes(WSBRIDGE_MASKING="python"), 0)
 
 
+class ArgumentTests(unittest.IsolatedAsyncioTestCase):
+    async def test_another_type_is_an_error(self) -> None:
+        wrong: Any = 5
+        with self.assertRaisesRegex(TypeError, "^app must be an ASGI application, not 5$"):
+            Service(wrong, ServerConfig())
+        with self.assertRaisesRegex(TypeError, "^config must be a ServerConfig, not 5$"):
+            Service(app, wrong)
+
+
 class ServiceCase(unittest.IsolatedAsyncioTestCase):
     async def asyncSetUp(self) -> None:
         await super().asyncSetUp()

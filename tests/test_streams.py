@@ -54,17 +54,17 @@ class StreamsCase(LoopbackCase):
 
     async def start(self, app: Any = None, **options: Any) -> Client:
         """A client that has connected; what `handle_websocket` returned or raised will be in ``over``."""
-        state, service = options.pop("state", None), options.pop("service", None)
+        names = ("state", "service", "trailing")
+        arguments = {name: options.pop(name) for name in names if name in options}
+        wrong_request = options.pop("request", None)
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.handler, self.writer = asyncio.current_task(), writer
             head = await reader.readuntil(b"\r\n\r\n")
-            request: Any = RequestParser().receive_data(head)
+            request: Any = wrong_request or RequestParser().receive_data(head)
             try:
                 config = ServerConfig(**options)
-                await handle_websocket(
-                    app or self.echo, config, request, reader, writer, state=state, service=service
-                )
+                await handle_websocket(app or self.echo, config, request, reader, writer, **arguments)
                 self.over.put_nowait(None)
             except BaseException as error:
                 self.over.put_nowait(error)
@@ -109,6 +109,24 @@ class ConversationTests(StreamsCase):
         client.send(REQUEST, PEER_HELLO, b"\x81\x81\0\0\0\0b", PEER_CLOSE)
         await self.assert_end(client, SWITCHING + HELLO + b"\x81\x01b" + CLOSE)
         await self.assert_over()
+
+    async def test_bytes_that_were_read_with_the_head_are_received_first(self) -> None:
+        client = await self.start(trailing=PEER_HELLO)
+        client.send(REQUEST, b"\x81\x81\0\0\0\0b", PEER_CLOSE)
+        await self.assert_end(client, SWITCHING + HELLO + b"\x81\x01b" + CLOSE)
+        await self.assert_over()
+
+    async def test_argument_of_another_type_is_an_error_and_nothing_is_written(self) -> None:
+        for arguments, text in (
+            ({"request": {"method": "GET"}}, "^request must be a RequestReceived, not {'method': 'GET'}$"),
+            ({"trailing": "a"}, "^trailing must be bytes, not 'a'$"),
+        ):
+            client = await self.start(**arguments)
+            client.send(REQUEST)
+            await self.assert_end(client)
+            error = await asyncio.wait_for(self.over.get(), TIMEOUT)
+            with self.assertRaisesRegex(TypeError, text):
+                raise error
 
     async def test_application_closes_and_the_peers_close_is_awaited(self) -> None:
         async def app(scope: Event, receive: Any, send: Any) -> None:

@@ -15,7 +15,10 @@
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import TYPE_CHECKING, Optional, Tuple
+
+if TYPE_CHECKING:
+    from .http11 import ResponseReceived
 
 __all__ = [
     "WSBridgeError",
@@ -271,7 +274,12 @@ class HTTPVersionNotSupported(RequestRefused):
 
 
 class HandshakeFailed(WSBridgeError):
-    """The server's answer to a client's opening handshake breaks RFC 6455 4.1."""
+    """The server's answer to a client's opening handshake breaks RFC 6455 4.1, or refuses it.
+
+    ``response`` is that answer if `ClientHandshake` has read one, else None.
+    """
+
+    response: Optional[ResponseReceived] = None
 
 
 # -------------------------------------------------------- what the application did

@@ -66,7 +66,8 @@ class Service:
     ``app`` is the application, ``config`` a `ServerConfig`, ``state`` the
     lifespan's. ``clock`` returns a monotonic time in seconds, by default the
     loop's; ``date`` the value of a Date header, by default the current time, or
-    None for no such header. Create it inside a running loop.
+    None for no such header. Create it inside a running loop. Raises `TypeError`
+    for an ``app`` or ``config`` of another type.
 
     A server of another kind makes a class of this: `get_headers`, `log_answer`,
     `create_task`, `is_from_outside` and ``logger`` are where it differs.
@@ -94,6 +95,10 @@ class Service:
         date: Optional[Callable[[], Optional[bytes]]] = None,
         parent: Optional[Service] = None,
     ) -> None:
+        if not callable(app):
+            raise TypeError(f"app must be an ASGI application, not {app!r:.80}")
+        if not isinstance(config, ServerConfig):
+            raise TypeError(f"config must be a ServerConfig, not {config!r:.80}")
         if os.environ.get("WSBRIDGE_MASKING") != "python":
             prefer_libcrypto()
         self.app = app

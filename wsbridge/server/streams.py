@@ -31,23 +31,31 @@ async def handle_websocket(
     *,
     state: Optional[Dict[str, Any]] = None,
     service: Optional[Service] = None,
+    trailing: bytes = b"",
 ) -> None:
     """Answer an upgrade request that you have parsed, and run ``app`` until the connection ends.
 
-    The head of the request has been read from ``reader``. A request that is no
+    The head of the request has been read from ``reader``, and ``trailing`` are
+    the bytes that were read with it and follow it. A request that is no
     valid opening handshake is refused. Returns when the application has
     returned and the connection is closed; cancelling ends both. ``state`` is
     the application's lifespan state, if you run its lifespan. A ``service``
     that many connections share has one timer for all of them, and its
     ``shut_down`` closes them with 1012.
+
+    Raises `TypeError` for an argument of another type, before anything is written.
     """
+    if not isinstance(request, RequestReceived):
+        raise TypeError(f"request must be a RequestReceived, not {request!r:.80}")
+    if not isinstance(trailing, bytes):
+        raise TypeError(f"trailing must be bytes, not {trailing!r:.80}")
     service = Service(app, config, state=state, parent=service)
     transport = StreamTransport(reader, writer)
     try:
         if service.is_stopping:
             raise ServiceUnavailable("the server is stopping")
         ws_key = check_ws_request(request, config, get_client(transport), get_server(transport))
-        WebSocketExchange(service, transport, request, ws_key)
+        WebSocketExchange(service, transport, request, ws_key, trailing)
     except RequestRefused as refusal:
         is_head = request.method == b"HEAD"
         transport.write(
