@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import unittest
-from typing import List, Optional
+from typing import Any, List, Optional
 
 from wsbridge.protocols.errors import BadRequest, EventError
 from wsbridge.protocols.fields import (
     DEFAULT_PORTS,
     check_header,
+    check_headers,
     get_header_values,
     group_header_values,
     has_token,
@@ -92,6 +93,21 @@ class CheckHeaderTests(unittest.TestCase):
         for bad in ("a", None, 1, bytearray(b"a"), [b"a"]):
             self.assert_refused(b"a", bad)
             self.assert_refused(bad, b"a")
+
+
+class CheckHeadersTests(unittest.TestCase):
+    def test_pairs_are_returned_as_a_list(self) -> None:
+        self.assertEqual(check_headers(iter([(b"a", b"b")])), [(b"a", b"b")])
+
+    def test_what_is_no_pair_is_named(self) -> None:
+        headers: Any
+        for headers in ({"Cookie": "a"}, [b"a"], 5, None):
+            with self.assertRaisesRegex(EventError, "^headers must be pairs of name and value, not "):
+                check_headers(headers)
+
+    def test_each_is_checked(self) -> None:
+        with self.assertRaises(EventError):
+            check_headers([(b"a", b"b"), (b"c", b"\n")])
 
 
 class HeaderValueTests(unittest.TestCase):

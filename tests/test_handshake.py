@@ -439,6 +439,10 @@ class UpgradeRequestBuildingTests(unittest.TestCase):
         for ws_key in (b"", KEY[:-1], KEY + b"\n", b"A" * 24):
             self.assert_refused(ws_key=ws_key)
 
+    def test_subprotocols_in_place_of_a_list_are_named(self) -> None:
+        with self.assertRaisesRegex(errors.EventError, r"^subprotocols must be a list, such as \['chat'\]$"):
+            build_upgrade_request("/", "a", KEY, subprotocols="chat")
+
     def test_subprotocol_that_is_no_token_or_comes_twice_is_refused(self) -> None:
         for subprotocols in ([""], ["a b"], ["a", "b,c"], ["a", "b", "a"], ["\xe9"], [b"a"]):
             self.assert_refused(subprotocols=subprotocols)
@@ -451,6 +455,12 @@ class UpgradeRequestBuildingTests(unittest.TestCase):
     def test_header_that_the_handshake_sets_is_refused(self) -> None:
         for name in (b"Host", b"connection", b"upgrade", b"Sec-WebSocket-Key", b"content-length"):
             self.assert_refused(headers=[(name, b"1")])
+
+    def test_headers_that_are_no_pairs_are_named(self) -> None:
+        headers: Any = {"Cookie": "a=b"}
+        text = "^headers must be pairs of name and value, not {'Cookie': 'a=b'}$"
+        with self.assertRaisesRegex(errors.EventError, text):
+            build_upgrade_request("/", "a", KEY, headers=headers)
 
     def test_header_with_a_line_end_is_refused(self) -> None:
         self.assert_refused(headers=[(b"a", b"b\r\nc: d")])

@@ -10,6 +10,7 @@ from wsbridge.protocols.deflate import DeflateSettings
 from wsbridge.protocols.events import RequestReceived
 from wsbridge.protocols.http11 import RequestParser
 from wsbridge.protocols.opening import ClientHandshake, ServerHandshake
+from wsbridge.protocols.origins import AllowedOrigins
 
 from .doubles import use_random, without
 from .loopback import HELLO, PEER_HELLO, REQUEST, SWITCHING
@@ -101,6 +102,7 @@ class ServerRefusalTests(ServerCase):
     def test_foreign_origin_is_403(self) -> None:
         data = REQUEST[:-2] + b"Origin: http://evil.example\r\n\r\n"
         self.assert_refused(errors.Forbidden, data, allowed_origins=["same-origin"])
+        self.assert_refused(errors.Forbidden, data, allowed_origins=AllowedOrigins(["same-origin"]))
 
     def test_limits_are_those_of_the_parser(self) -> None:
         parser = RequestParser(max_headers=2)
@@ -120,6 +122,10 @@ class ServerMisuseTests(ServerCase):
     def test_wrong_option_raises_at_once(self) -> None:
         with self.assertRaisesRegex(TypeError, "max_size"):
             ServerHandshake(max_size=5)  # type: ignore[call-arg]
+
+    def test_origin_that_can_never_match_raises_at_once(self) -> None:
+        with self.assertRaises(errors.ConfigError):
+            ServerHandshake(allowed_origins=["http://a/b c"])
 
     def test_answer_without_a_request(self) -> None:
         with self.assertRaisesRegex(errors.StateError, "^there is no request to answer: read on"):

@@ -102,6 +102,9 @@ class RunTests(ThreadCase):
     def test_sockets_of_the_caller_are_served(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as bound, self.run_server(sockets=[bound]) as server:
             self.assertEqual(server.urls, [f"http://127.0.0.1:{bound.getsockname()[1]}"])
+            client = self.open_websocket(server)
+            self.assert_echo(client)
+            client.close()
 
     def test_what_an_application_raises_ends_its_own_connection_alone(self) -> None:
         async def app(scope: Event, receive: Any, send: Any) -> None:

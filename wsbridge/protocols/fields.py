@@ -19,6 +19,7 @@ __all__ = [
     "Authority",
     "ExtensionOffer",
     "check_header",
+    "check_headers",
     "get_header_values",
     "group_header_values",
     "has_token",
@@ -85,6 +86,17 @@ def check_header(name: bytes, value: bytes) -> None:
         raise EventError(f"header name {name[:40]!r} is not a token")
     if _FIELD_VALUE.fullmatch(value) is None:
         raise EventError(f"control byte in the value of header {name[:40]!r}")
+
+
+def check_headers(headers: Headers) -> List[Tuple[bytes, bytes]]:
+    """The headers as a list. Raises `EventError` for what is no pair, and what `check_header` refuses."""
+    try:
+        pairs = [(name, value) for name, value in headers]
+    except (TypeError, ValueError):
+        raise EventError(f"headers must be pairs of name and value, not {headers!r:.80}") from None
+    for name, value in pairs:
+        check_header(name, value)
+    return pairs
 
 
 def get_header_values(headers: Headers, name: bytes) -> List[bytes]:

@@ -21,6 +21,7 @@ from .events import RequestReceived, WebSocketConnected
 from .fields import (
     Headers,
     check_header,
+    check_headers,
     get_header_values,
     group_header_values,
     has_token,
@@ -159,8 +160,7 @@ def build_101_response(
 
 
 def _append_headers(lines: List[bytes], headers: Headers, forbidden: Iterable[bytes]) -> None:
-    for name, value in headers:
-        check_header(name, value)
+    for name, value in check_headers(headers):
         lower = name.lower()
         if lower in forbidden or lower.startswith(_OWN_PREFIX):
             raise EventError(f"header {name[:40]!r} is set by the opening handshake, or cannot be part of it")
@@ -233,6 +233,8 @@ def build_upgrade_request(
         origin = _encode(origin, "origin")
         check_header(b"Origin", origin)
         lines.append(b"Origin: %b\r\n" % origin)
+    if isinstance(subprotocols, str):
+        raise EventError(f"subprotocols must be a list, such as [{subprotocols!r:.80}]")
     if subprotocols:
         offers = [_encode_token(subprotocol, "subprotocol") for subprotocol in subprotocols]
         if len(set(offers)) != len(offers):

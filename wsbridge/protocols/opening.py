@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence, Typed
 from .deflate import DeflateSettings, build_deflate_offer, import_zlib
 from .errors import BadRequest, EventError, Forbidden, HandshakeFailed, RequestRefused, StateError
 from .events import RequestReceived
-from .fields import Headers, check_header, get_header_values, parse_authority, parse_subprotocols
+from .fields import Headers, check_headers, get_header_values, parse_authority, parse_subprotocols
 from .handshake import (
     build_101_response,
     build_upgrade_request,
@@ -61,7 +61,8 @@ class ServerHandshake:
     that came behind the request: give them to ``ws``, which is None until
     `accept`.
 
-    Raises `TypeError` for an option that `WSProtocol` does not have.
+    Raises `TypeError` for an option that `WSProtocol` does not have,
+    `ConfigError` for an origin that can never match.
     """
 
     def __init__(
@@ -77,6 +78,8 @@ class ServerHandshake:
         self.subprotocols: List[str] = []
         self.trailing = b""
         self.ws: Optional[WSProtocol] = None
+        if allowed_origins is not None and not isinstance(allowed_origins, AllowedOrigins):
+            allowed_origins = AllowedOrigins(allowed_origins)
         self._allowed_origins = allowed_origins
         self._parser = RequestParser() if parser is None else parser
         self._options = options
@@ -213,9 +216,7 @@ class ClientHandshake:
         True. Begin TLS, if ``is_secure``, and write `request`.
         """
         lines = [b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n" % (self._authority, self._authority)]
-        for name, value in headers:
-            check_header(name, value)
-            lines.append(b"%b: %b\r\n" % (name, value))
+        lines += [b"%b: %b\r\n" % pair for pair in check_headers(headers)]
         self._awaits_tunnel = True
         return b"".join((*lines, b"\r\n"))
 

@@ -290,7 +290,9 @@ class Server:
 
         Each is the object that the application has as ``scope["wsbridge.connection"]``.
         """
-        members = () if self._service is None else self._service.members.copy()
+        # Another thread may call this: read the attribute once, and copy the members in one step.
+        service = self._service
+        members = () if service is None else service.members.copy()
         infos = [member.info for member in members if isinstance(member, WebSocketExchange)]
         return [info for info in infos if info is not None and info.state != "closed"]
 
