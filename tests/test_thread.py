@@ -41,7 +41,19 @@ async def fail_shutdown(scope: Event, receive: Any, send: Any) -> None:
 
 
 class ThreadCase(unittest.TestCase):
-    """The test is the host, and a client that blocks."""
+    """The test is the host, and a client that blocks; what is logged from WARNING on stands in `logged`."""
+
+    def setUp(self) -> None:
+        self.logged: List[str] = []
+        handler = logging.Handler(logging.WARNING)
+        handler.emit = lambda record: self.logged.append(record.getMessage())  # type: ignore[method-assign]
+        self.addCleanup(setattr, logger, "propagate", logger.propagate)
+        logger.propagate = False
+        self.addCleanup(logger.removeHandler, handler)
+        logger.addHandler(handler)
+
+    def tearDown(self) -> None:
+        self.assertEqual(self.logged, [])
 
     def run_server(self, app: Any = echo, **options: Any) -> ThreadedServer:
         server = run_in_thread(app, ServerConfig(port=0), **{"lifespan": "off", **options})
@@ -115,7 +127,7 @@ class RunTests(ThreadCase):
             await echo(scope, receive, send)
 
         errors: List[BaseException] = [KeyboardInterrupt(), SystemExit()]
-        with self.run_server(app) as server, self.assertLogs(logger, "ERROR") as log:
+        with self.run_server(app) as server:
             other = self.open_websocket(server)
             for _ in range(2):
                 client = self.connect(server)
@@ -125,7 +137,8 @@ class RunTests(ThreadCase):
                 client.close()
             self.assert_echo(other)
             other.close()
-        self.assertEqual([record.getMessage() for record in log.records], ["application raised"] * 2)
+        self.assertEqual(self.logged, ["application raised"] * 2)
+        self.logged.clear()
 
 
 class StartErrorTests(ThreadCase):
@@ -195,6 +208,12 @@ class CloseTests(ThreadCase):
         self.assertEqual(client.recv(100)[:2], CLOSE_1012[:2])
         self.assertTrue(server.loop.is_closed())
 
+    def test_it_is_a_daemon_so_that_a_host_that_forgets_it_can_end(self) -> None:
+        before = set(threading.enumerate())
+        self.run_server()
+        (thread,) = set(threading.enumerate()) - before
+        self.assertTrue(thread.daemon)
+
     def test_any_thread_may_close_it_and_a_second_time_too(self) -> None:
         server = self.run_server()
         threads = [threading.Thread(target=server.close) for _ in range(4)]
@@ -204,6 +223,26 @@ class CloseTests(ThreadCase):
             thread.join(TIMEOUT)
         server.close()
         self.assertFalse(any(thread.is_alive() for thread in threads))
+
+    def test_application_that_ignores_its_cancellation_is_left_behind(self) -> None:
+        cancellations: List[bool] = []
+
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            while not cancellations:
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    cancellations.append(True)
+                    await receive()
+
+        server = self.run_server(app)
+        client = self.open_websocket(server)
+        server.close(0)
+        client.close()
+        self.assertEqual(cancellations, [True])
+        self.assertTrue(server.loop.is_closed())
 
     def test_without_a_limit_it_waits_for_what_the_configuration_allows(self) -> None:
         for options in ({}, {"timeout_graceful_shutdown": None}, {"timeout_lifespan_shutdown": None}):

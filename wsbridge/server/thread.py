@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, List, Optional, Union
 
 from ..asgi.types import Application
@@ -16,6 +16,8 @@ from .server import Server
 from .service import ABORT_TIMEOUT
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     # Type checkers bring typing_extensions along; it is not needed at run time.
     from typing_extensions import Unpack
 
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ThreadedServer", "run_in_thread"]
 
-# Seconds in which the thread ends: `ABORT_TIMEOUT` for each of the server's connections, its lifespan, other
-# tasks and generators, which may ignore their cancellation, and one second more for a busy machine.
+# Seconds in which the thread ends once all is aborted: `ABORT_TIMEOUT` for each of the applications, the
+# lifespan, other tasks and generators, which may ignore their cancellation, and one for a busy machine.
 END_TIMEOUT = 4 * ABORT_TIMEOUT + 1
 
 
@@ -60,7 +62,7 @@ class ThreadedServer:
         self.loop = build_loop(server)
         self._server = server
         self._end = self.loop.create_future()
-        self._is_ending = False
+        self._is_closed = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="wsbridge", daemon=True)
         self._thread.start()
@@ -91,7 +93,8 @@ class ThreadedServer:
 
         What is left after ``timeout`` seconds is aborted. None stands for the
         server's own ``timeout_graceful_shutdown`` and
-        ``timeout_lifespan_shutdown``. Closing a server twice is no error.
+        ``timeout_lifespan_shutdown``. Closing a server twice is no error, and
+        the first call decides on the time.
 
         Raises `LifespanFailed` if the application's shutdown fails,
         `TimeoutError` if the thread does not end because the application
@@ -102,34 +105,37 @@ class ThreadedServer:
                 "close() waits for the thread that it was called in; from the application, "
                 "await asyncio.to_thread(server.close) in a task of its own, or call it in another thread"
             )
+        timeout = self._get_longest_stop() if timeout is None else timeout
+        patience = None if timeout is None else timeout + END_TIMEOUT
         with self._lock:
-            try:
-                if not self._is_ending:
-                    self._stop(self._get_longest_stop() if timeout is None else timeout)
-            finally:
-                self._thread.join(END_TIMEOUT)
+            stopping: Optional[Future[None]] = None
+            if not self._is_closed:
+                self._is_closed = True
+                stopping = asyncio.run_coroutine_threadsafe(self._stop(timeout), self.loop)
+            self._thread.join(patience)
             if self._thread.is_alive():
                 raise TimeoutError(
                     "the server's thread goes on: the application blocks its event loop; run what takes long "
                     "in another thread, such as by asyncio.to_thread"
                 )
+            if stopping is not None:
+                stopping.result()
 
     def _get_longest_stop(self) -> Optional[float]:
         config = self._server.config
         connections, lifespan = config.timeout_graceful_shutdown, config.timeout_lifespan_shutdown
         return None if connections is None or lifespan is None else connections + lifespan + END_TIMEOUT
 
-    def _stop(self, timeout: Optional[float]) -> None:
-        """Stop the server, and let the thread end."""
-        self._is_ending = True
-        stopping = asyncio.run_coroutine_threadsafe(self._server.stop(), self.loop)
+    async def _stop(self, timeout: Optional[float]) -> None:
+        """Stop the server, and let the thread end. `Server.stop` aborts what is left when it is cancelled."""
         try:
-            stopping.result(timeout)
-        except FutureTimeoutError:
-            # Cancelled, `Server.stop` aborts what is left.
+            stopping = self.loop.create_task(self._server.stop())
+            await asyncio.wait([stopping], timeout=timeout)
             stopping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await stopping
         finally:
-            self.loop.call_soon_threadsafe(self._end.set_result, None)
+            self._end.set_result(None)
 
     def __enter__(self) -> ThreadedServer:
         return self
