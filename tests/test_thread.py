@@ -244,6 +244,20 @@ class CloseTests(ThreadCase):
         self.assertEqual(cancellations, [True])
         self.assertTrue(server.loop.is_closed())
 
+    def test_task_that_an_application_has_left_is_cancelled(self) -> None:
+        told: List[str] = []
+
+        async def go_on() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                told.append("cancelled")
+
+        server = self.run_server()
+        task = asyncio.run_coroutine_threadsafe(go_on(), server.loop)
+        server.close()
+        self.assertEqual((told, task.cancelled()), (["cancelled"], True))
+
     def test_without_a_limit_it_waits_for_what_the_configuration_allows(self) -> None:
         for options in ({}, {"timeout_graceful_shutdown": None}, {"timeout_lifespan_shutdown": None}):
             self.run_server(**options).close()
