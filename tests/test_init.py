@@ -17,6 +17,7 @@ SOURCE = Path(str(wsbridge.__file__))
 ROOT = SOURCE.parents[PACKAGE.count(".") + 1]
 
 HOMES: Dict[str, str] = {
+    "Lifespan": "asgi.lifespan",
     "build_ws_event": "asgi.ws_bridge",
     "build_ws_scope": "asgi.ws_bridge",
     "create_ws_receive": "asgi.ws_bridge",

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, List
 
 if TYPE_CHECKING:
+    from .asgi.lifespan import Lifespan
     from .asgi.ws_bridge import build_ws_event, build_ws_scope, create_ws_receive, create_ws_send
     from .config import ServerConfig
     from .protocols.deflate import DeflateSettings
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Lifespan": ".asgi.lifespan",
     "build_ws_event": ".asgi.ws_bridge",
     "build_ws_scope": ".asgi.ws_bridge",
     "create_ws_receive": ".asgi.ws_bridge",
@@ -110,6 +112,7 @@ _HOMES = {
 
 __all__ = [
     "__version__",
+    "Lifespan",
     "build_ws_event",
     "build_ws_scope",
     "create_ws_receive",

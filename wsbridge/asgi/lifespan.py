@@ -17,6 +17,10 @@ class Lifespan:
     ``mode`` is ``on`` or ``auto``. With ``auto`` an application that raises
     before it answers the startup has no lifespan, and that is no error. Create
     a `Lifespan` inside a running loop.
+
+    ``has_started``: the application has completed its startup, so that a
+    shutdown must follow. ``unsupported``: what it raised in mode ``auto``
+    before it answered the startup, or None.
     """
 
     def __init__(self, app: Application, mode: str) -> None:
@@ -31,9 +35,7 @@ class Lifespan:
         self._failure: Optional[str] = None
         self._cause: Optional[BaseException] = None
         self._is_supported = False
-        #: Whether the application has completed its startup, so that a shutdown must follow.
         self.has_started = False
-        #: In mode ``auto``: what the application raised before it answered the startup, or None.
         self.unsupported: Optional[BaseException] = None
 
     @property
