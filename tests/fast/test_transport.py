@@ -267,8 +267,9 @@ class WritingTests(TransportCase):
 
     def test_what_the_socket_does_not_take_leaves_later_and_in_order(self) -> None:
         self.transport.write(memoryview(MUCH))
-        self.transport.write(b"!")
-        self.assertEqual(self.take_all(), MUCH + b"!")
+        for data in (memoryview(b"a"), bytearray(b"b"), b"c", memoryview(b"d"), b"e"):
+            self.transport.write(data)
+        self.assertEqual(self.take_all(), MUCH + b"abcde")
         self.transport.write(b"?")
         self.assertEqual(self.take(), b"?")
 
@@ -355,6 +356,25 @@ class WritingTests(TransportCase):
         self.transport.writelines([b"head", MUCH, b"tail"])
         self.transport.writelines([b"!", MUCH])
         self.assertEqual(self.take_all(), b"head" + MUCH + b"tail!" + MUCH)
+
+    def test_parts_stay_behind_what_is_not_sent_though_the_socket_has_room_again(self) -> None:
+        self.transport.write(MUCH)
+        data = self.take()
+        self.transport.writelines([b"a", b"b"])
+        self.assertEqual(data + self.take_all(), MUCH + b"ab")
+
+    def test_parts_behind_the_close_are_dropped(self) -> None:
+        self.transport.close()
+        self.transport.writelines([b"a", b"b"])
+        self.assert_told(LOST)
+        self.assertEqual(self.take(), b"|")
+
+    def test_parts_leave_in_one_system_call(self) -> None:
+        # The peer of such a pair reads what was sent call by call.
+        self.connect(*socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        for parts in ([b"a", b"b"], [b"a", b"b", b"c"]):
+            self.transport.writelines(parts)
+            self.assertEqual(self.peer.recv(9), b"".join(parts))
 
     def test_more_parts_than_one_system_call_takes(self) -> None:
         parts = [bytes([number % 256]) for number in range(5000)]
