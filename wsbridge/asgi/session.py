@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from enum import IntEnum
+from enum import Enum
 from typing import Any, Awaitable, Callable, Dict, List, Optional, Sequence, Union
 
 from ..protocols.errors import (
@@ -62,24 +62,24 @@ __all__ = [
 logger = logging.getLogger("wsbridge")
 
 
-class Phase(IntEnum):
+class Phase(Enum):
     """Where a session stands; derived, never stored."""
 
-    CONNECTING = 0  # the application has not answered the request
-    DENYING = 1  # it has begun a response instead of the accept
-    OPEN = 2  # both halves are open
-    ENDING = 3  # the peer has closed or failed, and our CLOSE is held
-    CLOSING = 4  # our CLOSE has left, and the peer's is awaited
-    OVER = 5  # nothing comes and nothing leaves any more
+    CONNECTING = "the application has not answered the request"
+    DENYING = "it has begun a response instead of the accept"
+    OPEN = "both halves are open"
+    ENDING = "the peer has closed or failed, and our CLOSE is held"
+    CLOSING = "our CLOSE has left, and the peer's is awaited"
+    OVER = "nothing comes and nothing leaves any more"
 
 
-class Answer(IntEnum):
+class Answer(Enum):
     """How the application has answered the request."""
 
-    NONE = 0
-    ACCEPTED = 1
-    BEGUN = 2  # a response, which is not complete
-    REFUSED = 3  # a complete response, or one that was given up
+    NONE = "not yet"
+    ACCEPTED = "with the accept"
+    BEGUN = "with a response, which is not complete"
+    REFUSED = "with a complete response, or one that was given up"
 
 
 # The hot path compares with these: a global is cheaper than the attribute of an Enum class.
