@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 
 from tests.doubles import DATE, build_date, turn_loop
-from wsbridge.asgi.session import Phase, Session, SessionOwner
+from wsbridge.asgi.session import Phase, Session, SessionOwner, build_message_event
 from wsbridge.asgi.wire import Http11Wire
 from wsbridge.protocols.errors import ClientDisconnected, EventError, ServiceUnavailable, StateError
 from wsbridge.protocols.events import WebSocketDisconnected
@@ -398,6 +398,10 @@ class ReceiveTests(SessionCase):
         ]
         self.assertEqual([await self.session.receive() for _ in expected], expected)
 
+    def test_message_outside_a_session_is_the_same_event(self) -> None:
+        self.assertEqual(build_message_event("Hello"), message("Hello"))
+        self.assertEqual(build_message_event(b"!"), {"type": "websocket.receive", "bytes": b"!"})
+
     async def test_messages_stay_in_order_where_more_come_while_some_wait(self) -> None:
         await self.open()
         self.session.put(["a", "b", "c"])
@@ -485,14 +489,15 @@ class OwesAnswerTests(SessionCase):
         await self.assert_owes(False)
 
     async def test_a_message_that_waits_and_one_that_was_taken(self) -> None:
-        self.feed(PEER_HELLO)
-        await self.assert_owes(True)
-        self.assertFalse(self.session.last_is_unanswered)
-        await self.session.receive()
-        await self.assert_owes(True)
-        self.assertTrue(self.session.last_is_unanswered)
-        await self.session.send(SEND)
-        self.assertFalse(self.session.last_is_unanswered)
+        for received in (PEER_HELLO, b"\x82\x81\0\0\0\0!"):
+            self.feed(received)
+            await self.assert_owes(True)
+            self.assertFalse(self.session.last_is_unanswered)
+            await self.session.receive()
+            await self.assert_owes(True)
+            self.assertTrue(self.session.last_is_unanswered)
+            await self.session.send(SEND)
+            self.assertFalse(self.session.last_is_unanswered)
 
     async def test_nothing_once_it_has_sent_or_asked_for_the_next(self) -> None:
         self.feed(PEER_HELLO)
