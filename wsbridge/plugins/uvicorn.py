@@ -86,16 +86,16 @@ class UvicornService(Service):
         # uvicorn renews its default headers every second, and the date is one of them.
         super().__init__(config.loaded_app, build_config(config, options), state=app_state, date=lambda: None)
         self.logger = logging.getLogger("uvicorn.error")
-        self._server_state = server_state
-        # Made once: a connection keeps neither a method nor a context of its own for the end of its task.
+        self.server_state = server_state
+        # Made once for all tasks: a callback keeps its function and a context until its task ends.
         self._forget_task = server_state.tasks.discard
         self._context = contextvars.Context()
 
     def get_headers(self) -> HeaderPairs:
-        return self._server_state.default_headers
+        return self.server_state.default_headers
 
     def log_answer(self, scope: Scope, status: int) -> None:
-        # As uvicorn's own implementations do: the path is decoded, and the client what a proxy says.
+        # As uvicorn's own implementations do: the path re-encoded, the client as a proxy names it.
         if not self.logger.isEnabledFor(logging.INFO):
             return
         client = scope["client"]
@@ -110,7 +110,7 @@ class UvicornService(Service):
     def create_task(self, application: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = super().create_task(application)
         # uvicorn waits for these when it stops.
-        self._server_state.tasks.add(task)
+        self.server_state.tasks.add(task)
         task.add_done_callback(self._forget_task, context=self._context)
         return task
 
@@ -120,7 +120,7 @@ class UvicornService(Service):
 
 
 def build_config(config: UvicornConfig, options: Mapping[str, Any]) -> ServerConfig:
-    """The configuration that uvicorn's options come to; 0 and None stand for no limit there."""
+    """The configuration for uvicorn's options, where 0 and None mean no limit; ``options`` go before them."""
     root_path = config.root_path.strip("/")
     values: Dict[str, Any] = {
         "root_path": f"/{root_path}" if root_path else "",
@@ -134,7 +134,7 @@ def build_config(config: UvicornConfig, options: Mapping[str, Any]) -> ServerCon
 
 
 class _Head(Connection):
-    """uvicorn hands over the request's head alone; what it has read behind it must be found."""
+    """Finds what uvicorn has read behind the request's head, as it hands over the head alone."""
 
     __slots__ = ("_early_data",)
 
@@ -143,14 +143,15 @@ class _Head(Connection):
         super().connection_made(transport)
 
     def answer(self, request: RequestReceived, trailing: bytes = b"") -> None:
-        # Not both: a later uvicorn may hand over what it drops today.
+        # If a later uvicorn hands over what it drops today, the bytes must not come twice.
         super().answer(request, trailing or self._early_data)
 
 
 def find_early_data(transport: asyncio.BaseTransport) -> bytes:
-    """What uvicorn has read behind the head, and would drop; its HTTP protocol is still the transport's.
+    """The bytes that uvicorn has read behind the head and would drop.
 
-    A client must wait for the 101 before it sends more (RFC 6455 4.1), but some do not.
+    Call this while uvicorn's HTTP protocol is still the transport's. A client must wait for the 101 before
+    it sends more (RFC 6455 4.1), but some do not.
     """
     get_protocol: Any = getattr(transport, "get_protocol", lambda: None)
     trailing = getattr(getattr(get_protocol(), "conn", None), "trailing_data", None)
@@ -175,7 +176,7 @@ class WebSocketProtocol(EmbeddedConnection):
     ``transport`` is uvicorn's, None before `connection_made`.
     """
 
-    __slots__ = ("_connections", "_service", "transport")
+    __slots__ = ("_service", "transport")
 
     head_class = _Head
     _options: ClassVar[Mapping[str, Any]] = {}
@@ -194,7 +195,6 @@ class WebSocketProtocol(EmbeddedConnection):
         _loop: Optional[asyncio.AbstractEventLoop] = None,
     ) -> None:
         self._service = self._find_service(config, server_state, app_state)
-        self._connections = server_state.connections
         self.transport: Optional[asyncio.BaseTransport] = None
         super().__init__(self._service)
 
@@ -211,13 +211,13 @@ class WebSocketProtocol(EmbeddedConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
-        self._connections.add(self)
+        self._service.server_state.connections.add(self)
         super().connection_made(transport)
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         super().connection_lost(exc)
-        self._connections.discard(self)
+        self._service.server_state.connections.discard(self)
 
     def shutdown(self) -> None:
-        """uvicorn stops: it calls this for every connection, and waits for their end."""
+        """Close every connection with 1012: uvicorn calls this for each when it stops, then waits."""
         self._service.begin_shutdown()
