@@ -69,18 +69,19 @@ class Service:
     None for no such header. Create it inside a running loop. Raises `TypeError`
     for an ``app`` or ``config`` of another type.
 
-    A server of another kind makes a class of this: `get_headers`, `log_answer`,
-    `create_task`, `is_from_outside` and ``logger`` are where it differs.
+    A server of another kind uses a subclass. It may override `get_headers`,
+    `log_answer`, `create_task` and `is_from_outside`, and set ``logger``.
 
     ``parent`` is a service whose timer checks these connections too, and whose
-    end is theirs; ``clock`` and ``date`` default to the parent's, and what a class
-    made from this overrides is the parent's. A single connection gets a
-    service of its own so that its end can be awaited.
+    end is theirs; ``clock`` and ``date`` default to the parent's, and so does
+    what its class overrides. `handle_websocket` makes such a service for each
+    connection, so that its end can be awaited.
 
-    Attributes besides these: ``loop``, the event loop; ``members``, the
-    connections; ``lingering``, those of them that only wait for their peer to
-    close; ``detached``, those whose application goes on after its disconnect,
-    with the time of the disconnect; ``is_stopping``; ``waker``, which resumes
+    Attributes besides these: ``logger``, which gets the lines about
+    connections; ``loop``, the event loop; ``members``, the connections;
+    ``lingering``, those of them that only wait for their peer to close;
+    ``detached``, those whose application goes on after its disconnect, with the
+    time of the disconnect; ``is_stopping``; ``waker``, which resumes
     applications; ``next_accept_warning``, the loop's time from which on a
     `Listener` may warn again.
     """
@@ -117,7 +118,6 @@ class Service:
         self.waker: Waker = SPEED.build_waker(self.loop) if parent is None else parent.waker
         self.next_accept_warning = -inf
         self._parent = parent
-        #: Gets the lines about connections.
         self.logger: logging.Logger = logger if parent is None else parent.logger
         self.is_stopping: bool = parent is not None and parent.is_stopping
         self._timer: Optional[asyncio.TimerHandle] = None
@@ -135,14 +135,15 @@ class Service:
         (log_answer if self._parent is None else self._parent.log_answer)(scope, status)
 
     def create_task(self, application: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """The task in which the application of one connection runs."""
+        """Start the task in which the application of one connection runs."""
         owner = self.loop if self._parent is None else self._parent
         return owner.create_task(application)
 
     def is_from_outside(self, error: BaseException) -> bool:
-        """Whether the program around has raised ``error`` in an application, which is then not to blame.
+        """Whether ``error``, which left an application, is the embedding program's and is raised on to it.
 
-        A Ctrl-C is the program's.
+        By default a KeyboardInterrupt that may be a Ctrl-C. Whatever else leaves an application is logged,
+        and its client gets 500 or 1011.
         """
         if self._parent is not None:
             return self._parent.is_from_outside(error)

@@ -14,7 +14,7 @@ __all__ = ["EmbeddedConnection"]
 
 
 class _Over(asyncio.Protocol):
-    """Stands for all stages of a connection that is over."""
+    """The stage behind the last: the transport is closed, and every call does nothing."""
 
     def shut_down(self) -> None:
         pass
@@ -78,9 +78,9 @@ class EmbeddedConnection(asyncio.Protocol):
             when_over()
 
     def shut_down(self) -> None:
-        """Close in an orderly way: a WebSocket with 1012."""
+        """Close in an orderly way, because the server is stopping: a WebSocket with 1012."""
         self._stage.shut_down()
 
     def abort(self) -> None:
-        """End now."""
+        """Abort the connection, and cancel the application."""
         self._stage.abort()

@@ -2,7 +2,7 @@
 
 Another server can hand over a connection of its own: make this the transport's
 protocol, then call `connection_made`, then `data_received` with the bytes read
-so far, or `answer` with the request that they are. The order matters:
+so far, or `answer` with the request parsed from them. The order matters:
 `connection_made` may refuse the connection, and give the transport to another
 protocol. A server that keeps a protocol of its own takes an `EmbeddedConnection`.
 """

@@ -52,7 +52,7 @@ class Linger(asyncio.Protocol):
     ) -> None:
         """``closed``: the peer's CLOSE was read; ``at_eof``: the end of the peer's stream was read.
 
-        ``relay``: passes the transport's calls on, if that is not to have another protocol.
+        ``relay``: passes the transport's calls on, where the transport keeps its protocol.
         """
         config = service.config
         self._service = service

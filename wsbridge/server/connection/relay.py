@@ -1,4 +1,4 @@
-"""`Relay`: what stays the transport's protocol in a server that keeps its own, and passes calls on."""
+"""`Relay`: where another server's protocol stays the transport's, passes its calls on to the connection."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ __all__ = ["Relay", "Stage"]
 
 
 class Stage(Protocol):
-    """What a connection is at a time: its head is read, an application answers, or it lingers."""
+    """A stage of a connection: `Connection` reads the head, an `Exchange` answers, `Linger` ends."""
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes."""
+        """Parse or discard what the peer has sent."""
 
     def eof_received(self) -> Optional[bool]:
-        """Note the end of the peer's stream; True if the transport stays open."""
+        """Note the end of the peer's stream; return True if the transport is to stay open."""
 
     def pause_writing(self) -> None:
         """Note that the write buffer is full."""
@@ -23,20 +23,20 @@ class Stage(Protocol):
         """Note that the write buffer has room."""
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
-        """Note the loss."""
+        """Note that the transport is closed."""
 
     def shut_down(self) -> None:
         """Close in an orderly way."""
 
     def abort(self) -> None:
-        """End now."""
+        """Abort the connection, and cancel the application."""
 
 
 class Relay(Protocol):
-    """Takes the place of a transport where a stage would make itself the transport's protocol."""
+    """Each stage makes itself the protocol of this, and not of the transport."""
 
     def set_protocol(self, protocol: Stage) -> None:
         """Pass the transport's calls on to ``protocol`` from now on."""
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
-        """Pass the loss on, which not every transport reports; a second call does nothing."""
+        """Tell the stage that the transport is closed, which not every transport does; only once."""
