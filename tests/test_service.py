@@ -346,6 +346,12 @@ class OwnServerTests(ServiceCase):
             self.assertFalse(self.service.is_from_outside(KeyboardInterrupt()))
         self.assertFalse(self.service.is_from_outside(SystemExit()))
 
+    async def test_answer_is_logged_by_the_logger_that_was_set(self) -> None:
+        self.service.logger = logging.getLogger("other")
+        with self.assertLogs("other", "INFO") as logs:
+            self.service.log_answer({"type": "http", "client": None, "raw_path": b"/"}, 200)
+        self.assertEqual(logs.output, ['INFO:other:unix socket "http /" 200'])
+
 
 class OtherServerTests(unittest.IsolatedAsyncioTestCase):
     """What a server of another kind overrides holds for the services of its connections, too."""

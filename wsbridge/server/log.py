@@ -29,7 +29,7 @@ def set_up_logging(level: str) -> None:
     logger.setLevel(level.upper())
 
 
-def log_answer(scope: Scope, status: int) -> None:
+def log_answer(scope: Scope, status: int, logger: logging.Logger = logger) -> None:
     """Log one line for a request. The parser allows no control byte in a target."""
     if logger.isEnabledFor(logging.INFO):
         target = scope["raw_path"].decode("ascii", "backslashreplace")

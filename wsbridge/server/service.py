@@ -132,7 +132,10 @@ class Service:
 
     def log_answer(self, scope: Scope, status: int) -> None:
         """Log that the request of ``scope`` was answered with ``status``."""
-        (log_answer if self._parent is None else self._parent.log_answer)(scope, status)
+        if self._parent is None:
+            log_answer(scope, status, self.logger)
+        else:
+            self._parent.log_answer(scope, status)
 
     def create_task(self, application: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start the task in which the application of one connection runs."""
