@@ -140,7 +140,9 @@ class FloorTests(unittest.TestCase):
         self.assert_imports_none_of("asgi/", CLOCKS_AND_SOCKETS - {"asyncio", "logging"})
 
     def test_top_floor_does_not_import_the_demo(self) -> None:
-        self.assert_imports_only_of_ours("server/", "server", "asgi", "protocols", "config", "__version__")
+        self.assert_imports_only_of_ours(
+            "server/", "server", "asgi", "protocols", "config", "__name__", "__version__"
+        )
 
     def test_plug_ins_stand_on_all_floors_and_nothing_stands_on_them(self) -> None:
         self.assert_imports_only_of_ours("plugins/", "server", "asgi", "protocols", "config")

@@ -7,6 +7,7 @@ import socket
 from importlib.util import find_spec
 from typing import Any, Dict, List, Tuple
 
+from . import __name__ as PACKAGE
 from . import __version__
 from .protocols.deflate import DeflateSettings, build_deflate_offer, import_zlib
 from .protocols.events import WebSocketDataReceived, WebSocketDisconnected
@@ -23,9 +24,6 @@ from .protocols.http11 import RequestParser, ResponseParser
 from .protocols.ws import WSProtocol
 
 __all__ = ["run"]
-
-# Not __package__, which is None in a zip on Python 3.9.
-PACKAGE = __name__.rpartition(".")[0]
 
 # Every form of a frame's length (RFC 6455 5.2): 7, 16 and 64 bits.
 MESSAGES = ("", "hello", "\u00e4\u20ac\U0001f600" * 100, bytes(range(256)) * 300)

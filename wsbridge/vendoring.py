@@ -16,12 +16,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, NoReturn, Optional, Tuple
 
+from . import __name__ as PACKAGE
 from . import __version__
 
 __all__ = ["VendoringError", "check_files", "main", "vendor"]
 
-# Not __package__, which is None in a zip on Python 3.9.
-PACKAGE = __name__.rpartition(".")[0]
 ORIGINAL = "wsbridge"
 
 MANIFEST = "MANIFEST.sha256"

@@ -13,6 +13,7 @@ from dataclasses import Field, fields
 from types import TracebackType
 from typing import Any, Callable, Container, Dict, List, NoReturn, Optional
 
+from .. import __name__ as PACKAGE
 from .. import __version__
 from ..asgi.types import Application
 from ..config import ServerConfig
@@ -22,9 +23,6 @@ from .log import logger, set_up_logging
 from .running import run
 
 __all__ = ["command", "main"]
-
-# Not __package__, which is None in a zip on Python 3.9.
-PACKAGE = __name__.rpartition(".")[0].rpartition(".")[0]
 
 # Seconds in which the application's threads must end after the server has stopped.
 THREAD_TIMEOUT = 1.0
