@@ -28,6 +28,7 @@ FOLDER = Path(str(wsbridge.__file__)).parent
 ROOT = FOLDER.parents[PACKAGE.count(".")]
 VERSION = wsbridge.__version__
 MANIFEST = "MANIFEST.sha256"
+WAY_OUT = "remove the copy, and make it again with `vendor`"
 # Where the package under test is a copy itself, it may have a manifest already.
 IGNORED = shutil.ignore_patterns("__pycache__", MANIFEST)
 
@@ -71,6 +72,10 @@ class VendoringCase(unittest.TestCase):
         self.assertRegex(errors, rf"^python3 -m {PACKAGE} vendor: error: {text}\n$")
         self.assertEqual({name: (self.root / name).read_bytes() for name in read(self.root)}, before)
 
+    def assert_foreign(self, names: str) -> None:
+        text = f"has files that are not of an unchanged copy: {names}; move them away, and run this again"
+        self.assert_refused(f".* {text}")
+
     def run_copy(self, *arguments: str, path: Optional[Path] = None) -> Tuple[int, str, str]:
         """The command line of the copy, in an interpreter of its own."""
         command = [sys.executable, "-I", "-S", "-B", "-c", START, os.fspath(path or self.root), "myapp.ws"]
@@ -88,7 +93,7 @@ class VendoringCase(unittest.TestCase):
     def assert_not_intact(self, text: str) -> None:
         code, out, errors = self.run_copy("selftest")
         self.assertEqual((code, out), (1, ""))
-        self.assertEqual(errors, f"python3 -m myapp.ws selftest: error: {text}\n")
+        self.assertEqual(errors, f"python3 -m myapp.ws selftest: error: {text}; {WAY_OUT}\n")
 
 
 class CopyTests(VendoringCase):
@@ -159,7 +164,9 @@ class CopyTests(VendoringCase):
 
     def test_folder_inside_the_package(self) -> None:
         for folder in (FOLDER, FOLDER / "demo", FOLDER / "demo" / "ws"):
-            self.assert_refused(".* is inside the package that would be copied", folder)
+            self.assert_refused(
+                ".* is inside the package that would be copied: choose a folder outside", folder
+            )
 
     def test_folder_that_cannot_be_made(self) -> None:
         (self.root / "myapp").write_bytes(b"")
@@ -227,25 +234,25 @@ class UpdateTests(VendoringCase):
     def test_file_of_somebody_else_is_not_overwritten(self) -> None:
         self.copy.mkdir(parents=True)
         (self.copy / "config.py").write_text("# mine")
-        self.assert_refused(".* has files that are not of an unchanged copy: config.py")
+        self.assert_foreign("config.py")
 
     def test_folder_with_files_of_somebody_else_stays_as_it_is(self) -> None:
         self.vendor()
         (self.copy / "demo" / "mine.py").write_text("")
         (self.copy / "config.py").write_text("# mine")
-        self.assert_refused(".*: config.py, demo/mine.py")
+        self.assert_foreign("config.py, demo/mine.py")
 
     def test_many_of_them_are_counted(self) -> None:
         self.copy.mkdir(parents=True)
         for number in range(7):
             (self.copy / f"mine{number}").write_text("")
-        self.assert_refused(".*: mine0, mine1, mine2, mine3, mine4 and 2 more")
+        self.assert_foreign("mine0, mine1, mine2, mine3, mine4 and 2 more")
 
     def test_manifest_of_somebody_else_is_not_overwritten(self) -> None:
         self.copy.mkdir(parents=True)
         for text in ("# theirs 1.0\n", "", "\xff\n"):
             (self.copy / MANIFEST).write_text(text, "latin-1")
-            self.assert_refused(f".*: {MANIFEST}")
+            self.assert_foreign(MANIFEST)
 
     def test_file_in_place_of_the_folder(self) -> None:
         self.copy.parent.mkdir()
@@ -327,7 +334,7 @@ class CommandTests(VendoringCase):
         py_compile.compile(os.fspath(self.copy / "config.py"), os.fspath(self.copy / "config.pyc"))
         self.assertEqual(vendoring.check_files(), f"{count}, as in {MANIFEST}")
         (self.copy / "config.py").write_text("# mine")
-        with self.assertRaisesRegex(vendoring.VendoringError, "changed: config.py$"):
+        with self.assertRaisesRegex(vendoring.VendoringError, f"changed: config.py; {WAY_OUT}$"):
             vendoring.check_files()
         (self.copy / MANIFEST).unlink()
         with self.assertRaisesRegex(vendoring.VendoringError, "is missing"):

@@ -92,17 +92,11 @@ def vendor(folder: Path, only: Optional[str] = None) -> List[str]:
 
     ``only``: the floor to which the copy is limited, "protocols"; None copies everything.
 
-    Raises `VendoringError` if the folder's name is none for a package, or if a
-    file is in the folder that no earlier copy has left there, and OSError.
+    Raises `VendoringError` if the folder's name cannot be a package's, or if the
+    folder has a file that no earlier copy has left there, and OSError.
     """
     _check_place(folder)
-    new = {
-        name: data
-        for name, data in _read_package().items()
-        # A name that begins with a dot is an editor's, or the file system's.
-        if "/." not in f"/{name}" and (only is None or name in ALWAYS_COPIED or name.startswith(f"{only}/"))
-    }
-    new.pop(MANIFEST, None)
+    new = _select_files(only)
     old = dict(_read_files(folder)) if folder.is_dir() else {}
     old_manifest = old.pop(MANIFEST, None)
     old_version, listed = _parse_manifest(old_manifest or b"")
@@ -111,7 +105,8 @@ def vendor(folder: Path, only: Optional[str] = None) -> List[str]:
     if old_manifest is not None and not old_version:
         foreign.append(MANIFEST)
     if foreign:
-        raise VendoringError(f"{folder} has files that are not of an unchanged copy: {_join(foreign)}")
+        names = f"files that are not of an unchanged copy: {_join(foreign)}"
+        raise VendoringError(f"{folder} has {names}; move them away, and run this again")
 
     changes = {
         "added": sorted(new.keys() - old.keys()),
@@ -133,13 +128,24 @@ def vendor(folder: Path, only: Optional[str] = None) -> List[str]:
     return [*lines, f"{folder}: {ORIGINAL} {__version__}{was}, files: {counts or 'as they were'}"]
 
 
+def _select_files(only: Optional[str]) -> Dict[str, bytes]:
+    return {
+        name: data
+        for name, data in _read_package().items()
+        # A name that begins with a dot is an editor's, or the file system's.
+        if name != MANIFEST
+        and "/." not in f"/{name}"
+        and (only is None or name in ALWAYS_COPIED or name.startswith(f"{only}/"))
+    }
+
+
 def _check_place(folder: Path) -> None:
     place = folder.resolve()
     if not place.name.isidentifier() or keyword.iskeyword(place.name):
         raise VendoringError(f"{place.name!r} cannot be imported: the last part of DEST names the package")
     ours = Path(__file__).resolve().parent
     if ours in (place, *place.parents):
-        raise VendoringError(f"{folder} is inside the package that would be copied")
+        raise VendoringError(f"{folder} is inside the package that would be copied: choose a folder outside")
 
 
 def _write(file: Path, data: bytes) -> None:
@@ -161,6 +167,8 @@ def _remove(file: Path) -> None:
 
 # --------------------------------------------------------------------------- selftest
 
+_WAY_OUT = "remove the copy, and make it again with `vendor`"
+
 
 def check_files() -> str:
     """Compare the files of this package with its manifest; return a line that says what was checked.
@@ -175,7 +183,7 @@ def check_files() -> str:
         return f"not checked: only a copy made by `vendor` has {MANIFEST}"
     _, listed = _parse_manifest(manifest or b"")
     if not listed:
-        raise VendoringError(f"{MANIFEST} is missing, or is not what `vendor` has written")
+        raise VendoringError(f"{MANIFEST} is missing, or is not what `vendor` has written; {_WAY_OUT}")
     differences = {
         "changed": [name for name in files.keys() & listed.keys() if _digest(files[name]) != listed[name]],
         "missing": listed.keys() - files.keys(),
@@ -183,7 +191,7 @@ def check_files() -> str:
     }
     found = "; ".join(f"{what}: {_join(names)}" for what, names in differences.items() if names)
     if found:
-        raise VendoringError(f"not as in {MANIFEST}: {found}")
+        raise VendoringError(f"not as in {MANIFEST}: {found}; {_WAY_OUT}")
     return f"{len(files)}, as in {MANIFEST}"
 
 
