@@ -74,7 +74,7 @@ def main(argv: List[str]) -> int:
     results = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        # For nobody, too.
+        # The condition "nobody" reads it as another user.
         folder.chmod(0o755)
         programs = build_programs(folder)
         for python, condition in list_trials(pythons):
@@ -102,21 +102,21 @@ def try_condition(condition: Condition, python: str, programs: Dict[str, Path]) 
         implementation, _, _, version, _ = describe_python(python)
     except Unavailable:
         return Result("-", condition.name, "skipped", "no such Python on this machine")
-    place = f"{implementation} {version}"
+    name = f"{implementation} {version}"
     reason = find_skip(condition, python)
     if reason:
-        return Result(place, condition.name, "skipped", reason)
-    say_line(f"vendored: {place}, {condition.name}")
-    log = report_folder("vendored") / f"{place} {condition.name}.log".replace(" ", "-")
+        return Result(name, condition.name, "skipped", reason)
+    say_line(f"vendored: {name}, {condition.name}")
+    log = report_folder("vendored") / f"{name} {condition.name}.log".replace(" ", "-")
     try:
         if condition in FROZEN:
             freeze(programs, condition, Path(python))
         said = asyncio.run(asyncio.wait_for(serve_and_talk(condition, python, programs, log), SECONDS))
         outcome = "ok"
     except Exception as error:
-        # Whatever it is, the other conditions are tried.
+        # Whatever has failed, the other conditions are tried.
         outcome, said = "failed", f"{type(error).__name__}: {error}"
-    return Result(place, condition.name, outcome, said, time.monotonic() - started)
+    return Result(name, condition.name, outcome, said, time.monotonic() - started)
 
 
 class Shortfall(Exception):
@@ -125,10 +125,11 @@ class Shortfall(Exception):
 
 async def serve_and_talk(condition: Condition, python: str, programs: Dict[str, Path], log: Path) -> str:
     others = [find_port() for _ in condition.versions[1:]]
-    command = build_command(condition, python, programs, others)
-    at = len(command) - len(others)
-    command.insert(at, "{port}")
-    settings = {"PYTHONPATH": str(programs["zip"]) if condition.place == "zip" else "", **condition.settings}
+    command = build_command(condition, python, programs, ["{port}", *map(str, others)])
+    settings = {
+        "PYTHONPATH": str(programs["zip"]) if condition.program == "zip" else "",
+        **condition.settings,
+    }
     server = ServerProcess(condition.name, command, log, settings=settings)
     async with server:
         for port, version in zip([server.port, *others], condition.versions):
@@ -157,7 +158,7 @@ async def talk(port: int, version: str, is_compressed: bool) -> None:
 
 
 async def look_at_demo(port: int) -> None:
-    """Its page, which is a file of its own, and its WebSocket, for that page."""
+    """Get the demo's page, which is a file beside its module, and echo on its WebSocket."""
     from ..lib.clients import Websockets
 
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -168,7 +169,7 @@ async def look_at_demo(port: int) -> None:
     client = Websockets()
     await client.open(f"ws://127.0.0.1:{port}/ws", headers=[("Origin", f"http://127.0.0.1:{port}")])
     await client.send(b"hello")
-    # Texts are the room's: a welcome, reports.
+    # Texts are the demo's own: a welcome, reports.
     while isinstance(answer := await client.receive(), str):
         pass
     expect(answer, b"hello", "the demo's answer")

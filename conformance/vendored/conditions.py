@@ -1,4 +1,4 @@
-"""Under which conditions a vendored copy is tried: how each starts serving.py, and what a client finds."""
+"""The conditions under which a vendored copy is tried: how each starts serving.py, what a client finds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OLD_VERSION = "0.0.9"
 
 BUILD_SECONDS = 300
 
-# Debian's: nobody may execute it, which is not so for what lies in root's home.
+# Debian's, which the user nobody may execute; what lies in root's home it may not.
 PYTHON_FOR_NOBODY = "/usr/bin/python3"
 
 # The whole tree is mounted read-only for this process alone; `env -i` leaves neither HOME nor TMPDIR.
@@ -33,9 +33,9 @@ class Condition(NamedTuple):
     """One way to run the program.
 
     name: of serving.CONDITIONS, or another with `as_name`.
-    flags: of the interpreter. prefix: what starts it. settings: its environment.
-    place: the program: a key of `Program`.
-    versions: which versions answer, a port for each.
+    flags: of the interpreter. prefix: the command that starts it. settings: its environment.
+    program: which form of it: a key of what `build_programs` returns.
+    versions: those that answer, each on its own port; "" is today's.
     is_compressed: whether the server agrees to compression.
     """
 
@@ -43,7 +43,7 @@ class Condition(NamedTuple):
     flags: Sequence[str] = ()
     prefix: Sequence[str] = ()
     settings: Dict[str, str] = {}  # noqa: RUF012 (nobody changes it)
-    place: str = "folder"
+    program: str = "folder"
     as_name: str = ""
     versions: Sequence[str] = ("",)
     is_compressed: bool = True
@@ -54,8 +54,8 @@ _PYPY_WARNS = {"PYTHONWARNINGS": "ignore::RuntimeWarning:hashlib"}
 
 ON_EVERY_PYTHON = [
     Condition("plain"),
-    Condition("zipapp", place="zipapp", as_name="plain"),
-    Condition("zip", ["-m", "serving"], place="zip", as_name="plain"),
+    Condition("zipapp", program="zipapp", as_name="plain"),
+    Condition("zip", ["-m", "serving"], program="zip", as_name="plain"),
     Condition("isolated", ["-I", "-S", "-OO", "-B"]),
     Condition("debug", settings={"PYTHONDEVMODE": "1", "PYTHONASYNCIODEBUG": "1"}),
     Condition("closed streams", prefix=["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]),
@@ -77,8 +77,8 @@ ON_EVERY_PYTHON = [
 AS_NOBODY = Condition("nobody", prefix=["unshare", "--mount", "sh", "-c", _AS_NOBODY, "sh"])
 FREE_THREADED = Condition("free-threaded", ["-X", "gil=0"])
 FROZEN = [
-    Condition("PyInstaller", place="frozen", as_name="frozen"),
-    Condition("PyInstaller with the demo", place="frozen with the demo", as_name="demo"),
+    Condition("PyInstaller", program="frozen", as_name="frozen"),
+    Condition("PyInstaller with the demo", program="frozen with the demo", as_name="demo"),
 ]
 
 
@@ -112,7 +112,7 @@ def build_programs(folder: Path) -> Dict[str, Path]:
     (program / "myapp" / "__init__.py").touch()
     for name in ("__main__.py", "serving.py"):
         shutil.copy(Path(__file__).parent / "serving.py", program / name)
-    # What is to be version 0.0.9 is today's with another number.
+    # The older version is today's with another number.
     older = folder / "older" / "wsbridge"
     shutil.copytree(ROOT / "wsbridge", older, ignore=shutil.ignore_patterns("__pycache__"))
     text = (older / "__init__.py").read_text("utf-8")
@@ -136,18 +136,18 @@ def freeze(programs: Dict[str, Path], condition: Condition, python: Path) -> Non
     options += [f"--workpath={folder}", f"--distpath={output}"]
     # From that folder and with -m, as --collect-all looks for packages where this Python does.
     _run([str(python), "-m", "PyInstaller", *options, *flags, "__main__.py"], source)
-    programs[condition.place] = output / "frozen"
+    programs[condition.program] = output / "frozen"
 
 
 def build_command(
-    condition: Condition, python: str, programs: Dict[str, Path], ports: List[int]
+    condition: Condition, python: str, programs: Dict[str, Path], ports: Sequence[str]
 ) -> List[str]:
-    arguments = [condition.as_name or condition.name, *map(str, ports)]
-    place = programs[condition.place]
+    arguments = [condition.as_name or condition.name, *ports]
+    program = str(programs[condition.program])
     if condition in FROZEN:
-        return [str(place), *arguments]
-    program = [] if condition.place == "zip" else [str(place)]
-    return [*condition.prefix, python, *condition.flags, *program, *arguments]
+        return [program, *arguments]
+    named = [] if condition.program == "zip" else [program]
+    return [*condition.prefix, python, *condition.flags, *named, *arguments]
 
 
 @functools.lru_cache
