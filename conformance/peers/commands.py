@@ -9,7 +9,7 @@ import shlex
 import shutil
 import time
 from pathlib import Path
-from typing import Any, Awaitable, Callable, List, Optional, Tuple
+from typing import Any, Awaitable, Callable, List, Tuple
 
 from ..lib.environment import ROOT, say_line
 from ..lib.servers import ServerFailed, ServerProcess
@@ -154,7 +154,7 @@ Check = Callable[[ServerProcess], Awaitable[None]]
 
 
 def build_runs(commands: List[str]) -> List[Tuple[str, Check]]:
-    """commands: the guide's. What is run, and how it is talked to."""
+    """The guide's ``commands``, and others of uvicorn; each with the check of the server that it starts."""
     uvicorn = next(command for command in commands if command.startswith("uvicorn"))
     with_headers = "--root-path /api --header a:b --no-server-header --no-date-header"
     return [
@@ -200,10 +200,10 @@ async def run_command(command: str, check: Check, python: Path, files: Path, num
         files / f"{number}.log",
         settings={"PYTHONPATH": f"{files}:{ROOT}"},
     )
-    failure: Optional[str] = None
+    failure = ""
     try:
         async with server:
             await check(server)
     except (AssertionError, EOFError, OSError, ServerFailed, asyncio.TimeoutError) as error:
         failure = f"{error or type(error).__name__} (log: {server.log})"
-    return Case(command, failure or "")
+    return Case(command, failure)

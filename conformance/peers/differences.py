@@ -30,6 +30,8 @@ class Case(NamedTuple):
 
 
 class Verdict(NamedTuple):
+    """explained: tests that fail as listed. faults: lines. seen: the listed differences that were met."""
+
     passed: int
     skipped: int
     explained: List[str]
@@ -73,7 +75,7 @@ def read_cases(results: Path) -> List[Case]:
 
 
 def judge(cases: Sequence[Case], differences: Sequence[Difference], *, is_whole: bool) -> Verdict:
-    """is_whole: every test was run, so that what is explained must be seen."""
+    """is_whole: every test was run, so that each of the differences must be met."""
     explained, faults, seen = [], [], []
     for case in cases:
         known = [one for one in differences if one.covers(case)]
