@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import struct
 import sys
 import unittest
+import weakref
 from random import Random
 from typing import Any, Callable, Dict, List, Tuple
 
@@ -372,9 +374,9 @@ class WritingTests(TransportCase):
     def test_parts_leave_in_one_system_call(self) -> None:
         # The peer of such a pair reads what was sent call by call.
         self.connect(*socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
-        for parts in ([b"a", b"b"], [b"a", b"b", b"c"]):
+        for parts in ([b"a", b"b"], [b"a", b"b", b"c"], [b"a"] * 1024):
             self.transport.writelines(parts)
-            self.assertEqual(self.peer.recv(9), b"".join(parts))
+            self.assertEqual(self.peer.recv(2048), b"".join(parts))
 
     def test_more_parts_than_one_system_call_takes(self) -> None:
         parts = [bytes([number % 256]) for number in range(5000)]
@@ -388,7 +390,8 @@ class WritingTests(TransportCase):
         tracemalloc.start()
         self.addCleanup(tracemalloc.stop)
         self.transport.writelines([b"head", MUCH])
-        self.transport.write(MUCH)
+        for _ in range(2):
+            self.transport.write(MUCH)
         self.turn()
         self.take()
         self.turn()
@@ -407,6 +410,27 @@ class WritingTests(TransportCase):
             self.transport.write(b"%05d" % number)
         self.assertLess(tracemalloc.get_traced_memory()[0], 2 * HIGH_WATER)
         self.assertEqual(taken + self.take_all(), MUCH + b"".join(b"%05d" % number for number in numbers))
+
+    def test_unsent_data_of_up_to_4_kib_is_joined_and_more_is_kept_as_it_is(self) -> None:
+        class Data(bytearray):
+            """Unlike `bytes`, it can have a weak reference, which tells whether the transport keeps it."""
+
+        for first, second, is_kept in (
+            (4095, 1, False),
+            (4096, 1, True),
+            (1, 4095, False),
+            (1, 4096, True),
+            (3000, 3000, True),
+        ):
+            self.connect(*socket.socketpair())
+            self.transport.write(MUCH)
+            self.transport.write(bytes(first))
+            data = Data(second)
+            kept = weakref.ref(data)
+            self.transport.write(data)
+            del data
+            gc.collect()
+            self.assertEqual(kept() is not None, is_kept, (first, second))
 
     def test_socket_that_somebody_else_has_filled_takes_no_part(self) -> None:
         with self.assertRaises(BlockingIOError):
