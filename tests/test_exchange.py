@@ -7,6 +7,7 @@ import inspect
 import logging
 import unittest
 from typing import Any, List
+from unittest import mock
 
 from tests.doubles import MemoryTransport, ServiceTestCase, turn_loop
 from wsbridge.config import ServerConfig
@@ -35,6 +36,9 @@ class PlainExchange(Exchange):
 
     def run(self) -> None:
         self._run({"type": "test"}, None, None)  # type: ignore[arg-type]
+
+    def write_parts(self, *parts: bytes) -> None:
+        self._write_parts(*parts)
 
     def hand_over(self) -> None:
         self._hand_over()
@@ -324,6 +328,21 @@ class ApplicationTests(ExchangeTestCase):
 
 class WritingTests(ExchangeTestCase):
     """`write` and `drain`."""
+
+    async def test_parts_are_not_joined_and_empty_ones_are_left_out(self) -> None:
+        self.exchange.write_parts(b"a", b"", b"b")
+        self.exchange.write_parts(b"c", b"d")
+        self.assert_written(b"a", b"b", b"c", b"d")
+
+    async def test_parts_are_joined_up_to_the_write_limit_where_the_transport_would(self) -> None:
+        """asyncio's own transports before Python 3.12 have the `writelines` of the base class."""
+        at_limit, above = bytes(LIMIT), bytes(LIMIT + 1)
+        with mock.patch.object(type(self.transport), "writelines", asyncio.WriteTransport.writelines):
+            for parts in ((b"a", b"b", at_limit), (above, b"a"), (b"a", above, b"b")):
+                self.exchange.write_parts(*parts)
+                self.assert_written(b"".join(parts))
+            self.exchange.write_parts(b"a", b"b", above)
+            self.assert_written(b"a", b"b", above)
 
     async def test_bytes_are_handed_on(self) -> None:
         self.exchange.write(b"a")
