@@ -627,12 +627,38 @@ class GatheringTests(WebSocketTestCase):
             await asyncio.sleep(0)
             self.assert_written(HELLO + HELLO)
 
+    async def test_limit_counts_headers_and_payloads(self) -> None:
+        frame = text_frame(b"Hello!")
+        await self.open(ws_write_limit=len(frame * 2) - 1)
+        self.transport.feed(PEER_HELLO + peer_text(b"b"))
+        await self.app.receive()
+        for _ in range(2):
+            self.assert_written()
+            await self.app.send({"type": "websocket.send", "text": "Hello!"})
+        self.assert_written(frame * 2)
+
+    async def test_application_that_only_sends_lets_the_loop_turn(self) -> None:
+        await self.open()
+        turns = []
+        for number in range(200):
+            sending = self.app.send(SEND_HELLO)
+            try:
+                while True:
+                    sending.send(None)
+                    turns.append(number)
+            except StopIteration:
+                pass
+        # Every 64th time; the accept was the first.
+        self.assertEqual(turns, [62, 126, 190])
+
     async def test_large_payload_is_not_joined_with_its_header(self) -> None:
         await self.open()
         await self.app.send({"type": "websocket.send", "bytes": UNJOINED[:-1]})
         self.assert_written(b"\x82\x7e\x3f\xff" + UNJOINED[:-1])
         await self.app.send({"type": "websocket.send", "bytes": UNJOINED})
         self.assert_written(b"\x82\x7e\x40\x00", UNJOINED)
+        await self.app.send({"type": "websocket.send", "bytes": UNJOINED * 2})
+        self.assert_written(b"\x82\x7e\x80\x00", UNJOINED * 2)
 
     async def test_large_answers_are_not_joined(self) -> None:
         await self.open()
@@ -641,6 +667,19 @@ class GatheringTests(WebSocketTestCase):
             await self.app.receive()
             await self.app.send({"type": "websocket.send", "bytes": UNJOINED})
         self.assert_written(b"\x82\x7e\x40\x00", UNJOINED, b"\x82\x7e\x40\x00", UNJOINED)
+
+    async def test_answers_of_less_than_16_kib_on_average_are_joined(self) -> None:
+        await self.open()
+        for header, payload, count in (
+            (b"\x82\x7e\x3f\xfb", UNJOINED[5:], 1),
+            (b"\x82\x7e\x3f\xfc", UNJOINED[4:], 4),
+        ):
+            self.transport.feed(PEER_HELLO + peer_text(b"b"))
+            for _ in range(2):
+                await self.app.receive()
+                await self.app.send({"type": "websocket.send", "bytes": payload})
+            self.assertEqual(len(self.transport.writes), count)
+            self.assertEqual(self.transport.read(), (header + payload) * 2)
 
     async def test_empty_payload_is_not_a_part(self) -> None:
         """asyncio's `writelines` since Python 3.12 would try to send it again and again."""
