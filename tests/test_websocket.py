@@ -735,6 +735,14 @@ class GatheringTests(WebSocketTestCase):
         self.transport.feed(PEER_PING)
         self.assert_written(HELLO + PONG)
 
+    async def test_pong_behind_a_large_answer_does_not_join_it(self) -> None:
+        await self.open()
+        self.transport.feed(PEER_HELLO + peer_text(b"b"))
+        await self.app.receive()
+        await self.app.send({"type": "websocket.send", "bytes": UNJOINED})
+        self.transport.feed(PEER_PING)
+        self.assert_written(b"\x82\x7e\x40\x00", UNJOINED, PONG)
+
     async def test_close_leaves_with_what_was_gathered(self) -> None:
         await self.open()
         self.transport.feed(PEER_HELLO + peer_text(b"b"))
