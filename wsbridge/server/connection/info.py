@@ -14,14 +14,14 @@ _STATES = {Phase.OPEN: "open", Phase.ENDING: "closing", Phase.CLOSING: "closing"
 
 
 class Owner(Protocol):
-    """The connection itself."""
+    """The connection that a `ConnectionInfo` tells about."""
 
     def ping(self) -> None:
         """Send a ping now."""
 
     @property
     def phase(self) -> Phase:
-        """Where the connection stands."""
+        """The phase of its session."""
 
     @property
     def write_buffer_size(self) -> int:
