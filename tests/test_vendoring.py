@@ -269,6 +269,12 @@ class UpdateTests(VendoringCase):
         self.assertEqual((self.root / "theirs").read_text(), "# old")
         self.assertFalse((self.copy / "config.py").is_symlink())
 
+    @unittest.skipUnless(os.name == "posix", "a link needs a privilege elsewhere")
+    def test_file_of_somebody_else_is_not_read(self) -> None:
+        self.copy.mkdir(parents=True)
+        (self.copy / "mine").symlink_to(self.root / "nothing")
+        self.assert_refused(".*: mine")
+
 
 class IntactTests(VendoringCase):
     def setUp(self) -> None:

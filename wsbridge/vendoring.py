@@ -40,8 +40,8 @@ class VendoringError(Exception):
 # --------------------------------------------------------------------------- files
 
 
-def _read_files(folder: Any, prefix: str = "") -> Iterator[Tuple[str, bytes]]:
-    """Every file below a folder, which may lie in a zip: its name with slashes, and its bytes.
+def _find_files(folder: Any, prefix: str = "") -> Iterator[Tuple[str, Any]]:
+    """Every file below a folder, which may lie in a zip: its name with slashes, and its path.
 
     The caches of bytecode are left out: ``__pycache__``, and what ``compileall -b`` leaves beside the source.
     """
@@ -49,15 +49,15 @@ def _read_files(folder: Any, prefix: str = "") -> Iterator[Tuple[str, bytes]]:
     for name, entry in entries.items():
         if entry.is_dir():
             if name != "__pycache__":
-                yield from _read_files(entry, f"{prefix}{name}/")
+                yield from _find_files(entry, f"{prefix}{name}/")
         elif not (name.endswith(".pyc") and name[:-1] in entries):
-            yield prefix + name, entry.read_bytes()
+            yield prefix + name, entry
 
 
 def _read_package() -> Dict[str, bytes]:
     if IS_FROZEN:
         raise VendoringError("the modules of a frozen program are no files")
-    return dict(_read_files(resources.files(PACKAGE)))
+    return {name: file.read_bytes() for name, file in _find_files(resources.files(PACKAGE))}
 
 
 def _digest(data: bytes) -> str:
@@ -97,11 +97,15 @@ def vendor(folder: Path, only: Optional[str] = None) -> List[str]:
     """
     _check_place(folder)
     new = _select_files(only)
-    old = dict(_read_files(folder)) if folder.is_dir() else {}
-    old_manifest = old.pop(MANIFEST, None)
+    found = dict(_find_files(folder)) if folder.is_dir() else {}
+    old_manifest = found.pop(MANIFEST).read_bytes() if MANIFEST in found else None
     old_version, listed = _parse_manifest(old_manifest or b"")
+    known = new.keys() | listed.keys()
+    # What is in no copy is not read: it may be huge, a pipe, or a link to nothing.
+    foreign = [name for name in found if name not in known]
+    old = {name: found[name].read_bytes() for name in found.keys() & known}
     # Files that already are what they should become are those of an update that was interrupted.
-    foreign = [name for name in old if old[name] != new.get(name) and _digest(old[name]) != listed.get(name)]
+    foreign += [name for name in old if old[name] != new.get(name) and _digest(old[name]) != listed.get(name)]
     if old_manifest is not None and not old_version:
         foreign.append(MANIFEST)
     if foreign:
@@ -160,7 +164,7 @@ def _remove(file: Path) -> None:
     """Remove a file, and the folders in which no other file is left but bytecode."""
     file.unlink()
     folder = file.parent
-    while not any(_read_files(folder)):
+    while not any(_find_files(folder)):
         shutil.rmtree(folder)
         folder = folder.parent
 
