@@ -273,7 +273,7 @@ class UpdateTests(VendoringCase):
     def test_file_of_somebody_else_is_not_read(self) -> None:
         self.copy.mkdir(parents=True)
         (self.copy / "mine").symlink_to(self.root / "nothing")
-        self.assert_refused(".*: mine")
+        self.assert_refused(".*: mine; move them away, and run this again")
 
 
 class IntactTests(VendoringCase):
