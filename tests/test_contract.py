@@ -23,7 +23,7 @@ from wsbridge import (
 )
 from wsbridge.protocols.fields import get_header_values
 from wsbridge.protocols.handshake import check_upgrade_request
-from wsbridge.protocols.http11 import build_refusal
+from wsbridge.protocols.responses import build_refusal
 
 Event = Dict[str, Any]
 

@@ -40,14 +40,9 @@ if TYPE_CHECKING:
         check_upgrade_response,
         generate_ws_key,
     )
-    from .protocols.http11 import (
-        RequestParser,
-        ResponseParser,
-        ResponseReceived,
-        build_refusal,
-        build_response,
-    )
+    from .protocols.http11 import RequestParser, ResponseParser, ResponseReceived
     from .protocols.opening import ClientHandshake, ServerHandshake
+    from .protocols.responses import build_refusal, build_response
     from .protocols.ws import WSProtocol
     from .server.connection.embedded import EmbeddedConnection
     from .server.connection.head import Connection
@@ -92,8 +87,8 @@ _HOMES = {
     "RequestParser": ".protocols.http11",
     "ResponseParser": ".protocols.http11",
     "ResponseReceived": ".protocols.http11",
-    "build_refusal": ".protocols.http11",
-    "build_response": ".protocols.http11",
+    "build_refusal": ".protocols.responses",
+    "build_response": ".protocols.responses",
     "ClientHandshake": ".protocols.opening",
     "ServerHandshake": ".protocols.opening",
     "WSProtocol": ".protocols.ws",

@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import Any, Callable, Optional, Sequence, Tuple
 
 from ..protocols.errors import EventError
-from ..protocols.http11 import build_response_head, check_header
+from ..protocols.fields import check_header
+from ..protocols.responses import build_response_head
 from .types import ASGIEvent, HeaderPairs
 
 __all__ = [

@@ -10,7 +10,7 @@ from typing import Callable, Optional, Protocol
 
 from ..protocols.errors import RequestRefused
 from ..protocols.handshake import build_101_response
-from ..protocols.http11 import build_refusal
+from ..protocols.responses import build_refusal
 from .response import ResponseBuilder, build_date
 from .types import HeaderPairs
 

@@ -43,11 +43,11 @@ __all__ = [
     "Forbidden",
     "MethodNotAllowed",
     "RequestTimeout",
+    "ContentTooLarge",
     "URITooLong",
     "UpgradeRequired",
     "HeadTooLarge",
     "InternalServerError",
-    "BodyNotImplemented",
     "ServiceUnavailable",
     "HTTPVersionNotSupported",
     "HandshakeFailed",
@@ -223,9 +223,15 @@ class MethodNotAllowed(RequestRefused):
 
 
 class RequestTimeout(RequestRefused):
-    """408: the head was not complete when the opening handshake's deadline came."""
+    """408: the head or the body did not come in time."""
 
     status = 408
+
+
+class ContentTooLarge(RequestRefused):
+    """413: a length of the body that no counter holds."""
+
+    status = 413
 
 
 class URITooLong(RequestRefused):
@@ -252,12 +258,6 @@ class InternalServerError(RequestRefused):
     """500: the application raised, or returned, before it answered."""
 
     status = 500
-
-
-class BodyNotImplemented(RequestRefused):
-    """501: a request with a body."""
-
-    status = 501
 
 
 class ServiceUnavailable(RequestRefused):

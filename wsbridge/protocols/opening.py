@@ -20,8 +20,9 @@ from .handshake import (
     check_upgrade_response,
     generate_ws_key,
 )
-from .http11 import RequestParser, ResponseParser, ResponseReceived, build_refusal
+from .http11 import RequestParser, ResponseParser, ResponseReceived
 from .origins import AllowedOrigins
+from .responses import build_refusal
 from .ws import WSProtocol
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from ..asgi.types import Application
 from ..config import ServerConfig
 from ..protocols.errors import RequestRefused, ServiceUnavailable
 from ..protocols.events import RequestReceived
-from ..protocols.http11 import build_refusal
+from ..protocols.responses import build_refusal
 from .connection.addresses import get_client, get_server
 from .connection.linger import Linger
 from .connection.websocket import WebSocketExchange

@@ -16,7 +16,8 @@ from ...asgi.scope import check_ws_request
 from ...protocols.errors import RequestRefused, RequestTimeout, ServiceUnavailable
 from ...protocols.events import RequestReceived
 from ...protocols.handshake import is_upgrade_request
-from ...protocols.http11 import RequestParser, build_refusal
+from ...protocols.http11 import RequestParser
+from ...protocols.responses import build_refusal
 from ..service import Service
 from .addresses import format_client, get_client, get_server
 from .hints import (
