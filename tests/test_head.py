@@ -13,8 +13,8 @@ from tests.doubles import DATE, build_date
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.events import RequestReceived
 from wsbridge.server.connection.head import Connection
+from wsbridge.server.connection.http import HttpExchange
 from wsbridge.server.connection.linger import Linger
-from wsbridge.server.connection.page import PageExchange
 from wsbridge.server.connection.websocket import WebSocketExchange
 from wsbridge.server.log import logger
 from wsbridge.server.service import Service
@@ -27,7 +27,8 @@ Event = Dict[str, Any]
 NAME = contextvars.ContextVar("NAME", default="nobody")
 
 PAGE_REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-PAGE = b"HTTP/1.1 200 OK\r\n" + DATE + b"Connection: close\r\nContent-Length: 2\r\n\r\nhi"
+PAGE = b"HTTP/1.1 200 OK\r\n" + DATE + b"Content-Length: 2\r\n\r\nhi"
+LAST_PAGE = b"HTTP/1.1 200 OK\r\n" + DATE + b"Connection: close\r\nContent-Length: 2\r\n\r\nhi"
 
 
 def refusal(status: bytes, text: bytes, headers: bytes = b"") -> bytes:
@@ -105,7 +106,7 @@ class HeadTests(ConnectionCase):
     async def test_get_is_answered_by_a_page(self) -> None:
         transport = self.connect()
         transport.feed(PAGE_REQUEST)
-        self.assertIsInstance(transport.get_protocol(), PageExchange)
+        self.assertIsInstance(transport.get_protocol(), HttpExchange)
         await self.assert_answer(transport, PAGE)
 
     async def test_scopes_of_both_kinds_can_be_copied_and_their_extensions_written_down(self) -> None:
@@ -164,10 +165,14 @@ class HeadTests(ConnectionCase):
         await self.assert_answer(transport, SWITCHING + HELLO + b"\x81\x01b")
 
     async def test_connection_not_upgrade_and_upgrade_h2c_are_plain_requests(self) -> None:
-        for before, after in ((b"Connection: Upgrade", b"Connection: close"), (b"websocket", b"h2c")):
+        for before, after, page in (
+            (b"Connection: Upgrade", b"Connection: close", LAST_PAGE),
+            (b"Connection: Upgrade", b"Connection: keep-alive", PAGE),
+            (b"websocket", b"h2c", PAGE),
+        ):
             transport = self.connect()
             transport.feed(REQUEST.replace(before, after))
-            await self.assert_answer(transport, PAGE)
+            await self.assert_answer(transport, page)
 
     async def test_request_of_any_method_without_a_body_is_answered_by_a_page(self) -> None:
         for method in (b"OPTIONS", b"DELETE", b"POST", b"PRI", b"get", b"M-SEARCH"):
@@ -203,11 +208,12 @@ class HeadTests(ConnectionCase):
             transport.feed(request)
             await self.assert_answer(transport, SWITCHING)
 
-    async def test_bytes_behind_a_page_request_are_never_parsed(self) -> None:
-        transport = self.connect()
-        transport.feed(PAGE_REQUEST + PAGE_REQUEST)
-        await self.assert_answer(transport, PAGE)
-        self.assertEqual(len(self.scopes), 1)
+    async def test_bytes_behind_a_last_request_are_never_parsed(self) -> None:
+        for last in (PAGE_REQUEST[:-2] + b"Connection: close\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n"):
+            transport = self.connect()
+            transport.feed(last + PAGE_REQUEST)
+            await self.assert_answer(transport, LAST_PAGE)
+        self.assertEqual(len(self.scopes), 2)
 
     async def test_another_server_hands_over_a_transport_and_the_bytes_it_has_read(self) -> None:
         transport = MemoryTransport(peername=("192.0.2.1", 5000))
@@ -240,27 +246,6 @@ class RefusalTests(ConnectionCase):
         transport = self.connect()
         transport.feed(b"\r\n\r\n" + PAGE_REQUEST)
         await self.assert_refused(transport, MALFORMED)
-
-    BODY = refusal(b"501 Not Implemented", b"requests with a body are not supported yet")
-
-    async def test_request_with_a_body_is_501_and_its_body_never_parsed_as_a_request(self) -> None:
-        for method, line in (
-            (b"POST", b"Content-Length: 28"),
-            (b"GET", b"content-length:28"),
-            (b"PUT", b"Transfer-Encoding: chunked"),
-            (b"PATCH", b"Content-Length: 28\r\nExpect: 100-continue"),
-        ):
-            transport = self.connect()
-            transport.feed(method + b" / HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n" % line + PAGE_REQUEST)
-            await self.assert_refused(transport, self.BODY)
-
-    async def test_request_with_a_body_is_one_line_of_the_log(self) -> None:
-        with self.assertLogs(logger, "INFO") as logs:
-            self.connect().feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
-        line = (
-            'INFO:wsbridge:127.0.0.1:50000 "POST /" refused: 501 requests with a body are not supported yet'
-        )
-        self.assertEqual(logs.output, [line])
 
     async def test_body_of_two_lengths_and_body_of_an_upgrade_are_400(self) -> None:
         for head in (
@@ -444,9 +429,13 @@ class HintTests(ConnectionCase):
 
     async def test_upgrade_without_connection_upgrade(self) -> None:
         line = f"sent Upgrade: websocket without Connection: Upgrade, which is a plain request {self.PROXY}"
-        for replacement in (b"", b"Connection: close\r\n", b"Connection: keep-alive\r\n"):
+        for replacement, page in (
+            (b"", PAGE),
+            (b"Connection: close\r\n", LAST_PAGE),
+            (b"Connection: keep-alive\r\n", PAGE),
+        ):
             request = REQUEST.replace(b"Connection: Upgrade\r\n", replacement)
-            self.assertEqual(await self.assert_hint(request, line), PAGE)
+            self.assertEqual(await self.assert_hint(request, line), page)
         await self.assert_hint(b"GET / HTTP/1.0\r\nUpgrade: h2c, WebSocket\r\n\r\n", line)
 
     async def test_key_without_upgrade(self) -> None:

@@ -11,8 +11,8 @@ from typing import Any, List, Tuple
 from wsbridge.protocols.errors import EventError
 from wsbridge.protocols.ws import WSProtocol
 from wsbridge.server.connection.head import Connection
+from wsbridge.server.connection.http import HttpExchange
 from wsbridge.server.connection.linger import Linger
-from wsbridge.server.connection.page import PageExchange
 from wsbridge.server.connection.websocket import WebSocketExchange
 from wsbridge.server.log import logger
 
@@ -157,7 +157,7 @@ class NothingLeftTests(ServerCase):
     def count(self) -> Tuple[int, int, int]:
         """Objects of connections, descriptors and tasks."""
         gc.collect()
-        kinds = (Connection, WebSocketExchange, PageExchange, Linger, WSProtocol)
+        kinds = (Connection, WebSocketExchange, HttpExchange, Linger, WSProtocol)
         objects = sum(isinstance(thing, kinds) for thing in gc.get_objects())
         return objects, sum(map(is_open, range(1024))), len(asyncio.all_tasks())
 

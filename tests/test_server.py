@@ -55,7 +55,7 @@ except ImportError:
 
 Event = Dict[str, Any]
 
-PAGE_REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+PAGE_REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 PAGE = b"HTTP/1.1 200 OK\r\nDate: today\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi"
 PEER_CLOSE_1012 = bytes.fromhex("88 82 00000000 03f4")
 

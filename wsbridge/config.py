@@ -209,6 +209,16 @@ class ServerConfig:
         _optional(_SECONDS),
         "time until a WebSocket is accepted or refused; past it 503, and the application is cancelled",
     )
+    timeout_body: Optional[float] = _option(
+        30.0,
+        _optional(_SECONDS),
+        "time between two parts of a request's body; past it 408, and the application gets the disconnect",
+    )
+    timeout_keep_alive: Optional[float] = _option(
+        5.0,
+        _optional(_SECONDS),
+        "time without a byte from a response to the next request; past it the connection closes",
+    )
     timeout_write: Optional[float] = _option(
         30.0,
         _optional(_SECONDS),
@@ -247,6 +257,11 @@ class ServerConfig:
         None,
         _optional(_whole_number(1)),
         "open connections; past it 503. As many more, refused or closed, may wait for their peer to close",
+    )
+    limit_keep_alive_requests: int = _option(
+        1000,
+        _whole_number(1),
+        "requests that a connection may carry; the last is answered with Connection: close",
     )
     limit_request_line: int = _option(
         32 * 1024, _whole_number(16), "size of the request line, for URLs with tokens in them; past it 414"

@@ -1,6 +1,6 @@
 """HTTP/1.1 responses from an application: a start and the parts of a body become bytes.
 
-Used for a denied WebSocket and for a page. The head is written with the first
+Used for a denied WebSocket and for every other request. The head is written with the first
 part of the body, so that a body in one part gets a Content-Length. A body in
 several parts, for which the application gave no Content-Length, is chunked
 (RFC 9112 7.1), so that the client can tell a whole response from a truncated
@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any, Callable, Optional, Sequence, Tuple
 
 from ..protocols.errors import EventError
-from ..protocols.fields import check_header
+from ..protocols.fields import check_header, has_token
 from ..protocols.responses import build_response_head
 from .types import ASGIEvent, HeaderPairs
 
@@ -22,6 +22,7 @@ __all__ = [
     "check_header_pairs",
     "check_response_body",
     "check_response_start",
+    "never",
 ]
 
 # RFC 9110 7.6.1: these headers are about the connection, which the server manages.
@@ -68,12 +69,18 @@ def build_date() -> bytes:
     return formatdate(usegmt=True).encode("ascii")
 
 
+def never() -> bool:
+    """The connection closes behind its response."""
+    return False
+
+
 class ResponseBuilder:
-    """The bytes of one response, after which the connection closes.
+    """The bytes of one response.
 
     ``is_head``: the request was a HEAD, which is answered without a body.
-    ``http_version``: the request's. ``date``: returns the value of the Date
-    header, or None for no such header.
+    ``http_version``: the request's. ``may_keep_alive`` is called for the head:
+    whether the connection can go on behind the response. ``date``: returns the
+    value of the Date header, or None for no such header.
     """
 
     __slots__ = (
@@ -86,6 +93,8 @@ class ResponseBuilder:
         "_sent",
         "is_complete",
         "is_on_wire",
+        "keeps_alive",
+        "may_keep_alive",
         "status",
     )
 
@@ -94,11 +103,13 @@ class ResponseBuilder:
         *,
         is_head: bool = False,
         http_version: str = "1.1",
+        may_keep_alive: Callable[[], bool] = never,
         date: Callable[[], Optional[bytes]] = build_date,
     ) -> None:
         self._is_head = is_head
         # RFC 9112 6.1: no Transfer-Encoding for a client of HTTP/1.0.
         self._can_chunk = http_version != "1.0"
+        self.may_keep_alive = may_keep_alive
         self._date = date
         #: The status of the response; 0 before its start.
         self.status = 0
@@ -110,12 +121,15 @@ class ResponseBuilder:
         self.is_on_wire = False
         #: Whether the last part of the body was built.
         self.is_complete = False
+        #: Whether another request may follow on the connection: not if the application asks to close it.
+        self.keeps_alive = True
 
     def start(self, status: int, headers: HeaderPairs) -> None:
         """Set status and headers. Raises `EventError` for a Content-Length that is no length.
 
         Headers about the connection (RFC 9110 7.6.1) are left out: frameworks set
-        them, but the server manages the connection. ASGI requires it for Transfer-Encoding.
+        them, but the server manages the connection; ``Connection: close`` is obeyed.
+        ASGI requires it for Transfer-Encoding.
         """
         kept = []
         declared = None
@@ -130,6 +144,8 @@ class ResponseBuilder:
                     continue
             if lower not in HOP_BY_HOP:
                 kept.append((name, value))
+            elif lower == b"connection" and has_token([(lower, value)], lower, b"close"):
+                self.keeps_alive = False
         self.status, self._headers, self._content_length = status, kept, declared
 
     def body(self, part: bytes, more: bool) -> bytes:
@@ -154,7 +170,10 @@ class ResponseBuilder:
         return head + self._build_chunk(part, more) if self._is_chunked else head + part
 
     def _build_head(self, size: int, more: bool) -> bytes:
-        headers = [*self._headers, (b"Connection", b"close")]
+        headers = list(self._headers)
+        self.keeps_alive = self.keeps_alive and self.may_keep_alive()
+        if not self.keeps_alive:
+            headers.append((b"Connection", b"close"))
         # RFC 9110 8.6, RFC 9112 6.1: a 204 has no Content-Length and no Transfer-Encoding; a 304 needs none.
         if self._content_length is None and self.status not in (204, 304):
             if more:

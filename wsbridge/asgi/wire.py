@@ -1,6 +1,6 @@
 """`Wire`: how a request is answered, by an accept or by a response; `Http11Wire` does so in HTTP/1.1.
 
-A session and a page know statuses, headers and parts of a body; a wire adds
+A session knows statuses, headers and parts of a body; a wire adds
 Upgrade, Connection, Sec-WebSocket-Accept and the framing of the body.
 """
 
@@ -11,7 +11,7 @@ from typing import Callable, Optional, Protocol
 from ..protocols.errors import RequestRefused
 from ..protocols.handshake import build_101_response
 from ..protocols.responses import build_refusal
-from .response import ResponseBuilder, build_date
+from .response import ResponseBuilder, build_date, never
 from .types import HeaderPairs
 
 __all__ = ["Http11Wire", "Output", "Wire"]
@@ -50,6 +50,10 @@ class Wire(Protocol):
         """Whether a part of a response is written."""
 
     @property
+    def is_complete(self) -> bool:
+        """Whether the last part of a response is written."""
+
+    @property
     def status(self) -> int:
         """The response's status; 0 before its start."""
 
@@ -70,7 +74,7 @@ _NOWHERE = _Nowhere()
 
 
 class Http11Wire:
-    """A `Wire` of HTTP/1.1 (RFC 9112), and of HTTP/1.0 for pages.
+    """A `Wire` of HTTP/1.1 (RFC 9112), and of HTTP/1.0 for requests that open no WebSocket.
 
     ``ws_key`` is the Sec-WebSocket-Key of an upgrade request; ``headers`` returns
     what every answer begins with, before the application's headers. The other
@@ -86,6 +90,7 @@ class Http11Wire:
         ws_key: bytes = b"",
         is_head: bool = False,
         http_version: str = "1.1",
+        may_keep_alive: Callable[[], bool] = never,
         date: Callable[[], Optional[bytes]] = build_date,
         headers: Callable[[], HeaderPairs] = list,
     ) -> None:
@@ -94,7 +99,9 @@ class Http11Wire:
         self._ws_key = ws_key
         self._is_head = is_head
         self._date = date
-        self._response = ResponseBuilder(is_head=is_head, http_version=http_version, date=date)
+        self._response = ResponseBuilder(
+            is_head=is_head, http_version=http_version, may_keep_alive=may_keep_alive, date=date
+        )
 
     def accept(self, subprotocol: Optional[str], extensions: Optional[str], headers: HeaderPairs) -> None:
         response = build_101_response(
@@ -120,8 +127,9 @@ class Http11Wire:
         self._output.abort()
 
     def detach(self) -> None:
-        """Drop the reference to the output, which refers to the wire: only the collector frees a cycle."""
+        """Drop all references to the output, which refers to the wire: only the collector frees a cycle."""
         self._output = _NOWHERE
+        self._response.may_keep_alive = never
 
     @property
     def is_on_wire(self) -> bool:
@@ -129,8 +137,12 @@ class Http11Wire:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the last part of a response was written."""
         return self._response.is_complete
+
+    @property
+    def keeps_alive(self) -> bool:
+        """Whether the response that is written lets the connection go on."""
+        return self._response.keeps_alive
 
     @property
     def status(self) -> int:

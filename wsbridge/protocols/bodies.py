@@ -23,10 +23,10 @@ The parts of a chunked body, which are read as those of a head are (`parts`)::
 from __future__ import annotations
 
 import re
-from typing import Final, List, Mapping, Optional, Type, Union
+from typing import Final, List, Mapping, Optional, Sequence, Tuple, Type, Union
 
 from .errors import BadRequest, ContentTooLarge, HeadTooLarge, StateError, WSBridgeError
-from .fields import FIELD_VALUE, Headers
+from .fields import FIELD_VALUE
 from .parts import DONE, NAME, End, Part, PartParser
 
 __all__ = ["BODY_HEADERS", "Body", "ChunkedBody", "LengthBody", "build_body", "check_framing"]
@@ -79,7 +79,11 @@ def check_framing(name: bytes, value: bytes, http_version: str) -> None:
 
 
 def build_body(
-    headers: Headers, http_version: str, *, max_trailers: int = 65536, max_trailer_fields: int = 256
+    headers: Sequence[Tuple[bytes, bytes]],
+    http_version: str,
+    *,
+    max_trailers: int = 65536,
+    max_trailer_fields: int = 256,
 ) -> Optional[Body]:
     """The parser for the body of a request with these headers (RFC 9112 6.3); None if it has no body.
 
@@ -87,9 +91,9 @@ def build_body(
     their lines. Raises `BadRequest` for more than one Content-Length or
     Transfer-Encoding line, even if they agree, and what `check_framing` raises.
     """
-    lines = [(name, value) for name, value in headers if name in BODY_HEADERS]
-    if not lines:
+    if BODY_HEADERS.isdisjoint(dict(headers)):
         return None
+    lines = [(name, value) for name, value in headers if name in BODY_HEADERS]
     if len(lines) > 1:
         raise BadRequest("more than one Content-Length or Transfer-Encoding")
     [(name, value)] = lines

@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from typing import Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from .bodies import BODY_HEADERS, Body, build_body, check_framing
+from .bodies import BODY_HEADERS, build_body, check_framing
 from .errors import (
     BadRequest,
     HandshakeFailed,
@@ -87,8 +87,8 @@ class RequestParser(PartParser):
     ``method`` and ``target`` are empty until they were parsed; after a refusal
     they tell what was refused, and that the answer to HEAD has no body.
     ``ignored_host`` is the Host that was sent if it differs from the target's
-    authority, else None. ``body`` parses the body, and takes ``trailing`` first;
-    None for a request without one.
+    authority, else None. The body is not parsed here: `build_body` makes its
+    parser, which takes ``trailing`` first.
     """
 
     _malformed = BadRequest
@@ -102,7 +102,6 @@ class RequestParser(PartParser):
         self.method = b""
         self.target = b""
         self.ignored_host: Optional[bytes] = None
-        self.body: Optional[Body] = None
         self._scheme_and_authority: Optional[Tuple[bytes, bytes]] = None
         self._http_version = ""
         self._host: Optional[bytes] = None
@@ -124,14 +123,6 @@ class RequestParser(PartParser):
             return None
         return RequestReceived.from_parser(self.method, self.target, tuple(self._headers), self._http_version)
 
-    def _set_body(self, headers: Sequence[Tuple[bytes, bytes]], http_version: str) -> None:
-        """Raises `BadRequest` for a body that is announced twice, or that belongs to an upgrade."""
-        self.body = build_body(
-            headers, http_version, max_trailers=self._max_head, max_trailer_fields=self._max_headers
-        )
-        if self.body is not None and is_websocket_upgrade(headers):
-            raise BadRequest("an opening handshake with a body")
-
     def _receive_ordinary_head(self, data: bytes) -> Optional[RequestReceived]:
         """Parse an ordinary head that came in one piece; None if it must be parsed part by part."""
         head = _ORDINARY_HEAD.match(data, 0, self._max_head)
@@ -150,7 +141,7 @@ class RequestParser(PartParser):
         self._part = DONE
         self.method, self.target = method, target
         if not BODY_HEADERS.isdisjoint(names):
-            self._set_body(headers, "1.1")
+            _check_body(headers, "1.1")
         self.trailing = data[head.end() :]
         return RequestReceived.from_parser(method, target, headers, "1.1")
 
@@ -208,7 +199,7 @@ class RequestParser(PartParser):
         if self._host is None and self._http_version == "1.1":
             raise BadRequest("no Host header")  # RFC 9112 3.2
         if self._is_framed:
-            self._set_body(self._headers, self._http_version)
+            _check_body(self._headers, self._http_version)
         if self._scheme_and_authority is not None:
             self._replace_host(*self._scheme_and_authority)
         return DONE
@@ -231,6 +222,12 @@ class RequestParser(PartParser):
         _VERSION: _end_version,
         HEAD_END: _end_head,
     }
+
+
+def _check_body(headers: Sequence[Tuple[bytes, bytes]], http_version: str) -> None:
+    """Raise what `build_body` raises, and `BadRequest` for an opening handshake with a body."""
+    if build_body(headers, http_version) is not None and is_websocket_upgrade(headers):
+        raise BadRequest("an opening handshake with a body")
 
 
 class ResponseParser(PartParser):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from typing import Optional, Tuple
 
 from ..asgi.types import Scope
+from ..protocols.errors import RequestRefused
 from .connection.addresses import format_client
+from .connection.hints import describe_request
 
-__all__ = ["log_answer", "log_raised", "logger", "set_up_logging"]
+__all__ = ["log_answer", "log_raised", "log_refusal", "logger", "set_up_logging"]
 
 logger = logging.getLogger("wsbridge")
 
@@ -34,6 +37,20 @@ def log_answer(scope: Scope, status: int, logger: logging.Logger = logger) -> No
     if logger.isEnabledFor(logging.INFO):
         target = scope["raw_path"].decode("ascii", "backslashreplace")
         logger.info('%s "%s %s" %d', format_client(scope["client"]), scope["type"], target, status)
+
+
+def log_refusal(
+    logger: logging.Logger,
+    client: Optional[Tuple[str, int]],
+    method: bytes,
+    target: bytes,
+    refusal: RequestRefused,
+    hint: Optional[str] = None,
+) -> None:
+    """Log one line for a refused request; ``hint``: what it looks like."""
+    peer = format_client(client) + describe_request(method, target)
+    text = str(refusal) if hint is None else f"{refusal}; {hint}"
+    logger.info("%s refused: %d %s", peer, refusal.status, text)
 
 
 def log_raised(message: str, error: BaseException, logger: logging.Logger = logger) -> None:

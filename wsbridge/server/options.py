@@ -86,6 +86,10 @@ class ServerOptions(TypedDict, total=False):
     """time from the connection to the end of its request's head, TLS included; past it 408"""
     timeout_accept: Optional[float]
     """time until a WebSocket is accepted or refused; past it 503, and the application is cancelled"""
+    timeout_body: Optional[float]
+    """time between two parts of a request's body; past it 408, and the application gets the disconnect"""
+    timeout_keep_alive: Optional[float]
+    """time without a byte from a response to the next request; past it the connection closes"""
     timeout_write: Optional[float]
     """time in which the peer reads nothing of what is written; past it the connection is aborted"""
     timeout_close: Optional[float]
@@ -104,6 +108,8 @@ class ServerOptions(TypedDict, total=False):
     """time for the application's lifespan shutdown, after that; past it the application is cancelled"""
     limit_concurrency: Optional[int]
     """open connections; past it 503. As many more, refused or closed, may wait for their peer to close"""
+    limit_keep_alive_requests: int
+    """requests that a connection may carry; the last is answered with Connection: close"""
     limit_request_line: int
     """size of the request line, for URLs with tokens in them; past it 414"""
     limit_request_head: int

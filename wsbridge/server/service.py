@@ -138,7 +138,7 @@ class Service:
             self._parent.log_answer(scope, status)
 
     def create_task(self, application: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Start the task in which the application of one connection runs."""
+        """Start the task in which the application of one connection or request runs."""
         owner = self.loop if self._parent is None else self._parent
         return owner.create_task(application)
 

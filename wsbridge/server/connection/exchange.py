@@ -1,6 +1,6 @@
 """`Exchange`: an application that runs on one connection; its task, its writes, and the end of both.
 
-The two kinds are `websocket.WebSocketExchange` and `page.PageExchange`.
+The two kinds are `websocket.WebSocketExchange` and `http.HttpExchange`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..log import log_raised
 from ..service import Service
 from .attribution import Claim
 from .linger import Linger
-from .relay import Relay
+from .relay import Relay, Stage
 
 __all__ = ["Exchange"]
 
@@ -33,12 +33,12 @@ class Exchange(asyncio.Protocol):
         "_claim",
         "_drain_waiters",
         "_is_cancelled",
-        "_linger",
         "_relay",
         "_sends_in_a_row",
         "_service",
         "_stall_deadline",
         "_stalled_size",
+        "_successor",
         "_task",
         "_transport",
         "_writing_paused",
@@ -56,7 +56,8 @@ class Exchange(asyncio.Protocol):
         self._is_cancelled = False
         # Whether the end of the peer's stream was read, so that `Linger` has nothing to wait for.
         self._at_eof = False
-        self._linger: Optional[Linger] = None
+        # The stage that has the transport now.
+        self._successor: Optional[Stage] = None
         self._sends_in_a_row = 0
         self._writing_paused = False
         # None while no task waits: an idle connection does not keep an empty list.
@@ -211,15 +212,15 @@ class Exchange(asyncio.Protocol):
         """Everything is written: give the connection to `Linger`, and start ``timeout_app``."""
         transport, self._transport = self._transport, None
         if transport is not None:
-            self._linger = Linger(
+            self._successor = Linger(
                 self._service, transport, relay=self._relay, closed=closed, at_eof=self._at_eof
             )
             self._start_app_deadline()
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
-        if self._linger is not None:
+        if self._successor is not None:
             # A TLS transport calls the protocol that it had when it noticed the loss.
-            self._linger.connection_lost(exc)
+            self._successor.connection_lost(exc)
         self._transport = None
         self._start_app_deadline()
 

@@ -1,4 +1,4 @@
-"""`PageExchange`: one request without a body, one response, and every way in which that fails."""
+"""`HttpExchange`: one request without a body, one response, and every way in which that fails."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Dict, List
 from tests.doubles import DATE, build_date
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.events import RequestReceived
+from wsbridge.server.connection.http import HttpExchange
 from wsbridge.server.connection.linger import Linger
-from wsbridge.server.connection.page import PageExchange
 from wsbridge.server.log import logger
 from wsbridge.server.service import Service
 
@@ -49,7 +49,7 @@ class PageCase(unittest.IsolatedAsyncioTestCase):
         self.service = Service(app, ServerConfig(**options), clock=self.clock, date=build_date, state=state)
         self.addAsyncCleanup(self.end)
         request = RequestReceived(method, b"/a?b", ((b"host", b"c"),), "1.1")
-        PageExchange(self.service, self.transport, request)
+        HttpExchange(self.service, self.transport, request)
         await turn_loop()
 
     async def end(self) -> None:
@@ -333,7 +333,7 @@ class DisconnectTests(PageCase):
         await self.assert_answer(PAGE)
         self.transport.lose()
         await self.assert_over()
-        self.assertFalse(any(type(item) is PageExchange for item in gc.get_objects()))
+        self.assertFalse(any(type(item) is HttpExchange for item in gc.get_objects()))
 
     async def test_half_closed_client_still_gets_its_answer(self) -> None:
         await self.begin_steps("receive", "wait", START, BODY)

@@ -1,0 +1,299 @@
+"""`HttpExchange`: one HTTP request, answered by the application; then the connection goes on, or closes."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Optional, Protocol
+
+from ...asgi.http_session import HttpOwner, HttpSession
+from ...asgi.scope import build_http_scope
+from ...asgi.wire import Http11Wire
+from ...protocols.bodies import Body
+from ...protocols.errors import InternalServerError, RequestRefused, RequestTimeout
+from ...protocols.events import RequestReceived
+from ...protocols.fields import has_token
+from ..log import log_refusal
+from ..service import Service
+from .addresses import get_client, get_server, is_secure
+from .exchange import Exchange
+from .reading import pause_reading, resume_reading
+from .relay import Relay, Stage
+
+__all__ = ["HttpExchange", "Reader"]
+
+# Bytes. At this size of body that the application has not taken, or of data behind the body, reading pauses.
+HELD_LIMIT = 64 * 1024
+
+# Bytes. If no more than this is left of a body when its response is complete, it is read and dropped, so that
+# the connection can go on.
+DROPPED_LIMIT = 64 * 1024
+
+# RFC 9110 15.2.1.
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Reader(Stage, Protocol):
+    """The stage that reads the next request of the connection."""
+
+    def read_next(self, transport: asyncio.Transport, data: bytes, at_eof: bool) -> None:
+        """Take ``transport`` over; ``data`` was read behind the last request, and its end if ``at_eof``."""
+
+
+class HttpExchange(Exchange, HttpOwner):
+    """An asyncio protocol that takes ``transport`` over once the head of ``request`` is parsed.
+
+    ``body`` parses its body, and is None if it has none; ``trailing`` was read
+    behind the head. ``reader`` gets the transport back after the response; None
+    if the connection has to close. ``at_eof``: the end of the peer's stream was
+    read. A ``relay`` stays the transport's protocol.
+    """
+
+    __slots__ = (
+        "_body",
+        "_body_deadline",
+        "_disconnect_deadline",
+        "_dropped",
+        "_expects_continue",
+        "_held_data",
+        "_is_reading_paused",
+        "_method",
+        "_reader",
+        "_scope",
+        "_session",
+        "_wire",
+    )
+
+    def __init__(
+        self,
+        service: Service,
+        transport: asyncio.Transport,
+        request: RequestReceived,
+        body: Optional[Body] = None,
+        trailing: bytes = b"",
+        *,
+        reader: Optional[Reader] = None,
+        at_eof: bool = False,
+        relay: Optional[Relay] = None,
+    ) -> None:
+        super().__init__(service, transport, relay)
+        self._scope = build_http_scope(
+            request,
+            service.config,
+            get_client(transport),
+            get_server(transport),
+            scheme="https" if is_secure(transport) else "http",
+            state=service.state,
+        )
+        self._method = request.method
+        self._reader = reader
+        # None once the body is complete.
+        self._body = body
+        self._body_deadline = math.inf
+        # Bytes of the body that have come since the response was complete.
+        self._dropped = 0
+        # RFC 9110 10.1.1: whether the client waits for a 100 before it sends the body.
+        self._expects_continue = (
+            body is not None
+            and request.http_version == "1.1"
+            and has_token(request.headers, b"expect", b"100-continue")
+        )
+        # What came behind the request.
+        self._held_data = b""
+        self._is_reading_paused = False
+        self._disconnect_deadline = math.inf
+        self._wire = Http11Wire(
+            self,
+            is_head=request.method == b"HEAD",
+            http_version=request.http_version,
+            may_keep_alive=self._may_keep_alive,
+            date=service.date,
+            headers=service.get_headers,
+        )
+        self._session = HttpSession(self, self._wire, has_body=body is not None)
+        if trailing:
+            self.data_received(trailing)
+        if at_eof:
+            self.eof_received()
+        if self._transport is not None:
+            self._run(self._scope, self._session.receive, self._session.send)
+
+    # ------------------------------------------------------------------- receiving
+
+    def data_received(self, data: bytes) -> None:
+        body = self._body
+        if body is None:
+            self._hold(data)
+            return
+        try:
+            content = body.receive_data(data)
+        except RequestRefused as refusal:
+            self._refuse_body(refusal)
+            return
+        self._expects_continue = False
+        if body.is_complete:
+            self._body, self._body_deadline = None, math.inf
+            self._hold(body.trailing)
+        else:
+            self._restart_body_deadline()
+        if self._wire.is_complete:
+            self._dropped += len(data)
+            self._release()
+            return
+        self._session.put_body(content, body.is_complete)
+        if self._session.body_size >= HELD_LIMIT:
+            self._pause_reading()
+        if body.is_complete and self._service.is_stopping:
+            self._session.disconnect()
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what follows the request: the next one is read after the response."""
+        self._held_data += data
+        if len(self._held_data) >= HELD_LIMIT:
+            self._pause_reading()
+
+    def _pause_reading(self) -> None:
+        self._is_reading_paused = True
+        # The peer cannot send.
+        self._body_deadline = math.inf
+        if self._transport is not None:
+            pause_reading(self._transport)
+
+    def _resume_reading(self) -> None:
+        if self._is_reading_paused and self._transport is not None:
+            self._is_reading_paused = False
+            resume_reading(self._transport)
+
+    def _restart_body_deadline(self) -> None:
+        self._body_deadline = self._service.get_deadline(self._service.config.timeout_body)
+
+    def session_reads(self) -> None:
+        if self._body is None or self._transport is None:
+            return
+        if self._expects_continue and not self._wire.is_on_wire:
+            self.write(CONTINUE)
+            self._expects_continue = False
+        self._restart_body_deadline()
+        self._resume_reading()
+
+    def _refuse_body(self, refusal: RequestRefused) -> None:
+        """The body breaks a rule, or did not come in time: nothing behind it can be understood."""
+        log_refusal(self.logger, self._scope["client"], self._method, self._scope["raw_path"], refusal)
+        self._body, self._body_deadline = None, math.inf
+        self._session.disconnect()
+        if self._wire.is_complete:
+            self._hand_over()
+        elif self._wire.is_on_wire:
+            self._wire.abort()
+        else:
+            self._refuse(refusal)
+
+    def eof_received(self) -> bool:
+        # RFC 9112 9.6: a client may half close after its request, and still wants the answer. But most
+        # clients have left, and an application with an endless response must learn of it.
+        if self._body is not None:
+            self._body, self._body_deadline, self._reader = None, math.inf, None
+            self._session.disconnect()
+        elif self._wire.is_on_wire:
+            self._session.disconnect()
+        # An application may wait for the disconnect before it responds. Nothing is read any more and no write
+        # can fail, so that only a deadline can end its wait: `timeout_close`.
+        self._disconnect_deadline = self._service.get_deadline(self._service.config.timeout_close)
+        return self._stay_open_at_eof()
+
+    def connection_lost(self, exc: Optional[Exception]) -> None:
+        self._session.end()
+        super().connection_lost(exc)
+
+    # --------------------------------------------------------------------- writing
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if self._at_eof:
+            self._session.disconnect()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._wire.is_complete:
+            self._release()
+
+    # ------------------------------------------------------------- the application
+
+    def _end_after_app(self, has_failed: bool) -> None:
+        if self._wire.is_complete:
+            return
+        if not has_failed and not self._session.is_disconnected:
+            self.logger.error("application returned before its response was complete")
+        if self._wire.is_on_wire:
+            # The client has the status already, and must see that the body is incomplete.
+            self._service.log_answer(self._scope, self._wire.status)
+            self._wire.abort()
+        elif self._transport is not None:
+            what = "raised" if has_failed else "returned"
+            refusal = InternalServerError(f"the application {what} before its response was complete")
+            self._service.log_answer(self._scope, refusal.status)
+            self._refuse(refusal)
+
+    def _leave_if_over(self) -> None:
+        super()._leave_if_over()
+        if self._task is None and self._transport is None:
+            self._wire.detach()
+            self._session.detach()
+
+    # --------------------------------------------------------------------- the end
+
+    def _may_keep_alive(self) -> bool:
+        """Whether the next request can follow; asked when the head of the response is built."""
+        if self._reader is None or self._expects_continue or self._service.is_stopping:
+            # RFC 9110 10.1.1: a client that was not told to continue may send the body, or the next request.
+            return False
+        body = self._body
+        return body is None or body.missing is None or body.missing <= DROPPED_LIMIT
+
+    def session_completed(self) -> None:
+        self._service.log_answer(self._scope, self._wire.status)
+        self._release()
+
+    def _release(self) -> None:
+        """The response is written: let the next request be read, or close the connection."""
+        if self._reader is None or not self._wire.keeps_alive or self._dropped > DROPPED_LIMIT:
+            self._hand_over()
+        elif self._writing_paused:
+            # `resume_writing` calls again: no response is added to what the peer does not read.
+            return
+        elif self._body is not None:
+            # `data_received` calls again, when more of the body has come.
+            self._restart_body_deadline()
+            self._resume_reading()
+        else:
+            self._hand_back(self._reader)
+
+    def _hand_back(self, reader: Reader) -> None:
+        self._resume_reading()
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            self._successor = reader
+            reader.read_next(transport, self._held_data, self._at_eof)
+            self._held_data = b""
+            self._start_app_deadline()
+
+    def _refuse(self, refusal: RequestRefused) -> None:
+        """Answer with ``refusal`` instead of the application, and close."""
+        self._wire.refuse(refusal)
+        self._session.end()
+        self._hand_over()
+
+    def check_deadlines(self, now: float) -> None:
+        super().check_deadlines(now)
+        if now >= self._disconnect_deadline:
+            self._session.disconnect()
+        if now >= self._body_deadline:
+            self._refuse_body(RequestTimeout("the request's body did not come in time"))
+
+    def shut_down(self) -> None:
+        """Let the response finish; an application that waits for http.disconnect gets it, behind the body."""
+        self._reader = None
+        if self._body is None:
+            self._session.disconnect()
+        elif self._wire.is_complete:
+            self._hand_over()
