@@ -11,6 +11,7 @@ from typing import Any, Dict, List
 from tests.doubles import DATE, build_date
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.events import RequestReceived
+from wsbridge.server.connection.addresses import get_ends
 from wsbridge.server.connection.http import HttpExchange
 from wsbridge.server.connection.linger import Linger
 from wsbridge.server.log import logger
@@ -49,7 +50,7 @@ class PageCase(unittest.IsolatedAsyncioTestCase):
         self.service = Service(app, ServerConfig(**options), clock=self.clock, date=build_date, state=state)
         self.addAsyncCleanup(self.end)
         request = RequestReceived(method, b"/a?b", ((b"host", b"c"),), "1.1")
-        HttpExchange(self.service, self.transport, request)
+        HttpExchange(self.service, self.transport, request, get_ends(self.transport))
         await turn_loop()
 
     async def end(self) -> None:
@@ -148,7 +149,7 @@ class AnswerTests(PageCase):
     async def test_one_line_of_the_log_tells_the_status(self) -> None:
         with self.assertLogs(logger, "INFO") as logs:
             await self.begin_steps({**START, "status": 404}, BODY)
-        self.assertEqual(logs.output, ['INFO:wsbridge:127.0.0.1:50000 "http /a" 404'])
+        self.assertEqual(logs.output, ['INFO:wsbridge:127.0.0.1:50000 "GET /a" 404'])
 
     async def test_bytes_behind_the_request_are_never_parsed(self) -> None:
         await self.begin_steps("wait", START, BODY)
@@ -226,7 +227,7 @@ class NoAnswerTests(PageCase):
         await self.assert_cut(HALF_SENT)
 
     async def test_status_of_a_half_sent_response_is_the_one_that_was_sent(self) -> None:
-        line = 'INFO:wsbridge:127.0.0.1:50000 "http /a" 200'
+        line = 'INFO:wsbridge:127.0.0.1:50000 "GET /a" 200'
         returned = "ERROR:wsbridge:application returned before its response was complete"
         for steps, expected in (
             ((), [returned, line]),
@@ -396,7 +397,7 @@ class DisconnectTests(PageCase):
                 await self.begin_steps("receive", START, PART, "receive")
                 leave(self.transport)
                 await self.assert_over()
-            self.assertEqual(logs.output, ['INFO:wsbridge:127.0.0.1:50000 "http /a" 200'])
+            self.assertEqual(logs.output, ['INFO:wsbridge:127.0.0.1:50000 "GET /a" 200'])
 
     async def test_client_that_left_before_an_endless_response_is_told_too(self) -> None:
         await self.begin_steps("receive", "wait", START, PART, "receive", BODY)
@@ -406,10 +407,13 @@ class DisconnectTests(PageCase):
         await self.assert_answer(HALF_SENT + b"2\r\nhi\r\n0\r\n\r\n")
         self.assertEqual(self.heard, ["http.request", "http.disconnect"])
 
-    async def test_stopping_server_tells_who_waits_for_the_client_to_leave(self) -> None:
-        await self.begin_steps("receive", START, PART, "receive", BODY)
+    async def test_stopping_server_lets_a_response_finish(self) -> None:
+        # Told of a disconnect, frameworks end the response in good order, and the client takes it for whole.
+        await self.begin_steps("receive", START, PART, "wait", BODY)
         await self.assert_answer(HALF_SENT)
         stopping = asyncio.ensure_future(self.service.shut_down(10))
+        await self.assert_answer(b"")
+        self.gate.set()
         await self.assert_answered(b"2\r\nhi\r\n0\r\n\r\n")
         await stopping
 

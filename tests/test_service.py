@@ -349,8 +349,8 @@ class OwnServerTests(ServiceCase):
     async def test_answer_is_logged_by_the_logger_that_was_set(self) -> None:
         self.service.logger = logging.getLogger("other")
         with self.assertLogs("other", "INFO") as logs:
-            self.service.log_answer({"type": "http", "client": None, "raw_path": b"/"}, 200)
-        self.assertEqual(logs.output, ['INFO:other:unix socket "http /" 200'])
+            self.service.log_answer({"type": "http", "method": "PUT", "client": None, "raw_path": b"/"}, 200)
+        self.assertEqual(logs.output, ['INFO:other:unix socket "PUT /" 200'])
 
 
 class OtherServerTests(unittest.IsolatedAsyncioTestCase):

@@ -46,39 +46,32 @@ class HttpSession:
     empty body.
     """
 
-    __slots__ = (
-        "_body",
-        "_changed",
-        "_is_body_complete",
-        "_is_body_taken",
-        "_is_ended",
-        "_owner",
-        "_wire",
-        "body_size",
-        "is_disconnected",
-    )
+    # Defaults that most requests keep: setting them would cost each of them time.
+    #: Bytes of the body that the application has not taken.
+    body_size = 0
+    #: Whether `receive` returns http.disconnect behind what has come of the body.
+    is_disconnected = False
+    # The body that the application has not taken; None if there is nothing.
+    _parts: Optional[List[bytes]] = None
+    _is_body_taken = False
+    # Whether `send` does nothing.
+    _is_ended = False
+    # None until a `receive` waits.
+    _changed: Optional[asyncio.Event] = None
 
     def __init__(self, owner: HttpOwner, wire: Wire, *, has_body: bool = False) -> None:
         self._owner = owner
         self._wire = wire
-        self._body: List[bytes] = []
-        #: Bytes of the body that the application has not taken.
-        self.body_size = 0
         self._is_body_complete = not has_body
-        self._is_body_taken = False
-        #: Whether `receive` returns http.disconnect behind what has come of the body.
-        self.is_disconnected = False
-        # Whether `send` does nothing.
-        self._is_ended = False
-        # None until a `receive` waits.
-        self._changed: Optional[asyncio.Event] = None
 
     # ------------------------------------------------------------------- from the client
 
     def put_body(self, part: bytes, is_complete: bool) -> None:
         """Queue the next part of the body; ``is_complete``: it is the last."""
         if part:
-            self._body.append(part)
+            if self._parts is None:
+                self._parts = []
+            self._parts.append(part)
             self.body_size += len(part)
         if part or is_complete:
             self._is_body_complete = is_complete
@@ -94,6 +87,12 @@ class HttpSession:
         self._is_ended = True
         self.disconnect()
 
+    def _drop_body(self) -> None:
+        """The response is complete: ASGI asks that `receive` returns http.disconnect from now on."""
+        self._parts, self.body_size = None, 0
+        self._is_body_complete = self._is_body_taken = True
+        self.disconnect()
+
     def _wake(self) -> None:
         if self._changed is not None:
             self._changed.set()
@@ -101,7 +100,7 @@ class HttpSession:
     async def receive(self) -> ASGIEvent:
         """The next part of the body, or http.disconnect: after the response too, as ASGI asks."""
         while True:
-            if self._body or (self._is_body_complete and not self._is_body_taken):
+            if self._parts or (self._is_body_complete and not self._is_body_taken):
                 return self._take_body()
             if self.is_disconnected:
                 return {"type": "http.disconnect"}
@@ -113,9 +112,8 @@ class HttpSession:
             await self._changed.wait()
 
     def _take_body(self) -> ASGIEvent:
-        body = b"".join(self._body)
-        self._body.clear()
-        self.body_size = 0
+        body = b"".join(self._parts or ())
+        self._parts, self.body_size = None, 0
         self._is_body_taken = self._is_body_complete
         if not self._is_body_complete:
             self._owner.session_reads()
@@ -139,7 +137,7 @@ class HttpSession:
         if kind == "http.response.body" and wire.status and not wire.is_complete:
             wire.send_body(*check_response_body(event))
             if wire.is_complete:
-                self.disconnect()
+                self._drop_body()
                 self._owner.session_completed()
             waiting = self._owner.drain()
             if waiting is not None:

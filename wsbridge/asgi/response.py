@@ -9,11 +9,11 @@ one. HTTP/1.0 has no chunks: there the end of the connection ends the body.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 from ..protocols.errors import EventError
-from ..protocols.fields import check_header, has_token
-from ..protocols.responses import build_response_head
+from ..protocols.fields import are_sendable, check_headers, has_token
+from ..protocols.responses import build_status_line
 from .types import ASGIEvent, HeaderPairs
 
 __all__ = [
@@ -25,8 +25,11 @@ __all__ = [
     "never",
 ]
 
-# RFC 9110 7.6.1: these headers are about the connection, which the server manages.
-HOP_BY_HOP = (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
+# Those that decide how the response is framed, and those about the connection (RFC 9110 7.6.1), which the
+# server manages.
+_SPECIAL_NAMES = frozenset(
+    b"date content-length connection keep-alive proxy-connection transfer-encoding upgrade".split()
+)
 
 
 def check_header_pairs(headers: Any) -> HeaderPairs:
@@ -47,9 +50,11 @@ def check_response_start(event: ASGIEvent) -> Tuple[int, HeaderPairs]:
     # Frameworks pass on members of `http.HTTPStatus`, a subclass of int.
     if not isinstance(status, int) or not 200 <= status <= 599:
         raise EventError(f"response status {status!r}: it must be a whole number from 200 to 599")
-    headers = check_header_pairs(event.get("headers"))
-    for name, value in headers:
-        check_header(name, value)
+    headers = event.get("headers")
+    if headers is None:
+        return int(status), []
+    if type(headers) is not list or not are_sendable(headers):
+        headers = check_headers(headers)
     return int(status), headers
 
 
@@ -61,12 +66,12 @@ def check_response_body(event: ASGIEvent) -> Tuple[bytes, bool]:
     return bytes(part), bool(event.get("more_body", False))
 
 
-def build_date() -> bytes:
-    """The current time as the value of a Date header (RFC 9110 6.6.1)."""
+def build_date(now: Optional[int] = None) -> bytes:
+    """``now``, in seconds since 1970, or the current time as the value of a Date header (RFC 9110 6.6.1)."""
     # Imported by the first response: `email` is slow to import.
     from email.utils import formatdate
 
-    return formatdate(usegmt=True).encode("ascii")
+    return formatdate(now, usegmt=True).encode("ascii")
 
 
 def never() -> bool:
@@ -83,24 +88,24 @@ class ResponseBuilder:
     value of the Date header, or None for no such header.
     """
 
-    __slots__ = (
-        "_can_chunk",
-        "_date",
-        "_content_length",
-        "_headers",
-        "_is_chunked",
-        "_is_head",
-        "_sent",
-        "is_complete",
-        "is_on_wire",
-        "keeps_alive",
-        "may_keep_alive",
-        "status",
-    )
+    # Defaults that most responses keep: setting them would cost each of them time.
+    #: The status of the response; 0 before its start.
+    status = 0
+    #: Whether the head was built: another response can no longer take its place.
+    is_on_wire = False
+    #: Whether the last part of the body was built.
+    is_complete = False
+    #: Whether another request may follow on the connection: not if the application asks to close it.
+    keeps_alive = True
+    # The head without its status line, in parts.
+    _lines: Sequence[bytes] = ()
+    _content_length: Optional[int] = None
+    _is_chunked = False
+    # Bytes of the body.
+    _sent = 0
 
     def __init__(
         self,
-        *,
         is_head: bool = False,
         http_version: str = "1.1",
         may_keep_alive: Callable[[], bool] = never,
@@ -111,18 +116,6 @@ class ResponseBuilder:
         self._can_chunk = http_version != "1.0"
         self.may_keep_alive = may_keep_alive
         self._date = date
-        #: The status of the response; 0 before its start.
-        self.status = 0
-        self._headers: Sequence[Tuple[bytes, bytes]] = ()
-        self._content_length: Optional[int] = None
-        self._is_chunked = False
-        self._sent = 0
-        #: Whether the head was built: another response can no longer take its place.
-        self.is_on_wire = False
-        #: Whether the last part of the body was built.
-        self.is_complete = False
-        #: Whether another request may follow on the connection: not if the application asks to close it.
-        self.keeps_alive = True
 
     def start(self, status: int, headers: HeaderPairs) -> None:
         """Set status and headers. Raises `EventError` for a Content-Length that is no length.
@@ -131,22 +124,30 @@ class ResponseBuilder:
         them, but the server manages the connection; ``Connection: close`` is obeyed.
         ASGI requires it for Transfer-Encoding.
         """
-        kept = []
+        lines: List[bytes] = []
         declared = None
+        needs_date = True
         for name, value in headers:
             lower = name.lower()
-            if lower == b"content-length":
-                if declared is not None or not value.isdigit():
-                    raise EventError(f"content-length {value!r}: it must be one line of digits")
-                declared = int(value)
-                # RFC 9110 8.6: a 204 must not have one.
-                if status == 204:
+            if lower in _SPECIAL_NAMES:
+                if lower == b"content-length":
+                    if declared is not None or not value.isdigit():
+                        raise EventError(f"content-length {value!r}: it must be one line of digits")
+                    declared = int(value)
+                    # RFC 9110 8.6: a 204 must not have one.
+                    if status == 204:
+                        continue
+                elif lower == b"date":
+                    needs_date = False
+                else:
+                    if lower == b"connection" and has_token([(lower, value)], lower, b"close"):
+                        self.keeps_alive = False
                     continue
-            if lower not in HOP_BY_HOP:
-                kept.append((name, value))
-            elif lower == b"connection" and has_token([(lower, value)], lower, b"close"):
-                self.keeps_alive = False
-        self.status, self._headers, self._content_length = status, kept, declared
+            lines += (name, b": ", value, b"\r\n")
+        date = self._date() if needs_date else None
+        if date is not None:
+            lines[:0] = (b"Date: ", date, b"\r\n")
+        self.status, self._lines, self._content_length = status, lines, declared
 
     def body(self, part: bytes, more: bool) -> bytes:
         """The bytes to write for a part of the body. Raises `EventError` if it breaks Content-Length.
@@ -156,34 +157,40 @@ class ResponseBuilder:
         # RFC 9110 6.4.1: these have no content, whatever their Content-Length says.
         without_content = self._is_head or self.status in (204, 304)
         sent = self._sent + len(part)
-        declared = None if without_content else self._content_length
-        if declared is not None and (sent > declared or (sent < declared and not more)):
+        declared = self._content_length
+        if (
+            declared is not None
+            and not without_content
+            and (sent > declared or (sent < declared and not more))
+        ):
             raise EventError(f"body of {sent} bytes, content-length {declared}")
-        head = b""
-        if not self.is_on_wire:
-            head = self._build_head(len(part), more)
+        lines = [] if self.is_on_wire else self._build_head(len(part), more)
         self._sent = sent
         self.is_on_wire = True
         self.is_complete = not more
-        if without_content:
-            return head
-        return head + self._build_chunk(part, more) if self._is_chunked else head + part
+        if not without_content:
+            if self._is_chunked:
+                lines.append(self._build_chunk(part, more))
+            else:
+                lines.append(part)
+        return b"".join(lines)
 
-    def _build_head(self, size: int, more: bool) -> bytes:
-        headers = list(self._headers)
+    def _build_head(self, size: int, more: bool) -> List[bytes]:
+        lines = [build_status_line(self.status), *self._lines]
         self.keeps_alive = self.keeps_alive and self.may_keep_alive()
         if not self.keeps_alive:
-            headers.append((b"Connection", b"close"))
+            lines.append(b"Connection: close\r\n")
         # RFC 9110 8.6, RFC 9112 6.1: a 204 has no Content-Length and no Transfer-Encoding; a 304 needs none.
         if self._content_length is None and self.status not in (204, 304):
             if more:
                 if self._can_chunk:
                     self._is_chunked = True
-                    headers.append((b"Transfer-Encoding", b"chunked"))
+                    lines.append(b"Transfer-Encoding: chunked\r\n")
             # RFC 9110 8.6: for a HEAD this is the size of a GET's body, which an empty part does not show.
             elif size or not self._is_head:
-                headers.append((b"Content-Length", b"%d" % size))
-        return build_response_head(self.status, headers, date=self._date())
+                lines.append(b"Content-Length: %d\r\n" % size)
+        lines.append(b"\r\n")
+        return lines
 
     def _build_chunk(self, part: bytes, more: bool) -> bytes:
         chunk = b"%x\r\n%b\r\n" % (len(part), part) if part else b""

@@ -71,7 +71,7 @@ def build_http_scope(
     scheme: Optional[str] = None,
     state: Optional[Dict[str, Any]] = None,
 ) -> Scope:
-    """The ``http`` scope of a request without a body.
+    """The ``http`` scope of a request that opens no WebSocket.
 
     The arguments are those of `build_ws_scope`; ``scheme`` is ``http`` or ``https``.
     """
@@ -128,6 +128,8 @@ def _build_scope(
 def _read_forwarded(
     headers: Iterable[Tuple[bytes, bytes]], config: ServerConfig, client: Address, server: Address
 ) -> Optional[Forwarded]:
+    if not config.forwarded_allow_ips:
+        return None
     peer: Optional[str] = None
     if client is not None:
         peer = client[0]
@@ -139,8 +141,8 @@ def _read_forwarded(
 
 def _check_address(what: str, address: Address) -> Address:
     """Host and port of an address, without the flow info and scope id of an IPv6 socket."""
-    if address is None:
-        return None
+    if address is None or (type(address) is tuple and len(address) == 2):
+        return address
     if not isinstance(address, (tuple, list)) or len(address) < 2:
         raise TypeError(f"{what} must be host and port, or None, not {address!r:.80}")
     return address[:2]
@@ -155,7 +157,7 @@ _SCHEMES = {"websocket": ("ws", "wss"), "http": ("http", "https")}
 def _build_paths(target: bytes, root_path: str) -> Tuple[str, bytes, bytes]:
     """``path``, ``raw_path`` and ``query_string`` of a scope; both paths begin with ``root_path``."""
     raw_path, query_string = _split_target(target)
-    path = unquote_to_bytes(raw_path).decode("utf-8", "replace")
+    path = (unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path).decode("utf-8", "replace")
     if root_path and raw_path != b"*":
         path = root_path + path
         raw_path = quote(root_path).encode("ascii") + raw_path
@@ -167,7 +169,7 @@ def _split_target(target: bytes) -> Tuple[bytes, bytes]:
 
     The path of asterisk-form, which is a request to the server itself, is ``*``, as on uvicorn.
     """
-    if not target.startswith((b"/", b"*")):
+    if not target.startswith(b"/") and target != b"*":
         _, _, rest = target.partition(b"://")
         authority_end = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
         target = rest[authority_end:]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Callable, Optional, Protocol
 
 from ..protocols.errors import RequestRefused
+from ..protocols.fields import check_headers
 from ..protocols.handshake import build_101_response
 from ..protocols.responses import build_refusal
 from .response import ResponseBuilder, build_date, never
@@ -73,15 +74,13 @@ class _Nowhere:
 _NOWHERE = _Nowhere()
 
 
-class Http11Wire:
+class Http11Wire(ResponseBuilder):
     """A `Wire` of HTTP/1.1 (RFC 9112), and of HTTP/1.0 for requests that open no WebSocket.
 
     ``ws_key`` is the Sec-WebSocket-Key of an upgrade request; ``headers`` returns
     what every answer begins with, before the application's headers. The other
     arguments are those of `ResponseBuilder`.
     """
-
-    __slots__ = ("_date", "_get_headers", "_is_head", "_output", "_response", "_ws_key")
 
     def __init__(
         self,
@@ -94,14 +93,10 @@ class Http11Wire:
         date: Callable[[], Optional[bytes]] = build_date,
         headers: Callable[[], HeaderPairs] = list,
     ) -> None:
+        super().__init__(is_head, http_version, may_keep_alive, date)
         self._output: Output = output
         self._get_headers = headers
         self._ws_key = ws_key
-        self._is_head = is_head
-        self._date = date
-        self._response = ResponseBuilder(
-            is_head=is_head, http_version=http_version, may_keep_alive=may_keep_alive, date=date
-        )
 
     def accept(self, subprotocol: Optional[str], extensions: Optional[str], headers: HeaderPairs) -> None:
         response = build_101_response(
@@ -118,10 +113,11 @@ class Http11Wire:
         )
 
     def start(self, status: int, headers: HeaderPairs) -> None:
-        self._response.start(status, [*self._get_headers(), *headers])
+        own = self._get_headers()
+        super().start(status, [*check_headers(own), *headers] if own else headers)
 
     def send_body(self, part: bytes, more: bool) -> None:
-        self._output.write(self._response.body(part, more))
+        self._output.write(self.body(part, more))
 
     def abort(self) -> None:
         self._output.abort()
@@ -129,21 +125,4 @@ class Http11Wire:
     def detach(self) -> None:
         """Drop all references to the output, which refers to the wire: only the collector frees a cycle."""
         self._output = _NOWHERE
-        self._response.may_keep_alive = never
-
-    @property
-    def is_on_wire(self) -> bool:
-        return self._response.is_on_wire
-
-    @property
-    def is_complete(self) -> bool:
-        return self._response.is_complete
-
-    @property
-    def keeps_alive(self) -> bool:
-        """Whether the response that is written lets the connection go on."""
-        return self._response.keeps_alive
-
-    @property
-    def status(self) -> int:
-        return self._response.status
+        self.may_keep_alive = never

@@ -48,11 +48,12 @@ _HTTP_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _STATUS_LINE = re.compile(rb"HTTP/(1\.[01]) ([1-5][0-9]{2})(?: ([" + FIELD_VALUE + rb"]*))?")
 _ABSOLUTE_FORM = re.compile(rb"(https?|wss?)://([^/?]*).*", re.IGNORECASE)
 
-# The whole head of an ordinary request. It matches nothing that the parts above refuse.
-_ORDINARY_HEAD = re.compile(
-    rb"([" + TCHAR + rb"]+) (/[\x21\x22\x24-\x7e]*) (HTTP/1\.1)"
-    rb"((?:\r\n[" + TCHAR + rb"]+:[" + FIELD_VALUE + rb"]*)+)\r\n\r\n"
-)
+# The two parts of an ordinary head that has come whole. They match nothing that the parts above refuse.
+_ORDINARY_LINE = re.compile(rb"([" + TCHAR + rb"]+) (/[\x21\x22\x24-\x7e]*) HTTP/1\.1")
+_ORDINARY_FIELDS = re.compile(rb"(?:\r\n[" + TCHAR + rb"]+:[" + FIELD_VALUE + rb"]*)+\r\n\r\n")
+# Bytes of header lines that are kept from one request of a connection to the next.
+MAX_REMEMBERED = 4096
+
 _CHECKED_FIELD = re.compile(rb"\r\n([^:]+):[ \t]*([^\r]*)")
 
 
@@ -99,6 +100,12 @@ class RequestParser(PartParser):
         self, *, max_request_line: int = 32768, max_head: int = 65536, max_headers: int = 256
     ) -> None:
         super().__init__(_METHOD, max_request_line, max_head, max_headers)
+        # The header lines of the last ordinary head: a client often repeats them in its next request.
+        self._last_lines = b""
+        self._last_headers: Tuple[Tuple[bytes, bytes], ...] = ()
+        self._reset()
+
+    def _reset(self) -> None:
         self.method = b""
         self.target = b""
         self.ignored_host: Optional[bytes] = None
@@ -107,6 +114,15 @@ class RequestParser(PartParser):
         self._host: Optional[bytes] = None
         self._is_framed = False  # a Content-Length or Transfer-Encoding has come
         self._empty_line_seen = False
+
+    def begin_next(self) -> None:
+        """Prepare for the head of the next request, once one is complete."""
+        self._part, self.trailing = _METHOD, b""
+        if len(self._last_lines) > MAX_REMEMBERED:
+            self._last_lines = b""
+        if self._consumed:
+            self._consumed, self._headers = 0, []
+            self._reset()
 
     def receive_data(self, data: bytes) -> Optional[RequestReceived]:
         """Parse more of the head; return the request once it is complete, else None.
@@ -125,25 +141,38 @@ class RequestParser(PartParser):
 
     def _receive_ordinary_head(self, data: bytes) -> Optional[RequestReceived]:
         """Parse an ordinary head that came in one piece; None if it must be parsed part by part."""
-        head = _ORDINARY_HEAD.match(data, 0, self._max_head)
-        if head is None or head.end(3) > self._max_line:
+        line = _ORDINARY_LINE.match(data, 0, self._max_line)
+        if line is None or line[1] == b"CONNECT":
             return None
-        method, target, _, lines = head.groups()
+        self.method, self.target = line.groups()
+        start = line.end()
+        if not self._last_lines or not data.startswith(self._last_lines, start):
+            fields = _ORDINARY_FIELDS.match(data, start, self._max_head)
+            if fields is None or not self._remember_fields(fields[0]):
+                return None
+        end = start + len(self._last_lines)
+        if end > self._max_head:
+            return None
+        self._part = DONE
+        self.trailing = data[end:]
+        return RequestReceived.from_parser(self.method, self.target, self._last_headers, "1.1")
+
+    def _remember_fields(self, lines: bytes) -> bool:
+        """Set the last headers to what ``lines`` hold; False if they must be parsed part by part."""
         known = SHARED_NAMES.get
-        fields = _CHECKED_FIELD.findall(lines)
+        fields = _CHECKED_FIELD.findall(lines[:-4])
         pairs = [(known(name) or name.lower(), value.rstrip(b" \t")) for name, value in fields]
         headers = (*map(SHARED_HEADERS.get, pairs, pairs),)
         names = [name for name, _ in headers]
-        if method == b"CONNECT" or len(names) > self._max_headers or names.count(b"host") != 1:
-            return None
+        if len(names) > self._max_headers or names.count(b"host") != 1:
+            return False
         if parse_authority(headers[names.index(b"host")][1]) is None:
-            return None
-        self._part = DONE
-        self.method, self.target = method, target
+            return False
         if not BODY_HEADERS.isdisjoint(names):
+            self._part = DONE
             _check_body(headers, "1.1")
-        self.trailing = data[head.end() :]
-        return RequestReceived.from_parser(method, target, headers, "1.1")
+        self._last_lines, self._last_headers = lines, headers
+        return True
 
     def _end_method(self, value: bytes, byte: int) -> Part:
         if byte == _CR and not value and not self._empty_line_seen:

@@ -8,12 +8,18 @@ from typing import Optional
 from .errors import EventError, RequestRefused
 from .fields import Headers, check_header
 
-__all__ = ["build_refusal", "build_response", "build_response_head"]
+__all__ = ["build_refusal", "build_response", "build_response_head", "build_status_line"]
 
 _FRAMING_HEADERS = frozenset((b"connection", b"content-length", b"transfer-encoding"))
 _CONTROL_TO_SPACE = bytes(byte if 0x20 <= byte <= 0x7E else 0x20 for byte in range(256))
 _MAX_REFUSAL_TEXT = 200
 _REASONS = {int(status): status.phrase.encode("ascii") for status in HTTPStatus}
+_STATUS_LINES = {status: b"HTTP/1.1 %d %b\r\n" % (status, reason) for status, reason in _REASONS.items()}
+
+
+def build_status_line(status: int) -> bytes:
+    """The first line of a response, with the registered phrase, or with none (RFC 9112 4)."""
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
 def build_response_head(
@@ -32,16 +38,16 @@ def build_response_head(
     """
     if not isinstance(status, int) or not 200 <= status <= 599:
         raise EventError(f"status {status!r} is not an integer from 200 to 599")
-    if reason is None:
-        reason = _REASONS.get(status, b"")
-    check_header(b"reason", reason)
+    start = build_status_line(status)
+    if reason is not None:
+        check_header(b"reason", reason)
+        start = b"HTTP/1.1 %d %b\r\n" % (status, reason)
     lines = []
     for name, value in headers:
         check_header(name, value)
         lines.append(b"%b: %b\r\n" % (name, value))
         if date is not None and name.lower() == b"date":
             date = None
-    start = b"HTTP/1.1 %d %b\r\n" % (status, reason)
     if date is not None:
         check_header(b"Date", date)
         start += b"Date: %b\r\n" % date

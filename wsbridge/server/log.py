@@ -36,7 +36,8 @@ def log_answer(scope: Scope, status: int, logger: logging.Logger = logger) -> No
     """Log one line for a request. The parser allows no control byte in a target."""
     if logger.isEnabledFor(logging.INFO):
         target = scope["raw_path"].decode("ascii", "backslashreplace")
-        logger.info('%s "%s %s" %d', format_client(scope["client"]), scope["type"], target, status)
+        method = scope.get("method", "websocket")
+        logger.info('%s "%s %s" %d', format_client(scope["client"]), method, target, status)
 
 
 def log_refusal(

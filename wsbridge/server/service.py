@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import time
@@ -40,6 +41,13 @@ COARSE = 1e-3
 ABORT_TIMEOUT = 1.0
 
 T = TypeVar("T")
+
+# Formatted once a second.
+_build_date = functools.lru_cache(maxsize=1)(build_date)
+
+
+def _get_date() -> bytes:
+    return _build_date(int(time.time()))
 
 
 def _choose_clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
@@ -109,7 +117,7 @@ class Service:
         self.clock: Callable[[], float] = clock or (
             _choose_clock(self.loop) if parent is None else parent.clock
         )
-        self.date: Callable[[], Optional[bytes]] = date or (build_date if parent is None else parent.date)
+        self.date: Callable[[], Optional[bytes]] = date or (_get_date if parent is None else parent.date)
         # Dicts: they keep the order of arrival, and remove in constant time.
         self.members: Dict[Member, None] = {}
         self.lingering: Dict[Member, None] = {}

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Optional, Tuple
+from typing import Any, NamedTuple, Optional, Tuple
 
-__all__ = ["format_client", "get_client", "get_server", "is_secure"]
+__all__ = ["Ends", "format_client", "get_client", "get_ends", "get_server", "is_secure"]
+
+
+class Ends(NamedTuple):
+    """Both addresses of a connection, and whether it is encrypted."""
+
+    client: Optional[Tuple[str, int]]
+    server: Any
+    is_secure: bool
+
+
+def get_ends(transport: asyncio.BaseTransport) -> Ends:
+    """The `Ends` of a transport."""
+    return Ends(get_client(transport), get_server(transport), is_secure(transport))
 
 
 def get_client(transport: asyncio.BaseTransport) -> Optional[Tuple[str, int]]:

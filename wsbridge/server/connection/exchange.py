@@ -76,8 +76,9 @@ class Exchange(asyncio.Protocol):
 
     def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._task = self._service.create_task(self._run_app(scope, receive, send))
-        # Again, because an eager task (Python 3.12) may already have refused, and been discarded.
-        self._service.add(self)
+        if self not in self._service.members:
+            # An eager task (Python 3.12) may already have refused, and been discarded.
+            self._service.add(self)
         self._task.add_done_callback(self._app_done)
 
     async def _run_app(self, scope: Scope, receive: Receive, send: Send) -> Optional[BaseException]:
@@ -90,17 +91,24 @@ class Exchange(asyncio.Protocol):
             if is_ours or self._service.is_from_outside(error):
                 raise
             return error
+        # The callback would take another turn of the loop. An eager task (Python 3.12) is not known here yet.
+        if self._task is not None:
+            self._task.remove_done_callback(self._app_done)
+            self._app_ended(None, False)
         return None
 
     def _app_done(self, task: asyncio.Task[Optional[BaseException]]) -> None:
-        self._task = None
         error = None if task.cancelled() else task.exception() or task.result()
+        self._app_ended(error, task.cancelled())
+
+    def _app_ended(self, error: Optional[BaseException], is_cancelled: bool) -> None:
+        self._task = None
         try:
             if error is not None:
                 self._log_error(error)
         finally:
             # A logging handler of the application may raise: the peer must still get its answer.
-            self._end_after_app(error is not None or task.cancelled())
+            self._end_after_app(error is not None or is_cancelled)
             self._leave_if_over()
 
     def _log_error(self, error: BaseException) -> None:
@@ -225,13 +233,15 @@ class Exchange(asyncio.Protocol):
         self._start_app_deadline()
 
     def _start_app_deadline(self) -> None:
-        self._wake_writers()
-        self._app_deadline = min(
-            self._app_deadline, self._service.get_deadline(self._service.config.timeout_app)
-        )
+        if self._drain_waiters is not None:
+            self._wake_writers()
+        timeout = self._service.config.timeout_app
+        if timeout is not None:
+            self._app_deadline = min(self._app_deadline, self._service.get_deadline(timeout))
         if self._task is not None:
             self._service.add_detached(self)
-        self._leave_if_over()
+        else:
+            self._leave_if_over()
 
     def check_deadlines(self, now: float) -> None:
         if now >= self._app_deadline and self._task is not None:

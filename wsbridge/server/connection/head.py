@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from typing import Optional
+from typing import Optional, Sequence, Tuple
 
 from ...asgi.scope import check_ws_request
 from ...protocols.bodies import Body, build_body
@@ -23,7 +23,7 @@ from ...protocols.http11 import RequestParser
 from ...protocols.responses import build_refusal
 from ..log import log_refusal
 from ..service import Service
-from .addresses import format_client, get_client, get_server
+from .addresses import Ends, format_client, get_client, get_ends
 from .hints import (
     START_SIZE,
     describe_ignored_host,
@@ -39,6 +39,20 @@ from .websocket import WebSocketExchange
 __all__ = ["Connection"]
 
 
+# A request without them has no body, opens no WebSocket, and expects nothing.
+_UNUSUAL_NAMES = frozenset(b"content-length transfer-encoding upgrade sec-websocket-key expect".split())
+
+
+def _is_ordinary(headers: Sequence[Tuple[bytes, bytes]]) -> bool:
+    """Whether a request with these headers is plain and has no body; False also if it takes time to tell."""
+    by_name = dict(headers)
+    return (
+        len(by_name) == len(headers)
+        and _UNUSUAL_NAMES.isdisjoint(by_name)
+        and by_name.get(b"connection", b"keep-alive") == b"keep-alive"
+    )
+
+
 class Connection(asyncio.Protocol):
     """Reads the heads of requests, each under one deadline, and starts the exchange that answers each.
 
@@ -51,6 +65,7 @@ class Connection(asyncio.Protocol):
         "_at_eof",
         "_context",
         "_deadline",
+        "_ends",
         "_first_bytes",
         "_held_data",
         "_parser",
@@ -64,6 +79,7 @@ class Connection(asyncio.Protocol):
         self._service = service
         self._relay = relay
         self._context = contextvars.copy_context()
+        self._ends: Optional[Ends] = None
         # None before it is made, and while a request is answered.
         self._transport: Optional[asyncio.Transport] = None
         self._successor: Optional[Linger] = None
@@ -72,14 +88,10 @@ class Connection(asyncio.Protocol):
         # What was read behind the last request, and whether the end of the peer's stream was.
         self._held_data = b""
         self._at_eof = False
-        self._begin(service.config.timeout_handshake)
-
-    def _begin(self, timeout: Optional[float]) -> None:
-        """Prepare for a request, which must begin within ``timeout``."""
-        config = self._service.config
-        # The first bytes of the request: what a hint in the log is based on if the head is refused.
+        # The first bytes of a head that has not come whole: if it is refused, a hint in the log needs them.
         self._first_bytes = b""
-        self._deadline = self._service.get_deadline(timeout)
+        config = service.config
+        self._deadline = service.get_deadline(config.timeout_handshake)
         self._parser = RequestParser(
             max_request_line=config.limit_request_line,
             max_head=config.limit_request_head,
@@ -93,7 +105,7 @@ class Connection(asyncio.Protocol):
         is_full = limit is not None and self._service.open_connections >= limit
         self._service.add(self)
         if self._service.is_stopping:
-            self.shut_down()
+            self._refuse(ServiceUnavailable("the server is stopping"))
         elif is_full:
             self._refuse(ServiceUnavailable(f"{limit} connections are open, which is the limit"))
 
@@ -102,20 +114,26 @@ class Connection(asyncio.Protocol):
             return
         if self._held_data:
             data, self._held_data = self._held_data + data, b""
-        if not self._first_bytes and self._answered:
-            self._deadline = self._service.get_deadline(self._service.config.timeout_handshake)
-        self._first_bytes = (self._first_bytes + data[:START_SIZE])[:START_SIZE]
         parser = self._parser
         try:
             request = parser.receive_data(data)
-            if request is not None:
-                if parser.ignored_host is not None:
-                    self._log_hint(self._transport, describe_ignored_host(request, parser.ignored_host))
-                self.answer(request, parser.trailing)
-            elif self._at_eof:
-                self._close()
         except RequestRefused as refusal:
-            self._refuse(refusal, describe_start(self._first_bytes))
+            self._refuse(refusal, describe_start(self._first_bytes + data[:START_SIZE]))
+            return
+        if request is None:
+            self._note_start(data)
+            return
+        if parser.ignored_host is not None:
+            self._log_hint(self._transport, describe_ignored_host(request, parser.ignored_host))
+        self.answer(request, parser.trailing)
+
+    def _note_start(self, data: bytes) -> None:
+        """The head is not complete."""
+        if self._at_eof:
+            self._close()
+        elif not self._first_bytes and self._answered:
+            self._deadline = self._service.get_deadline(self._service.config.timeout_handshake)
+        self._first_bytes = (self._first_bytes + data[:START_SIZE])[:START_SIZE]
 
     def answer(self, request: RequestReceived, trailing: bytes = b"") -> None:
         """Run the application on ``request``, or refuse it.
@@ -135,23 +153,37 @@ class Connection(asyncio.Protocol):
 
     def _start(self, transport: asyncio.Transport, request: RequestReceived, trailing: bytes) -> None:
         service = self._service
-        if is_upgrade_request(request):
-            client, server = get_client(transport), get_server(transport)
-            ws_key = check_ws_request(request, service.config, client, server)
-            WebSocketExchange(service, transport, request, ws_key, trailing, self._relay)
-        else:
+        if self._ends is None:
+            self._ends = get_ends(transport)
+        body: Optional[Body] = None
+        persists = request.http_version == "1.1"
+        if not _is_ordinary(request.headers):
+            if is_upgrade_request(request):
+                ws_key = check_ws_request(request, service.config, self._ends.client, self._ends.server)
+                WebSocketExchange(service, transport, request, ws_key, trailing, self._relay)
+                self._leave()
+                return
             self._log_hint(transport, describe_missing_upgrade(request))
-            HttpExchange(
-                service,
-                transport,
-                request,
-                self._build_body(request),
-                trailing,
-                reader=self if self._may_read_next(request) else None,
-                at_eof=self._at_eof,
-                relay=self._relay,
-            )
-        self._leave()
+            body = self._build_body(request)
+            # RFC 9112 9.3; a client of HTTP/1.0 would have to ask for it, and has to connect again.
+            persists = persists and not has_token(request.headers, b"connection", b"close")
+        if self._answered + 1 >= service.config.limit_keep_alive_requests:
+            persists = False
+        self._transport = None
+        HttpExchange(
+            service,
+            transport,
+            request,
+            self._ends,
+            body,
+            trailing,
+            reader=self if persists else None,
+            at_eof=self._at_eof,
+            relay=self._relay,
+        )
+        # An application that ran at once (Python 3.12: eager tasks) may have given the transport back.
+        if self._transport is None:
+            service.discard(self)
 
     def _build_body(self, request: RequestReceived) -> Optional[Body]:
         config = self._service.config
@@ -162,20 +194,14 @@ class Connection(asyncio.Protocol):
             max_trailer_fields=config.limit_request_fields,
         )
 
-    def _may_read_next(self, request: RequestReceived) -> bool:
-        """Whether the connection persists (RFC 9112 9.3); in HTTP/1.0 it never does."""
-        return (
-            request.http_version == "1.1"
-            and self._answered + 1 < self._service.config.limit_keep_alive_requests
-            and not has_token(request.headers, b"connection", b"close")
-        )
-
     def read_next(self, transport: asyncio.Transport, data: bytes, at_eof: bool) -> None:
         """Read the next request, behind one that was answered; see `http.Reader`."""
         service = self._service
         self._answered += 1
         self._transport, self._held_data, self._at_eof = transport, data, at_eof
-        self._begin(service.config.timeout_keep_alive)
+        self._first_bytes = b""
+        self._deadline = service.get_deadline(service.config.timeout_keep_alive)
+        self._parser.begin_next()
         (transport if self._relay is None else self._relay).set_protocol(self)
         service.add(self)
         if data:
@@ -225,8 +251,8 @@ class Connection(asyncio.Protocol):
 
     @property
     def _is_idle(self) -> bool:
-        """Whether a request was answered, and the next one has not begun."""
-        return self._answered > 0 and not self._first_bytes and not self._held_data
+        """Whether no request has begun. One that is on its way can be sent again if no answer comes."""
+        return not self._first_bytes and not self._held_data
 
     def check_deadlines(self, now: float) -> None:
         if now < self._deadline:

@@ -15,7 +15,7 @@ from ...protocols.events import RequestReceived
 from ...protocols.fields import has_token
 from ..log import log_refusal
 from ..service import Service
-from .addresses import get_client, get_server, is_secure
+from .addresses import Ends
 from .exchange import Exchange
 from .reading import pause_reading, resume_reading
 from .relay import Relay, Stage
@@ -43,32 +43,30 @@ class Reader(Stage, Protocol):
 class HttpExchange(Exchange, HttpOwner):
     """An asyncio protocol that takes ``transport`` over once the head of ``request`` is parsed.
 
-    ``body`` parses its body, and is None if it has none; ``trailing`` was read
-    behind the head. ``reader`` gets the transport back after the response; None
-    if the connection has to close. ``at_eof``: the end of the peer's stream was
-    read. A ``relay`` stays the transport's protocol.
+    ``ends`` are the transport's. ``body`` parses the request's body, and is None
+    if it has none; ``trailing`` was read behind the head. ``reader`` gets the
+    transport back after the response; None if the connection has to close.
+    ``at_eof``: the end of the peer's stream was read. A ``relay`` stays the
+    transport's protocol.
     """
 
-    __slots__ = (
-        "_body",
-        "_body_deadline",
-        "_disconnect_deadline",
-        "_dropped",
-        "_expects_continue",
-        "_held_data",
-        "_is_reading_paused",
-        "_method",
-        "_reader",
-        "_scope",
-        "_session",
-        "_wire",
-    )
+    # Defaults that most requests keep: setting them would cost each of them time.
+    _body_deadline = math.inf
+    _disconnect_deadline = math.inf
+    # RFC 9110 10.1.1: whether the client waits for a 100 before it sends the body.
+    _expects_continue = False
+    # What came behind the request.
+    _held_data = b""
+    _is_reading_paused = False
+    # Bytes of the body that have come since the response was complete.
+    _dropped = 0
 
     def __init__(
         self,
         service: Service,
         transport: asyncio.Transport,
         request: RequestReceived,
+        ends: Ends,
         body: Optional[Body] = None,
         trailing: bytes = b"",
         *,
@@ -80,28 +78,17 @@ class HttpExchange(Exchange, HttpOwner):
         self._scope = build_http_scope(
             request,
             service.config,
-            get_client(transport),
-            get_server(transport),
-            scheme="https" if is_secure(transport) else "http",
+            ends.client,
+            ends.server,
+            scheme="https" if ends.is_secure else "http",
             state=service.state,
         )
         self._method = request.method
         self._reader = reader
         # None once the body is complete.
         self._body = body
-        self._body_deadline = math.inf
-        # Bytes of the body that have come since the response was complete.
-        self._dropped = 0
-        # RFC 9110 10.1.1: whether the client waits for a 100 before it sends the body.
-        self._expects_continue = (
-            body is not None
-            and request.http_version == "1.1"
-            and has_token(request.headers, b"expect", b"100-continue")
-        )
-        # What came behind the request.
-        self._held_data = b""
-        self._is_reading_paused = False
-        self._disconnect_deadline = math.inf
+        if body is not None and request.http_version == "1.1":
+            self._expects_continue = has_token(request.headers, b"expect", b"100-continue")
         self._wire = Http11Wire(
             self,
             is_head=request.method == b"HEAD",
@@ -143,8 +130,6 @@ class HttpExchange(Exchange, HttpOwner):
         self._session.put_body(content, body.is_complete)
         if self._session.body_size >= HELD_LIMIT:
             self._pause_reading()
-        if body.is_complete and self._service.is_stopping:
-            self._session.disconnect()
 
     def _hold(self, data: bytes) -> None:
         """Keep what follows the request: the next one is read after the response."""
@@ -208,7 +193,12 @@ class HttpExchange(Exchange, HttpOwner):
     # --------------------------------------------------------------------- writing
 
     def write(self, data: bytes) -> None:
-        super().write(data)
+        transport = self._transport
+        if transport is None or self._writing_paused or transport.is_closing():
+            self._write_parts(data)
+        else:
+            # What `_write_parts` does: the call would cost every response.
+            transport.write(data)
         if self._at_eof:
             self._session.disconnect()
 
@@ -257,7 +247,8 @@ class HttpExchange(Exchange, HttpOwner):
     def _release(self) -> None:
         """The response is written: let the next request be read, or close the connection."""
         if self._reader is None or not self._wire.keeps_alive or self._dropped > DROPPED_LIMIT:
-            self._hand_over()
+            # A client that still sends needs more time to find the answer.
+            self._hand_over(closed=self._body is None)
         elif self._writing_paused:
             # `resume_writing` calls again: no response is added to what the peer does not read.
             return
@@ -291,9 +282,7 @@ class HttpExchange(Exchange, HttpOwner):
             self._refuse_body(RequestTimeout("the request's body did not come in time"))
 
     def shut_down(self) -> None:
-        """Let the response finish; an application that waits for http.disconnect gets it, behind the body."""
+        """Let the response finish. An application that is told would end it, and it would look whole."""
         self._reader = None
-        if self._body is None:
-            self._session.disconnect()
-        elif self._wire.is_complete:
+        if self._wire.is_complete:
             self._hand_over()

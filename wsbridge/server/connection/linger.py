@@ -16,8 +16,8 @@ from .relay import Relay
 
 __all__ = ["Linger"]
 
-# Seconds that the peer may keep its side open once both CLOSEs are exchanged. With the interval of the sweep
-# that checks it, less than a second.
+# Seconds that the peer may keep its side open once both CLOSEs are exchanged, once it has the answer to its
+# last request, or when the server stops. With the interval of the sweep that checks it, less than a second.
 CLOSED_LINGER = 0.7
 
 # Seconds. A TLS connection cannot be half closed: this is the peer's time to read our answer and to close.
@@ -50,7 +50,7 @@ class Linger(asyncio.Protocol):
         closed: bool = False,
         at_eof: bool = False,
     ) -> None:
-        """``closed``: the peer's CLOSE was read; ``at_eof``: the end of the peer's stream was read.
+        """``closed``: the peer's CLOSE, or its last request, was read; ``at_eof``: the end of its stream was.
 
         ``relay``: passes the transport's calls on, where the transport keeps its protocol.
         """
@@ -62,7 +62,7 @@ class Linger(asyncio.Protocol):
         # Whether the first deadline closes the transport, and only the next one aborts it.
         self._closes_first = not (half_close or at_eof or closed)
         self._close_timeout: Optional[float] = config.timeout_close
-        if closed or at_eof:
+        if closed or at_eof or service.is_stopping:
             self._close_timeout = CLOSED_LINGER
         elif not half_close:
             self._close_timeout = TLS_LINGER
@@ -131,7 +131,9 @@ class Linger(asyncio.Protocol):
             self.abort()
 
     def shut_down(self) -> None:
-        """Do nothing: the connection is closing already."""
+        """The connection is closing already: let the peer take no longer than it needs."""
+        self._close_timeout = CLOSED_LINGER
+        self._restart_deadline()
 
     def abort(self) -> None:
         self._transport.abort()
