@@ -13,7 +13,7 @@ from typing import Awaitable, List, Optional, Union
 from ...asgi.types import Receive, Scope, Send
 from ...protocols.errors import ClientDisconnected
 from ..log import log_raised
-from ..service import Service
+from ..service import Member, Service
 from .attribution import Claim
 from .linger import Linger
 from .relay import Relay, Stage
@@ -44,7 +44,13 @@ class Exchange(asyncio.Protocol):
         "_writing_paused",
     )
 
-    def __init__(self, service: Service, transport: asyncio.Transport, relay: Optional[Relay] = None) -> None:
+    def __init__(
+        self,
+        service: Service,
+        transport: asyncio.Transport,
+        relay: Optional[Relay] = None,
+        predecessor: Optional[Member] = None,
+    ) -> None:
         self._service = service
         self._relay = relay
         #: None once the connection is lost or handed to `Linger`.
@@ -66,7 +72,10 @@ class Exchange(asyncio.Protocol):
         self._stalled_size = 0
         (transport if relay is None else relay).set_protocol(self)
         transport.set_write_buffer_limits(high=service.config.ws_write_limit)
-        service.add(self)
+        if predecessor is None:
+            service.add(self)
+        else:
+            service.replace(predecessor, self)
 
     @property
     def logger(self) -> logging.Logger:
@@ -131,7 +140,8 @@ class Exchange(asyncio.Protocol):
 
     def _leave_if_over(self) -> None:
         if self._task is None and self._transport is None:
-            self._service.discard(self)
+            if self in self._service.members:
+                self._service.discard(self)
             if self._claim is not None:
                 self._claim.release()
 
@@ -233,15 +243,13 @@ class Exchange(asyncio.Protocol):
         self._start_app_deadline()
 
     def _start_app_deadline(self) -> None:
-        if self._drain_waiters is not None:
-            self._wake_writers()
-        timeout = self._service.config.timeout_app
-        if timeout is not None:
-            self._app_deadline = min(self._app_deadline, self._service.get_deadline(timeout))
+        self._wake_writers()
+        self._app_deadline = min(
+            self._app_deadline, self._service.get_deadline(self._service.config.timeout_app)
+        )
         if self._task is not None:
             self._service.add_detached(self)
-        else:
-            self._leave_if_over()
+        self._leave_if_over()
 
     def check_deadlines(self, now: float) -> None:
         if now >= self._app_deadline and self._task is not None:

@@ -68,6 +68,7 @@ class Connection(asyncio.Protocol):
         "_ends",
         "_first_bytes",
         "_held_data",
+        "_last",
         "_parser",
         "_relay",
         "_service",
@@ -85,6 +86,7 @@ class Connection(asyncio.Protocol):
         self._successor: Optional[Linger] = None
         # Requests that were answered; another may follow.
         self._answered = 0
+        self._last: Optional[HttpExchange] = None
         # What was read behind the last request, and whether the end of the peer's stream was.
         self._held_data = b""
         self._at_eof = False
@@ -170,6 +172,7 @@ class Connection(asyncio.Protocol):
         if self._answered + 1 >= service.config.limit_keep_alive_requests:
             persists = False
         self._transport = None
+        self._let_last_go()
         HttpExchange(
             service,
             transport,
@@ -180,10 +183,8 @@ class Connection(asyncio.Protocol):
             reader=self if persists else None,
             at_eof=self._at_eof,
             relay=self._relay,
+            predecessor=self,
         )
-        # An application that ran at once (Python 3.12: eager tasks) may have given the transport back.
-        if self._transport is None:
-            service.discard(self)
 
     def _build_body(self, request: RequestReceived) -> Optional[Body]:
         config = self._service.config
@@ -194,16 +195,20 @@ class Connection(asyncio.Protocol):
             max_trailer_fields=config.limit_request_fields,
         )
 
-    def read_next(self, transport: asyncio.Transport, data: bytes, at_eof: bool) -> None:
-        """Read the next request, behind one that was answered; see `http.Reader`."""
+    def read_next(
+        self, exchange: HttpExchange, transport: asyncio.Transport, data: bytes, at_eof: bool
+    ) -> None:
+        """Read the next request, behind the one that ``exchange`` has answered; see `http.Reader`."""
         service = self._service
+        # Its application returns at once in most cases: it is no member of its own until it is seen to go on.
+        self._last = exchange
+        service.replace(exchange, self)
         self._answered += 1
         self._transport, self._held_data, self._at_eof = transport, data, at_eof
         self._first_bytes = b""
         self._deadline = service.get_deadline(service.config.timeout_keep_alive)
         self._parser.begin_next()
         (transport if self._relay is None else self._relay).set_protocol(self)
-        service.add(self)
         if data:
             # Not now: requests that came together would be answered inside each other.
             service.loop.call_soon(self.data_received, b"")
@@ -238,7 +243,14 @@ class Connection(asyncio.Protocol):
 
     def _leave(self) -> None:
         self._transport = None
+        self._let_last_go()
         self._service.discard(self)
+
+    def _let_last_go(self) -> None:
+        """If the application of the last request goes on, its exchange becomes a member."""
+        last, self._last = self._last, None
+        if last is not None and last.is_running:
+            last.outlive()
 
     def eof_received(self) -> None:
         """Return None, so that the transport closes: without a request there is nothing to answer."""
@@ -255,6 +267,7 @@ class Connection(asyncio.Protocol):
         return not self._first_bytes and not self._held_data
 
     def check_deadlines(self, now: float) -> None:
+        self._let_last_go()
         if now < self._deadline:
             return
         if self._is_idle:

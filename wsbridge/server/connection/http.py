@@ -14,7 +14,7 @@ from ...protocols.errors import InternalServerError, RequestRefused, RequestTime
 from ...protocols.events import RequestReceived
 from ...protocols.fields import has_token
 from ..log import log_refusal
-from ..service import Service
+from ..service import Member, Service
 from .addresses import Ends
 from .exchange import Exchange
 from .reading import pause_reading, resume_reading
@@ -36,8 +36,13 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class Reader(Stage, Protocol):
     """The stage that reads the next request of the connection."""
 
-    def read_next(self, transport: asyncio.Transport, data: bytes, at_eof: bool) -> None:
-        """Take ``transport`` over; ``data`` was read behind the last request, and its end if ``at_eof``."""
+    def read_next(
+        self, exchange: HttpExchange, transport: asyncio.Transport, data: bytes, at_eof: bool
+    ) -> None:
+        """Take ``transport`` over from ``exchange``, whose application may go on.
+
+        ``data`` was read behind the request, and the end of the stream if ``at_eof``.
+        """
 
 
 class HttpExchange(Exchange, HttpOwner):
@@ -47,7 +52,7 @@ class HttpExchange(Exchange, HttpOwner):
     if it has none; ``trailing`` was read behind the head. ``reader`` gets the
     transport back after the response; None if the connection has to close.
     ``at_eof``: the end of the peer's stream was read. A ``relay`` stays the
-    transport's protocol.
+    transport's protocol. ``predecessor`` is the member whose place it takes.
     """
 
     # Defaults that most requests keep: setting them would cost each of them time.
@@ -73,8 +78,9 @@ class HttpExchange(Exchange, HttpOwner):
         reader: Optional[Reader] = None,
         at_eof: bool = False,
         relay: Optional[Relay] = None,
+        predecessor: Optional[Member] = None,
     ) -> None:
-        super().__init__(service, transport, relay)
+        super().__init__(service, transport, relay, predecessor)
         self._scope = build_http_scope(
             request,
             service.config,
@@ -264,9 +270,21 @@ class HttpExchange(Exchange, HttpOwner):
         transport, self._transport = self._transport, None
         if transport is not None:
             self._successor = reader
-            reader.read_next(transport, self._held_data, self._at_eof)
+            reader.read_next(self, transport, self._held_data, self._at_eof)
             self._held_data = b""
-            self._start_app_deadline()
+            if self._drain_waiters is not None:
+                self._wake_writers()
+            self._leave_if_over()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the application goes on."""
+        return self._task is not None
+
+    def outlive(self) -> None:
+        """The application goes on while the connection is another's, or closed."""
+        self._service.add(self)
+        self._start_app_deadline()
 
     def _refuse(self, refusal: RequestRefused) -> None:
         """Answer with ``refusal`` instead of the application, and close."""
