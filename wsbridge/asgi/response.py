@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 from ..protocols.errors import EventError
-from ..protocols.fields import are_sendable, check_headers, has_token
+from ..protocols.fields import check_header, check_headers, has_token, match_field_value
 from ..protocols.responses import build_status_line
 from .types import ASGIEvent, HeaderPairs
 
@@ -25,11 +25,26 @@ __all__ = [
     "never",
 ]
 
-# Those that decide how the response is framed, and those about the connection (RFC 9110 7.6.1), which the
-# server manages.
-_SPECIAL_NAMES = frozenset(
-    b"date content-length connection keep-alive proxy-connection transfer-encoding upgrade".split()
-)
+# What the server does with a header of the application.
+_SEND, _LENGTH, _DATE, _LEAVE_OUT = range(4)
+
+# By the name in lower case. RFC 9110 7.6.1: those left out are about the connection, which the server
+# manages.
+_SPECIAL_NAMES = {
+    b"content-length": _LENGTH,
+    b"date": _DATE,
+    **dict.fromkeys(b"connection keep-alive proxy-connection transfer-encoding upgrade".split(), _LEAVE_OUT),
+}
+
+# The same for names that nearly every response has: looking one up takes less time than checking it.
+_COMMON_NAMES = {
+    spelling: _SPECIAL_NAMES.get(name.lower(), _SEND)
+    for name in (
+        b"Content-Type Content-Length Cache-Control Connection Date ETag Last-Modified Location Server"
+        b" Set-Cookie Transfer-Encoding Vary"
+    ).split()
+    for spelling in (name, name.lower())
+}
 
 
 def check_header_pairs(headers: Any) -> HeaderPairs:
@@ -45,16 +60,17 @@ def check_header_pairs(headers: Any) -> HeaderPairs:
 
 
 def check_response_start(event: ASGIEvent) -> Tuple[int, HeaderPairs]:
-    """Status and headers of a ``start`` event. Raises `EventError` for a value that cannot be sent."""
+    """Status and headers of a ``start`` event. Raises `EventError` for a status that cannot be sent.
+
+    `Wire.start` checks the headers.
+    """
     status = event.get("status")
     # Frameworks pass on members of `http.HTTPStatus`, a subclass of int.
     if not isinstance(status, int) or not 200 <= status <= 599:
         raise EventError(f"response status {status!r}: it must be a whole number from 200 to 599")
     headers = event.get("headers")
-    if headers is None:
-        return int(status), []
-    if type(headers) is not list or not are_sendable(headers):
-        headers = check_headers(headers)
+    if type(headers) is not list:
+        headers = check_header_pairs(headers)
     return int(status), headers
 
 
@@ -118,36 +134,51 @@ class ResponseBuilder:
         self._date = date
 
     def start(self, status: int, headers: HeaderPairs) -> None:
-        """Set status and headers. Raises `EventError` for a Content-Length that is no length.
+        """Set status and headers.
 
         Headers about the connection (RFC 9110 7.6.1) are left out: frameworks set
         them, but the server manages the connection; ``Connection: close`` is obeyed.
-        ASGI requires it for Transfer-Encoding.
+        ASGI requires it for Transfer-Encoding. Raises `EventError` for headers that
+        cannot be sent, and for a Content-Length that is no length.
         """
-        lines: List[bytes] = []
-        declared = None
-        needs_date = True
-        for name, value in headers:
-            lower = name.lower()
-            if lower in _SPECIAL_NAMES:
-                if lower == b"content-length":
-                    if declared is not None or not value.isdigit():
-                        raise EventError(f"content-length {value!r}: it must be one line of digits")
-                    declared = int(value)
-                    # RFC 9110 8.6: a 204 must not have one.
-                    if status == 204:
-                        continue
-                elif lower == b"date":
-                    needs_date = False
-                else:
-                    if lower == b"connection" and has_token([(lower, value)], lower, b"close"):
-                        self.keeps_alive = False
-                    continue
-            lines += (name, b": ", value, b"\r\n")
+        try:
+            lines, declared, needs_date = self._build_lines(status, headers)
+        except (TypeError, ValueError):
+            # The checks that name the header.
+            check_headers(headers)
+            raise
         date = self._date() if needs_date else None
         if date is not None:
             lines[:0] = (b"Date: ", date, b"\r\n")
         self.status, self._lines, self._content_length = status, lines, declared
+
+    def _build_lines(self, status: int, headers: HeaderPairs) -> Tuple[List[bytes], Optional[int], bool]:
+        """The headers that are sent, in parts; the Content-Length; whether there is no Date."""
+        lines: List[bytes] = []
+        declared = None
+        needs_date = True
+        for name, value in headers:
+            use = _COMMON_NAMES.get(name)
+            if use is None:
+                check_header(name, value)
+                use = _SPECIAL_NAMES.get(name.lower(), _SEND)
+            elif match_field_value(value) is None:
+                raise EventError(f"control byte in the value of header {name!r}")
+            if use == _LENGTH:
+                if declared is not None or not value.isdigit():
+                    raise EventError(f"content-length {value!r}: it must be one line of digits")
+                declared = int(value)
+                # RFC 9110 8.6: a 204 must not have one.
+                if status == 204:
+                    continue
+            elif use == _DATE:
+                needs_date = False
+            elif use == _LEAVE_OUT:
+                if has_token([(name.lower(), value)], b"connection", b"close"):
+                    self.keeps_alive = False
+                continue
+            lines += (name, b": ", value, b"\r\n")
+        return lines, declared, needs_date
 
     def body(self, part: bytes, more: bool) -> bytes:
         """The bytes to write for a part of the body. Raises `EventError` if it breaks Content-Length.

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Callable, Optional, Protocol
 
 from ..protocols.errors import RequestRefused
-from ..protocols.fields import check_headers
 from ..protocols.handshake import build_101_response
 from ..protocols.responses import build_refusal
 from .response import ResponseBuilder, build_date, never
@@ -38,7 +37,10 @@ class Wire(Protocol):
         """Answer with the refusal's status and text."""
 
     def start(self, status: int, headers: HeaderPairs) -> None:
-        """Begin a response, whose head may be written only with the first part of its body."""
+        """Begin a response, whose head may be written only with the first part of its body.
+
+        Raises `EventError` for headers that cannot be sent.
+        """
 
     def send_body(self, part: bytes, more: bool) -> None:
         """Write the next part of the body; ``more`` is False for the last part."""
@@ -114,7 +116,7 @@ class Http11Wire(ResponseBuilder):
 
     def start(self, status: int, headers: HeaderPairs) -> None:
         own = self._get_headers()
-        super().start(status, [*check_headers(own), *headers] if own else headers)
+        super().start(status, [*own, *headers] if own else headers)
 
     def send_body(self, part: bytes, more: bool) -> None:
         self._output.write(self.body(part, more))
