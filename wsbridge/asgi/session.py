@@ -413,10 +413,14 @@ class Session:
             self.close(INTERNAL_ERROR if has_failed else NORMAL_CLOSURE)
 
     def end_stream(self) -> None:
-        """Note the end of the stream. Queued events can still be received."""
+        """Note the end of the stream: unless another end came first, the application receives it.
+
+        What is in the queue comes before it.
+        """
         events = self._protocol.receive_eof()
         if events:
             self.put(events)
+            self.wake()
 
     def wake(self) -> None:
         """Resume the application, if it waits, in the loop's next turn."""

@@ -284,7 +284,6 @@ class WebSocketExchange(Exchange, SessionOwner):
             self._held_data = b""
         if not self._held_data:
             session.end_stream()
-        session.wake()
 
     # --------------------------------------------------------------------- writing
 
@@ -384,10 +383,10 @@ class WebSocketExchange(Exchange, SessionOwner):
     def _leave_if_over(self) -> None:
         super()._leave_if_over()
         if self._task is None and self._transport is None:
-            # A task of the application may still wait in `receive`: it gets the disconnect.
-            self._held_data = b""
-            self._session.end_stream()
-            self._session.wake()
+            if self._held_data:
+                # Without an owner the session cannot parse it: a task that goes on receives the disconnect.
+                self._held_data = b""
+                self._session.end_stream()
             self._session.detach()
             # A request that was never answered still has its scope. Both refer to this object.
             self._scope = _LOGGED
