@@ -79,7 +79,12 @@ Event = Union[WebSocketDataReceived, WebSocketDisconnected]
 Trace = Callable[[str, int, bool, bool, int], None]
 
 
-class Receiving(Enum):
+class _State(Enum):
+    # By identity: the hash of `Enum` is a function in Python, called at each look-up in `TRANSITIONS`.
+    __hash__ = object.__hash__
+
+
+class Receiving(_State):
     """The half that reads: open, or what has ended it."""
 
     OPEN = "open"
@@ -88,14 +93,14 @@ class Receiving(Enum):
     LOST = "lost with the peer's stream"
 
 
-class Sending(Enum):
+class Sending(_State):
     """The half that writes: open, or ended."""
 
     OPEN = "open"
     CLOSED = "closed by our CLOSE, or with the stream"
 
 
-class Input(Enum):
+class Input(_State):
     """What ends a half."""
 
     PEER_CLOSE = "a CLOSE frame has come"
@@ -104,7 +109,9 @@ class Input(Enum):
     OUR_CLOSE = "our CLOSE frame leaves"
 
 
-_READABLE, _WRITABLE = Receiving.OPEN, Sending.OPEN
+# Before Python 3.12 the attribute of an Enum class takes ten times as long as a global.
+_READABLE, _PEER_CLOSED, _WRITABLE = Receiving.OPEN, Receiving.CLOSED, Sending.OPEN
+_PEER_CLOSE, _VIOLATION, _STREAM_END, _OUR_CLOSE = Input
 
 #: The pair of halves that each input leads to. A pair that is not listed stays as it is.
 TRANSITIONS: Dict[Input, Dict[Tuple[Receiving, Sending], Tuple[Receiving, Sending]]] = {
@@ -216,7 +223,7 @@ class WSProtocol:
         self._hold_close = hold_close
         self._make_message = make_message
         self._clock = clock
-        self.receiving, self.sending = Receiving.OPEN, Sending.OPEN
+        self.receiving, self.sending = _READABLE, _WRITABLE
         # Whether our CLOSE has left, and messages that come after it are discarded.
         self._is_discarding = False
         self._unparsed = b""
@@ -254,7 +261,7 @@ class WSProtocol:
     @property
     def close_received(self) -> bool:
         """Whether the peer's CLOSE has come."""
-        return self.receiving is Receiving.CLOSED
+        return self.receiving is _PEER_CLOSED
 
     def _step(self, input: Input) -> None:
         halves = self.receiving, self.sending
@@ -399,7 +406,7 @@ class WSProtocol:
         if opcode == CLOSE:
             code, reason = parse_close_payload(payload)
             # RFC 6455 5.5.1: an endpoint that has not sent a CLOSE answers with one.
-            self._end_receiving(Input.PEER_CLOSE, payload)
+            self._end_receiving(_PEER_CLOSE, payload)
             events.append(WebSocketDisconnected(code, reason))
         elif opcode == PING:
             # RFC 6455 5.5.2 and 5.5.3: answer until a CLOSE was received, even after our own; while the peer
@@ -416,7 +423,7 @@ class WSProtocol:
     def _fail(self, violation: ProtocolViolation, events: List[Any]) -> None:
         # RFC 6455 7.1.7: send a CLOSE with the status that says why, and process nothing more.
         code, reason = violation.close_code, str(violation)
-        self._end_receiving(Input.VIOLATION, build_close_payload(code, reason))
+        self._end_receiving(_VIOLATION, build_close_payload(code, reason))
         events.append(WebSocketDisconnected(code, reason))
 
     def _end_receiving(self, input: Input, close_payload: bytes) -> None:
@@ -430,8 +437,8 @@ class WSProtocol:
 
     def receive_eof(self) -> List[Any]:
         """End both halves with the stream; return `WebSocketDisconnected` (1006), unless one was returned."""
-        was_receiving = self.is_receiving
-        self._step(Input.STREAM_END)
+        was_receiving = self.receiving is _READABLE
+        self._step(_STREAM_END)
         # Free a message in progress, which may be large: the application may keep this object.
         self._message, self._unparsed = None, b""
         # RFC 6455 7.1.5: without a CLOSE from the peer the code is 1006.
@@ -510,7 +517,7 @@ class WSProtocol:
                 self._message = self._discard_message()
         else:
             payload = self._held_close
-        self._step(Input.OUR_CLOSE)
+        self._step(_OUR_CLOSE)
         return self._build_control_frame(CLOSE, payload)
 
     def pause_writing(self) -> None:
