@@ -44,4 +44,4 @@ def format_client(client: Optional[Tuple[str, int]]) -> str:
 
 def _host_and_port(name: Any) -> Optional[Tuple[str, int]]:
     # IPv6 addresses have two more fields.
-    return (str(name[0]), int(name[1])) if isinstance(name, (tuple, list)) else None
+    return tuple(name[:2]) if isinstance(name, (tuple, list)) else None

@@ -72,7 +72,7 @@ class SocketTransport(asyncio.Transport):
         self._unsent: List[Union[bytes, memoryview]] = []
         self._unsent_size = 0
         self._is_writing_paused = False
-        self.set_write_buffer_limits()
+        self._high_water, self._low_water = HIGH_WATER, HIGH_WATER // 4
         self._is_reading = True
         self._has_read_eof = self._has_written_eof = False
         # Closing: nothing more is read or written, but what is unsent still leaves. Lost: that was dropped,
