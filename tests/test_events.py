@@ -73,10 +73,15 @@ class EventTests(unittest.TestCase):
         request = RequestReceived(b"GET", b"/", headers, "1.1")
         self.assertEqual(request.headers, ((b"host", b"A"), (b"x-mixed", b"\xff"), (b"a", b"")))
 
+    def test_values_are_grouped_by_the_name_in_lower_case(self) -> None:
+        request = RequestReceived(b"GET", b"/", [*HEADERS, (b"Cookie", b"1")], "1.1")
+        self.assertEqual(request.values, {b"host": [b"a"], b"cookie": [b"1", b"2", b"1"]})
+
     def test_request_of_a_parser_is_equal_to_one_of_the_same_values(self) -> None:
         request = RequestReceived.from_parser(b"GET", b"/chat?a=1", HEADERS, "1.1")
         self.assertEqual(request, each()[0])
         self.assertIs(request.headers, HEADERS)
+        self.assertEqual(request.values, {b"host": [b"a"], b"cookie": [b"1", b"2"]})
 
     def test_versions_and_targets_of_every_form_are_taken(self) -> None:
         for version in ("1.1", "1.0", "2", "3"):

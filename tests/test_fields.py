@@ -183,9 +183,7 @@ class ListTests(unittest.TestCase):
 
 class SubprotocolTests(unittest.TestCase):
     def parse(self, *values: bytes) -> List[str]:
-        return parse_subprotocols(
-            [(b"host", b"x"), *[(b"sec-websocket-protocol", value) for value in values]]
-        )
+        return parse_subprotocols(values)
 
     def test_subprotocols_are_split_and_all_lines_joined(self) -> None:
         self.assertEqual(self.parse(b"chat, superchat", b"v2.bin"), ["chat", "superchat", "v2.bin"])

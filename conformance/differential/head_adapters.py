@@ -8,7 +8,7 @@ import h11
 import httptools
 
 from wsbridge.protocols.errors import RequestRefused
-from wsbridge.protocols.fields import get_header_values, parse_extension_offers, parse_subprotocols
+from wsbridge.protocols.fields import parse_extension_offers, parse_subprotocols
 from wsbridge.protocols.handshake import check_upgrade_request, is_upgrade_request
 from wsbridge.protocols.http11 import RequestParser
 
@@ -30,8 +30,8 @@ def run_wsbridge(pieces: Sequence[bytes]) -> Head:
         if not is_upgrade_request(request):
             return head._replace(status=200)
         check_upgrade_request(request)
-        parse_subprotocols(request.headers)
-        parse_extension_offers(get_header_values(request.headers, b"sec-websocket-extensions"))
+        parse_subprotocols(request.values.get(b"sec-websocket-protocol", ()))
+        parse_extension_offers(request.values.get(b"sec-websocket-extensions", ()))
     except RequestRefused as refusal:
         return head._replace(status=refusal.status)
     return head._replace(status=101)

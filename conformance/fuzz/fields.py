@@ -46,7 +46,7 @@ def test_list_headers(example: Example) -> None:
         assert found == expected
     assert attempt(fields.parse_list, [joined], 64) == found
     headers = [(b"sec-websocket-protocol", line) for line in lines]
-    subprotocols = attempt(fields.parse_subprotocols, headers)
+    subprotocols = attempt(fields.parse_subprotocols, lines)
     if isinstance(subprotocols, list):
         assert [one.encode() for one in subprotocols] == list(dict.fromkeys(expected))
         assert len(subprotocols) <= fields.MAX_SUBPROTOCOLS

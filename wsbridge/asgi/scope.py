@@ -54,7 +54,7 @@ def build_ws_scope(
     malformed address, mistakes of the caller.
     """
     scope = _build_scope("websocket", request, config, client, server, scheme, state)
-    scope["subprotocols"] = parse_subprotocols(scope["headers"])
+    scope["subprotocols"] = parse_subprotocols(request.values.get(b"sec-websocket-protocol", ()))
     scope["extensions"] = {"websocket.http.response": {}}
     if connection is not None:
         # Not in `extensions`, which hold data that applications copy and dump as JSON.

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Iterable, Optional, Tuple, Union
 
+from .fields import group_header_values
+
 __all__ = ["RequestReceived", "WebSocketConnected", "WebSocketDataReceived", "WebSocketDisconnected"]
 
 
 class _Event:
     __slots__: Tuple[str, ...] = ()
+    __match_args__: Tuple[str, ...] = ()
 
     def _values(self) -> Tuple[object, ...]:
-        return tuple(getattr(self, name) for name in self.__slots__)
+        return tuple(getattr(self, name) for name in self.__match_args__)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Event) or type(other) is not type(self):
@@ -22,7 +25,7 @@ class _Event:
         return hash((type(self), self._values()))
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__match_args__)
         return f"{type(self).__name__}({fields})"
 
 
@@ -35,14 +38,16 @@ class RequestReceived(_Event):
     ``method`` and ``target`` as on the wire; ``headers`` are pairs of name
     and value, order and duplicates kept, and their names are made lower case;
     ``http_version`` is ``"1.1"``, ``"1.0"``, ``"2"`` or ``"3"``, as in an
-    ASGI scope.
+    ASGI scope. The attribute ``values`` has the values of each header by its
+    name, in order.
 
     A server with a parser of its own creates these: a value of the wrong type
     raises `TypeError`; another version, or a target that is neither a path nor
     an absolute URI nor ``*``, raises `ValueError`.
     """
 
-    __slots__ = __match_args__ = ("method", "target", "headers", "http_version")
+    __match_args__ = ("method", "target", "headers", "http_version")
+    __slots__ = (*__match_args__, "values")
 
     def __init__(
         self, method: bytes, target: bytes, headers: Iterable[Tuple[bytes, bytes]], http_version: str
@@ -59,6 +64,7 @@ class RequestReceived(_Event):
         self.target = target
         self.headers = _check_pairs(headers)
         self.http_version = http_version
+        self.values = group_header_values(self.headers)
 
     @classmethod
     def from_parser(
@@ -70,6 +76,7 @@ class RequestReceived(_Event):
         request.target = target
         request.headers = headers
         request.http_version = http_version
+        request.values = group_header_values(headers)
         return request
 
 

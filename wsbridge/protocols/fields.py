@@ -25,6 +25,7 @@ __all__ = [
     "has_token",
     "is_token",
     "is_websocket_upgrade",
+    "lists_token",
     "match_field_value",
     "parse_authority",
     "parse_extension_offers",
@@ -110,8 +111,20 @@ def group_header_values(headers: Headers) -> Dict[bytes, List[bytes]]:
     """The values of every header, in order, by its name: `get_header_values` for all names at once."""
     values: Dict[bytes, List[bytes]] = {}
     for name, value in headers:
-        values.setdefault(name, []).append(value)
+        if name in values:
+            values[name].append(value)
+        else:
+            values[name] = [value]
     return values
+
+
+def lists_token(values: Iterable[bytes], token: bytes) -> bool:
+    """True if one of these list values has the element ``token`` (lower case), compared without case."""
+    for value in values:
+        value = value.lower()
+        if value == token or token in [element.strip(b" \t") for element in value.split(b",")]:
+            return True
+    return False
 
 
 def has_token(headers: Headers, name: bytes, token: bytes) -> bool:
@@ -119,12 +132,7 @@ def has_token(headers: Headers, name: bytes, token: bytes) -> bool:
 
     Every line of that name counts; ``name`` and ``token`` are lower case.
     """
-    for key, value in headers:
-        if key == name:
-            value = value.lower()
-            if value == token or token in [element.strip(b" \t") for element in value.split(b",")]:
-                return True
-    return False
+    return lists_token(get_header_values(headers, name), token)
 
 
 def is_websocket_upgrade(headers: Headers) -> bool:
@@ -152,16 +160,15 @@ def parse_list(values: Iterable[bytes], limit: int, what: str = "list header") -
     return elements
 
 
-def parse_subprotocols(headers: Headers) -> List[str]:
+def parse_subprotocols(values: Iterable[bytes]) -> List[str]:
     """The subprotocols a client offers, in its order of preference (RFC 6455 4.1, item 10).
 
-    All Sec-WebSocket-Protocol lines are joined. The RFC forbids clients to
-    repeat an element; a repetition means nothing and is dropped.
+    ``values`` are those of all Sec-WebSocket-Protocol lines, which are joined. The RFC forbids
+    clients to repeat an element; a repetition means nothing and is dropped.
     Raises `BadRequest` for more than 64 elements (repeated ones included: more
     than any client needs, and few enough to search one by one) and for an
     element that is not a token.
     """
-    values = get_header_values(headers, b"sec-websocket-protocol")
     elements = parse_list(values, MAX_SUBPROTOCOLS, "Sec-WebSocket-Protocol")
     return [element.decode("ascii") for element in dict.fromkeys(elements)]
 

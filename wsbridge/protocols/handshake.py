@@ -23,10 +23,9 @@ from .fields import (
     check_header,
     check_headers,
     get_header_values,
-    group_header_values,
     has_token,
     is_token,
-    is_websocket_upgrade,
+    lists_token,
     parse_authority,
 )
 from .http11 import ResponseReceived
@@ -71,7 +70,10 @@ def is_upgrade_request(request: RequestReceived) -> bool:
     Connection must list ``upgrade`` and Upgrade must list ``websocket``, in
     any case, on any line. If not, the rules of plain HTTP apply.
     """
-    return is_websocket_upgrade(request.headers)
+    values = request.values
+    return lists_token(values.get(b"upgrade", ()), b"websocket") and lists_token(
+        values.get(b"connection", ()), b"upgrade"
+    )
 
 
 def check_upgrade_request(
@@ -95,7 +97,7 @@ def check_upgrade_request(
     _check_method_and_version(request)
     if not is_upgrade_request(request):
         raise BadRequest("not a WebSocket upgrade")
-    values = group_header_values(request.headers)
+    values = request.values
     hosts = values.get(b"host", [])
     if len(hosts) != 1:
         raise BadRequest("exactly one Host header is required")

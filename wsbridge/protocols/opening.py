@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence, Typed
 from .deflate import DeflateSettings, build_deflate_offer, import_zlib
 from .errors import BadRequest, EventError, Forbidden, HandshakeFailed, RequestRefused, StateError
 from .events import RequestReceived
-from .fields import Headers, check_headers, get_header_values, parse_authority, parse_subprotocols
+from .fields import Headers, check_headers, parse_authority, parse_subprotocols
 from .handshake import (
     build_101_response,
     build_upgrade_request,
@@ -107,8 +107,8 @@ class ServerHandshake:
         if self.request is not None:
             raise StateError("this handshake has its request: each connection needs a ServerHandshake")
         self._ws_key = check_upgrade_request(request, allowed_origins=self._allowed_origins)
-        self.subprotocols = parse_subprotocols(request.headers)
-        offers = get_header_values(request.headers, b"sec-websocket-extensions")
+        self.subprotocols = parse_subprotocols(request.values.get(b"sec-websocket-protocol", ()))
+        offers = request.values.get(b"sec-websocket-extensions", ())
         self._prepared = WSProtocol(peer_extensions=offers, **self._options)
         self.request, self.trailing = request, trailing
         return request

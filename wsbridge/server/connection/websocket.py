@@ -29,7 +29,6 @@ from ...asgi.types import Scope
 from ...asgi.wire import Http11Wire
 from ...protocols.errors import ServiceUnavailable
 from ...protocols.events import RequestReceived
-from ...protocols.fields import get_header_values
 from ...protocols.frames import INTERNAL_ERROR, SERVICE_RESTART
 from ...protocols.ws import Receiving, WSProtocol
 from ..plain import ResumeTask
@@ -475,7 +474,7 @@ def _build_protocol(service: Service, request: RequestReceived) -> WSProtocol:
     config = service.config
     return WSProtocol(
         enable_compression=config.ws_per_message_deflate,
-        peer_extensions=get_header_values(request.headers, b"sec-websocket-extensions"),
+        peer_extensions=request.values.get(b"sec-websocket-extensions", ()),
         deflate=config.deflate,
         max_message_size=config.ws_max_size,
         max_fragments=config.ws_max_fragments,
