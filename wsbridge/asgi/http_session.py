@@ -87,29 +87,24 @@ class HttpSession:
         self._is_ended = True
         self.disconnect()
 
-    def _drop_body(self) -> None:
-        """The response is complete: ASGI asks that `receive` returns http.disconnect from now on."""
-        self._parts, self.body_size = None, 0
-        self._is_body_complete = self._is_body_taken = True
-        self.disconnect()
-
     def _wake(self) -> None:
         if self._changed is not None:
             self._changed.set()
 
     async def receive(self) -> ASGIEvent:
         """The next part of the body, or http.disconnect: after the response too, as ASGI asks."""
-        while True:
+        while not self._wire.is_complete:
             if self._parts or (self._is_body_complete and not self._is_body_taken):
                 return self._take_body()
             if self.is_disconnected:
-                return {"type": "http.disconnect"}
+                break
             if not self._is_body_complete:
                 self._owner.session_reads()
             if self._changed is None:
                 self._changed = asyncio.Event()
             self._changed.clear()
             await self._changed.wait()
+        return {"type": "http.disconnect"}
 
     def _take_body(self) -> ASGIEvent:
         body = b"".join(self._parts or ())
@@ -137,7 +132,7 @@ class HttpSession:
         if kind == "http.response.body" and wire.status and not wire.is_complete:
             wire.send_body(*check_response_body(event))
             if wire.is_complete:
-                self._drop_body()
+                self._wake()
                 self._owner.session_completed()
             waiting = self._owner.drain()
             if waiting is not None:

@@ -94,7 +94,10 @@ def _build_scope(
         scheme = _SCHEMES[kind][config.ssl_certfile is not None]
     elif scheme not in _SCHEMES[kind]:
         raise ValueError(f"scheme {scheme!r} is not one of {', '.join(_SCHEMES[kind])}")
-    client, server = _check_address("client", client), _check_address("server", server)
+    if type(client) is not tuple or len(client) != 2:
+        client = _check_address("client", client)
+    if type(server) is not tuple or len(server) != 2:
+        server = _check_address("server", server)
     headers = list(request.headers)
     root_path = config.root_path
     forwarded = _read_forwarded(headers, config, client, server)
@@ -141,8 +144,8 @@ def _read_forwarded(
 
 def _check_address(what: str, address: Address) -> Address:
     """Host and port of an address, without the flow info and scope id of an IPv6 socket."""
-    if address is None or (type(address) is tuple and len(address) == 2):
-        return address
+    if address is None:
+        return None
     if not isinstance(address, (tuple, list)) or len(address) < 2:
         raise TypeError(f"{what} must be host and port, or None, not {address!r:.80}")
     return address[:2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterable, Optional, Tuple, Union
+from typing import Dict, Iterable, List, Optional, Tuple, Union
 
 from .fields import group_header_values
 
@@ -68,7 +68,12 @@ class RequestReceived(_Event):
 
     @classmethod
     def from_parser(
-        cls, method: bytes, target: bytes, headers: Tuple[Tuple[bytes, bytes], ...], http_version: str
+        cls,
+        method: bytes,
+        target: bytes,
+        headers: Tuple[Tuple[bytes, bytes], ...],
+        http_version: str,
+        values: Dict[bytes, List[bytes]],
     ) -> RequestReceived:
         """Make a request of values that `RequestParser` has checked."""
         request = cls.__new__(cls)
@@ -76,7 +81,7 @@ class RequestReceived(_Event):
         request.target = target
         request.headers = headers
         request.http_version = http_version
-        request.values = group_header_values(headers)
+        request.values = values
         return request
 
 

@@ -18,7 +18,7 @@ header lines::
 from __future__ import annotations
 
 import re
-from typing import Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .bodies import BODY_HEADERS, build_body, check_framing
 from .errors import (
@@ -30,7 +30,14 @@ from .errors import (
     URITooLong,
 )
 from .events import RequestReceived
-from .fields import DEFAULT_PORTS, FIELD_VALUE, TCHAR, is_websocket_upgrade, parse_authority
+from .fields import (
+    DEFAULT_PORTS,
+    FIELD_VALUE,
+    TCHAR,
+    group_header_values,
+    is_websocket_upgrade,
+    parse_authority,
+)
 from .parts import DONE, HEAD_END, LINE_END, End, Part, PartParser
 from .shared_headers import SHARED_HEADERS, SHARED_NAMES
 
@@ -103,6 +110,7 @@ class RequestParser(PartParser):
         # The header lines of the last ordinary head: a client often repeats them in its next request.
         self._last_lines = b""
         self._last_headers: Tuple[Tuple[bytes, bytes], ...] = ()
+        self._last_values: Dict[bytes, List[bytes]] = {}
         self._reset()
 
     def _reset(self) -> None:
@@ -137,7 +145,9 @@ class RequestParser(PartParser):
                 return request
         if not self._feed(data):
             return None
-        return RequestReceived.from_parser(self.method, self.target, tuple(self._headers), self._http_version)
+        headers = tuple(self._headers)
+        values = group_header_values(headers)
+        return RequestReceived.from_parser(self.method, self.target, headers, self._http_version, values)
 
     def _receive_ordinary_head(self, data: bytes) -> Optional[RequestReceived]:
         """Parse an ordinary head that came in one piece; None if it must be parsed part by part."""
@@ -155,7 +165,9 @@ class RequestParser(PartParser):
             return None
         self._part = DONE
         self.trailing = data[end:]
-        return RequestReceived.from_parser(self.method, self.target, self._last_headers, "1.1")
+        return RequestReceived.from_parser(
+            self.method, self.target, self._last_headers, "1.1", self._last_values
+        )
 
     def _remember_fields(self, lines: bytes) -> bool:
         """Set the last headers to what ``lines`` hold; False if they must be parsed part by part."""
@@ -163,15 +175,14 @@ class RequestParser(PartParser):
         fields = _CHECKED_FIELD.findall(lines[:-4])
         pairs = [(known(name) or name.lower(), value.rstrip(b" \t")) for name, value in fields]
         headers = (*map(SHARED_HEADERS.get, pairs, pairs),)
-        names = [name for name, _ in headers]
-        if len(names) > self._max_headers or names.count(b"host") != 1:
+        values = group_header_values(headers)
+        hosts = values.get(b"host", ())
+        if len(headers) > self._max_headers or len(hosts) != 1 or parse_authority(hosts[0]) is None:
             return False
-        if parse_authority(headers[names.index(b"host")][1]) is None:
-            return False
-        if not BODY_HEADERS.isdisjoint(names):
+        if not BODY_HEADERS.isdisjoint(values):
             self._part = DONE
             _check_body(headers, "1.1")
-        self._last_lines, self._last_headers = lines, headers
+        self._last_lines, self._last_headers, self._last_values = lines, headers, values
         return True
 
     def _end_method(self, value: bytes, byte: int) -> Part:

@@ -71,8 +71,8 @@ class Exchange(asyncio.Protocol):
         self._stall_deadline = math.inf
         self._stalled_size = 0
         (transport if relay is None else relay).set_protocol(self)
-        transport.set_write_buffer_limits(high=service.config.ws_write_limit)
         if predecessor is None:
+            transport.set_write_buffer_limits(high=service.config.ws_write_limit)
             service.add(self)
         else:
             service.replace(predecessor, self)

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from typing import Optional, Sequence, Tuple
+from typing import Optional, Union
 
 from ...asgi.scope import check_ws_request
 from ...protocols.bodies import Body, build_body
 from ...protocols.errors import RequestRefused, RequestTimeout, ServiceUnavailable
 from ...protocols.events import RequestReceived
-from ...protocols.fields import has_token
+from ...protocols.fields import lists_token
 from ...protocols.handshake import is_upgrade_request
 from ...protocols.http11 import RequestParser
 from ...protocols.responses import build_refusal
@@ -39,18 +39,9 @@ from .websocket import WebSocketExchange
 __all__ = ["Connection"]
 
 
-# A request without them has no body, opens no WebSocket, and expects nothing.
+# A request without these headers has no body, opens no WebSocket, and expects nothing.
 _UNUSUAL_NAMES = frozenset(b"content-length transfer-encoding upgrade sec-websocket-key expect".split())
-
-
-def _is_ordinary(headers: Sequence[Tuple[bytes, bytes]]) -> bool:
-    """Whether a request with these headers is plain and has no body; False also if it takes time to tell."""
-    by_name = dict(headers)
-    return (
-        len(by_name) == len(headers)
-        and _UNUSUAL_NAMES.isdisjoint(by_name)
-        and by_name.get(b"connection", b"keep-alive") == b"keep-alive"
-    )
+_KEEP_ALIVE = [b"keep-alive"]
 
 
 class Connection(asyncio.Protocol):
@@ -101,8 +92,10 @@ class Connection(asyncio.Protocol):
         )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]
-        limit_reads(transport)
+        made: asyncio.Transport = transport  # type: ignore[assignment]
+        limit_reads(made)
+        made.set_write_buffer_limits(high=self._service.config.ws_write_limit)
+        self._transport = made
         limit = self._service.config.limit_concurrency
         is_full = limit is not None and self._service.open_connections >= limit
         self._service.add(self)
@@ -120,7 +113,7 @@ class Connection(asyncio.Protocol):
         try:
             request = parser.receive_data(data)
         except RequestRefused as refusal:
-            self._refuse(refusal, describe_start(self._first_bytes + data[:START_SIZE]))
+            self._refuse(refusal, parser, describe_start(self._first_bytes + data[:START_SIZE]))
             return
         if request is None:
             self._note_start(data)
@@ -146,12 +139,11 @@ class Connection(asyncio.Protocol):
         """
         if self._transport is None:
             return
-        self._parser.method, self._parser.target = request.method, request.target
         try:
             # The last request's application may have resumed reading: the next must not have its context.
             self._context.run(self._start, self._transport, request, trailing)
         except RequestRefused as refusal:
-            self._refuse(refusal)
+            self._refuse(refusal, request)
 
     def _start(self, transport: asyncio.Transport, request: RequestReceived, trailing: bytes) -> None:
         service = self._service
@@ -159,7 +151,8 @@ class Connection(asyncio.Protocol):
             self._ends = get_ends(transport)
         body: Optional[Body] = None
         persists = request.http_version == "1.1"
-        if not _is_ordinary(request.headers):
+        values = request.values
+        if not _UNUSUAL_NAMES.isdisjoint(values) or values.get(b"connection", _KEEP_ALIVE) != _KEEP_ALIVE:
             if is_upgrade_request(request):
                 ws_key = check_ws_request(request, service.config, self._ends.client, self._ends.server)
                 WebSocketExchange(service, transport, request, ws_key, trailing, self._relay)
@@ -168,7 +161,7 @@ class Connection(asyncio.Protocol):
             self._log_hint(transport, describe_missing_upgrade(request))
             body = self._build_body(request)
             # RFC 9112 9.3; a client of HTTP/1.0 would have to ask for it, and has to connect again.
-            persists = persists and not has_token(request.headers, b"connection", b"close")
+            persists = persists and not lists_token(values.get(b"connection", ()), b"close")
         if self._answered + 1 >= service.config.limit_keep_alive_requests:
             persists = False
         self._transport = None
@@ -219,12 +212,18 @@ class Connection(asyncio.Protocol):
         if hint is not None:
             self._service.logger.info("%s %s", format_client(get_client(transport)), hint)
 
-    def _refuse(self, refusal: RequestRefused, hint: Optional[str] = None) -> None:
-        transport, service, parser = self._transport, self._service, self._parser
+    def _refuse(
+        self,
+        refusal: RequestRefused,
+        refused: Union[RequestParser, RequestReceived, None] = None,
+        hint: Optional[str] = None,
+    ) -> None:
+        transport, service = self._transport, self._service
         if transport is None:
             return
-        log_refusal(service.logger, get_client(transport), parser.method, parser.target, refusal, hint)
-        is_head = parser.method == b"HEAD"
+        refused = refused or self._parser
+        log_refusal(service.logger, get_client(transport), refused.method, refused.target, refusal, hint)
+        is_head = refused.method == b"HEAD"
         transport.write(
             build_refusal(refusal, head=is_head, date=service.date(), headers=service.get_headers())
         )

@@ -274,7 +274,8 @@ class HttpExchange(Exchange, HttpOwner):
             self._held_data = b""
             if self._drain_waiters is not None:
                 self._wake_writers()
-            self._leave_if_over()
+            if self._task is None:
+                self._leave_if_over()
 
     @property
     def is_running(self) -> bool:
