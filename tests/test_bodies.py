@@ -102,6 +102,18 @@ class FramingTests(unittest.TestCase):
             with self.assertRaises(errors.HeadTooLarge):
                 body.receive_data(data)
 
+    def test_trailers_have_the_limits_of_a_head_by_default(self) -> None:
+        for data, more in (
+            (b"0\r\nA:" + b"b" * 65530 + b"\r\n", b"b"),
+            (b"0\r\n" + b"A: b\r\n" * 256, b"A: b\r\n"),
+        ):
+            body: Any = build_body(((b"transfer-encoding", b"chunked"),), "1.1")
+            body.receive_data(data + b"\r\n")
+            self.assertTrue(body.is_complete)
+            body = build_body(((b"transfer-encoding", b"chunked"),), "1.1")
+            with self.assertRaises(errors.HeadTooLarge):
+                body.receive_data(data[:3] + more + data[3:] + b"\r\n")
+
     def test_more_than_one_framing_header_is_refused(self) -> None:
         length, chunked = (b"content-length", b"5"), (b"transfer-encoding", b"chunked")
         self.assert_bad(length, length)
@@ -111,6 +123,11 @@ class FramingTests(unittest.TestCase):
         self.assert_bad(chunked, length)
         self.assert_bad((b"content-length", b"0"), chunked)
         self.assert_bad(length, chunked, version="1.0")
+
+    def test_first_of_two_framing_headers_is_checked_first(self) -> None:
+        # As `RequestParser` does with a head in pieces.
+        with self.assertRaises(errors.ContentTooLarge):
+            build_body(((b"content-length", b"9" * 19), (b"content-length", b"5")), "1.1")
 
     def test_chunked_in_http_1_0_is_refused(self) -> None:
         self.assert_bad((b"transfer-encoding", b"chunked"), version="1.0")
@@ -195,6 +212,13 @@ class ChunkTests(BodyCase):
             content += body.receive_data(data[cut:] + b"GET")
             self.assertEqual(content, b"hello world\r\n0\r\n\r\n\r\n0", cut)
             self.assertEqual((body.is_complete, body.trailing), (True, b"GET"))
+
+    def test_digits_that_come_in_two_pieces_are_one_size(self) -> None:
+        # The second digit begins what would be a chunk of its own.
+        self.assert_parsed(b"0123456\r\n0123456789abcd", b"17\r\n0123456\r\n0123456789abcd\r\n0\r\n\r\n")
+        body = ChunkedBody()
+        found = [body.receive_data(b"1"), body.receive_data(b"7\r\n0123456\r\n0123456789abcd\r\n0\r\n\r\n")]
+        self.assertEqual(found, [b"", b"0123456\r\n0123456789abcd"])
 
     def test_content_is_handed_over_as_it_comes(self) -> None:
         body = ChunkedBody()
@@ -329,6 +353,9 @@ class ExtensionTests(BodyCase):
         self.assertTrue(body.is_complete)
 
     def test_data_is_no_credit_for_what_comes_later(self) -> None:
+        # The CRLF behind the data counts.
+        self.assert_parsed(b"a", b"1\r\na\r\n0;" + b"x" * 16378 + b"\r\n\r\n")
+        self.assert_refused(errors.BadRequest, b"1\r\na\r\n0;" + b"x" * 16379 + b"\r\n")
         data = b"100000\r\n" + bytes(2**20) + b"\r\n1;" + b"x" * 16379 + b"\r\n"
         with self.assertRaises(errors.BadRequest):
             ChunkedBody().receive_data(data)

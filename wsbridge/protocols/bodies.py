@@ -94,10 +94,11 @@ def build_body(
     if BODY_HEADERS.isdisjoint(dict(headers)):
         return None
     lines = [(name, value) for name, value in headers if name in BODY_HEADERS]
+    name, value = lines[0]
+    # Line by line, as `RequestParser` reads a head in pieces: the answer does not depend on them.
+    check_framing(name, value, http_version)
     if len(lines) > 1:
         raise BadRequest("more than one Content-Length or Transfer-Encoding")
-    [(name, value)] = lines
-    check_framing(name, value, http_version)
     if name == b"transfer-encoding":
         return ChunkedBody(max_trailers=max_trailers, max_trailer_fields=max_trailer_fields)
     return None if value == b"0" else LengthBody(int(value))
