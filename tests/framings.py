@@ -36,10 +36,10 @@ REFUSED_LENGTHS = (
     ("parameter", b"5;a"),
     ("quoted", b'"5"'),
     ("brackets", b"(5)"),
-    ("leading zero: octal to some", b"05"),
+    ("leading zero: octal to some parsers", b"05"),
     ("leading zero", b"00"),
-    ("leading zero: 8 to who reads octal", b"010"),
-    ("control byte that str.strip() drops: CVE-2019-16789 (waitress)", b"\x0b5"),
+    ("leading zero: 8 to a parser that reads octal", b"010"),
+    ("control byte that str.strip() drops", b"\x0b5"),
     ("control byte that str.strip() drops", b"5\x0c"),
     ("control byte that str.strip() drops", b"\x1c5"),
     ("control byte that str.strip() drops", b"5\x1f"),
@@ -56,14 +56,14 @@ REFUSED_LENGTHS = (
 # (kind, the value of Content-Length)
 TOO_LARGE_LENGTHS = (
     ("19 digits", b"1000000000000000000"),
-    ("over 63 bits: negative to some", b"9223372036854775813"),
-    ("over 64 bits: 5 to some", b"18446744073709551621"),
+    ("over 63 bits: negative to some parsers", b"9223372036854775813"),
+    ("over 64 bits: 5 to some parsers", b"18446744073709551621"),
     ("more digits than int() takes", b"9" * 5000),
 )
 
 # (kind, the value of Transfer-Encoding); a chunked body follows.
 REFUSED_CODINGS = (
-    ("unknown: CVE-2019-16786 (waitress), CVE-2024-6827 (gunicorn)", b"xchunked"),
+    ("unknown: CVE-2024-6827 (gunicorn)", b"xchunked"),
     ("unknown", b"chunkedx"),
     ("unknown", b"chunk"),
     ("unknown", b"cow"),
@@ -75,7 +75,7 @@ REFUSED_CODINGS = (
     ("chunked is not the last: CVE-2024-1135 (gunicorn)", b"chunked, identity"),
     ("twice chunked", b"chunked, chunked"),
     ("twice chunked", b"chunked,chunked"),
-    ("two codings", b"gzip, chunked"),
+    ("two codings: CVE-2019-16786 (waitress)", b"gzip, chunked"),
     ("two codings", b"identity, chunked"),
     ("list with an empty member", b",chunked"),
     ("list with an empty member", b"chunked,"),
@@ -87,7 +87,7 @@ REFUSED_CODINGS = (
     ("two words", b"chunked identity"),
     ("two words", b"x chunked"),
     ("blank inside", b"chun ked"),
-    ("control byte: CVE-2019-18277 (HAProxy), CVE-2019-16789 (waitress), CVE-2022-1705 (Go)", b"\x0bchunked"),
+    ("control byte: CVE-2019-18277 (HAProxy), CVE-2019-16789 (waitress)", b"\x0bchunked"),
     ("control byte", b"chunked\x0c"),
     ("control byte that str.strip() drops", b"\x1cchunked"),
     ("NUL", b"chunked\x00"),
