@@ -312,10 +312,18 @@ class ExtensionTests(BodyCase):
     def test_every_byte_of_a_field_value_is_allowed_in_an_extension_and_no_other(self) -> None:
         for byte in map(one_byte, range(256)):
             if byte == b"\t" or b" " <= byte <= b"~" or byte >= b"\x80":
-                self.assert_parsed(b"a", b"1;" + byte + b"\r\na\r\n0\r\n\r\n")
-            elif byte != b"\r":
-                self.assert_bad(b"1;" + byte)
-                self.assert_bad(b"1;a=b" + byte)
+                if byte != b'"':
+                    self.assert_parsed(b"a", b"1;" + byte + b"\r\na\r\n0\r\n\r\n")
+                if byte not in b'"\\':
+                    self.assert_parsed(b"a", b'1;a="' + byte + b'"\r\na\r\n0\r\n\r\n')
+                self.assert_parsed(b"a", b'1;a="\\' + byte + b'"\r\na\r\n0\r\n\r\n')
+            else:
+                self.assert_bad(b'1;a="' + byte)
+                self.assert_bad(b'1;a="b\\' + byte)
+                self.assert_bad(b'1;a="b\\"' + byte)
+                if byte != b"\r":
+                    self.assert_bad(b"1;" + byte)
+                    self.assert_bad(b'1;a="b"' + byte)
 
     def test_blanks_must_be_followed_by_an_extension(self) -> None:
         for byte in map(one_byte, range(256)):

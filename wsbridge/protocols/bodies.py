@@ -13,6 +13,10 @@ The parts of a chunked body, which are read as those of a head are (`parts`)::
                                           CR         SIZE_END
     BLANK       SP, HTAB                  ";"        EXTENSION
     EXTENSION   SP, HTAB, 21-7e, 80-ff    CR         SIZE_END
+                                          DQUOTE     QUOTED
+    QUOTED      SP, HTAB, 21-7e, 80-ff    DQUOTE     EXTENSION
+                                          "\\"        QUOTED_PAIR
+    QUOTED_PAIR -                         any such   QUOTED
     SIZE_END    -                         LF         DATA, or NAME behind the last chunk
     DATA        as many as SIZE says                 DATA_CR
     DATA_CR     -                         CR         DATA_LF
@@ -44,11 +48,14 @@ MAX_SIZE_DIGITS = 15
 MAX_OVERHEAD = 16 * 1024
 CHUNK_ALLOWANCE = 16
 
-_CR, _SEMICOLON = b"\r;"
+_CR, _DQUOTE, _SEMICOLON = b'\r";'
 
 _SIZE = Part("a chunk size", rb"[^0-9A-Fa-f]", b" \t;\r")
 _BLANK = Part("the blanks before a chunk extension", rb"[^ \t]", b";")
-_EXTENSION = Part("a chunk extension", rb"[^" + FIELD_VALUE + rb"]", b"\r")
+_EXTENSION = Part("a chunk extension", rb"[^" + FIELD_VALUE + rb"]|\"", b'\r"')
+# RFC 9110 5.6.4: no line breaks. A recipient that allows them ends the size line behind the quoted string.
+_QUOTED = Part("a quoted string", rb"[^" + FIELD_VALUE + rb"]|[\"\\]", b'"\\')
+_QUOTED_PAIR = Part("a quoted pair", rb".", bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100)) + b"\t")
 _SIZE_END = Part("the end of a chunk size", rb".", b"\n", is_line_break=True)
 _DATA = Part("the data of a chunk", rb".", b"")
 _DATA_CR = Part("the end of a chunk's data", rb".", b"\r")
@@ -215,7 +222,13 @@ class ChunkedBody(PartParser):
         return _EXTENSION
 
     def _end_extension(self, value: bytes, byte: int) -> Part:
-        return _SIZE_END
+        return _SIZE_END if byte == _CR else _QUOTED
+
+    def _end_quoted(self, value: bytes, byte: int) -> Part:
+        return _EXTENSION if byte == _DQUOTE else _QUOTED_PAIR
+
+    def _end_quoted_pair(self, value: bytes, byte: int) -> Part:
+        return _QUOTED
 
     def _end_size_end(self, value: bytes, byte: int) -> Part:
         if self._missing_data:
@@ -236,6 +249,8 @@ class ChunkedBody(PartParser):
         _SIZE: _end_size,
         _BLANK: _end_blank,
         _EXTENSION: _end_extension,
+        _QUOTED: _end_quoted,
+        _QUOTED_PAIR: _end_quoted_pair,
         _SIZE_END: _end_size_end,
         _DATA_CR: _end_data_cr,
         _DATA_LF: _end_data_lf,
