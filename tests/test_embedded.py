@@ -93,6 +93,13 @@ class EmbeddedTests(ServiceTestCase):
         await turn_loop()
         self.assertEqual(self.ends, ["over"])
 
+    async def test_parsed_handshake_with_a_body_is_refused(self) -> None:
+        self.embed().answer(
+            RequestReceived(b"GET", b"/chat", (*HEADERS, (b"content-length", b"5")), "1.1"), PEER_HELLO
+        )
+        await turn_loop()
+        self.assertTrue(self.transport.read().startswith(b"HTTP/1.1 400 Bad Request\r\n"))
+
     async def test_parsed_page_is_answered(self) -> None:
         self.embed().answer(RequestReceived(b"GET", b"/", HEADERS[:1], "1.1"))
         await turn_loop()

@@ -15,7 +15,7 @@ from typing import Optional, Union
 
 from ...asgi.scope import check_ws_request
 from ...protocols.bodies import Body, build_body
-from ...protocols.errors import RequestRefused, RequestTimeout, ServiceUnavailable
+from ...protocols.errors import BadRequest, RequestRefused, RequestTimeout, ServiceUnavailable
 from ...protocols.events import RequestReceived
 from ...protocols.fields import lists_token
 from ...protocols.handshake import is_upgrade_request
@@ -153,13 +153,16 @@ class Connection(asyncio.Protocol):
         persists = request.http_version == "1.1"
         values = request.values
         if not _UNUSUAL_NAMES.isdisjoint(values) or values.get(b"connection", _KEEP_ALIVE) != _KEEP_ALIVE:
+            body = self._build_body(request)
             if is_upgrade_request(request):
+                if body is not None:
+                    # A request that another server has parsed.
+                    raise BadRequest("an opening handshake with a body")
                 ws_key = check_ws_request(request, service.config, self._ends.client, self._ends.server)
                 WebSocketExchange(service, transport, request, ws_key, trailing, self._relay)
                 self._leave()
                 return
             self._log_hint(transport, describe_missing_upgrade(request))
-            body = self._build_body(request)
             # RFC 9112 9.3; a client of HTTP/1.0 would have to ask for it, and has to connect again.
             persists = persists and not lists_token(values.get(b"connection", ()), b"close")
         if self._answered + 1 >= service.config.limit_keep_alive_requests:

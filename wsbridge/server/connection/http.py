@@ -127,7 +127,7 @@ class HttpExchange(Exchange, HttpOwner):
         if body.is_complete:
             self._body, self._body_deadline = None, math.inf
             self._hold(body.trailing)
-        else:
+        elif not self._wire.is_complete:
             self._restart_body_deadline()
         if self._wire.is_complete:
             self._dropped += len(data)
@@ -259,8 +259,9 @@ class HttpExchange(Exchange, HttpOwner):
             # `resume_writing` calls again: no response is added to what the peer does not read.
             return
         elif self._body is not None:
-            # `data_received` calls again, when more of the body has come.
-            self._restart_body_deadline()
+            # `data_received` calls again when more of the body has come. All of it has one deadline.
+            if self._dropped == 0:
+                self._restart_body_deadline()
             self._resume_reading()
         else:
             self._hand_back(self._reader)
