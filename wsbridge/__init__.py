@@ -1,4 +1,4 @@
-"""wsbridge: the WebSocket half of an ASGI server in pure Python, with no dependency at all.
+"""wsbridge: WebSockets and HTTP/1.1 for ASGI in pure Python, with no dependency at all.
 
 The names below are loaded on first use (PEP 562): a program that needs only the
 frame codec (``wsbridge.protocols.ws``) loads neither asyncio nor ssl.
