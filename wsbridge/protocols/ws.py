@@ -351,12 +351,13 @@ class WSProtocol:
         first, length, key, start = header
         opcode = first & 0x0F
         if opcode >= CLOSE:
-            payload = data[start : start + length]
-            if len(payload) < length:
+            stop = start + length
+            if stop > len(data):
                 return -1
             self._trace_frame("in", first, length)
-            self._receive_control(opcode, bytes(apply_mask(payload, key)) if key else payload, events)
-            return start + length
+            payload = bytes(unmask(data, start, stop)) if key else data[start:stop]
+            self._receive_control(opcode, payload, events)
+            return stop
         self._begin_data_frame(first, length)
         self._trace_frame("in", first, length)
         self._first_byte, self._remaining, self._mask_key = first, length, key

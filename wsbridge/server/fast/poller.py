@@ -66,7 +66,10 @@ class Poller(selectors.EpollSelector):
         Watched descriptors are handled before the callbacks scheduled in the loop's last turn.
         """
         # A negative timeout means no limit to epoll; PyPy refuses None.
-        timeout = -1 if timeout is None else max(timeout, 0)
+        if timeout is None:
+            timeout = -1
+        elif timeout < 0:
+            timeout = 0
         watched_by = self._watched
         are_others_ready = False
         for descriptor, events in self._epoll.poll(timeout, MAX_EVENTS):

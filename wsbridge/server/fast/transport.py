@@ -113,7 +113,11 @@ class SocketTransport(asyncio.Transport):
         self._has_read_eof = True
         self.pause_reading()
         if not self._protocol.eof_received():
-            self.close()
+            self._is_closing = True
+            if not (self._unsent or self._is_lost):
+                # `_lose` would wait for the loop's next turn: here it is the loop that calls.
+                self._is_lost = True
+                self._call_connection_lost(None)
 
     def is_reading(self) -> bool:
         return self._is_reading
