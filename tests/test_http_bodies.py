@@ -389,6 +389,21 @@ class MalformedTests(HttpCase):
             self.assert_logged(self.LINE)
             await self.assert_closes()
 
+    async def test_during_the_response_the_connection_is_aborted_and_the_application_gets_the_disconnect(
+        self,
+    ) -> None:
+        self.connect()
+        await self.feed(CHUNKED)
+        await self.start_response()
+        receiving = await self.start(self.last.receive())
+        self.transport.read()
+        await self.feed(b"x")
+        self.assertEqual(receiving.result(), {"type": "http.disconnect"})
+        self.assertEqual((self.last.cancellations, self.last.is_running), (0, True))
+        await self.last.send(PART)
+        self.assert_logged(self.LINE)
+        await self.assert_cut()
+
     async def test_what_came_before_it_is_still_received(self) -> None:
         self.connect()
         await self.feed(CHUNKED + b"5\r\nhello\r\n", b"x")
@@ -425,6 +440,19 @@ class DeadlineTests(HttpCase):
                 ("INFO", '127.0.0.1:50000 "POST /a" refused: 408 the request\'s body did not come in time')
             )
             await self.assert_closes()
+
+    async def test_during_the_response_the_connection_is_aborted_and_the_application_gets_the_disconnect(
+        self,
+    ) -> None:
+        self.connect(timeout_body=5)
+        await self.feed(build_head(5))
+        await self.start_response()
+        receiving = await self.start(self.last.receive())
+        self.transport.read()
+        await self.advance(5)
+        self.assertEqual(receiving.result(), {"type": "http.disconnect"})
+        self.assertEqual((self.last.cancellations, self.last.is_running), (0, True))
+        await self.assert_cut()
 
     async def test_deadline_has_passed_by_a_sweep_that_comes_late(self) -> None:
         await self.connect_and_wait(build_head(5))

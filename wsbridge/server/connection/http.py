@@ -174,10 +174,11 @@ class HttpExchange(Exchange, HttpOwner):
         self._session.disconnect()
         if self._wire.is_complete:
             self._hand_over()
-        elif self._wire.is_on_wire:
-            self._wire.abort()
-        else:
+        elif not self._wire.is_on_wire:
             self._refuse(refusal)
+        elif self._transport is not None:
+            # Not `abort`, which cancels the application: it gets the disconnect.
+            self._transport.abort()
 
     def eof_received(self) -> bool:
         # RFC 9112 9.6: a client may half close after its request, and still wants the answer. But most
