@@ -149,6 +149,21 @@ class BackpressureTests(HttpCase):
     async def receive_part(self, size: int) -> None:
         self.assertEqual(len((await self.last.receive())["body"]), size)
 
+    async def test_body_that_is_complete_does_not_keep_the_disconnect_from_the_application(self) -> None:
+        # Server-sent events that answer a large POST: only reading shows that the client has left.
+        for pieces in ([bytes(100 * KIB)], [bytes(64 * KIB), bytes(36 * KIB)]):
+            self.connect()
+            await self.feed(build_head(100 * KIB))
+            for piece in pieces:
+                self.transport.protocol.data_received(piece)
+            self.assertFalse(self.transport.is_reading_paused)
+            await self.receive_body()
+            receiving = await self.start(self.last.receive())
+            await self.start_response()
+            self.transport.feed_eof()
+            await turn_loop()
+            self.assertEqual(receiving.result(), {"type": "http.disconnect"})
+
     async def test_transport_that_still_delivers_while_it_is_paused(self) -> None:
         # uvloop and TLS pass on what they have already read.
         self.connect()

@@ -126,6 +126,8 @@ class HttpExchange(Exchange, HttpOwner):
         self._expects_continue = False
         if body.is_complete:
             self._body, self._body_deadline = None, math.inf
+            # The application learns of the disconnect only while its connection is read.
+            self._resume_reading()
             self._hold(body.trailing)
         elif not self._wire.is_complete:
             self._restart_body_deadline()
@@ -134,7 +136,7 @@ class HttpExchange(Exchange, HttpOwner):
             self._release()
             return
         self._session.put_body(content, body.is_complete)
-        if self._session.body_size >= HELD_LIMIT:
+        if not body.is_complete and self._session.body_size >= HELD_LIMIT:
             self._pause_reading()
 
     def _hold(self, data: bytes) -> None:
