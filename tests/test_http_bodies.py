@@ -325,6 +325,17 @@ class NotReadTests(HttpCase):
         await self.feed(b"\0")
         await self.assert_closes()
 
+    async def test_what_follows_the_rest_in_the_same_piece_does_not_count(self) -> None:
+        self.connect()
+        upload = build_head(100 * KIB) + bytes(100 * KIB)
+        for head, rest in ((build_head(5) + b"hel", b"lo"), (CHUNKED, b"0\r\n\r\n")):
+            await self.feed(head)
+            await self.respond()
+            await self.feed(rest + upload)
+            await self.receive_body()
+            await self.respond()
+            self.assert_written(build_page(), build_page())
+
     async def test_reading_that_was_paused_goes_on_for_the_rest(self) -> None:
         self.connect()
         await self.feed(build_head(64 * KIB + 5), bytes(64 * KIB))

@@ -132,7 +132,7 @@ class HttpExchange(Exchange, HttpOwner):
         elif not self._wire.is_complete:
             self._restart_body_deadline()
         if self._wire.is_complete:
-            self._dropped += len(data)
+            self._dropped += len(data) - len(body.trailing)
             self._release()
             return
         self._session.put_body(content, body.is_complete)
