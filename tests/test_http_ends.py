@@ -230,6 +230,14 @@ class LossTests(HttpCase):
         self.assertEqual(len(self.service.members), 1)
         await self.assert_nothing_is_left()
 
+    async def test_end_of_the_stream_while_the_rest_of_a_body_is_dropped(self) -> None:
+        self.connect()
+        await self.feed(POST)
+        await self.respond()
+        await self.feed_eof()
+        self.assertTrue(self.transport.is_lost)
+        await self.assert_nothing_is_left()
+
     async def test_end_of_the_stream_in_the_body_of_a_running_request(self) -> None:
         self.connect()
         await self.feed(POST + b"hel")
@@ -281,6 +289,14 @@ class TLSTests(HttpCase):
             await self.assert_disconnect()
             await self.respond()
             self.assertEqual(list(self.service.members), [])
+
+    async def test_end_of_the_stream_while_the_rest_of_a_body_is_dropped(self) -> None:
+        self.connect_tls()
+        await self.feed(POST)
+        await self.respond()
+        await self.feed_eof()
+        self.assertTrue(self.transport.is_lost)
+        self.assertEqual(list(self.service.members), [])
 
     async def lose_late(self, stage: Any) -> None:
         """asyncio calls the protocol that it had when it noticed the loss."""

@@ -289,6 +289,17 @@ class PipelineTests(HttpCase):
         self.assertTrue(sending.done())
         self.assertEqual(len(self.requests.all), 2)
 
+    async def test_half_closed_client_gets_an_answer_to_each_of_its_requests(self) -> None:
+        self.connect()
+        await self.feed(build_get(b"/1") + POST + b"hello" + build_get(b"/3"))
+        await self.feed_eof()
+        for is_last in (False, False, True):
+            await self.respond()
+            await turn_loop()
+            self.assert_written(build_page(closes=is_last))
+        self.assertEqual(self.paths, ["/1", "/a", "/3"])
+        self.assertTrue(self.transport.is_lost)
+
     async def test_half_closed_client_whose_last_request_is_cut_short(self) -> None:
         self.connect()
         await self.feed(GET + GET[:-2])

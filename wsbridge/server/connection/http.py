@@ -185,15 +185,19 @@ class HttpExchange(Exchange, HttpOwner):
     def eof_received(self) -> bool:
         # RFC 9112 9.6: a client may half close after its request, and still wants the answer. But most
         # clients have left, and an application with an endless response must learn of it.
-        if self._body is not None:
-            self._body, self._body_deadline, self._reader = None, math.inf, None
-            self._session.disconnect()
-        elif self._wire.is_on_wire:
+        if self._body is not None or not self._held_data:
+            # No other request follows.
+            self._reader = None
+        if self._body is not None or self._wire.is_on_wire:
+            self._body, self._body_deadline = None, math.inf
             self._session.disconnect()
         # An application may wait for the disconnect before it responds. Nothing is read any more and no write
         # can fail, so that only a deadline can end its wait: `timeout_close`.
         self._disconnect_deadline = self._service.get_deadline(self._service.config.timeout_close)
-        return self._stay_open_at_eof()
+        stays_open = self._stay_open_at_eof()
+        if self._wire.is_complete:
+            self._release()
+        return stays_open
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self._session.end()
