@@ -183,6 +183,21 @@ class LossTests(HttpCase):
         await self.assert_nothing_is_left()
         self.assertEqual(len(self.requests.all), 1)
 
+    async def test_during_the_body(self) -> None:
+        self.connect(timeout_body=5)
+        await self.feed(POST + b"hel")
+        self.assertEqual((await self.last.receive())["body"], b"hel")
+        receiving = await self.start(self.last.receive())
+        self.lose()
+        await turn_loop()
+        self.assertEqual(receiving.result(), {"type": "http.disconnect"})
+        # The deadline of the body is over with the connection.
+        await self.advance(5)
+        await self.respond()
+        self.assert_written()
+        await self.assert_nothing_is_left()
+        self.assert_logged()
+
     async def test_while_reading_is_paused(self) -> None:
         self.connect()
         await self.feed(POST.replace(b" 5", b" 100000"), bytes(64 * 1024))

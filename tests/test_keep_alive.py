@@ -8,7 +8,7 @@ from typing import Any, Dict, List
 
 from tests.doubles import DATE, MemoryTransport, turn_loop
 from tests.loopback import HELLO, PEER_HELLO, REQUEST, SWITCHING
-from tests.requests import END, GET, PART, POST, START, WHOLE, HttpCase, build_page
+from tests.requests import END, GET, LAST, PART, POST, START, WHOLE, HttpCase, build_page
 from wsbridge.protocols.errors import EventError, StateError
 from wsbridge.server.connection.head import Connection
 
@@ -472,6 +472,18 @@ class BackgroundTests(HttpCase):
         self.assertRegex(self.logged.pop()[1], "timeout_app")
         await self.respond()
         self.assert_written(build_page())
+
+    async def test_upload_of_which_nobody_waits_for_the_rest_has_no_deadline(self) -> None:
+        self.connect(timeout_body=5)
+        await self.feed(LAST[:-2] + b"Content-Length: 5\r\n\r\nhel")
+        first = self.last
+        await first.send(START)
+        await first.send(WHOLE)
+        await self.feed_eof()
+        self.logged.clear()
+        await self.advance(5)
+        self.assert_logged()
+        await first.return_()
 
     async def test_each_request_has_a_context_of_its_own(self) -> None:
         seen: List[Any] = []

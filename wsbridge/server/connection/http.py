@@ -305,7 +305,7 @@ class HttpExchange(Exchange, HttpOwner):
         super().check_deadlines(now)
         if now >= self._disconnect_deadline:
             self._session.disconnect()
-        if now >= self._body_deadline:
+        if now >= self._body_deadline and self._transport is not None:
             self._refuse_body(RequestTimeout("the request's body did not come in time"))
 
     def shut_down(self) -> None:
