@@ -10,6 +10,7 @@ import unittest
 from typing import Any, List
 
 from tests.doubles import turn_loop
+from tests.loopback import REQUEST
 from tests.requests import END, GET, LAST, PART, POST, START, WHOLE, HttpCase, build_page
 from wsbridge.asgi.http_session import HttpSession
 from wsbridge.asgi.wire import Http11Wire
@@ -326,6 +327,42 @@ class TLSTests(HttpCase):
         exchange = self.transport.get_protocol()
         await self.respond()
         await self.lose_late(exchange)
+
+    async def test_loss_that_an_exchange_is_told_while_the_next_runs(self) -> None:
+        self.connect_tls()
+        await self.feed(GET + GET)
+        exchange = self.transport.get_protocol()
+        await self.respond()
+        await turn_loop()
+        receiving = await self.start(self.last.receive())
+        receiving = await self.start(self.last.receive())
+        await self.lose_late(exchange)
+        self.assertEqual(receiving.result(), {"type": "http.disconnect"})
+
+    async def test_loss_that_the_reader_is_told_while_the_next_request_runs(self) -> None:
+        self.connect_tls()
+        await self.feed(GET + GET)
+        await self.last.send(START)
+        await self.last.send(WHOLE)
+        reader = self.transport.get_protocol()
+        self.assertIsInstance(reader, Connection)
+        await turn_loop()
+        await self.last.receive()
+        receiving = await self.start(self.last.receive())
+        await self.lose_late(reader)
+        self.assertEqual(receiving.result(), {"type": "http.disconnect"})
+
+    async def test_loss_that_the_reader_is_told_while_a_websocket_runs(self) -> None:
+        self.connect_tls()
+        await self.feed(GET + REQUEST)
+        await self.last.send(START)
+        await self.last.send(WHOLE)
+        reader = self.transport.get_protocol()
+        await turn_loop()
+        await self.last.receive()
+        receiving = await self.start(self.last.receive())
+        await self.lose_late(reader)
+        self.assertEqual(receiving.result()["code"], 1006)
 
     async def test_loss_that_an_exchange_is_told_when_it_has_closed(self) -> None:
         self.connect_tls()

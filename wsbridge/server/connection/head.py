@@ -33,7 +33,7 @@ from .hints import (
 from .http import HttpExchange
 from .linger import Linger
 from .reading import limit_reads
-from .relay import Relay
+from .relay import Relay, Stage
 from .websocket import WebSocketExchange
 
 __all__ = ["Connection"]
@@ -74,7 +74,8 @@ class Connection(asyncio.Protocol):
         self._ends: Optional[Ends] = None
         # None before it is made, and while a request is answered.
         self._transport: Optional[asyncio.Transport] = None
-        self._successor: Optional[Linger] = None
+        # The stage that has it then.
+        self._successor: Optional[Stage] = None
         # Requests that were answered; another may follow.
         self._answered = 0
         self._last: Optional[HttpExchange] = None
@@ -159,7 +160,9 @@ class Connection(asyncio.Protocol):
                     # A request that another server has parsed.
                     raise BadRequest("an opening handshake with a body")
                 ws_key = check_ws_request(request, service.config, self._ends.client, self._ends.server)
-                WebSocketExchange(service, transport, request, ws_key, trailing, self._relay)
+                self._successor = WebSocketExchange(
+                    service, transport, request, ws_key, trailing, self._relay
+                )
                 self._leave()
                 return
             self._log_hint(transport, describe_missing_upgrade(request))
@@ -169,7 +172,7 @@ class Connection(asyncio.Protocol):
             persists = False
         self._transport = None
         self._let_last_go()
-        HttpExchange(
+        exchange = HttpExchange(
             service,
             transport,
             request,
@@ -181,6 +184,8 @@ class Connection(asyncio.Protocol):
             relay=self._relay,
             predecessor=self,
         )
+        if self._transport is None:
+            self._successor = exchange
 
     def _build_body(self, request: RequestReceived) -> Optional[Body]:
         config = self._service.config
@@ -201,6 +206,7 @@ class Connection(asyncio.Protocol):
         service.replace(exchange, self)
         self._answered += 1
         self._transport, self._held_data, self._at_eof = transport, data, at_eof
+        self._successor = None
         self._first_bytes = b""
         self._deadline = service.get_deadline(service.config.timeout_keep_alive)
         self._parser.begin_next()

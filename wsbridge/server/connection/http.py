@@ -242,6 +242,7 @@ class HttpExchange(Exchange, HttpOwner):
         if self._task is None and self._transport is None:
             self._wire.detach()
             self._session.detach()
+            self._reader = None
 
     # --------------------------------------------------------------------- the end
 
