@@ -350,6 +350,16 @@ class PipelineTests(HttpCase):
         await self.advance(9)
         self.assert_written()
 
+    async def test_upgrade_of_a_half_closed_client_is_told_to_the_application(self) -> None:
+        self.connect(ws_ping_interval=None)
+        await self.feed(GET + REQUEST)
+        await self.feed_eof()
+        await self.respond()
+        await turn_loop()
+        await self.last.receive()
+        self.assertEqual((await self.last.receive())["code"], 1006)
+        self.assertTrue(self.transport.is_lost)
+
 
 class DeadlineTests(HttpCase):
     async def connect_and_answer(self, **config: Any) -> None:

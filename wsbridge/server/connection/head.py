@@ -160,9 +160,10 @@ class Connection(asyncio.Protocol):
                     # A request that another server has parsed.
                     raise BadRequest("an opening handshake with a body")
                 ws_key = check_ws_request(request, service.config, self._ends.client, self._ends.server)
-                self._successor = WebSocketExchange(
-                    service, transport, request, ws_key, trailing, self._relay
-                )
+                websocket = WebSocketExchange(service, transport, request, ws_key, trailing, self._relay)
+                if self._at_eof:
+                    websocket.eof_received()
+                self._successor = websocket
                 self._leave()
                 return
             self._log_hint(transport, describe_missing_upgrade(request))
