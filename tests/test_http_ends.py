@@ -148,6 +148,18 @@ class StopTests(HttpCase):
         await app.return_()
         self.assertTrue(stopping.done())
 
+    async def test_abort_cancels_the_work_after_a_response(self) -> None:
+        self.connect()
+        await self.feed(GET)
+        app = self.last
+        await app.send(START)
+        await app.send(WHOLE)
+        self.service.abort()
+        await turn_loop()
+        self.assertEqual((app.cancellations, app.is_running), (1, False))
+        self.assertTrue(self.transport.is_lost)
+        self.assertEqual(list(self.service.members), [])
+
 
 class LossTests(HttpCase):
     """The connection is lost in every stage; nothing is left of it, and nothing above INFO is logged."""

@@ -293,3 +293,5 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+        if self._last is not None:
+            self._last.abort()
