@@ -8,6 +8,7 @@ from typing import Any, List
 
 from tests.doubles import DATE, MemoryTransport, ServiceTestCase, turn_loop
 from tests.loopback import CLOSE, CLOSE_1012, HELLO, PEER_CLOSE, PEER_HELLO, REQUEST, SWITCHING
+from tests.requests import GET, build_page
 from wsbridge.protocols.events import RequestReceived
 from wsbridge.server.connection.embedded import EmbeddedConnection
 
@@ -108,6 +109,105 @@ class EmbeddedTests(ServiceTestCase):
         self.assert_written(b"HTTP/1.1 204 No Content\r\n" + DATE + b"\r\n")
         await self.app.return_()
         self.assert_calls()
+
+    async def send_page(self, body: bytes) -> None:
+        await self.app.send({"type": "http.response.start", "status": 200})
+        await self.app.send({"type": "http.response.body", "body": body})
+        await self.app.return_()
+
+    async def test_pages_follow_each_other_whoever_parses_them(self) -> None:
+        connection = self.embed()
+        get = RequestReceived(b"GET", b"/", HEADERS[:1], "1.1")
+        for page in (b"1", b"2"):
+            connection.answer(get)
+            await turn_loop()
+            await self.send_page(page)
+            self.assert_written(build_page(page))
+        self.transport.feed(GET + GET)
+        for page in (b"3", b"4"):
+            await turn_loop()
+            await self.send_page(page)
+            self.assert_written(build_page(page))
+        connection.answer(get)
+        await turn_loop()
+        await self.send_page(b"5")
+        self.assert_written(build_page(b"5"))
+        self.assert_calls()
+        self.assertEqual(self.ends, [])
+
+    async def test_body_of_a_parsed_request_is_received_and_never_parsed_as_a_request(self) -> None:
+        # A server with a parser of its own may keep the case of the names.
+        for name, value, data in (
+            (b"Content-Length", b"%d" % len(GET), GET),
+            (b"Transfer-Encoding", b"Chunked", b"%x\r\n%b\r\n0\r\n\r\n" % (len(GET), GET)),
+        ):
+            connection = self.embed()
+            post = RequestReceived(b"POST", b"/", [HEADERS[0], (name, value)], "1.1")
+            connection.answer(post, data[:5])
+            await turn_loop()
+            self.transport.feed(data[5:] + GET)
+            body = b""
+            while True:
+                event = await self.app.receive()
+                body += event["body"]
+                if not event["more_body"]:
+                    break
+            self.assertEqual(body, GET)
+            await self.send_page(b"1")
+            await turn_loop()
+            self.assertEqual(self.app.scope["path"], "/a")
+            await self.send_page(b"2")
+            self.assert_written(build_page(b"1"), build_page(b"2"))
+            self.transport.lose()
+
+    async def test_body_of_a_parsed_request_whose_length_is_unclear_is_refused(self) -> None:
+        for headers in (
+            [(b"Content-Length", b"5"), (b"content-length", b"5")],
+            [(b"Content-Length", b"5"), (b"Transfer-Encoding", b"chunked")],
+            [(b"Content-Length", b"+5")],
+            [(b"Transfer-Encoding", b"gzip, chunked")],
+        ):
+            connection = self.embed()
+            connection.answer(RequestReceived(b"POST", b"/", [HEADERS[0], *headers], "1.1"), GET)
+            await turn_loop()
+            self.assertRegex(b"".join(self.transport.writes), b"(?s)^HTTP/1.1 400 .*Connection: close\r\n")
+            self.assertIsNone(self.app.scope)
+            self.transport.lose()
+
+    async def test_page_that_closes_is_over_once_the_transport_is_closed(self) -> None:
+        connection = self.embed()
+        connection.answer(RequestReceived(b"GET", b"/", [HEADERS[0], (b"Connection", b"close")], "1.1"))
+        await turn_loop()
+        await self.send_page(b"1")
+        self.assert_written(build_page(b"1", closes=True))
+        self.assertEqual(self.ends, [])
+        self.transport.feed(GET)
+        self.transport.feed_eof()
+        await turn_loop()
+        self.assertEqual(self.ends, ["over"])
+        self.assert_written()
+
+    async def test_idle_connection_closes_when_the_service_stops(self) -> None:
+        connection = self.embed()
+        connection.answer(RequestReceived(b"GET", b"/", HEADERS[:1], "1.1"))
+        await turn_loop()
+        await self.send_page(b"1")
+        connection.shut_down()
+        self.assert_written(build_page(b"1"))
+        self.transport.feed_eof()
+        await turn_loop()
+        self.assertEqual(self.ends, ["over"])
+
+    async def test_loss_reaches_the_request_that_runs(self) -> None:
+        connection = self.embed()
+        self.transport.feed(GET + GET)
+        await turn_loop()
+        await self.send_page(b"1")
+        await turn_loop()
+        await self.app.receive()
+        connection.connection_lost(None)
+        self.assertEqual(await self.app.receive(), {"type": "http.disconnect"})
+        self.assertEqual(self.ends, ["over"])
 
     async def test_request_of_a_refused_connection_is_not_answered(self) -> None:
         self.set_up()
