@@ -6,7 +6,7 @@ import time
 import unittest
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 from tests import doubles
 from tests.doubles import DATE
@@ -242,6 +242,76 @@ class PartsTests(ResponseCase):
         with self.assertRaises(EventError):
             self.body(b"ab")
         self.assertFalse(self.response.is_on_wire)
+
+
+class KeepAliveTests(ResponseCase):
+    """RFC 9112 9.6: "Connection: close" stands in the response behind which the connection closes."""
+
+    LINE = b"Connection: close\r\n"
+
+    def count_questions(self, *headers: Any, answer: bool = True, **options: Any) -> List[str]:
+        """Start a response; each question whether the connection can go on is noted."""
+        asked: List[str] = []
+
+        def may_keep_alive() -> bool:
+            asked.append("asked")
+            return answer
+
+        self.start(*headers, may_keep_alive=may_keep_alive, **options)
+        return asked
+
+    def test_connection_that_can_go_on_is_not_named(self) -> None:
+        for status in (200, 204, 304, 500):
+            for is_head in (False, True):
+                for more in (False, True):
+                    self.count_questions(status=status, is_head=is_head)
+                    self.assertNotIn(b"Connection", self.body(b"a", more))
+                    self.assertTrue(self.response.keeps_alive)
+
+    def test_connection_that_cannot_go_on_closes(self) -> None:
+        for status in (200, 204, 304, 500):
+            for more in (False, True):
+                self.count_questions(status=status, answer=False)
+                self.assertEqual(self.body(b"a", more).count(self.LINE), 1)
+                self.assertFalse(self.response.keeps_alive)
+
+    def test_question_is_asked_once_and_when_the_head_is_built(self) -> None:
+        asked = self.count_questions()
+        self.assertEqual(asked, [])
+        for more in (True, True, False):
+            self.body(b"a", more)
+            self.assertEqual(asked, ["asked"])
+
+    def test_application_may_close(self) -> None:
+        for name in (b"connection", b"Connection", b"CONNECTION"):
+            for value in (b"close", b"Close", b"keep-alive, close", b"a,close ,b", b"close, TE"):
+                asked = self.count_questions((name, value))
+                written = self.body(b"a")
+                self.assertEqual(written, OK + self.LINE + b"Content-Length: 1\r\n\r\na")
+                self.assertEqual((asked, self.response.keeps_alive), ([], False))
+
+    def test_application_may_close_on_any_line(self) -> None:
+        self.count_questions((b"connection", b"a"), (b"connection", b"close"), (b"connection", b"b"))
+        self.assertEqual(self.body(b"a").count(self.LINE), 1)
+
+    def test_other_values_and_headers_do_not_close(self) -> None:
+        for header in (
+            (b"connection", b"keep-alive"),
+            (b"connection", b"closed"),
+            (b"connection", b'"close"'),
+            (b"connection", b""),
+            (b"keep-alive", b"close"),
+            (b"proxy-connection", b"close"),
+            (b"x-connection", b"close"),
+        ):
+            self.count_questions(header)
+            self.assertNotIn(self.LINE, self.body(b"a").replace(b"x-connection: close\r\n", b""))
+            self.assertTrue(self.response.keeps_alive)
+
+    def test_without_the_question_it_closes(self) -> None:
+        self.start()
+        self.assertIn(self.LINE, self.body(b"a"))
+        self.assertFalse(self.response.keeps_alive)
 
 
 class ContentlessTests(ResponseCase):

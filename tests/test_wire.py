@@ -98,6 +98,38 @@ class WireTests(unittest.TestCase):
         chunks = [b"Transfer-Encoding: chunked\r\n\r\n2\r\nno\r\n", b"2\r\npe\r\n0\r\n\r\n"]
         self.assertEqual(self.output.writes, [head + chunks[0], chunks[1]])
 
+    def test_response_lets_the_connection_go_on(self) -> None:
+        wire = self.build(may_keep_alive=lambda: True)
+        wire.start(200, [])
+        wire.send_body(b"hi", False)
+        self.assertTrue(wire.keeps_alive)
+        self.assertEqual(self.output.writes, [b"HTTP/1.1 200 OK\r\n" + DATE + b"Content-Length: 2\r\n\r\nhi"])
+
+    def test_refusal_closes_whatever_may_be(self) -> None:
+        self.build(may_keep_alive=lambda: True).refuse(Forbidden("no"))
+        self.assertIn(b"\r\nConnection: close\r\n", self.output.writes[0])
+
+    def test_headers_of_every_answer_may_close(self) -> None:
+        wire = self.build(may_keep_alive=lambda: True, headers=lambda: [(b"connection", b"close")])
+        wire.start(200, [])
+        wire.send_body(b"hi", False)
+        self.assertFalse(wire.keeps_alive)
+        self.assertEqual(self.output.writes[0].lower().count(b"connection: close"), 1)
+
+    def test_response_to_http_1_0_in_parts_ends_with_the_connection(self) -> None:
+        wire = self.build(http_version="1.0")
+        wire.start(200, [])
+        wire.send_body(b"hi", True)
+        self.assertFalse(wire.keeps_alive)
+        self.assertEqual(self.output.writes, [b"HTTP/1.1 200 OK\r\n" + DATE + b"Connection: close\r\n\r\nhi"])
+
+    def test_detached_it_asks_nobody_whether_the_connection_can_go_on(self) -> None:
+        wire = self.build(may_keep_alive=self.fail)
+        wire.start(200, [])
+        wire.detach()
+        wire.send_body(b"hi", False)
+        self.assertFalse(wire.keeps_alive)
+
     def test_abort_is_its_outputs(self) -> None:
         self.build().abort()
         self.assertEqual((self.output.aborts, self.output.writes), (1, []))
