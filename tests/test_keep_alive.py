@@ -300,6 +300,33 @@ class PipelineTests(HttpCase):
         self.assertEqual(self.paths, ["/1", "/a", "/3"])
         self.assertTrue(self.transport.is_lost)
 
+    async def test_client_that_half_closes_between_two_of_its_requests(self) -> None:
+        # Some event loops read before they run the callbacks of their last turn.
+        for held in (GET, GET + GET, GET + GET[:5]):
+            self.connect()
+            await self.feed(GET + held)
+            first = self.last
+            await first.send(START)
+            await first.send(WHOLE)
+            self.transport.feed_eof()
+            count = held.count(b"\r\n\r\n")
+            for _ in range(count):
+                await turn_loop()
+                await self.respond()
+            await turn_loop()
+            self.assertEqual(self.transport.read().count(b"HTTP/1.1 200 OK"), 1 + count)
+            await first.return_()
+            self.assertTrue(self.transport.is_lost)
+
+    async def test_client_that_half_closes_between_two_requests_under_tls(self) -> None:
+        self.connect(half_close=False)
+        await self.feed(GET + GET)
+        await self.last.send(START)
+        await self.last.send(WHOLE)
+        self.transport.feed_eof()
+        await turn_loop()
+        self.assertTrue(self.transport.is_lost)
+
     async def test_half_closed_client_whose_last_request_is_cut_short(self) -> None:
         self.connect()
         await self.feed(GET + GET[:-2])

@@ -261,8 +261,11 @@ class Connection(asyncio.Protocol):
         if last is not None and last.is_running:
             last.outlive()
 
-    def eof_received(self) -> None:
-        """Return None, so that the transport closes: without a request there is nothing to answer."""
+    def eof_received(self) -> bool:
+        """Return False, so that the transport closes, unless requests are held, which will be answered."""
+        transport = self._transport
+        self._at_eof = bool(self._held_data) and transport is not None and transport.can_write_eof()
+        return self._at_eof
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         if self._successor is not None:
