@@ -345,6 +345,21 @@ class NotReadTests(HttpCase):
         await self.feed(b"hello")
         await self.assert_goes_on()
 
+    async def test_rest_is_dropped_although_the_client_does_not_read_before_it_has_sent_all(self) -> None:
+        self.connect(ws_write_limit=100)
+        self.transport.is_peer_reading = False
+        await self.feed(build_head(64 * KIB + 5), bytes(64 * KIB))
+        app = self.last
+        await app.send(START)
+        sending = await self.start(app.send({**WHOLE, "body": bytes(200)}))
+        self.assertFalse(self.transport.is_reading_paused)
+        await self.feed(b"hello" + GET)
+        self.assertEqual(len(self.requests.all), 1)
+        self.transport.take()
+        await turn_loop()
+        self.assertTrue(sending.done())
+        self.assertEqual(len(self.requests.all), 2)
+
     async def test_request_that_is_not_read_is_answered_before_the_next_is_called(self) -> None:
         self.connect()
         await self.feed(build_head(5) + b"hel")
@@ -536,6 +551,31 @@ class DeadlineTests(HttpCase):
         await self.advance(4.9)
         self.assertNotIn("write_eof", self.transport.calls)
         await self.advance(0.1)
+        await self.assert_closes()
+
+    async def test_rest_has_one_deadline_however_it_comes(self) -> None:
+        self.connect(timeout_body=5)
+        await self.feed(build_head(5))
+        await self.respond()
+        self.transport.read()
+        await self.advance(3)
+        await self.feed(b"h")
+        await self.advance(1.9)
+        self.assertNotIn("write_eof", self.transport.calls)
+        await self.advance(0.1)
+        await self.assert_closes()
+
+    async def test_rest_has_its_deadline_although_the_client_does_not_read(self) -> None:
+        self.connect(timeout_body=5, timeout_write=None, ws_write_limit=100)
+        self.transport.is_peer_reading = False
+        await self.feed(build_head(5))
+        await self.last.send(START)
+        await self.start(self.last.send({**WHOLE, "body": bytes(200)}))
+        await self.feed(b"h")
+        self.transport.take()
+        await turn_loop()
+        self.transport.read()
+        await self.advance(5)
         await self.assert_closes()
 
 

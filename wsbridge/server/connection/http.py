@@ -263,14 +263,15 @@ class HttpExchange(Exchange, HttpOwner):
         if self._reader is None or not self._wire.keeps_alive or self._dropped > DROPPED_LIMIT:
             # A client that still sends needs more time to find the answer.
             self._hand_over(closed=self._body is None)
-        elif self._writing_paused:
-            # `resume_writing` calls again: no response is added to what the peer does not read.
-            return
         elif self._body is not None:
             # `data_received` calls again when more of the body has come. All of it has one deadline.
             if self._dropped == 0:
                 self._restart_body_deadline()
+            # Although the peer may not read yet: some send all of a body before they do.
             self._resume_reading()
+        elif self._writing_paused:
+            # `resume_writing` calls again: no response is added to what the peer does not read.
+            return
         else:
             self._hand_back(self._reader)
 
