@@ -17,6 +17,8 @@ from wsbridge.asgi.wire import Http11Wire
 from wsbridge.server.connection.head import Connection
 from wsbridge.server.connection.http import HttpExchange
 
+CHUNKED = b"POST /a HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: chunked\r\n\r\n"
+
 
 class StopTests(HttpCase):
     """The server stops while the connection is in one stage or another."""
@@ -285,6 +287,46 @@ class LossTests(HttpCase):
         await self.feed_eof()
         self.assertTrue(self.transport.is_lost)
         await self.assert_nothing_is_left()
+
+    async def test_calls_that_come_after_the_end_do_nothing(self) -> None:
+        # As a transport's may, which has scheduled them before it was told of another protocol.
+        for data in (GET, POST, POST + b"hel", CHUNKED, LAST, GET[:5]):
+            for has_begun in (False, True):
+                self.connect()
+                reader = self.transport.get_protocol()
+                await self.feed(data)
+                stages: List[Any] = [reader, self.transport.get_protocol()]
+                if has_begun and self.transport.get_protocol() is not reader:
+                    await self.start_response()
+                self.lose()
+                self.transport.read()
+                self.logged.clear()
+                for stage in stages:
+                    stage.pause_writing()
+                    stage.resume_writing()
+                    stage.data_received(b"x\r\n" + bytes(64 * 1024))
+                    stage.eof_received()
+                    stage.shut_down()
+                    stage.connection_lost(None)
+                self.assert_written()
+                await self.requests.return_()
+                self.assertEqual(list(self.service.members), [])
+
+    async def test_calls_that_come_after_the_response_do_nothing_to_the_next_request(self) -> None:
+        self.connect()
+        await self.feed(GET + GET)
+        exchange: Any = self.transport.get_protocol()
+        await self.respond()
+        await turn_loop()
+        self.transport.read()
+        exchange.pause_writing()
+        exchange.resume_writing()
+        exchange.data_received(bytes(64 * 1024))
+        exchange.shut_down()
+        exchange.check_deadlines(1e9)
+        await self.respond()
+        self.assert_written(build_page())
+        await self.assert_goes_on()
 
 
 class TLSTests(HttpCase):

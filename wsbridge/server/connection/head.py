@@ -215,8 +215,6 @@ class Connection(asyncio.Protocol):
         if data:
             # Not now: requests that came together would be answered inside each other.
             service.loop.call_soon(self.data_received, b"")
-        elif at_eof or service.is_stopping:
-            self._close()
 
     def _log_hint(self, transport: asyncio.Transport, hint: Optional[str]) -> None:
         if hint is not None:

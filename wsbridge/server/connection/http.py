@@ -282,8 +282,6 @@ class HttpExchange(Exchange, HttpOwner):
             self._successor = reader
             reader.read_next(self, transport, self._held_data, self._at_eof)
             self._held_data = b""
-            if self._drain_waiters is not None:
-                self._wake_writers()
             if self._task is None:
                 self._leave_if_over()
 
