@@ -90,6 +90,37 @@ class PersistenceTests(HttpCase):
         self.assert_written(build_page(closes=True))
         await self.assert_closes()
 
+    async def test_header_lines_that_repeat_those_of_the_last_request(self) -> None:
+        self.connect()
+        cookie = b"Cookie: " + b"a" * 5000 + b"\r\n"
+        for lines in (b"", b"A: b\r\n", b"A: b\r\n", b"A: b\r\nA: c\r\n", b"", cookie, cookie, b"a: B\r\n"):
+            await self.feed(build_get(b"/c")[:-2] + lines + b"\r\n")
+            pairs = [tuple(line.split(b": ")) for line in lines.splitlines()]
+            headers = [(b"host", b"b"), *((name.lower(), value) for name, value in pairs)]
+            self.assertEqual((self.last.scope["path"], self.last.scope["headers"]), ("/c", headers))
+            # What an application does to its scope is its own affair.
+            self.last.scope["headers"].clear()
+            await self.respond()
+
+    async def test_repeated_header_lines_count_towards_the_limits_of_a_head(self) -> None:
+        get = GET[:-2] + b"A: " + b"b" * 64 + b"\r\n\r\n"
+        for spare, statuses in ((0, [200, 431]), (1, [200, 200, 431])):
+            self.connect(limit_request_head=len(get) + spare)
+            written = []
+            for at, status in enumerate(statuses):
+                await self.feed(get.replace(b"/a", b"/a" + b"c" * at))
+                if status == 200:
+                    await self.respond()
+                written.append(int(self.transport.read()[9:12]))
+            self.assertEqual(written, statuses)
+
+    async def test_host_that_is_left_out_of_a_later_request_is_400(self) -> None:
+        self.connect()
+        await self.feed(GET + b"GET /a HTTP/1.1\r\n\r\n")
+        await self.respond()
+        await turn_loop()
+        self.assertRegex(self.transport.read(), b"(?s)HTTP/1.1 400 Bad Request.*no Host header\n$")
+
     async def test_bare_line_between_two_requests_is_ignored(self) -> None:
         # RFC 9112 2.2: "SHOULD ignore at least one empty line (CRLF) received prior to the request-line".
         self.connect()
@@ -288,6 +319,21 @@ class PipelineTests(HttpCase):
         await turn_loop()
         self.assertTrue(sending.done())
         self.assertEqual(len(self.requests.all), 2)
+
+    async def test_tasks_that_send_at_once_while_the_peer_does_not_read(self) -> None:
+        self.connect(ws_write_limit=100)
+        self.transport.is_peer_reading = False
+        await self.feed(GET)
+        await self.last.send(START)
+        part = {**PART, "body": bytes(200)}
+        sending = [await self.start(self.last.send(event)) for event in (part, part, END)]
+        self.assertEqual([task.done() for task in sending], [False] * 3)
+        self.transport.take()
+        await turn_loop()
+        self.assertEqual([task.done() for task in sending], [True] * 3)
+        written = self.transport.read().partition(b"\r\n\r\n")[2]
+        self.assertEqual(written, (b"c8\r\n" + bytes(200) + b"\r\n") * 2 + b"0\r\n\r\n")
+        await self.assert_goes_on()
 
     async def test_half_closed_client_gets_an_answer_to_each_of_its_requests(self) -> None:
         self.connect()

@@ -109,6 +109,19 @@ class StartTests(ResponseCase):
         for bad in ((b"a b", b"c"), (b"", b"c"), (b"a", b"b\r\nc: d"), (b"a", b"\0"), (b"a\n", b"b")):
             self.assert_refused({"status": 200, "headers": [(b"good", b"value"), bad]})
 
+    def test_value_that_cannot_be_sent_is_refused_whatever_its_name(self) -> None:
+        for name in (
+            b"content-type",
+            b"Location",
+            b"Date",
+            b"set-cookie",
+            b"Connection",
+            b"X-Other",
+            b"ETAG",
+        ):
+            for value in (b"a\r\nb: c", b"a\n", b"\r", b"\0", b"\x7f", b"a\r\n\r\n"):
+                self.assert_refused({"status": 200, "headers": [(name, value)]})
+
     def test_content_length_that_is_no_number_is_refused(self) -> None:
         for bad in (b"", b"-1", b"+1", b"1_0", b"0x1", b" 1", b"1, 1"):
             self.assert_refused({"status": 200, "headers": [(b"Content-Length", bad)]})

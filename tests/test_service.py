@@ -164,6 +164,15 @@ class CountTests(ServiceCase):
         service.discard(member)
         self.assertEqual((list(self.service.lingering), list(self.service.detached)), ([], []))
 
+    async def test_successor_takes_the_place_of_a_member_around_another_service_too(self) -> None:
+        service = Service(app, ServerConfig(), parent=self.service)
+        member, successor = Member(service), Member(service)
+        service.discard(successor)
+        service.replace(member, successor)
+        self.assertEqual((list(service.members), list(self.service.members)), ([successor], [successor]))
+        service.discard(successor)
+        self.assertEqual((list(service.members), list(self.service.members)), ([], []))
+
 
 class MemberTests(ServiceCase):
     async def test_defaults_are_the_loops_clock_and_no_state(self) -> None:
