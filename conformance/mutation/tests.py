@@ -12,6 +12,8 @@ MORE_TESTS = {
     "protocols/deflate": ["tests.test_deflate_negotiation"],
     "protocols/messages": ["tests.test_utf8"],
     "protocols/ws": ["tests.test_receiver_table"],
+    "server/connection/head": ["tests.test_keep_alive", "tests.test_http_ends"],
+    "server/connection/http": ["tests.test_http_bodies", "tests.test_keep_alive", "tests.test_http_ends"],
     "server/server": ["tests.fast.test_event_loop"],
 }
 
