@@ -329,6 +329,46 @@ class LossTests(HttpCase):
         await self.assert_goes_on()
 
 
+class FailureTests(HttpCase):
+    """A task or a callback of the application raises SystemExit out of the event loop."""
+
+    async def begin(self, data: bytes) -> Any:
+        """The exchange of the first request in ``data``."""
+        self.connect()
+        await self.feed(data)
+        return self.transport.get_protocol()
+
+    async def test_before_the_response_it_is_500_whatever_has_come_of_the_body(self) -> None:
+        for request in (GET + GET, POST, POST + b"hel", POST + b"hello" + GET):
+            exchange = await self.begin(request)
+            exchange.fail_application()
+            self.assertRegex(self.transport.read(), b"(?s)^HTTP/1.1 500 .*Connection: close\r\n")
+            await self.assert_closes()
+            self.assertTrue(self.last.is_running)
+            await self.respond()
+            self.assert_written()
+        self.assertEqual(len(self.requests.all), 4)
+
+    async def test_during_the_response_it_aborts_the_connection(self) -> None:
+        exchange = await self.begin(GET + GET)
+        await self.start_response()
+        self.transport.read()
+        exchange.fail_application()
+        await self.assert_cut()
+        self.assertEqual(len(self.requests.all), 1)
+
+    async def test_after_the_response_it_disturbs_no_other_request(self) -> None:
+        exchange = await self.begin(GET + GET)
+        await self.last.send(START)
+        await self.last.send(WHOLE)
+        exchange.fail_application()
+        await turn_loop()
+        exchange.fail_application()
+        await self.respond()
+        self.assert_written(build_page(), build_page())
+        await self.assert_goes_on()
+
+
 class TLSTests(HttpCase):
     """A connection that cannot be half closed, and whose loss an earlier stage may be told."""
 
