@@ -61,7 +61,7 @@ class FrameCase(NamedTuple):
         return "\n".join(lines)
 
 
-class HeadCase(NamedTuple):
+class HTTPCase(NamedTuple):
     """The bytes of a connection up to and behind its first request head."""
 
     name: str
@@ -103,5 +103,5 @@ class Head(NamedTuple):
         return str(tuple(self)) if self.outcome == "request" else f"{self.outcome} {self.status or ''}"
 
 
-Case = Union[FrameCase, HeadCase]
+Case = Union[FrameCase, HTTPCase]
 Outcome = Union[Transcript, Head]

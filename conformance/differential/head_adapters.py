@@ -12,7 +12,7 @@ from wsbridge.protocols.fields import parse_extension_offers, parse_subprotocols
 from wsbridge.protocols.handshake import check_upgrade_request, is_upgrade_request
 from wsbridge.protocols.http11 import RequestParser
 
-from .cases import Head, HeadCase
+from .cases import Head, HTTPCase
 
 INCOMPLETE, REFUSED = Head("incomplete"), Head("refused")
 
@@ -96,7 +96,7 @@ PARSERS: Dict[str, Callable[[Sequence[bytes]], Head]] = {
 }
 
 
-def run_head(who: str, case: HeadCase) -> Head:
+def run_head(who: str, case: HTTPCase) -> Head:
     try:
         return PARSERS[who](case.pieces)
     except Exception as error:

@@ -1,19 +1,18 @@
 """A request head, read as RFC 9112 and RFC 6455 4.2.1 say, and as wsbridge's contract narrows them.
 
-The contract: any method but CONNECT, HTTP/1.1 and 1.0, no body, 32768 bytes of request line, 256 header
-lines; the authority of an absolute target takes Host's place. Where a peer lets pass what is refused here,
-it is not followed further. The switches of h11 and httptools may let more pass than these two do: where they
-refuse as wsbridge does, there is nothing to explain.
+The contract: any method but CONNECT, HTTP/1.1 and 1.0, a body of one length or in chunks but none with an
+opening handshake, 32768 bytes of request line, 256 header lines; the authority of an absolute target takes
+Host's place.
 """
 
 from __future__ import annotations
 
 import re
-from typing import FrozenSet, Iterable, List, Optional, Tuple
+from typing import FrozenSet, Iterable, Optional
 
-from ..lib.hostile.heads import MAX_FIELDS, MAX_LINE
-from .cases import Field, Head, HeadCase, Outcome
-from .rulings import LostItsWay, Reading
+from .cases import Field, Head, HTTPCase, Outcome
+from .line_reading import H11_END, TOKEN, Incomplete, LineReading, Refused, find_values, split_list
+from .rulings import LostItsWay
 
 MAX_SUBPROTOCOLS = 64
 
@@ -24,18 +23,18 @@ LISTED_METHODS = frozenset(
     b" SUBSCRIBE TRACE UNBIND UNLINK UNLOCK UNSUBSCRIBE".split()
 )
 
-TOKEN = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]*")  # RFC 9110 5.6.2
 TARGET = re.compile(rb"[!\"$-~]*")  # visible ASCII without "#": RFC 9112 3.2 has no fragment
 VERSION = re.compile(rb"[HTP/.0-9]*")
-VALUE = re.compile(rb"[\t -~\x80-\xff]*")  # RFC 9110 5.5
 HTTP_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 ABSOLUTE = re.compile(rb"(?i:(?:http|https|ws|wss)://([^/?]*).*)")  # RFC 9112 3.2.2
 HOST = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[-0-9A-Za-z._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::(?P<port>[0-9]{0,5}))?"
 )
 KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")  # RFC 6455 4.1: 16 bytes in base64
-NOT_ZERO = re.compile(rb"^$|[^0]")
-H11_END = re.compile(rb"\n\r?\n")
+LENGTH = re.compile(rb"[0-9]+")
+# RFC 9110 8.6: "a recipient MUST anticipate potentially large decimal numerals"
+MAX_LENGTH_DIGITS = 18
+FRAMING = (b"content-length", b"transfer-encoding")
 
 # RFC 6455 9.1, with blanks wherever RFC 2616 2.1 implies them.
 _T = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
@@ -44,31 +43,17 @@ _OFFER = rb"[ \t]*(?:" + _T + rb"(?:" + _PARAMETER + rb")*)?[ \t]*"
 OFFERS = re.compile(_OFFER + rb"(?:," + _OFFER + rb")*")
 
 
-class Refused(Exception):
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
-
-
-class Incomplete(Exception):
-    pass
-
-
-class HeadReading(Reading):
-    def __init__(self, case: HeadCase, peer: str = "", granted: FrozenSet[str] = frozenset()) -> None:
-        super().__init__(peer, granted)
-        self._data = b"".join(case.pieces)
-        self._position = 0
-        self._start = 0
+class HeadReading(LineReading):
+    def __init__(self, case: HTTPCase, peer: str = "", granted: FrozenSet[str] = frozenset()) -> None:
+        super().__init__(b"".join(case.pieces), 0, peer, granted)
         self._is_first_line = True
         self._method = self._target = b""
         self._version = ""
         self._authority: Optional[bytes] = None
-        self._fields: List[Field] = []
-        self._is_lost = False
+        self.is_lost = False
         try:
             self._read()
-            fields = tuple(self._fields)
+            fields = tuple(self.fields)
             status = 0 if peer else judge_handshake(self._method, self._version, fields)
             self.outcome = Head("request", self._method, self._target, self._version, fields, status)
         except Refused as refused:
@@ -76,21 +61,13 @@ class HeadReading(Reading):
         except Incomplete:
             self.outcome = Head("incomplete")
         except LostItsWay:
-            self._is_lost = True
+            self.is_lost = True
 
     def explains(self, outcome: Outcome) -> bool:
-        if self._is_lost:
+        if self.is_lost:
             return isinstance(outcome, Head) and outcome.outcome in ("request", "refused", "incomplete")
         is_early = self.outcome.outcome == "incomplete" and outcome == Head("refused")
         return super().explains(outcome) or (is_early and self._lets("early"))
-
-    def _lets(self, name: str) -> bool:
-        """Whether the peer has this switch, and it is granted; asked only where it matters."""
-        return self.deviates(f"{self.peer}-{name}")
-
-    def _refuse(self, status: int, name: str) -> None:
-        """Raise `Refused`, unless it is known that the peer lets this pass."""
-        raise LostItsWay if self._lets(name) else Refused(status)
 
     def _read(self) -> None:
         self._begin()
@@ -100,11 +77,12 @@ class HeadReading(Reading):
             pass
         # RFC 9112 3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request
         # message that lacks a Host header field".
-        if not find_values(self._fields, b"host") and self._version != "1.0":
+        if not find_values(self.fields, b"host") and self._version != "1.0":
             self._refuse(400, "hosts")
-        has_length = any(map(NOT_ZERO.search, find_values(self._fields, b"content-length")))
-        if has_length or find_values(self._fields, b"transfer-encoding"):
-            self._refuse(400 if is_upgrade(self._fields) else 501, "bodies")
+        # RFC 9110 9.3.1: content in a GET "might lead some implementations to reject the request".
+        lengths = [value.strip(b" \t0") for value in find_values(self.fields, *FRAMING)]
+        if is_upgrade(self.fields) and any(lengths):
+            self._refuse(400, "upgrade-body")
         self._replace_host()
 
     def _replace_host(self) -> None:
@@ -112,10 +90,10 @@ class HeadReading(Reading):
         if self._authority is None:
             return
         host = (b"host", self._authority)
-        fields = [host if name == b"host" else (name, value) for name, value in self._fields]
+        fields = [host if name == b"host" else (name, value) for name, value in self.fields]
         fields = fields if host in fields else [host, *fields]
-        if fields != self._fields and not self._lets("absolute"):
-            self._fields = fields
+        if fields != self.fields and not self._lets("absolute"):
+            self.fields = fields
 
     def _begin(self) -> None:
         data = self._data
@@ -125,11 +103,11 @@ class HeadReading(Reading):
             raise Incomplete
         # RFC 9112 2.2: "SHOULD ignore at least one empty line (CRLF) received prior to the request-line".
         if data.startswith(b"\r\n"):
-            self._position = 2
+            self.position = 2
         elif data == b"\r":
             raise Incomplete
-        self._start = self._position
-        if data[self._position : self._position + 1] in (b"\r", b"\n"):
+        self._start = self.position
+        if data[self.position : self.position + 1] in (b"\r", b"\n"):
             self._refuse(400, "empty-lines")
 
     # ---------------------------------------------------------------------------- request line
@@ -162,8 +140,8 @@ class HeadReading(Reading):
 
     def _skip_space(self) -> None:
         """RFC 9112 3: a single SP."""
-        self._position += 1
-        if self._data[self._position : self._position + 1] == b" ":
+        self.position += 1
+        if self._data[self.position : self.position + 1] == b" ":
             self._refuse(400, "spaces")
 
     def _check_target(self) -> None:
@@ -179,72 +157,31 @@ class HeadReading(Reading):
 
     # ----------------------------------------------------------------------------- header lines
 
-    def _read_field(self) -> bool:
-        """One header line; False for the empty line that ends the head."""
-        name, stop = self._take(TOKEN)
-        if not name and stop == b"\r":
-            self._end_line()
-            return False
-        if not name and stop in (b" ", b"\t", b"\n"):
-            self._refuse(400, "bare-lf" if stop == b"\n" else "folds")
-        if stop != b":" or not name:
-            raise Refused(400)
-        if len(self._fields) >= MAX_FIELDS:
-            self._refuse(431, "limits")
-        self._position += 1
-        raw = self._take_rest(VALUE, "control-bytes")
-        value = raw.strip(b" \t")
-        if raw.rstrip(b" \t") != raw and value and self._lets("trailing-blanks"):
-            value = raw.lstrip(b" \t")
-        self._take_field(name.lower(), value)
-        self._end_line()
-        return True
-
-    def _take_field(self, name: bytes, value: bytes) -> None:
+    def _check_field(self, name: bytes, value: bytes) -> None:
         # RFC 9112 3.2: 400 for "more than one Host header field line or a Host header field with an invalid
         # field value".
-        if name == b"host" and (find_values(self._fields, b"host") or not is_host(value)):
+        if name == b"host" and (find_values(self.fields, b"host") or not is_host(value)):
             self._refuse(400, "hosts")
-        # RFC 9112 6.1 and 6.3: one length, and of two kinds.
-        if name in (b"content-length", b"transfer-encoding"):
-            is_second = bool(find_values(self._fields, b"content-length", b"transfer-encoding"))
-            is_number = re.fullmatch(rb"[0-9]+", value) is not None
-            is_chunked = value.lower() == b"chunked" and self._version != "1.0"
-            if is_second or not (is_number if name == b"content-length" else is_chunked):
-                self._refuse(400, "bodies")
-        self._fields.append((name, value))
+        if name in FRAMING:
+            self._check_framing(name, value)
 
-    # -------------------------------------------------------------------------------- scanning
-
-    def _take(self, pattern: re.Pattern[bytes]) -> Tuple[bytes, bytes]:
-        """The run of bytes from here that `pattern` allows, and the byte that ends it."""
-        run = pattern.match(self._data, self._position)
-        end = run.end() if run is not None else self._position
-        stop = self._data[end : end + 1]
-        size = end - self._start
-        is_over = size > MAX_LINE or (size == MAX_LINE and stop not in (b"\r", b""))
-        if self._is_first_line and is_over:
-            self._refuse(414, "limits")
-        if not stop:
-            raise Incomplete
-        taken = self._data[self._position : end]
-        self._position = end
-        return taken, stop
-
-    def _take_rest(self, pattern: re.Pattern[bytes], name: str) -> bytes:
-        """The run up to the line's end; name: what is broken where it ends otherwise."""
-        rest, stop = self._take(pattern)
-        if stop != b"\r":
-            self._refuse(400, "bare-lf" if stop == b"\n" else name)
-        return rest
-
-    def _end_line(self) -> None:
-        end = self._data[self._position : self._position + 2]
-        if end == b"\r":
-            raise Incomplete
-        if end != b"\r\n":
+    def _check_framing(self, name: bytes, value: bytes) -> None:
+        """RFC 9112 6.1 to 6.3: one length, told once, and in one way."""
+        if find_values(self.fields, *FRAMING):
+            self._refuse(400, "repeated-framing")
+        if name == b"transfer-encoding":
+            if value.lower() != b"chunked":
+                self._refuse(400, "codings")
+            if self._version == "1.0":
+                self._refuse(400, "coding-in-1_0")
+            return
+        if LENGTH.fullmatch(value) is None:
+            self._refuse(400, "lengths")
+        significant = value.lstrip(b"0")
+        if value not in (b"0", significant) and self.deviates("wsbridge-leading-zeros"):
             raise Refused(400)
-        self._position += 2
+        if len(significant) > MAX_LENGTH_DIGITS:
+            self._refuse(413, "large-lengths")
 
 
 def is_host(value: bytes) -> bool:
@@ -253,19 +190,8 @@ def is_host(value: bytes) -> bool:
     return match is not None and int(match["port"] or 0) <= 65535
 
 
-def find_values(fields: Iterable[Field], *names: bytes) -> List[bytes]:
-    return [value for name, value in fields if name in names]
-
-
-def split_list(fields: Iterable[Field], name: bytes) -> List[bytes]:
-    elements = b",".join(find_values(fields, name)).split(b",")
-    return [element.strip(b" \t") for element in elements if element.strip(b" \t")]
-
-
 def is_upgrade(fields: Iterable[Field]) -> bool:
-    upgrades = [element.lower() for element in split_list(fields, b"upgrade")]
-    connections = [element.lower() for element in split_list(fields, b"connection")]
-    return b"websocket" in upgrades and b"upgrade" in connections
+    return b"websocket" in split_list(fields, b"upgrade") and b"upgrade" in split_list(fields, b"connection")
 
 
 def judge_handshake(method: bytes, version: str, fields: Iterable[Field]) -> int:

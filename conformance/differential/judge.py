@@ -48,11 +48,9 @@ def judge(kind: Kind, case: Any) -> Iterator[Finding]:
         yield Finding("wsbridge", departed, {"the standard": literal.outcome, "wsbridge": ours})
     if isinstance(case, FrameCase) and case.originals not in (None, literal.outcome.messages):
         yield Finding("zlib", (), {"the standard": literal.outcome, "sent": Transcript(case.originals or ())})
-    # What wsbridge answers to a head, its peers leave to their callers.
-    bare = ours._replace(status=0) if isinstance(ours, Head) else ours
     for peer in kind.peers:
         theirs = kind.run(peer, case)
-        if theirs == bare or (departed and theirs == literal.outcome):
+        if theirs == strip(ours) or (departed and theirs == strip(literal.outcome)):
             continue  # where the peer reads as the standard does, wsbridge's own ruling tells it
         reading = kind.read(case, peer, names_of(peer))
         outcomes = {"wsbridge": ours, peer: theirs}
@@ -60,6 +58,11 @@ def judge(kind: Kind, case: Any) -> Iterator[Finding]:
             yield Finding(peer, minimize(kind, case, peer, reading.met, theirs), outcomes)
         else:
             yield Finding(peer, (), {**outcomes, f"{peer} as its rulings have it": reading.outcome})
+
+
+def strip(outcome: Outcome) -> Outcome:
+    """The outcome without wsbridge's status: its peers leave the answer to their callers."""
+    return outcome._replace(status=0) if isinstance(outcome, Head) else outcome
 
 
 def minimize(kind: Kind, case: Any, peer: str, met: Set[str], outcome: Outcome) -> Tuple[str, ...]:

@@ -10,7 +10,7 @@ from ..lib.hostile.frames import Writer, draw_stream
 from ..lib.hostile.heads import draw_head
 from ..lib.hostile.messages import Compressed, Compressor, draw_messages, draw_plain, mutate
 from ..lib.wire import BINARY, RSV1, TEXT, parse_frames
-from .cases import DEFAULT_LIMIT, Deflate, FrameCase, HeadCase, Message
+from .cases import DEFAULT_LIMIT, Deflate, FrameCase, HTTPCase, Message
 from .frame_adapters import make_wsbridge
 
 LIMITS = [0, 1, 20, 64, 125, 126, 300]
@@ -91,8 +91,8 @@ def make_sending(seed: int, index: int) -> FrameCase:
     return FrameCase(name, client, deflate, DEFAULT_LIMIT, pieces, ("sent",), originals=originals)
 
 
-def make_head(seed: int, index: int) -> HeadCase:
+def make_head(seed: int, index: int) -> HTTPCase:
     name = f"{seed}:heads:{index}"
     rng = random.Random(name)
     data, traits = draw_head(rng)
-    return HeadCase(name, cut_stream(rng, data), traits)
+    return HTTPCase(name, cut_stream(rng, data), traits)
