@@ -1,13 +1,15 @@
 """The same random and mutated bytes into wsbridge, wsproto, websockets, zlib, h11 and httptools.
 
     python3 conformance/run.py differential [--short] [--times X] [--seed N] [--jobs N]
-        [--only frames heads ...] [--replay SEED:PART:INDEX]
+        [--only frames heads requests ...] [--replay SEED:PART:INDEX]
 
-What wsbridge makes of each stream of frames, compressed message and request head is compared with a
-literal reading of the standards, and with what the others make of it: messages, answers, close codes;
-outcome, target, headers. Every kind of disagreement is a ruling (rulings.toml) with the sentence that decides
-it. The exit code is 1 when no ruling explains a disagreement, and the case is printed; --replay shows it
-again. The report is conformance/reports/differential/index.html.
+What wsbridge makes of each stream of frames, compressed message, request head, and connection with several
+requests and their bodies is compared with a literal reading of the standards, and with what the others make
+of it: messages, answers, close codes; outcome, target, headers; bodies, and where parsing stops. Every kind
+of disagreement is a ruling (rulings.toml) with the sentence that decides it. The exit code is 1 when no
+ruling explains a disagreement, and the case is printed; --replay shows it again.
+
+The report is conformance/reports/differential/index.html.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ from ..lib.environment import Unavailable, enter_environment, lock_folder, repor
 REQUIREMENTS = ["wsproto==1.3.2", "websockets==17.4", "h11==0.16.0", "httptools==0.9.0"]
 
 # How many cases of each part; one of compressed messages has two of them or more on average.
-FULL = {"frames": 1_000_000, "deflate": 50_000, "sending": 25_000, "heads": 100_000}
-SHORT = {"frames": 60_000, "deflate": 4_000, "sending": 2_000, "heads": 10_000}
+FULL = {"frames": 1_000_000, "deflate": 50_000, "sending": 25_000, "heads": 100_000, "requests": 100_000}
+SHORT = {"frames": 60_000, "deflate": 4_000, "sending": 2_000, "heads": 8_000, "requests": 5_000}
 
 
 def main(argv: List[str]) -> int:

@@ -62,7 +62,7 @@ class FrameCase(NamedTuple):
 
 
 class HTTPCase(NamedTuple):
-    """The bytes of a connection up to and behind its first request head."""
+    """The bytes of a connection: its first request head and what is behind it, or several requests."""
 
     name: str
     pieces: Tuple[bytes, ...]
@@ -103,5 +103,48 @@ class Head(NamedTuple):
         return str(tuple(self)) if self.outcome == "request" else f"{self.outcome} {self.status or ''}"
 
 
+class Request(NamedTuple):
+    """A request on a connection with several; body: what was found of it, nothing where it was refused."""
+
+    head: Head
+    body: bytes = b""
+    is_whole: bool = False
+
+
+class Requests(NamedTuple):
+    """What an implementation found on a connection, and why it stopped.
+
+    end: "complete", "incomplete" (the last request, or the head of the next, is cut), "refused", "closed"
+    (the last request is the connection's last), "upgraded", or an exception's text. status: of wsbridge's
+    refusal, or of its answer to an opening handshake.
+    """
+
+    requests: Tuple[Request, ...]
+    end: str
+    status: int = 0
+
+    def begins_with(self, requests: Tuple[Request, ...]) -> bool:
+        """Whether these are the first requests; of one that is not whole, only the head counts."""
+        first = self.requests[: len(requests)]
+        return len(first) == len(requests) and all(
+            ours == theirs or (not ours.is_whole and ours.head == theirs.head)
+            for ours, theirs in zip(requests, first)
+        )
+
+    def refuse(self, status: int = 0) -> Requests:
+        """The same requests, where what comes next, of the last one or behind it, is refused."""
+        requests = self.requests
+        if requests and not requests[-1].is_whole:
+            requests = (*requests[:-1], Request(requests[-1].head))
+        return Requests(requests, "refused", status)
+
+    def describe(self) -> str:
+        lines = [
+            f"{request.head.describe()}: {request.body!r}{'' if request.is_whole else '...'}"
+            for request in self.requests
+        ]
+        return "\n    ".join([*lines, f"{self.end} {self.status or ''}"])
+
+
 Case = Union[FrameCase, HTTPCase]
-Outcome = Union[Transcript, Head]
+Outcome = Union[Transcript, Head, Requests]

@@ -8,6 +8,7 @@ import h11
 import httptools
 
 from wsbridge.protocols.errors import RequestRefused
+from wsbridge.protocols.events import RequestReceived
 from wsbridge.protocols.fields import parse_extension_offers, parse_subprotocols
 from wsbridge.protocols.handshake import check_upgrade_request, is_upgrade_request
 from wsbridge.protocols.http11 import RequestParser
@@ -18,7 +19,7 @@ INCOMPLETE, REFUSED = Head("incomplete"), Head("refused")
 
 
 def run_wsbridge(pieces: Sequence[bytes]) -> Head:
-    parser, head = RequestParser(), REFUSED
+    parser = RequestParser()
     try:
         for piece in pieces:
             request = parser.receive_data(piece)
@@ -26,15 +27,21 @@ def run_wsbridge(pieces: Sequence[bytes]) -> Head:
                 break
         else:
             return INCOMPLETE
-        head = Head("request", request.method, request.target, request.http_version, request.headers)
-        if not is_upgrade_request(request):
-            return head._replace(status=200)
+    except RequestRefused as refusal:
+        return REFUSED._replace(status=refusal.status)
+    status = check_handshake(request) if is_upgrade_request(request) else 200
+    return Head("request", request.method, request.target, request.http_version, request.headers, status)
+
+
+def check_handshake(request: RequestReceived) -> int:
+    """The status of wsbridge's answer to an opening handshake."""
+    try:
         check_upgrade_request(request)
         parse_subprotocols(request.values.get(b"sec-websocket-protocol", ()))
         parse_extension_offers(request.values.get(b"sec-websocket-extensions", ()))
     except RequestRefused as refusal:
-        return head._replace(status=refusal.status)
-    return head._replace(status=101)
+        return refusal.status
+    return 101
 
 
 def run_h11(pieces: Sequence[bytes]) -> Head:

@@ -99,7 +99,8 @@ class HeadReading(LineReading):
         data = self._data
         if data[:1] in (b"\r", b"\n") and self._lets("empty-line"):
             raise Refused(400)
-        if H11_END.search(data) is None and self._lets("late"):
+        # A first byte that is no visible one h11 judges at once.
+        if H11_END.search(data) is None and data[:1] > b" " and self._lets("late"):
             raise Incomplete
         # RFC 9112 2.2: "SHOULD ignore at least one empty line (CRLF) received prior to the request-line".
         if data.startswith(b"\r\n"):
@@ -121,8 +122,8 @@ class HeadReading(LineReading):
         if self._method not in LISTED_METHODS and self.peer == "httptools" and self._lets("methods"):
             raise Refused(400)
         # RFC 9113 3.4: "PRI * HTTP/2.0", and the rest of the preface behind it.
-        if self._method == b"PRI" and self._lets("preface"):
-            raise LostItsWay
+        if self._method == b"PRI":
+            self._lose_way("preface")
         self._skip_space()
         self._target, stop = self._take(TARGET)
         if stop != b" ":
@@ -175,6 +176,8 @@ class HeadReading(LineReading):
             if self._version == "1.0":
                 self._refuse(400, "coding-in-1_0")
             return
+        if not value and self._data[self.position :] in (b"\r", b"\r\n") and self._lets("late-length"):
+            raise Incomplete
         if LENGTH.fullmatch(value) is None:
             self._refuse(400, "lengths")
         significant = value.lstrip(b"0")

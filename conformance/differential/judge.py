@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, FrozenSet, Iterator, NamedTuple, Sequence, Set, Tuple
 
 from ..lib.wire import parse_frames
-from .cases import Case, FrameCase, Head, Outcome, Transcript
+from .cases import Case, FrameCase, Head, HTTPCase, Outcome, Requests, Transcript
+from .connection_adapter import compare
 from .frame_adapters import run_frames
 from .frame_reading import FrameReading
 from .head_adapters import run_head
 from .head_reading import HeadReading
+from .request_adapters import run_requests
+from .request_reading import RequestsReading
 from .rulings import names_of
 
 
@@ -26,7 +29,7 @@ class Finding(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """Frames or heads: the peers, how an implementation is run, and the reading of the standards."""
+    """Frames, heads or requests: the peers, how an implementation is run, and the literal reading."""
 
     peers: Sequence[str]
     run: Callable[[str, Any], Outcome]
@@ -35,6 +38,7 @@ class Kind(NamedTuple):
 
 FRAMES = Kind(("wsproto", "websockets"), run_frames, FrameReading)
 HEADS = Kind(("h11", "httptools"), run_head, HeadReading)
+REQUESTS = Kind(("h11", "httptools"), run_requests, RequestsReading)
 
 
 def judge(kind: Kind, case: Any) -> Iterator[Finding]:
@@ -62,7 +66,7 @@ def judge(kind: Kind, case: Any) -> Iterator[Finding]:
 
 def strip(outcome: Outcome) -> Outcome:
     """The outcome without wsbridge's status: its peers leave the answer to their callers."""
-    return outcome._replace(status=0) if isinstance(outcome, Head) else outcome
+    return outcome._replace(status=0) if isinstance(outcome, (Head, Requests)) else outcome
 
 
 def minimize(kind: Kind, case: Any, peer: str, met: Set[str], outcome: Outcome) -> Tuple[str, ...]:
@@ -85,3 +89,13 @@ def judge_sending(kind: Kind, case: FrameCase) -> Iterator[Finding]:
     for who, outcome in outcomes.items():
         if outcome != sent:
             yield Finding(who, (), {"sent": sent, who: outcome})
+
+
+def judge_requests(kind: Kind, case: HTTPCase) -> Iterator[Finding]:
+    """As `judge`; and for every tenth case wsbridge's `Connection` must find what its parsers find."""
+    yield from judge(kind, case)
+    if case.name.endswith("0"):
+        ours = run_requests("wsbridge", case)
+        difference = compare(case, ours)
+        if difference:
+            yield Finding("Connection", (), {"wsbridge": ours, "Connection": ours._replace(end=difference)})

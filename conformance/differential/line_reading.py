@@ -47,6 +47,11 @@ class LineReading(Reading):
         """Raise `Refused`, unless it is known that the peer lets this pass."""
         raise LostItsWay if self._lets(name) else Refused(status)
 
+    def _lose_way(self, name: str) -> None:
+        """Raise `LostItsWay` if it is known that the peer reads this in another way."""
+        if self._lets(name):
+            raise LostItsWay
+
     def _read_field(self) -> bool:
         """One header line; False for the empty line that ends the head."""
         name, stop = self._take(TOKEN)
@@ -62,6 +67,8 @@ class LineReading(Reading):
         self.position += 1
         raw = self._take_rest(VALUE, "control-bytes")
         name, value = name.lower(), raw.strip(b" \t")
+        if name == b"transfer-encoding" and b"\t" in raw[len(raw.rstrip(b" \t")) :]:
+            self._lose_way("coding-blanks")
         self._check_field(name, value)
         if raw.rstrip(b" \t") != raw and value and self._lets("trailing-blanks"):
             value = raw.lstrip(b" \t")

@@ -9,6 +9,7 @@ from ..lib.hostile.draws import cut_stream, happens
 from ..lib.hostile.frames import Writer, draw_stream
 from ..lib.hostile.heads import draw_head
 from ..lib.hostile.messages import Compressed, Compressor, draw_messages, draw_plain, mutate
+from ..lib.hostile.requests import draw_requests
 from ..lib.wire import BINARY, RSV1, TEXT, parse_frames
 from .cases import DEFAULT_LIMIT, Deflate, FrameCase, HTTPCase, Message
 from .frame_adapters import make_wsbridge
@@ -95,4 +96,11 @@ def make_head(seed: int, index: int) -> HTTPCase:
     name = f"{seed}:heads:{index}"
     rng = random.Random(name)
     data, traits = draw_head(rng)
+    return HTTPCase(name, cut_stream(rng, data), traits)
+
+
+def make_requests(seed: int, index: int) -> HTTPCase:
+    name = f"{seed}:requests:{index}"
+    rng = random.Random(name)
+    data, traits = draw_requests(rng)
     return HTTPCase(name, cut_stream(rng, data), traits)

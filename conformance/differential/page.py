@@ -18,8 +18,8 @@ def write_page(folder: Path, tally: Tally, packages: Sequence[str], facts: Dict[
     page.facts({"unexplained": unexplained, "kinds of disagreement": len(tally.met), **facts})
     page.paragraph(
         "The same random and mutated bytes into all of them. wsbridge must do what a literal reading of the"
-        " standards does (frame_reading.py, head_reading.py); a peer that does otherwise must do what that"
-        " reading does with the named departures. Anything else is unexplained."
+        " standards does (frame_reading.py, head_reading.py, request_reading.py); a peer that does otherwise"
+        " must do what that reading does with the named departures. Anything else is unexplained."
     )
     page.table(
         ["part", "cases", "of them or in them", "cases with a disagreement"],

@@ -9,8 +9,8 @@ from collections import Counter
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Tuple
 
 from ..lib.environment import say_line
-from .judge import FRAMES, HEADS, Finding, Kind, judge, judge_sending
-from .making import count_messages, make_deflated, make_head, make_sending, make_stream
+from .judge import FRAMES, HEADS, REQUESTS, Finding, Kind, judge, judge_requests, judge_sending
+from .making import count_messages, make_deflated, make_head, make_requests, make_sending, make_stream
 
 BATCH = 500
 KEPT_TEXTS, MOST_SHOWN = 3, 4000  # texts of unexplained cases in each batch, and characters of each
@@ -31,6 +31,7 @@ PARTS = {
         "messages compressed by wsbridge", make_sending, FRAMES, judge_sending, lambda case: len(case.pieces)
     ),
     "heads": Part("request heads", make_head, HEADS),
+    "requests": Part("connections with requests", make_requests, REQUESTS, judge_requests),
 }
 
 

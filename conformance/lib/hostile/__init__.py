@@ -1,4 +1,6 @@
-"""Hostile input: what a peer should send, and what mutation makes of it. frames.py, messages.py, heads.py.
+"""Hostile input: what a peer should send, and what mutation makes of it.
+
+One module for each kind: frames.py, messages.py, heads.py, requests.py.
 
 Every choice comes from a `random.Random`. A seeded one makes a case again from its number; the one of
 hypothesis (`randoms(use_true_random=False)`) shrinks it. hypothesis shrinks a number towards 0 and a choice
