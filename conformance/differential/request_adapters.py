@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Callable, Dict, List, Sequence
 
 import h11
 import httptools
 
-from wsbridge.protocols.bodies import Body, build_body
-from wsbridge.protocols.errors import RequestRefused
-from wsbridge.protocols.fields import has_token
-from wsbridge.protocols.handshake import is_upgrade_request
-from wsbridge.protocols.http11 import RequestParser
-
+from ..lib.request_loop import RequestLoop
 from .cases import Head, HTTPCase, Request, Requests
 from .head_adapters import check_handshake
 from .head_reading import is_upgrade
@@ -53,61 +48,22 @@ class Found:
         return found.refuse(self.status) if end == "refused" else found
 
 
-class _WSBridge:
-    """The loop over requests, as `Connection` has it."""
-
-    def __init__(self) -> None:
-        self.found = Found()
-        self._parser = RequestParser()
-        self._body: Optional[Body] = None
-        self.rest = b""
-
-    def receive(self, piece: bytes) -> None:
-        """Parse, until more is needed or nothing behind is read any more."""
-        data = piece
-        while data and not self.found.end:
-            data = self._read_head(data) if self._body is None else self._read_body(self._body, data)
-
-    def _read_head(self, data: bytes) -> bytes:
-        self.rest += data
-        request = self._parser.receive_data(data)
-        if request is None:
-            return b""
-        data, self.rest = self._parser.trailing, b""
-        self.found.begin(
-            Head("request", request.method, request.target, request.http_version, request.headers)
-        )
-        if is_upgrade_request(request):
-            self.found.complete()
-            self.found.end, self.found.status = "upgraded", check_handshake(request)
-            return b""
-        self._body = build_body(request.headers, request.http_version)
-        self._closes = request.http_version == "1.0" or has_token(request.headers, b"connection", b"close")
-        if self._body is None:
-            self._complete()
-        return data
-
-    def _read_body(self, body: Body, data: bytes) -> bytes:
-        self.found.add(body.receive_data(data))
-        if not body.is_complete:
-            return b""
-        self._complete()
-        return body.trailing
-
-    def _complete(self) -> None:
-        self.found.complete()
-        self.found.end = "closed" if self._closes else ""
-        self._parser, self._body = RequestParser(), None
-
-
 def run_wsbridge(pieces: Sequence[bytes]) -> Requests:
-    connection = _WSBridge()
-    try:
-        for piece in pieces:
-            connection.receive(piece)
-    except RequestRefused as refusal:
-        connection.found.end, connection.found.status = "refused", refusal.status
-    return connection.found.build(connection.rest)
+    loop = RequestLoop()
+    for piece in pieces:
+        loop.receive(piece)
+    found = Found()
+    for request, body, is_whole in loop.found:
+        found.begin(Head("request", request.method, request.target, request.http_version, request.headers))
+        found.add(body)
+        if is_whole:
+            found.complete()
+    found.end = loop.end
+    if loop.end == "upgraded":
+        found.status = check_handshake(loop.found[-1].request)
+    elif loop.refusal is not None:
+        found.status = loop.refusal.status
+    return found.build(loop.rest)
 
 
 class _H11:

@@ -63,7 +63,8 @@ def pytest_html_results_table_header(cells: List[str]) -> None:
 
 
 def pytest_html_results_table_row(report: pytest.TestReport, cells: List[str]) -> None:
-    told = "; ".join(f"{name}: {value}" for name, value in report.user_properties)
+    # The report of a module that cannot be imported has none.
+    told = "; ".join(f"{name}: {value}" for name, value in getattr(report, "user_properties", ()))
     cells.insert(2, f"<td>{html.escape(told)}</td>")
 
 

@@ -12,7 +12,8 @@ from wsbridge.protocols import handshake
 from wsbridge.protocols.errors import HandshakeFailed, RequestRefused
 from wsbridge.protocols.events import RequestReceived
 from wsbridge.protocols.fields import get_header_values, parse_extension_offers
-from wsbridge.protocols.http11 import RequestParser, ResponseParser, ResponseReceived, build_refusal
+from wsbridge.protocols.http11 import RequestParser, ResponseParser, ResponseReceived
+from wsbridge.protocols.responses import build_refusal
 from wsbridge.protocols.ws import WSProtocol
 
 from ..lib.wire import KEY

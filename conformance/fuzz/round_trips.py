@@ -13,7 +13,8 @@ from wsbridge.protocols.errors import EventError
 from wsbridge.protocols.events import WebSocketDataReceived, WebSocketDisconnected
 from wsbridge.protocols.fields import parse_extension_offers
 from wsbridge.protocols.frames import build_frame, is_sendable_close_code
-from wsbridge.protocols.http11 import RequestParser, ResponseParser, build_response_head
+from wsbridge.protocols.http11 import RequestParser, ResponseParser
+from wsbridge.protocols.responses import build_response_head
 from wsbridge.protocols.ws import WSProtocol
 
 from ..lib import wire
