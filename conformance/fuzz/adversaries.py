@@ -6,6 +6,7 @@ import zlib
 from functools import partial
 from typing import Any, Callable, NamedTuple, Sequence
 
+from wsbridge.protocols.bodies import ChunkedBody, LengthBody
 from wsbridge.protocols.deflate import Inflater
 from wsbridge.protocols.events import RequestReceived
 from wsbridge.protocols.fields import has_token, parse_authority, parse_extension_offers, parse_list
@@ -15,6 +16,7 @@ from wsbridge.protocols.http11 import RequestParser, ResponseParser
 from wsbridge.protocols.ws import WSProtocol
 
 from ..lib.hostile.draws import cut
+from ..lib.request_loop import RequestLoop
 from ..lib.wire import KEY, build_frame
 
 KIB, MIB = 1024, 1024 * 1024
@@ -28,6 +30,7 @@ PING, PONG = (bytes([first, 0xFD]) + MASK + bytes(125) for first in (0x89, 0x8A)
 EMPTY, ONE_BYTE = b"\x81\x80" + MASK, b"\x81\x81\0\0\0\0A"
 LINE, END = b"GET /chat HTTP/1.1\r\n", b"\r\nHost: a\r\n\r\n"
 LINES = LINE + b"Host: a\r\n"
+POST, CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\n", b"Transfer-Encoding: chunked\r\n\r\n"
 
 Feed = Callable[[Any], Any]
 
@@ -127,6 +130,22 @@ def parser(kind: Any, line: str) -> Callable[[bool], Feed]:
     return lambda unlimited: kind(**(limits if unlimited else {})).receive_data
 
 
+def open_chunked(unlimited: bool) -> Feed:
+    limits = {"max_trailers": UNLIMITED, "max_trailer_fields": UNLIMITED} if unlimited else {}
+    return ChunkedBody(**limits).receive_data
+
+
+def open_loop(_: bool) -> Feed:
+    """All requests of a connection; of those that are complete only the last one is kept."""
+    loop = RequestLoop()
+
+    def receive(piece: bytes) -> None:
+        loop.receive(piece)
+        del loop.found[:-1]
+
+    return receive
+
+
 REQUEST, RESPONSE = parser(RequestParser, "max_request_line"), parser(ResponseParser, "max_status_line")
 
 
@@ -213,6 +232,25 @@ ADVERSARIES = [
     Input("a Host", REQUEST, b"%41", LINE + b"Host: ", b"\r\n\r\n"),
     Input("a status line", RESPONSE, b"x", b"HTTP/1.1 101 ", b"\r\n\r\n"),
     Input("header lines of a response", RESPONSE, b"a:\r\n", b"HTTP/1.1 101 x\r\n", b"\r\n"),
+    # Bodies.
+    Input("a body of a length", lambda _: LengthBody(WHOLE).receive_data, b"b"),
+    Input("a body of a length, byte by byte", lambda _: LengthBody(WHOLE).receive_data, b"b", piece=1),
+    Input("a large chunk", open_chunked, b"b", b"fffffffffffffff\r\n"),
+    Input("a large chunk, byte by byte", open_chunked, b"b", b"fffffffffffffff\r\n", piece=1),
+    Input("chunks of 1 byte", open_chunked, b"1\r\nb\r\n"),
+    Input("chunks of 1 byte, in one piece", open_chunked, b"1\r\nb\r\n", piece=WHOLE),
+    Input("chunks of 1 byte, byte by byte", open_chunked, b"1\r\nb\r\n", piece=1),
+    Input("chunks of 1000 bytes", open_chunked, b"3E8\r\n" + b"b" * 1000 + b"\r\n", piece=SEGMENT),
+    Input("chunks with leading zeros", open_chunked, b"0000000001\r\nb\r\n", piece=WHOLE),
+    Input("chunks with extensions", open_chunked, b"1 ;a=b\r\nb\r\n", piece=WHOLE),
+    Input("chunks with extensions, byte by byte", open_chunked, b"1;a=bcd\r\nb\r\n", piece=1),
+    Input("trailers", open_chunked, b"a:\r\n", b"0\r\n"),
+    Input("trailers, byte by byte", open_chunked, b"a:\r\n", b"0\r\n", piece=1),
+    Input("one trailer of blanks", open_chunked, b" ", b"0\r\na:", b"\r\n\r\n"),
+    Input("requests without a body", open_loop, LINES + b"\r\n", piece=SEGMENT),
+    Input("requests with a body", open_loop, POST + b"Content-Length: 3\r\n\r\nabc", piece=SEGMENT),
+    Input("requests in chunks", open_loop, POST + CHUNKED + b"1\r\nb\r\n0\r\n\r\n", piece=SEGMENT),
+    Input("requests in chunks, byte by byte", open_loop, POST + CHUNKED + b"0\r\n\r\n", piece=1),
     # Lists, and what proxies say.
     called("list of commas", lambda line: parse_list([line], UNLIMITED), b","),
     called("list of blanks", lambda line: parse_list([line], UNLIMITED), b" \t"),

@@ -24,11 +24,12 @@ from ..lib.environment import ROOT
 from . import PARTS
 
 DRAWN = (
-    *("server", "server_deflate", "client_deflate", "server_handshake", "forwarded"),
+    *("server", "server_deflate", "client_deflate", "server_handshake", "forwarded", "requests"),
     *("fragments", "dialogues"),
 )
 # Of a short run: the entries that a peer reaches after the handshake, and the handshake.
 SHORT = [("server", "raw"), ("server_deflate", "raw"), ("server_handshake", "raw"), ("dialogues", "drawn")]
+SHORT += [("chunked_body", "raw"), ("requests", "drawn")]
 
 MAX_LENGTH = {"raw": 400, "drawn": 1500}
 # An input that takes longer is a finding of its own; starting takes some seconds on a busy machine.
@@ -44,6 +45,8 @@ DICTIONARY = r"""
 "Upgrade:\x20websocket\x0d\x0a" "Connection:\x20Upgrade\x0d\x0a" "Sec-WebSocket-Version:\x2013\x0d\x0a"
 "Sec-WebSocket-Key:\x20" "Sec-WebSocket-Protocol:\x20" "Sec-WebSocket-Extensions:\x20" "Origin:\x20"
 "permessage-deflate" ";\x20client_max_window_bits" ";\x20server_max_window_bits=9" "_no_context_takeover"
+"Transfer-Encoding:\x20chunked\x0d\x0a" "Content-Length:\x205\x0d\x0a" "\x0d\x0a0\x0d\x0a\x0d\x0a" "5\x0d\x0a"
+"POST\x20/\x20" "Connection:\x20close\x0d\x0a" ";a=\"b\"" "000000000000000" "fffffffffffffff" "HTTP/1.0"
 "for=" ";proto=https" ";host=" "\"[2001:db8::1]:80\"" "192.0.2.1" "\\\"" "Forwarded:\x20" ",\x20" "[::1]"
 """
 

@@ -17,7 +17,7 @@ from wsbridge.protocols.deflate import DeflateSettings
 from wsbridge.protocols.masking import LARGE
 
 from ..lib import wire
-from ..lib.hostile import frames, heads, messages
+from ..lib.hostile import frames, heads, messages, requests
 from ..lib.hostile.draws import cut, split
 
 # What `st.composite` hands to a function; the drawn type is for the function to know.
@@ -200,3 +200,25 @@ def drawn_heads(draw: Draw, first_lines: Optional[Bytes] = None) -> Example:
 
 
 REQUESTS, RESPONSES = drawn_heads(), drawn_heads(STATUS_LINES)
+
+
+@st.composite
+def drawn_bodies(draw: Draw) -> Example:
+    """A chunked body, damaged or not, and what is behind it."""
+    rng = draw(RANDOM)
+    draft = requests.draw_request(rng)
+    draft.chunks = draft.chunks or requests.draw_chunks(rng, requests.draw_body(rng))
+    for _ in range(draw(st.sampled_from([0, 1, 1, 2]))):
+        draw(st.sampled_from(requests.CHUNKS + requests.LONG))(rng, draft)
+    data = draft.build_body()
+    return draw(VARIANTS), data + draw(any_of(b"", b"", *requests.LEFTOVERS))
+
+
+@st.composite
+def drawn_connections(draw: Draw) -> Example:
+    """Several requests with bodies, damaged or not."""
+    data, _ = requests.draw_requests(draw(RANDOM))
+    return draw(VARIANTS), data
+
+
+BODIES, CONNECTIONS = drawn_bodies(), drawn_connections()

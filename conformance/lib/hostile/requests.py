@@ -83,10 +83,12 @@ class Draft:
     end: bytes = b"\r\n"  #: behind the trailers
 
     def build(self) -> bytes:
-        head = self.head.build()
+        return self.head.build() + self.build_body()
+
+    def build_body(self) -> bytes:
         if self.chunks is None:
-            return head + self.body
-        return b"".join([head, *(chunk.build() for chunk in self.chunks), *self.trailers, self.end])
+            return self.body
+        return b"".join([*(chunk.build() for chunk in self.chunks), *self.trailers, self.end])
 
 
 def draw_body(rng: random.Random) -> bytes:
