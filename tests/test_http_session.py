@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import unittest
+from types import ModuleType
 from typing import Any, Awaitable, Dict, List, Optional, Tuple, Type
 
 from tests.doubles import DATE, build_date, turn_loop
 from wsbridge.asgi.http_session import HttpOwner, HttpSession
 from wsbridge.asgi.wire import Http11Wire
 from wsbridge.protocols.errors import EventError, StateError
+
+tracemalloc: Optional[ModuleType]
+try:
+    import tracemalloc
+except ImportError:
+    # PyPy has none.
+    tracemalloc = None
 
 START: Dict[str, Any] = {"type": "http.response.start", "status": 200}
 BODY: Dict[str, Any] = {"type": "http.response.body", "body": b"a"}
@@ -110,6 +119,21 @@ class BodyTests(SessionCase):
         self.session.put_body(b"c", True)
         await self.assert_received(b"abc", False)
         self.assertEqual(self.session.body_size, 0)
+
+    async def test_many_small_parts_are_received_as_one(self) -> None:
+        for number in range(1000):
+            self.session.put_body(b"%d." % number, False)
+        self.session.put_body(b"end", True)
+        await self.assert_received(b"".join(b"%d." % number for number in range(1000)) + b"end", False)
+
+    @unittest.skipUnless(sys.implementation.name == "cpython", "this Python has no tracemalloc")
+    async def test_small_parts_take_little_more_memory_than_their_bytes(self) -> None:
+        tracing: Any = tracemalloc
+        tracing.start()
+        self.addCleanup(tracing.stop)
+        for number in range(32 * 1024):
+            self.session.put_body(b"%02d" % (number % 100), False)
+        self.assertLess(tracing.get_traced_memory()[0], 2 * 64 * 1024)
 
     async def test_end_that_comes_alone_is_an_empty_part(self) -> None:
         self.session.put_body(b"a", False)

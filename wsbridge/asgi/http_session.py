@@ -16,6 +16,9 @@ from .wire import Wire
 
 __all__ = ["HttpOwner", "HttpSession"]
 
+# More parts of a body than this are joined: an object for every few bytes takes many times their size.
+MAX_PARTS = 64
+
 
 class HttpOwner:
     """The connection under an `HttpSession`; this base class does nothing."""
@@ -73,6 +76,8 @@ class HttpSession:
                 self._parts = []
             self._parts.append(part)
             self.body_size += len(part)
+            if len(self._parts) > MAX_PARTS:
+                self._parts = [b"".join(self._parts)]
         if part or is_complete:
             self._is_body_complete = is_complete
             self._wake()
