@@ -75,4 +75,5 @@ class RequestLoop:
         )
         self.end = end or ("closed" if is_last else "")
         if not self.end:
-            self._parser, self._body = RequestParser(), None
+            self._parser.begin_next()
+            self._body = None
