@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from dataclasses import dataclass, field
 from typing import List, Optional, Tuple
@@ -231,7 +232,11 @@ def mutate(rng: random.Random, draft: Draft) -> str:
 
 def draw_requests(rng: random.Random) -> Tuple[bytes, Tuple[str, ...]]:
     """What a client sends on one connection, and what was done to it: nothing, or a few mutations."""
-    drafts = [draw_request(rng) for _ in range(rng.choice((1, 1, 2, 2, 3, 4)))]
+    drafts: List[Draft] = []
+    for _ in range(rng.choice((1, 1, 2, 2, 3, 4))):
+        # Clients repeat themselves, and what wsbridge remembers of a head must not outlive its likeness.
+        repeats = bool(drafts) and happens(rng, 0.25)
+        drafts.append(copy.deepcopy(drafts[-1]) if repeats else draw_request(rng))
     traits = [mutate(rng, rng.choice(drafts)) for _ in range(rng.choice((0, 0, 1, 1, 1, 1, 2, 3)))]
     data = b"".join(draft.build() for draft in drafts)
     if happens(rng, 0.15):
