@@ -12,10 +12,15 @@ from typing import FrozenSet, List, Tuple
 
 from .cases import Head, HTTPCase, Outcome, Request, Requests
 from .head_reading import FRAMING, HeadReading, is_upgrade
-from .line_reading import H11_END, VALUE, Incomplete, LineReading, Refused, find_values, split_list
+from .line_reading import H11_END, Incomplete, LineReading, Refused, find_values, split_list
 from .rulings import LostItsWay, Reading
 
 DIGITS = re.compile(rb"[0-9A-Fa-f]*")
+# RFC 9112 7.1.1, loosely: whatever a field value may have, but every quoted string (RFC 9110 5.6.4) ends.
+_PAIR = rb"\\[\t -~\x80-\xff]"
+_STRING = rb"\"(?:[\t !#-\[\]-~\x80-\xff]|" + _PAIR + rb")*"
+OPEN_STRING = re.compile(_STRING + rb"\\?")
+ANY_EXTENSIONS = re.compile(rb"(?:[\t !#-~\x80-\xff]|" + _STRING + rb"\")*")
 BLANKS = re.compile(rb"[ \t]*")
 MAX_SIZE_DIGITS = 15
 MAX_OVERHEAD, CHUNK_ALLOWANCE = 16 * 1024, 16
@@ -88,16 +93,21 @@ class ChunkReading(LineReading):
             if self._lets("extension-blanks"):
                 raise Refused(400)
         if stop == b";":
-            start = self.position
-            self._take_rest(VALUE, "extensions")
-            if EXTENSIONS.fullmatch(self._data[start : self.position]) is None and self._lets(
-                "extension-grammar"
-            ):
-                raise LostItsWay
-            if self._data[self.position : self.position + 2] not in (b"\r", b"\r\n"):
-                self._refuse(400, "extensions")
+            self._read_extensions()
         self._end_line()
         return int(significant or b"0", 16)
+
+    def _read_extensions(self) -> None:
+        extensions, stop = self._take(ANY_EXTENSIONS)
+        if stop == b'"':
+            self._take(OPEN_STRING)
+            self._refuse(400, "extensions")
+        if stop != b"\r":
+            self._refuse(400, "bare-lf" if stop == b"\n" else "extensions")
+        if EXTENSIONS.fullmatch(extensions) is None:
+            self._lose_way("extension-grammar")
+        if self._data[self.position : self.position + 2] not in (b"\r", b"\r\n"):
+            self._refuse(400, "extensions")
 
     def _end_data(self) -> None:
         end = self._data[self.position : self.position + 2]
