@@ -1416,6 +1416,17 @@ class OverTests(WebSocketTestCase):
         with self.assertRaises(ClientDisconnected):
             await self.receive()
 
+    async def test_task_that_outlives_the_application_does_not_wait_for_what_was_held(self) -> None:
+        await self.open(ws_max_queue=2)
+        await self.start(self.service.shut_down(30))
+        self.transport.feed(peer_text(b"a") + peer_text(b"b"))
+        self.exchange.data_received(peer_text(b"c") + peer_text(b"d"))
+        self.transport.lose()
+        # What was held is in the queue now, which is full again.
+        await self.assert_receives(received("a"), received("b"), received("c"))
+        await self.app.return_()
+        await self.assert_receives(received("d"), LOST)
+
     async def test_close_that_is_held_at_the_loss_tells_its_code(self) -> None:
         await self.hold(peer_text(b"c") + PEER_CLOSE)
         self.transport.lose()

@@ -383,8 +383,9 @@ class WebSocketExchange(Exchange, SessionOwner):
     def _leave_if_over(self) -> None:
         super()._leave_if_over()
         if self._task is None and self._transport is None:
-            if self._held_data:
-                # Without an owner the session cannot parse it: a task that goes on receives the disconnect.
+            if self._is_holding:
+                # Without an owner the session cannot parse what is held, nor learn that nothing is: a task
+                # that goes on receives the disconnect behind the queue.
                 self._held_data = b""
                 self._session.end_stream()
             self._session.detach()
