@@ -232,6 +232,20 @@ class LingerTests(ServiceTestCase):
         await turn_loop()
         self.assertTrue(stopping.done())
 
+    async def test_server_that_stops_gives_the_peer_no_more_time_than_it_had(self) -> None:
+        self.linger(closed=True)
+        await self.advance(0.5)
+        self.service.begin_shutdown()
+        await self.advance(0.5)
+        self.assert_calls("resume_reading", "write_eof", "abort")
+
+    async def test_server_that_stops_gives_a_peer_that_reads_nothing_no_more_time(self) -> None:
+        self.linger(unsent=b"last")
+        await self.advance(29)
+        self.service.begin_shutdown()
+        await self.advance(1)
+        self.assertEqual(self.transport.calls[-1], "abort")
+
     async def test_cut_aborts(self) -> None:
         self.linger()
         self.service.abort()

@@ -133,7 +133,8 @@ class Linger(asyncio.Protocol):
     def shut_down(self) -> None:
         """The connection is closing already: let the peer take no longer than it needs."""
         self._close_timeout = CLOSED_LINGER
-        self._restart_deadline()
+        if not self._unsent:
+            self._deadline = min(self._deadline, self._service.get_deadline(CLOSED_LINGER))
 
     def abort(self) -> None:
         self._transport.abort()
