@@ -23,14 +23,14 @@ from ...protocols.http11 import RequestParser
 from ...protocols.responses import build_refusal
 from ..log import log_refusal
 from ..service import Service
-from .addresses import Ends, format_client, get_client, get_ends
+from .addresses import Ends, format_client, get_client, get_ends, get_server
 from .hints import (
     START_SIZE,
     describe_ignored_host,
     describe_missing_upgrade,
     describe_start,
 )
-from .http import HttpExchange
+from .http import HttpExchange, Reader
 from .linger import Linger
 from .reading import limit_reads
 from .relay import Relay, Stage
@@ -147,44 +147,60 @@ class Connection(asyncio.Protocol):
             self._refuse(refusal, request)
 
     def _start(self, transport: asyncio.Transport, request: RequestReceived, trailing: bytes) -> None:
-        service = self._service
-        if self._ends is None:
-            self._ends = get_ends(transport)
+        values = request.values
         body: Optional[Body] = None
         persists = request.http_version == "1.1"
-        values = request.values
         if not _UNUSUAL_NAMES.isdisjoint(values) or values.get(b"connection", _KEEP_ALIVE) != _KEEP_ALIVE:
             body = self._build_body(request)
             if is_upgrade_request(request):
                 if body is not None:
                     # A request that another server has parsed.
                     raise BadRequest("an opening handshake with a body")
-                ws_key = check_ws_request(request, service.config, self._ends.client, self._ends.server)
-                websocket = WebSocketExchange(service, transport, request, ws_key, trailing, self._relay)
-                if self._at_eof:
-                    websocket.eof_received()
-                self._successor = websocket
-                self._leave()
+                self._start_websocket(transport, request, trailing)
                 return
             self._log_hint(transport, describe_missing_upgrade(request))
             # RFC 9112 9.3; a client of HTTP/1.0 would have to ask for it, and has to connect again.
             persists = persists and not lists_token(values.get(b"connection", ()), b"close")
-        if self._answered + 1 >= service.config.limit_keep_alive_requests:
+        if self._answered + 1 >= self._service.config.limit_keep_alive_requests:
             persists = False
+        self._start_http(transport, request, body, trailing, self if persists else None)
+
+    def _start_websocket(
+        self, transport: asyncio.Transport, request: RequestReceived, trailing: bytes
+    ) -> None:
+        service = self._service
+        ws_key = check_ws_request(request, service.config, get_client(transport), get_server(transport))
+        websocket = WebSocketExchange(service, transport, request, ws_key, trailing, self._relay, self)
+        if self._at_eof:
+            websocket.eof_received()
+        self._transport, self._successor = None, websocket
+        self._let_last_go()
+
+    def _start_http(
+        self,
+        transport: asyncio.Transport,
+        request: RequestReceived,
+        body: Optional[Body],
+        trailing: bytes,
+        reader: Optional[Reader],
+    ) -> None:
+        if self._ends is None:
+            self._ends = get_ends(transport)
         self._transport = None
         self._let_last_go()
         exchange = HttpExchange(
-            service,
+            self._service,
             transport,
             request,
             self._ends,
             body,
             trailing,
-            reader=self if persists else None,
+            reader=reader,
             at_eof=self._at_eof,
             relay=self._relay,
             predecessor=self,
         )
+        # An application that ran at once (Python 3.12: eager tasks) may have given the transport back.
         if self._transport is None:
             self._successor = exchange
 

@@ -32,7 +32,7 @@ from ...protocols.events import RequestReceived
 from ...protocols.frames import INTERNAL_ERROR, SERVICE_RESTART
 from ...protocols.ws import Receiving, WSProtocol
 from ..plain import ResumeTask
-from ..service import Service
+from ..service import Member, Service
 from .addresses import get_client, get_server, is_secure
 from .exchange import MAX_SENDS_IN_A_ROW, Exchange
 from .info import ConnectionInfo
@@ -68,7 +68,8 @@ class WebSocketExchange(Exchange, SessionOwner):
     """An asyncio protocol that takes ``transport`` over once ``request`` was checked.
 
     ``ws_key`` is the request's Sec-WebSocket-Key, ``early_data`` the bytes that
-    followed its head; a ``relay`` stays the transport's protocol in its place.
+    followed its head; a ``relay`` stays the transport's protocol in its place;
+    ``predecessor`` is the member of the service whose place it takes.
     Raises `BadRequest` for malformed extension offers or subprotocols, before
     the transport is taken over.
 
@@ -100,6 +101,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         ws_key: bytes,
         early_data: bytes = b"",
         relay: Optional[Relay] = None,
+        predecessor: Optional[Member] = None,
     ) -> None:
         config = service.config
         self._ws = _build_protocol(service, request)
@@ -115,7 +117,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         )
         info.client, info.path = scope["client"], scope["path"]
         self.info: Optional[ConnectionInfo] = info
-        super().__init__(service, transport, relay)
+        super().__init__(service, transport, relay, predecessor)
         self._scope = scope
         wire = Http11Wire(self, ws_key=ws_key, date=service.date, headers=service.get_headers)
         self._session = Session(self, self._ws, wire, scope["subprotocols"])
