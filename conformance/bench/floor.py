@@ -1,11 +1,14 @@
 """The floor under every server in Python: bytes come back as they are, nothing is parsed.
 
-`python -m conformance.bench.floor PORT bytes|asgi`: `bytes` writes what it reads; `asgi` hands each message
-to an application through a future, as an ASGI server must, and writes what the application sends.
+`python -m conformance.bench.floor PORT bytes|asgi|requests`: `bytes` writes what it reads; `asgi` hands each
+message to an application through a future, as an ASGI server must, and writes what the application sends.
+`requests` takes each read for a request, and runs the application that answers requests in a task.
 """
 
 import asyncio
 import sys
+
+from conformance.lib.apps import answer
 
 RESPONSE = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -61,6 +64,27 @@ class AppEcho(BytesEcho):
         self.transport.write(message["bytes"])
 
 
+class AppAnswer(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+        self.loop = asyncio.get_running_loop()
+
+    def data_received(self, data):
+        head, _, self.body = data.partition(b"\r\n\r\n")
+        scope = {"type": "http", "method": head.split(b" ", 1)[0].decode()}
+        self.task = self.loop.create_task(answer.app(scope, self.receive, self.send))
+
+    async def receive(self):
+        return {"type": "http.request", "body": self.body}
+
+    async def send(self, message):
+        if message["type"] == "http.response.start":
+            lines = (b"%s: %s\r\n" % header for header in message["headers"])
+            self.head = b"HTTP/1.1 200 OK\r\n%s\r\n" % b"".join(lines)
+        else:
+            self.transport.write(self.head + message["body"])
+
+
 async def run_app(receive, send):
     while True:
         message = await receive()
@@ -68,7 +92,7 @@ async def run_app(receive, send):
 
 
 async def serve(kind, port):
-    protocol = {"bytes": BytesEcho, "asgi": AppEcho}[kind]
+    protocol = {"bytes": BytesEcho, "asgi": AppEcho, "requests": AppAnswer}[kind]
     server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", port, backlog=2048)
     await server.serve_forever()
 

@@ -19,9 +19,10 @@ from ..lib.servers import ServerFailed
 from . import crowds, instructions, workloads
 from .codec import measure_codecs
 from .imports import measure_imports
-from .load import Failed, build_generator
+from .load import Failed, Result, build_generator
 from .peers import Running, choose_servers
 from .rounds import keep_awake, real_time, run_rounds
+from .workloads import ANSWER, ECHO, Workload
 
 LISTEN_SECONDS, QUIET_PERCENT = 2.0, 8.0
 CODEC_ROUNDS = {True: 5, False: 15}
@@ -54,10 +55,10 @@ async def measure(options: argparse.Namespace, run: Dict[str, Any], priority: Ca
     if set(names) - {"codec", "imports"}:
         build_generator()
     with priority():
-        if chosen:
-            async with contextlib.AsyncExitStack() as stack:
-                started = await start_servers(stack, servers, run["missing"])
-                run["rounds"] = run_rounds(started, chosen, options.rounds)
+        for application in (ECHO, ANSWER):
+            some = [workload for workload in chosen if workload.application == application]
+            if some:
+                run["rounds"].update(await measure_rounds(options, run["missing"], application, some))
         if "crowd" in names:
             crowd = functools.partial(crowds.measure_crowd, options.quick)
             run["crowd"] = await measure_each("crowd", servers, crowd)
@@ -73,21 +74,30 @@ async def measure(options: argparse.Namespace, run: Dict[str, Any], priority: Ca
     if "instructions" in names and not shutil.which("valgrind"):
         run["missing"]["instructions"] = "apt-get install valgrind"
     elif "instructions" in names:
-        # valgrind would count PyPy's compiling of traces.
-        counted = [server for server in servers if server.environment != "pypy"]
-        counting, wrapper = instructions.count_instructions, instructions.WRAPPER
-        run["instructions"] = await measure_each("instructions", counted, counting, wrapper)
+        for application in (ECHO, ANSWER):
+            counts = await measure_instructions(choose_servers(options.peers, application), application)
+            for name, found in counts.items():
+                run["instructions"].setdefault(name, {}).update(found)
+
+
+async def measure_rounds(
+    options: argparse.Namespace, missing: Dict[str, str], application: str, chosen: Sequence[Workload]
+) -> Dict[str, Dict[str, List[Result]]]:
+    """Return {workload: {server: its results}} of the workloads of one application."""
+    servers = choose_servers(options.peers, application)
+    async with contextlib.AsyncExitStack() as stack:
+        return run_rounds(await start_servers(stack, servers, application, missing), chosen, options.rounds)
 
 
 async def start_servers(
-    stack: contextlib.AsyncExitStack, servers: Sequence[Server], missing: Dict[str, str]
+    stack: contextlib.AsyncExitStack, servers: Sequence[Server], application: str, missing: Dict[str, str]
 ) -> List[Running]:
     """Start them all; what cannot be had here is left out, with the reason in `missing`."""
     started = []
     for server in servers:
         say_line(f"bench: starting {server.name}")
         try:
-            started.append(await stack.enter_async_context(Running(server)))
+            started.append(await stack.enter_async_context(Running(server, application)))
         except Unusable as error:
             missing[server.name] = str(error)
             say_line(f"bench: {server.name} is left out: {error}", final=True)
@@ -96,15 +106,26 @@ async def start_servers(
     return started
 
 
+async def measure_instructions(servers: Sequence[Server], application: str) -> Dict[str, Any]:
+    # valgrind would count PyPy's compiling of traces.
+    counted = [server for server in servers if server.environment != "pypy"]
+    counting = functools.partial(instructions.count_instructions, application)
+    return await measure_each("instructions", counted, counting, application, instructions.WRAPPER)
+
+
 async def measure_each(
-    what: str, servers: Sequence[Server], measuring: Callable[[Running], Any], wrapper: Sequence[str] = ()
+    what: str,
+    servers: Sequence[Server],
+    measuring: Callable[[Running], Any],
+    application: str = ECHO,
+    wrapper: Sequence[str] = (),
 ) -> Dict[str, Any]:
     """Measure one server after the other, each freshly started; return {server: what was found}."""
     results = {}
     for server in servers:
         say_line(f"bench: {what}, {server.name}")
         try:
-            async with Running(server, wrapper) as running:
+            async with Running(server, application, wrapper) as running:
                 results[server.name] = measuring(running)
         except Unusable as error:
             say_line(f"bench: {what}, {server.name}: {error}", final=True)

@@ -1,4 +1,4 @@
-"""User instructions per message, counted by valgrind's callgrind where the machine has no counter to ask.
+"""User instructions per message or request, counted by callgrind: the machine may have no counter to ask.
 
 The count hardly depends on what else the machine does, and agrees within 3 % with
 `perf stat -e instructions:u` for uvicorn on either loop. It does not for granian: its threads wait for each
@@ -24,16 +24,17 @@ WRAPPER = [
     "--trace-children=yes",
     f"--callgrind-out-file={FOLDER}/out.%p",
 ]
-MODES = [one for one in ALL if one.name in ("one-125", "hundred-125", "burst-125", "handshakes")]
+NAMES = ("one-125", "hundred-125", "burst-125", "handshakes", "get-1", "get-32", "post-1")
+MODES = [workload for workload in ALL if workload.name in NAMES]
 WARM_UP_SECONDS, MEASURE_SECONDS = 0.5, 1.5
 # Under callgrind a server is about fifty times slower.
 PATIENCE = 120.0
 
 
-def count_instructions(running: Running) -> Dict[str, float]:
-    """Return {workload: instructions per message or handshake} of a server that runs behind `WRAPPER`."""
+def count_instructions(application: str, running: Running) -> Dict[str, float]:
+    """Return {workload: instructions each} of the workloads of `application`, which runs behind `WRAPPER`."""
     _take_total()  # what the server before left when it ended
-    return {mode.name: _count_mode(running, mode) for mode in MODES}
+    return {mode.name: _count_mode(running, mode) for mode in MODES if mode.application == application}
 
 
 def _count_mode(running: Running, mode: Workload) -> float:

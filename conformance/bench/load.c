@@ -16,22 +16,14 @@
    other, so that all that is due on a connection is one send(). Every header of a reply is read and every length
    compared; the payload on the first message of a connection and on each 64th of all. */
 
-#define _GNU_SOURCE
+#include "load.h"
 #include <arpa/inet.h>
-#include <errno.h>
 #include <netinet/tcp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { MAX_LINKS = 20000, AT_ONCE = 16, CHECK_EACH = 64, PATIENCE = 30 };
+enum { AT_ONCE = 16, CHECK_EACH = 64 };
 enum { MAX_PAYLOAD = 1 << 26, RING_BYTES = 1 << 20, READ_BYTES = 1 << 18 };
 enum { FIN = 0x80, RSV1 = 0x40, MASKED = 0x80, TEXT = 1, BINARY = 2, CLOSE = 8 };
 
@@ -89,28 +81,6 @@ static char *ring; /* frames, one behind the other, and where the next to be sen
 static size_t frame_length, ring_count, ring_next;
 static uint64_t now, stop_at, messages, under_way, visits;
 static bool is_visiting;
-
-static void fail(const char *format, ...)
-{
-    va_list rest;
-    va_start(rest, format);
-    printf("{\"failed\": \"");
-    vprintf(format, rest);
-    printf("\"}\n");
-    exit(1);
-}
-
-static void fail_call(const char *call)
-{
-    fail("%s: %s", call, strerror(errno));
-}
-
-static uint64_t read_clock(clockid_t clock)
-{
-    struct timespec time;
-    clock_gettime(clock, &time);
-    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
-}
 
 /* ---------------------------------------------------------------- sending */
 
@@ -367,7 +337,9 @@ static uint64_t visit(void)
 
 static void do_job(const char *name, double argument)
 {
-    uint64_t cpu = read_clock(CLOCK_PROCESS_CPUTIME_ID), started = now = read_clock(CLOCK_MONOTONIC), count = 0;
+    struct start start = start_job();
+    uint64_t count = 0;
+    now = start.time;
     messages = visits = 0;
     stop_at = now + (uint64_t)(argument * 1e9);
     if (!strcmp(name, "open"))
@@ -378,9 +350,7 @@ static void do_job(const char *name, double argument)
         count = visit();
     else
         fail("there is no job %s", name);
-    double seconds = (double)(read_clock(CLOCK_MONOTONIC) - started) / 1e9;
-    double busy = (double)(read_clock(CLOCK_PROCESS_CPUTIME_ID) - cpu) / 1e9;
-    printf("{\"count\": %ju, \"seconds\": %.6f, \"load_share\": %.4f", (uintmax_t)count, seconds, busy / seconds);
+    print_result(start, count);
     if (option.offer && reply.is_known) {
         printf(", \"reply_rsv1\": %s, \"reply\": \"", reply.first_byte & RSV1 ? "true" : "false");
         for (size_t at = 0; at < reply.length; at++) printf("%02x", (unsigned char)reply.payload[at]);

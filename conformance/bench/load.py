@@ -1,4 +1,4 @@
-"""The load generator's process, and what server and generator used while it worked; see load.c."""
+"""A load generator's process, and what server and generator used meanwhile; see load.c and http_load.c."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import subprocess
 import tempfile
 import zlib
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Tuple, Union
 
 from ..lib.environment import ENVIRONMENTS, Unavailable
 from .peers import Running
-from .workloads import Workload, build_payload
+from .workloads import Workload, build_content, build_payload, build_request
 
 LOAD_CORE = 1
 
@@ -30,14 +30,15 @@ class Failed(Exception):
 
 
 @functools.cache
-def build_generator() -> Path:
-    """Compile load.c; return the program's path. Raises `Unavailable` without a compiler."""
+def build_generator(name: str = "load") -> Path:
+    """Compile NAME.c; return the program's path. Raises `Unavailable` without a compiler."""
     compiler = shutil.which("cc")
     if compiler is None:
         raise Unavailable("the load generator needs a C compiler: apt-get install gcc libc6-dev")
-    program = ENVIRONMENTS / "bench-load"
-    part = program.with_name(f"bench-load.{os.getpid()}")
-    command = [compiler, "-O2", "-Wall", "-Wextra", "-o", str(part), str(Path(__file__).with_name("load.c"))]
+    program = ENVIRONMENTS / f"bench-{name}"
+    part = program.with_name(f"{program.name}.{os.getpid()}")
+    source = Path(__file__).with_name(f"{name}.c")
+    command = [compiler, "-O2", "-Wall", "-Wextra", "-o", str(part), str(source)]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         raise Unavailable(f"the load generator does not compile: {done.stderr.strip().splitlines()[-1]}")
@@ -52,23 +53,32 @@ class Load:
     """
 
     def __init__(self, server: Running, workload: Workload) -> None:
-        program = build_generator()
         self._server = server
         self._workload = workload
         self._payload = build_payload(workload.size)
         self._file = tempfile.NamedTemporaryFile(prefix="payload-")  # noqa: SIM115 (closed by __exit__)
         self._file.write(compress(self._payload) if workload.offer else self._payload)
         self._file.flush()
-        options = ["-m", str(workload.in_flight)]
-        options += ["-b"] if workload.is_binary else []
-        options += ["-z", workload.offer] if workload.offer else []
-        options += ["-r"] if server.server.family == "floor" else []
+        command: List[Union[str, bytes]] = ["taskset", "-c", str(LOAD_CORE)]
+        if workload.method is None:
+            command += [str(build_generator()), *self._choose_options(), str(server.port), self._file.name]
+        else:
+            command += [str(build_generator("http_load")), str(server.port)]
+            command += [build_request(workload), build_content(workload)]
         self._process = subprocess.Popen(
-            ["taskset", "-c", str(LOAD_CORE), str(program), *options, str(server.port), self._file.name],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
+
+    def _choose_options(self) -> List[str]:
+        workload = self._workload
+        options = ["-m", str(workload.in_flight)]
+        options += ["-b"] if workload.is_binary else []
+        options += ["-z", workload.offer] if workload.offer else []
+        options += ["-r"] if self._server.server.family == "floor" else []
+        return options
 
     def __enter__(self) -> Load:
         return self
@@ -85,7 +95,7 @@ class Load:
         return self._ask(f"open {count}")
 
     def run(self, seconds: float) -> Result:
-        """Do the workload: `in_flight` messages on every open connection at least, or visits."""
+        """Do the workload: visits, or at least `in_flight` messages or a request on every open connection."""
         return self._ask(f"{'visit' if self._workload.visits else 'run'} {seconds}")
 
     def measure(self, seconds: float) -> Result:

@@ -28,6 +28,8 @@ MEDIANS = (
     (SPEED, "per_second", 1e-3),
     ("processor time of the server, us each, medians", "server_ns", 1e-3),
     ("share of its core that the generator used, medians", "load_share", 1.0),
+    ("connections that the server closed behind a response, medians", "closed", 1.0),
+    ("requests without a response, as the server closed, medians", "lost", 1.0),
 )
 
 
@@ -69,7 +71,8 @@ def _build_round_tables(rounds: Rounds) -> Dict[str, Rows]:
         for work, row in rounds.items():
             medians = {name: find_median(results, key) for name, results in row.items()}
             known = {name: median * factor for name, median in medians.items() if median is not None}
-            tables.setdefault(title, {})[work] = known
+            if known:
+                tables.setdefault(title, {})[work] = known
     for work, row in rounds.items():
         ratios = {name: find_ratio(row.get(OURS, []), results) for name, results in row.items()}
         tables.setdefault(FASTER, {})[work] = ratios

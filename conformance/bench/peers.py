@@ -9,14 +9,20 @@ import psutil
 from ..lib.environment import report_folder
 from ..lib.peers import ALL, BY_NAME, Server
 from ..lib.servers import START_SECONDS, ServerProcess
-from .workloads import match_names
+from .workloads import ANSWER, ECHO, match_names
 
 SERVER_CORE = 0
-APP = "conformance.lib.apps.echo:app"
+# What is measured with requests: every HTTP implementation once, ours and those of peers on both loops.
+FOR_REQUESTS = [
+    *("wsbridge", "wsbridge+uvloop", "uvicorn-h11", "uvicorn", "uvicorn+uvloop", "hypercorn"),
+    *("granian", "granian+uvloop", "h2corn+uvloop", "socketify", "floor-requests"),
+]
 
 
-def choose_servers(patterns: Optional[str]) -> List[Server]:
+def choose_servers(patterns: Optional[str], application: str = ECHO) -> List[Server]:
     """The servers that match a comma-separated list of names or globs; the default ones without it."""
+    if patterns is None and application == ANSWER:
+        return [BY_NAME[name] for name in FOR_REQUESTS]
     if patterns is None:
         return [server for server in ALL if server.by_default]
     return [BY_NAME[name] for name in match_names("server", patterns, BY_NAME)]
@@ -25,11 +31,11 @@ def choose_servers(patterns: Optional[str]) -> List[Server]:
 class Running(ServerProcess):
     """`async with Running(server) as running`: a server on its core, behind `wrapper` if there is one."""
 
-    def __init__(self, server: Server, wrapper: Sequence[str] = ()) -> None:
+    def __init__(self, server: Server, application: str = ECHO, wrapper: Sequence[str] = ()) -> None:
         self.server = server
         super().__init__(
             server.name,
-            ["taskset", "-c", str(SERVER_CORE), *wrapper, *server.build_command(APP)],
+            ["taskset", "-c", str(SERVER_CORE), *wrapper, *server.build_command(application)],
             report_folder("bench") / f"{server.name}.log",
             # Nothing random, and what README recommends for PyPy.
             settings={"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "", "PYPY_GC_NURSERY": "16M"},

@@ -48,6 +48,8 @@ THROUGHPUT: List[Tuple[str, str, str, float]] = [
     ("hundred-16 hundred-125 hundred-1k", OURS_UVLOOP, "best but h2corn, socketify", 1.3),
     ("burst-16 burst-125 burst-1k", OURS_UVLOOP, "best but h2corn, socketify", 3.0),
     ("one-64k one-1m", OURS_PYPY, OURS, 2.0),
+    ("get-1 get-32", OURS, "uvicorn+uvloop", 1.0),
+    ("get-1 get-32", OURS, "uvicorn-h11", 2.0),
     ("parse-125", OURS, "wsproto", 8.0),
     ("parse-125", OURS, "websockets", 2.5),
     ("build-125", OURS, "websockets", 3.0),

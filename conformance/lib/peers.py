@@ -61,7 +61,7 @@ _PURE = "import os, runpy; os.environ['WSBRIDGE_MASKING'] = 'python'; runpy._run
 ON_UVLOOP = "import runpy, uvloop; uvloop.install(); runpy._run_module_as_main({module!r})"
 
 _OURS = "{app} --port {port} --log-level warning"
-_UVICORN = "-m uvicorn {app} --port {port} --no-access-log --log-level warning"
+_UVICORN = "-m uvicorn {app} --port {port} --http httptools --no-access-log --log-level warning"
 _PLUG_IN = f"{_UVICORN} --ws wsbridge.plugins.uvicorn:WebSocketProtocol"
 _HYPERCORN = "-m hypercorn {app} -b 127.0.0.1:{port} --log-level WARNING"
 _GRANIAN = "-m granian {app} --interface asgi --port {port} --no-access-log --log-level warning"
@@ -83,6 +83,7 @@ ALL = [
     Server("uvicorn", "uvicorn", f"{_UVICORN} --ws websockets-sansio --loop asyncio"),
     Server("uvicorn+uvloop", "uvicorn", f"{_UVICORN} --ws websockets-sansio --loop uvloop"),
     Server("uvicorn-websockets", "uvicorn", f"{_UVICORN} --ws websockets --loop asyncio", False),
+    Server("uvicorn-h11", "uvicorn", f"{_UVICORN} --http h11 --loop asyncio", False),
     Server("uvicorn-wsproto", "uvicorn", f"{_UVICORN} --ws wsproto --loop asyncio"),
     Server("uvicorn-wsproto+uvloop", "uvicorn", f"{_UVICORN} --ws wsproto --loop uvloop", False),
     Server("hypercorn", "hypercorn", f"{_HYPERCORN} -k asyncio"),
@@ -97,6 +98,7 @@ ALL = [
     Server("floor-asgi", "floor", f"-m {_FLOOR} {{port}} asgi"),
     Server("floor-bytes+uvloop", "floor", f'-c "{ON_UVLOOP.format(module=_FLOOR)}" {{port}} bytes'),
     Server("floor-asgi+uvloop", "floor", f'-c "{ON_UVLOOP.format(module=_FLOOR)}" {{port}} asgi', False),
+    Server("floor-requests", "floor", f"-m {_FLOOR} {{port}} requests", False),
 ]
 BY_NAME: Dict[str, Server] = {server.name: server for server in ALL}
 
