@@ -1,8 +1,8 @@
-"""Where a message's time goes, by floor: the server is asked every few milliseconds what it is doing.
+"""Where a message's or a request's time goes, by floor: the server is asked every few ms what it is doing.
 
     python3 conformance/run.py profile [--workloads one-125,burst-*] [--seconds N]
 
-Workloads are those of `bench` that echo messages; server and load are its own, on plain asyncio. What the
+Workloads are those of `bench` but handshakes; server and load are its own, on plain asyncio. What the
 standard library does for a floor counts as that floor's; a system call counts with the lines around it.
 Python looks up only between its own instructions: what C code took may count for the function called next.
 """
@@ -38,7 +38,7 @@ Place = Tuple[str, str]  # floor and function
 
 
 class Profile(NamedTuple):
-    """Where one workload's time went; `microseconds` is a message's processor time."""
+    """Where one workload's time went; `microseconds` is the processor time of a message or a request."""
 
     name: str
     microseconds: float
@@ -61,7 +61,7 @@ def main(argv: List[str]) -> int:
             floors[floor] += seen
         shares = [f"{floors[floor] / max(1, sum(floors.values())):.1%}" for floor in FLOORS]
         rows.append([name, f"{microseconds:.1f}", *shares])
-    print(tabulate(rows, ["", "us a message", *FLOORS], disable_numparse=True))
+    print(tabulate(rows, ["", "us each", *FLOORS], disable_numparse=True))
     for name, microseconds, places in profiles:
         samples = sum(places.values())
         costly = [
@@ -79,16 +79,20 @@ async def measure(options: argparse.Namespace) -> List[Profile]:
     names = workloads.choose_names(options.workloads, False)
     chosen = [one for one in workloads.ALL if one.name in names and not one.visits]
     if not chosen:
-        raise Unavailable(f"{options.workloads} has no workload that echoes messages")
+        raise Unavailable(f"{options.workloads} has no workload of messages or requests")
     path = report_folder("profile") / "stacks.json"
     script = Path(__file__).with_name("run_sampled.py")
-    server = Server("wsbridge-sampled", "wsbridge", f"{script} {path} wsbridge {{app}} --port {{port}}")
+    server = Server(
+        "wsbridge-sampled",
+        "wsbridge",
+        f"{script} {path} wsbridge {{app}} --port {{port}} --log-level warning",
+    )
     profiles = []
     with rounds.keep_awake():
         for workload in chosen:
             say_line(f"profile: {workload.name}")
             path.unlink(missing_ok=True)
-            async with peers.Running(server) as running:
+            async with peers.Running(server, workload.application) as running:
                 with load.Load(running, workload) as generator:
                     generator.open(workload.connections)
                     generator.run(WARM_UP_SECONDS)
