@@ -14,7 +14,7 @@ import contextvars
 from typing import Optional, Union
 
 from ...asgi.scope import check_ws_request
-from ...protocols.bodies import Body, build_body
+from ...protocols.bodies import BODY_HEADERS, Body, build_body
 from ...protocols.errors import BadRequest, RequestRefused, RequestTimeout, ServiceUnavailable
 from ...protocols.events import RequestReceived
 from ...protocols.fields import lists_token
@@ -39,8 +39,6 @@ from .websocket import WebSocketExchange
 __all__ = ["Connection"]
 
 
-# A request without these headers has no body, opens no WebSocket, and expects nothing.
-_UNUSUAL_NAMES = frozenset(b"content-length transfer-encoding upgrade sec-websocket-key expect".split())
 _KEEP_ALIVE = [b"keep-alive"]
 
 
@@ -148,10 +146,8 @@ class Connection(asyncio.Protocol):
 
     def _start(self, transport: asyncio.Transport, request: RequestReceived, trailing: bytes) -> None:
         values = request.values
-        body: Optional[Body] = None
-        persists = request.http_version == "1.1"
-        if not _UNUSUAL_NAMES.isdisjoint(values) or values.get(b"connection", _KEEP_ALIVE) != _KEEP_ALIVE:
-            body = self._build_body(request)
+        body = None if BODY_HEADERS.isdisjoint(values) else self._build_body(request)
+        if b"upgrade" in values or b"sec-websocket-key" in values:
             if is_upgrade_request(request):
                 if body is not None:
                     # A request that another server has parsed.
@@ -159,11 +155,20 @@ class Connection(asyncio.Protocol):
                 self._start_websocket(transport, request, trailing)
                 return
             self._log_hint(transport, describe_missing_upgrade(request))
-            # RFC 9112 9.3; a client of HTTP/1.0 would have to ask for it, and has to connect again.
-            persists = persists and not lists_token(values.get(b"connection", ()), b"close")
-        if self._answered + 1 >= self._service.config.limit_keep_alive_requests:
-            persists = False
-        self._start_http(transport, request, body, trailing, self if persists else None)
+        reader = self if self._may_read_next(request) else None
+        self._start_http(transport, request, body, trailing, reader)
+
+    def _may_read_next(self, request: RequestReceived) -> bool:
+        """Whether the connection persists (RFC 9112 9.3).
+
+        A client of HTTP/1.0 would have to ask for it, and has to connect again.
+        """
+        connection = request.values.get(b"connection", _KEEP_ALIVE)
+        return (
+            request.http_version == "1.1"
+            and self._answered + 1 < self._service.config.limit_keep_alive_requests
+            and (connection == _KEEP_ALIVE or not lists_token(connection, b"close"))
+        )
 
     def _start_websocket(
         self, transport: asyncio.Transport, request: RequestReceived, trailing: bytes

@@ -12,7 +12,7 @@ from ...asgi.wire import Http11Wire
 from ...protocols.bodies import Body
 from ...protocols.errors import InternalServerError, RequestRefused, RequestTimeout
 from ...protocols.events import RequestReceived
-from ...protocols.fields import has_token
+from ...protocols.fields import lists_token
 from ..log import log_refusal
 from ..service import Member, Service
 from .addresses import Ends
@@ -94,7 +94,7 @@ class HttpExchange(Exchange, HttpOwner):
         # None once the body is complete.
         self._body = body
         if body is not None and request.http_version == "1.1":
-            self._expects_continue = has_token(request.headers, b"expect", b"100-continue")
+            self._expects_continue = lists_token(request.values.get(b"expect", ()), b"100-continue")
         self._wire = Http11Wire(
             self,
             is_head=request.method == b"HEAD",
