@@ -1,12 +1,13 @@
-"""The WebSocket tests of uvicorn, Starlette and granian, on wsbridge and on its plug-in for uvicorn.
+"""The tests of uvicorn, Starlette and granian, on wsbridge and on its plug-in for uvicorn.
 
     python3 conformance/run.py peers [--only NAME] [pytest's arguments]
 
 Each suite comes from the sdist of its pinned version and runs as it is: uvicorn's on the plug-in's class in
-place of its own, Starlette's with its TestClient on a real server (on_starlette.py), granian's with servers
-of ours (stand_in/). Then the commands of the guide to plug-ins are run, and talked to (commands.py). A test
-that fails must stand in differences.txt with the reason and with what its failure says; one that stands
-there and passes fails the check, too.
+place of its own, and those over HTTP on an adapter that exists for them alone (on_uvicorn_http.py),
+Starlette's with its TestClient on a real server (on_starlette.py), granian's with servers of ours
+(stand_in/). Then the commands of the guide to plug-ins are run, and talked to (commands.py). A test that
+fails must stand in differences.txt with the reason and with what its failure says; one that stands there and
+passes fails the check, too.
 
 The report is conformance/reports/peers/index.html, with the output of each suite beside it.
 """
@@ -33,20 +34,30 @@ SUITE_SECONDS = 600.0
 
 
 class Suite(NamedTuple):
-    """Tests of another project, and the server that they run on."""
+    """Tests of another project, and the server that they run on; `kind` tells two of one project apart."""
 
     source: str
     server: str
     tests: str
     options: Sequence[str]
+    kind: str = ""
 
     @property
     def project(self) -> str:
         return self.source.partition("==")[0]
 
     @property
+    def subject(self) -> str:
+        """What differences.txt calls it."""
+        return f"{self.project} {self.kind}".strip()
+
+    @property
+    def plugin(self) -> str:
+        return f"{__name__}.on_{self.subject.replace(' ', '_').lower()}"
+
+    @property
     def name(self) -> str:
-        return f"{self.project} on {self.server}"
+        return f"{self.subject} on {self.server}"
 
 
 GRANIAN = "granian==2.8.7"
@@ -64,6 +75,7 @@ STARLETTE_TESTS = (
 )
 SUITES = [
     Suite(UVICORN, "plug-in", "tests/protocols/test_websocket.py", ON_ANYIO),
+    Suite(UVICORN, "wsbridge", "tests/protocols/test_http.py", ON_ANYIO, "HTTP"),
     *(Suite(STARLETTE, server, STARLETTE_TESTS, ON_ANYIO) for server in ("wsbridge", "plug-in")),
     *(Suite(GRANIAN, server, "tests/test_ws.py", ON_ASYNCIO) for server in ("wsbridge", "plug-in")),
 ]
@@ -90,7 +102,7 @@ def main(argv: List[str]) -> int:
     for suite in SUITES:
         if options.only in (None, suite.project):
             cases = run_suite(suite, python, folder, more)
-            wanted = [difference for difference in differences if difference.project == suite.project]
+            wanted = [difference for difference in differences if difference.subject == suite.subject]
             judged[suite.name] = judge(cases, wanted, is_whole=not more)
     if options.only in (None, COMMANDS) and not more:
         judged[COMMANDS] = judge(run_commands(python, folder), [], is_whole=True)
@@ -109,7 +121,7 @@ def run_suite(suite: Suite, python: Path, folder: Path, more: Sequence[str]) -> 
     results = folder / f"{suite.name}.xml"
     results.unlink(missing_ok=True)
     command = [
-        *(str(python), "-m", "pytest", "-p", f"conformance.peers.on_{suite.project}"),
+        *(str(python), "-m", "pytest", "-p", suite.plugin),
         *("-p", "no:cacheprovider", "-o", "addopts=", "--tb=short", "--timeout=60", "-q"),
         *(f"--junitxml={results}", *suite.options, *suite.tests.split(), *more),
     ]

@@ -12,7 +12,7 @@ FILE = Path(__file__).parent / "differences.txt"
 class Difference(NamedTuple):
     """A test that fails for a reason, whatever its parameters; `message` is part of what the failure says."""
 
-    project: str
+    subject: str
     reason: str
     test: str
     message: str
@@ -51,13 +51,13 @@ class Verdict(NamedTuple):
 def read_differences() -> List[Difference]:
     """In the file a reason stands above its tests, which are indented."""
     differences = []
-    project = reason = ""
+    subject = reason = ""
     for line in FILE.read_text("utf-8").splitlines():
         if line.startswith(" "):
             test, _, message = line.strip().partition(" | ")
-            differences.append(Difference(project, reason, test, message))
+            differences.append(Difference(subject, reason, test, message))
         elif line and not line.startswith("#"):
-            project, _, reason = line.partition(": ")
+            subject, _, reason = line.partition(": ")
     return differences
 
 

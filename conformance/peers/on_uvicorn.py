@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Optional
+from typing import Any, List
 
 import pytest
 from uvicorn.protocols.websockets import websockets_sansio_impl
 
 from wsbridge.plugins.uvicorn import WebSocketProtocol as Plugin
+
+from .transports import TransportRest
 
 
 class WebSocketProtocol(Plugin):
@@ -22,25 +24,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: List[Any]) -> No
     dropped = [item for item in items if "wsproto" in item.callspec.id] if items else []
     config.hook.pytest_deselected(items=dropped)
     items[:] = [item for item in items if item not in dropped]
-    transport = items[0].module.MockWriteTransport
-    for name, method in vars(_Completed).items():
-        if not name.startswith("__"):
-            setattr(transport, name, method)
-
-
-class _Completed:
-    """What every transport of asyncio has, and the tests' transport lacks; it cannot be half closed."""
-
-    closed: bool
-
-    def can_write_eof(self) -> bool:
-        return False
-
-    def set_write_buffer_limits(self, high: Optional[int] = None, low: Optional[int] = None) -> None:
-        pass
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def abort(self) -> None:
-        self.closed = True
+    module = items[0].module
+    module.MockWriteTransport = type("MockWriteTransport", (module.MockWriteTransport, TransportRest), {})

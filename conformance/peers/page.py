@@ -9,7 +9,7 @@ from .differences import Verdict
 
 
 def build_page(judged: Mapping[str, Verdict], sources: Sequence[str], seconds: float) -> Page:
-    page = Page("Peers", "The WebSocket tests of other projects, on wsbridge: " + ", ".join(sources))
+    page = Page("Peers", "The tests of other projects, on wsbridge: " + ", ".join(sources))
     faults = sum(len(verdict.faults) for verdict in judged.values())
     page.facts(
         {
@@ -37,9 +37,9 @@ def build_page(judged: Mapping[str, Verdict], sources: Sequence[str], seconds: f
             page.details(name, "\n".join(verdict.faults))
     page.heading("Differences")
     rows = {
-        (one.project, one.reason, one.test): one.message
+        (one.subject, one.reason, one.test): one.message
         for verdict in judged.values()
         for one in verdict.seen
     }
-    page.table(["project", "reason", "test", "what it says"], [[*row, text] for row, text in rows.items()])
+    page.table(["tests of", "reason", "test", "what it says"], [[*row, text] for row, text in rows.items()])
     return page
