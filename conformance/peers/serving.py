@@ -17,25 +17,26 @@ from wsbridge.plugins.uvicorn import WebSocketProtocol
 OPTIONS: Any = {"ws": WebSocketProtocol, "interface": "asgi3", "log_level": "critical"}
 
 
-def serve(app: Any, port: int) -> None:
-    """Serve until a signal comes."""
+def serve(app: Any, **options: Any) -> None:
+    """Serve until a signal comes; the options are those that both have by one name."""
     if os.environ["PEERS_SERVER"] == "wsbridge":
-        wsbridge.run(app, port=port, log_level="critical")
+        wsbridge.run(app, log_level="critical", **options)
     else:
-        uvicorn.run(app, port=port, **OPTIONS)
+        uvicorn.run(app, **options, **OPTIONS)
 
 
 @contextlib.contextmanager
 def serving(app: Any) -> Iterator[int]:
     """The port on which a thread serves the application until the end of the block."""
-    run = _run_wsbridge if os.environ["PEERS_SERVER"] == "wsbridge" else _run_uvicorn
+    run = run_wsbridge if os.environ["PEERS_SERVER"] == "wsbridge" else _run_uvicorn
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(run(app)) as port:
         yield port
 
 
 @contextlib.asynccontextmanager
-async def _run_wsbridge(app: Any) -> AsyncIterator[int]:
-    async with wsbridge.Server(app, port=0, log_level="critical") as server:
+async def run_wsbridge(app: Any, **options: Any) -> AsyncIterator[int]:
+    """The port on which the running loop serves the application until the end of the block."""
+    async with wsbridge.Server(app, port=0, log_level="critical", **options) as server:
         yield server.sockets[0].getsockname()[1]
 
 
