@@ -1,13 +1,13 @@
-"""The tests of uvicorn, Starlette and granian, on wsbridge and on its plug-in for uvicorn.
+"""The tests of uvicorn, Starlette, FastAPI and granian, on wsbridge and on its plug-in for uvicorn.
 
     python3 conformance/run.py peers [--only NAME] [pytest's arguments]
 
 Each suite comes from the sdist of its pinned version and runs as it is: uvicorn's on the plug-in's class in
 place of its own, and those over HTTP on an adapter that exists for them alone (on_uvicorn_http.py),
-Starlette's with its TestClient on a real server (on_starlette.py, on_starlette_http.py), granian's with
-servers of ours (stand_in/). Then the commands of the guide to plug-ins are run, and talked to (commands.py).
-A test that fails must stand in differences.txt with the reason and with what its failure says; one that
-stands there and passes fails the check, too.
+Starlette's and FastAPI's with their TestClient on a real server (on_starlette.py, on_starlette_http.py),
+granian's with servers of ours (stand_in/). Then the commands of the guide to plug-ins are run, and talked to
+(commands.py). A test that fails must stand in differences.txt with the reason and with what its failure says;
+one that stands there and passes fails the check, too.
 
 The report is conformance/reports/peers/index.html, with the output of each suite beside it.
 """
@@ -58,12 +58,15 @@ class Suite(NamedTuple):
 
 
 GRANIAN = "granian==2.8.7"
-UVICORN, STARLETTE = (
-    next(pin for pin in REQUIREMENTS if pin.startswith(f"{name}==")) for name in ("uvicorn", "starlette")
+UVICORN, STARLETTE, FASTAPI = (
+    next(pin for pin in REQUIREMENTS if pin.startswith(f"{name}=="))
+    for name in ("uvicorn", "starlette", "fastapi")
 )
 # Each with the one of pytest's plug-ins for asyncio that it is written for.
 ON_ANYIO = ["-p", "no:asyncio"]
 ON_ASYNCIO = ["-o", "asyncio_default_fixture_loop_scope=function"]
+# FastAPI's tests have a mark of pytest-xdist, which is not used here.
+ON_FASTAPI = [*ON_ANYIO, "-o", "markers=xdist_group"]
 # Those that open WebSockets, but for the tests of the client that is replaced.
 STARLETTE_TESTS = (
     "tests/test_websockets.py tests/test_endpoints.py tests/test_routing.py tests/test_applications.py"
@@ -74,6 +77,21 @@ STARLETTE_TESTS = (
 STARLETTE_HTTP_TESTS = (
     "tests --ignore=tests/test_testclient.py --ignore=tests/middleware/test_opentelemetry.py"
 )
+# Those of FastAPI about forms, files, streams, and what is between an application and its server.
+FASTAPI_TESTS = (
+    "tests/test_sse.py tests/test_stream_bare_type.py tests/test_stream_json_validation_error.py"
+    " tests/test_stream_status_code.py tests/test_form_default.py tests/test_form_limits.py"
+    " tests/test_forms_multiple_models.py tests/test_forms_single_model.py tests/test_forms_single_param.py"
+    " tests/test_upload_file_read_position.py tests/test_optional_file_list.py"
+    " tests/test_request_body_limits.py tests/test_repeated_cookie_headers.py"
+    " tests/test_dependency_after_yield_streaming.py tests/test_dependency_contextmanager.py"
+    " tests/test_tutorial/test_request_files tests/test_tutorial/test_request_forms"
+    " tests/test_tutorial/test_request_form_models tests/test_tutorial/test_request_forms_and_files"
+    " tests/test_tutorial/test_request_body_limits tests/test_tutorial/test_server_sent_events"
+    " tests/test_tutorial/test_stream_data tests/test_tutorial/test_stream_json_lines"
+    " tests/test_tutorial/test_response_cookies tests/test_tutorial/test_behind_a_proxy"
+    " tests/test_tutorial/test_middleware tests/test_tutorial/test_background_tasks"
+)
 # But for those of unix sockets, which wait 1.5 s for the server, however busy the machine is.
 GRANIAN_HTTP_TESTS = "tests/test_asgi.py tests/test_https.py"
 BOTH = ("wsbridge", "plug-in")
@@ -82,6 +100,7 @@ SUITES = [
     Suite(UVICORN, "wsbridge", "on_uvicorn_http", "tests/protocols/test_http.py", ON_ANYIO, "HTTP"),
     *(Suite(STARLETTE, server, "on_starlette", STARLETTE_TESTS, ON_ANYIO) for server in BOTH),
     Suite(STARLETTE, "wsbridge", "on_starlette_http", STARLETTE_HTTP_TESTS, ON_ANYIO, "HTTP"),
+    Suite(FASTAPI, "wsbridge", "on_starlette_http", FASTAPI_TESTS, ON_FASTAPI, "HTTP"),
     *(Suite(GRANIAN, server, "on_granian", "tests/test_ws.py", ON_ASYNCIO) for server in BOTH),
     Suite(GRANIAN, "wsbridge", "on_granian", GRANIAN_HTTP_TESTS, ON_ASYNCIO, "HTTP"),
 ]
@@ -115,7 +134,7 @@ def main(argv: List[str]) -> int:
     for name, verdict in judged.items():
         print(f"{name}: {verdict.describe()}")
     seconds = time.monotonic() - started
-    target = build_page(judged, [UVICORN, STARLETTE, GRANIAN], seconds).write(folder / "index.html")
+    target = build_page(judged, [UVICORN, STARLETTE, FASTAPI, GRANIAN], seconds).write(folder / "index.html")
     print(f"report: {target.relative_to(ROOT)}, {seconds:.0f} s")
     return 0 if all(verdict.is_good for verdict in judged.values()) else 1
 
@@ -155,7 +174,7 @@ def unpack_source(suite: Suite, python: Path, folder: Path) -> Path:
         if done.returncode:
             raise Unavailable(f"{suite.source}: pip cannot fetch its sdist: {done.stderr.decode()[-200:]!r}")
         with tarfile.open(f"{target}.tar.gz") as archive:
-            wanted = (f"{target.name}/tests/", f"{target.name}/pyproject.toml")
+            wanted = tuple(f"{target.name}/{name}" for name in ("tests/", "docs_src/", "pyproject.toml"))
             members = [member for member in archive if member.name.startswith(wanted)]
             archive.extractall(folder, members, filter="data")
     return target

@@ -1,4 +1,4 @@
-"""A pytest plug-in for Starlette's own tests: `TestClient` sends its requests to a real wsbridge.
+"""A pytest plug-in for the tests of Starlette and FastAPI: `TestClient` sends requests to a real wsbridge.
 
 What the test gives as the address, the scheme and the mount point of a server that does not exist is put into
 the scope; everything else of it, the body and the response go through the socket.
@@ -33,8 +33,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: List[Any]) -> No
 
 
 def sends_requests(item: Any) -> bool:
+    # Starlette's tests get the client from a fixture, of which they import the type; FastAPI's import it.
+    names = vars(item.module)
+    imports_client = "TestClient" in names and "TestClientFactory" not in names
+    has_client = imports_client or "test_client_factory" in item.fixturenames
     is_websocket = "websocket_connect" in inspect.getsource(item.function)
-    return "test_client_factory" in item.fixturenames and not is_websocket and "trio" not in item.nodeid
+    return has_client and not is_websocket and "trio" not in item.nodeid
 
 
 class Run:
