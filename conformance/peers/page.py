@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Mapping, Sequence
+import collections
+from typing import Counter, Mapping, Sequence, Tuple
 
 from ..lib.report import Cell, Page
-from .differences import Verdict
+from .differences import Case, Verdict
 
 
 def build_page(judged: Mapping[str, Verdict], sources: Sequence[str], seconds: float) -> Page:
@@ -35,6 +36,10 @@ def build_page(judged: Mapping[str, Verdict], sources: Sequence[str], seconds: f
     for name, verdict in judged.items():
         if verdict.faults:
             page.details(name, "\n".join(verdict.faults))
+    page.heading("Reasons")
+    page.table(
+        ["tests of", "reason", "differ"], [[*row, number] for row, number in count_reasons(judged).items()]
+    )
     page.heading("Differences")
     rows = {
         (one.subject, one.reason, one.test): one.message
@@ -43,3 +48,12 @@ def build_page(judged: Mapping[str, Verdict], sources: Sequence[str], seconds: f
     }
     page.table(["tests of", "reason", "test", "what it says"], [[*row, text] for row, text in rows.items()])
     return page
+
+
+def count_reasons(judged: Mapping[str, Verdict]) -> Counter[Tuple[str, str]]:
+    """How many tests differ for each reason, on all servers."""
+    numbers: Counter[Tuple[str, str]] = collections.Counter()
+    for verdict in judged.values():
+        for one in verdict.seen:
+            numbers[one.subject, one.reason] += sum(one.covers(Case(test)) for test in verdict.explained)
+    return numbers
