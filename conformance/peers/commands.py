@@ -205,5 +205,5 @@ async def run_command(command: str, check: Check, python: Path, files: Path, num
         async with server:
             await check(server)
     except (AssertionError, EOFError, OSError, ServerFailed, asyncio.TimeoutError) as error:
-        failure = f"{error or type(error).__name__} (log: {server.log})"
+        failure = f"{str(error) or type(error).__name__} (log: {server.log})"
     return Case(command, failure)
