@@ -54,7 +54,8 @@ def build_ws_scope(
     malformed address, mistakes of the caller.
     """
     scope = _build_scope("websocket", request, config, client, server, scheme, state)
-    scope["subprotocols"] = parse_subprotocols(request.values.get(b"sec-websocket-protocol", ()))
+    offers = request.values.get(b"sec-websocket-protocol")
+    scope["subprotocols"] = [] if offers is None else parse_subprotocols(offers)
     scope["extensions"] = {"websocket.http.response": {}}
     if connection is not None:
         # Not in `extensions`, which hold data that applications copy and dump as JSON.
