@@ -174,6 +174,17 @@ class EmbeddedTests(ServiceTestCase):
             self.assertIsNone(self.app.scope)
             self.transport.lose()
 
+    async def test_client_of_another_protocol_is_not_told_to_continue(self) -> None:
+        headers = [HEADERS[0], (b"content-length", b"5"), (b"expect", b"100-continue")]
+        for version in ("1.0", "2", "3"):
+            connection = self.embed()
+            connection.answer(RequestReceived(b"POST", b"/", headers, version))
+            await turn_loop()
+            await self.start(self.app.receive())
+            self.assert_written()
+            self.transport.lose()
+            await self.app.return_()
+
     async def test_page_that_closes_is_over_once_the_transport_is_closed(self) -> None:
         connection = self.embed()
         connection.answer(RequestReceived(b"GET", b"/", [HEADERS[0], (b"Connection", b"close")], "1.1"))

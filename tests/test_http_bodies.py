@@ -108,6 +108,8 @@ class BackpressureTests(HttpCase):
         self.assertTrue(self.transport.is_reading_paused)
         self.assertEqual(len((await self.last.receive())["body"]), 64 * KIB)
         self.assertFalse(self.transport.is_reading_paused)
+        await self.feed(b"a")
+        await self.last.receive()
         self.assert_calls("pause_reading", "resume_reading")
 
     async def test_slow_application_holds_a_bounded_part_of_100_mib(self) -> None:
@@ -344,6 +346,14 @@ class NotReadTests(HttpCase):
         self.assert_written(build_page())
         await self.feed(b"hello")
         await self.assert_goes_on()
+
+    async def test_rest_counts_whatever_follows_it_in_the_same_piece(self) -> None:
+        for size, count in ((60_000, 2), (70_000, 3)):
+            self.connect()
+            await self.feed(CHUNKED + b"%x\r\n" % size)
+            await self.respond()
+            await self.feed(bytes(size) + b"\r\n0\r\n\r\n" + build_head(9_900) + bytes(9_900))
+            self.assertEqual(len(self.requests.all), count)
 
     async def test_rest_is_dropped_although_the_client_does_not_read_before_it_has_sent_all(self) -> None:
         self.connect(ws_write_limit=100)

@@ -285,7 +285,7 @@ class PipelineTests(HttpCase):
 
     async def test_reading_pauses_at_64_kib_behind_the_body(self) -> None:
         self.connect()
-        await self.feed(POST + b"hello" + bytes(64 * 1024))
+        await self.feed(POST + b"hello" + bytes(64 * 1024 + 1))
         self.assertEqual(await self.receive_body(), [b"hello"])
         self.assertTrue(self.transport.is_reading_paused)
         await self.respond()
@@ -334,6 +334,23 @@ class PipelineTests(HttpCase):
         written = self.transport.read().partition(b"\r\n\r\n")[2]
         self.assertEqual(written, (b"c8\r\n" + bytes(200) + b"\r\n") * 2 + b"0\r\n\r\n")
         await self.assert_goes_on()
+
+    async def test_peer_that_takes_less_than_is_added_still_takes_something(self) -> None:
+        self.connect(ws_write_limit=100, timeout_write=30)
+        self.transport.is_peer_reading = False
+        await self.feed(GET)
+        await self.last.send(START)
+        part = {**PART, "body": bytes(1000)}
+        await self.start(self.last.send(part))
+        await self.advance(1)
+        for _ in range(3):
+            await self.start(self.last.send(part))
+            self.transport.take(900)
+            await self.advance(29)
+        self.assertNotIn("abort", self.transport.calls)
+        await self.advance(30)
+        self.assertIn("abort", self.transport.calls)
+        self.assertRegex(self.logged.pop()[1], "timeout_write")
 
     async def test_half_closed_client_gets_an_answer_to_each_of_its_requests(self) -> None:
         self.connect()
@@ -455,6 +472,25 @@ class DeadlineTests(HttpCase):
         await self.connect_and_answer(timeout_keep_alive=5)
         await self.advance(5)
         await self.advance(0.8)
+        await self.assert_cut()
+
+    async def test_client_of_a_last_request_does_not_keep_it_open_either(self) -> None:
+        self.connect()
+        await self.feed(LAST)
+        await self.respond()
+        self.assert_written(build_page(closes=True))
+        await self.advance(0.8)
+        await self.assert_cut()
+
+    async def test_client_that_still_sends_its_body_has_more_time_to_find_the_answer(self) -> None:
+        self.connect(timeout_close=10)
+        await self.feed(POST.replace(b" 5", b" 100000"))
+        await self.respond()
+        self.assert_written(build_page(closes=True))
+        await self.advance(9.9)
+        await self.feed(b"a")
+        self.assertFalse(self.transport.is_lost)
+        await self.advance(0.1)
         await self.assert_cut()
 
     async def test_idle_time_begins_at_the_response(self) -> None:
