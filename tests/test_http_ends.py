@@ -313,6 +313,17 @@ class LossTests(HttpCase):
                 await self.requests.return_()
                 self.assertEqual(list(self.service.members), [])
 
+    async def test_rest_of_a_body_that_comes_after_the_end_does_nothing(self) -> None:
+        self.connect()
+        await self.feed(POST)
+        exchange: Any = self.transport.get_protocol()
+        await self.last.send(START)
+        await self.last.send(WHOLE)
+        self.lose()
+        exchange.data_received(b"hello" + GET)
+        await self.assert_nothing_is_left()
+        self.assertEqual(len(self.requests.all), 1)
+
     async def test_calls_that_come_after_the_response_do_nothing_to_the_next_request(self) -> None:
         self.connect()
         await self.feed(GET + GET)
