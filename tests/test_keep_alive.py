@@ -401,6 +401,19 @@ class PipelineTests(HttpCase):
         self.assertTrue(self.transport.is_lost)
         self.assertEqual(len(self.requests.all), 1)
 
+    async def test_half_closed_client_whose_last_body_is_malformed_is_not_waited_for(self) -> None:
+        self.connect()
+        chunked = POST.replace(b"Content-Length: 5", b"Transfer-Encoding: chunked")
+        await self.feed(GET + chunked + b"x")
+        await self.feed_eof()
+        await self.respond()
+        await turn_loop()
+        first, refusal = self.transport.writes
+        self.assertEqual(first, build_page())
+        self.assertRegex(refusal, b"(?s)^HTTP/1.1 400 .*Connection: close\r\n")
+        self.assertTrue(self.transport.is_lost)
+        self.assertEqual(len(self.requests.all), 1)
+
     async def test_half_closed_client_whose_last_body_is_cut_short(self) -> None:
         self.connect()
         await self.feed(GET + POST + b"hel")

@@ -81,6 +81,7 @@ class HttpExchange(Exchange, HttpOwner):
         predecessor: Optional[Member] = None,
     ) -> None:
         super().__init__(service, transport, relay, predecessor)
+        self._at_eof = at_eof
         self._scope = build_http_scope(
             request,
             service.config,
