@@ -86,6 +86,10 @@ class ReceiveTests(SessionCase):
     async def test_body_is_empty_and_whole(self) -> None:
         self.assertEqual(await self.receive(), {"type": "http.request", "body": b"", "more_body": False})
 
+    async def test_request_has_no_body_if_nothing_else_is_said(self) -> None:
+        event = await HttpSession(self.owner, self.wire).receive()
+        self.assertEqual(event, {"type": "http.request", "body": b"", "more_body": False})
+
     async def test_disconnect_comes_once_the_peer_is_gone(self) -> None:
         await self.receive()
         task = await self.waiting(self.receive())

@@ -34,6 +34,7 @@ class PersistenceTests(HttpCase):
     async def test_request_to_close_is_the_last(self) -> None:
         for line in (
             b"Connection: close",
+            b"Connection: te, close",
             b"connection: Keep-Alive, CLOSE",
             b"Connection: a\r\nConnection: close",
         ):
@@ -141,6 +142,12 @@ class PersistenceTests(HttpCase):
         self.transport.read()
         await self.assert_closes()
         self.assertEqual(len(self.requests.all), 1)
+
+    async def test_refusal_of_any_method_but_head_has_a_body(self) -> None:
+        for method in (b"GET", b"HEAD", b"HEAE", b"OPTIONS", b"POST"):
+            self.connect()
+            await self.feed(method + b" / HTTP/1.1\r\n\r\n")
+            self.assertEqual(self.transport.read().endswith(b"no Host header\n"), method != b"HEAD")
 
     async def test_refused_upgrade_closes(self) -> None:
         self.connect(allowed_origins=("https://a.example",))
@@ -505,6 +512,14 @@ class DeadlineTests(HttpCase):
         self.assertFalse(self.transport.is_lost)
         await self.advance(0.1)
         await self.assert_cut()
+
+    async def test_refused_client_has_more_time_to_find_the_answer(self) -> None:
+        self.connect(timeout_close=10)
+        await self.feed(b"\0")
+        await self.advance(9.9)
+        self.assertFalse(self.transport.is_lost)
+        await self.advance(0.1)
+        self.assertTrue(self.transport.is_lost)
 
     async def test_idle_time_begins_at_the_response(self) -> None:
         self.connect(timeout_keep_alive=5)

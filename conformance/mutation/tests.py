@@ -13,7 +13,12 @@ MORE_TESTS = {
     "protocols/messages": ["tests.test_utf8"],
     "protocols/ws": ["tests.test_receiver_table"],
     "server/connection/head": ["tests.test_keep_alive", "tests.test_http_ends"],
-    "server/connection/http": ["tests.test_http_bodies", "tests.test_keep_alive", "tests.test_http_ends"],
+    "server/connection/http": [
+        "tests.test_embedded",
+        "tests.test_http_bodies",
+        "tests.test_http_ends",
+        "tests.test_keep_alive",
+    ],
     "server/server": ["tests.fast.test_event_loop"],
 }
 
