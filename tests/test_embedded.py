@@ -185,6 +185,17 @@ class EmbeddedTests(ServiceTestCase):
             self.transport.lose()
             await self.app.return_()
 
+    async def test_connection_of_another_protocol_does_not_persist(self) -> None:
+        for version in ("1.0", "2", "3"):
+            connection = self.embed()
+            connection.answer(RequestReceived(b"GET", b"/", HEADERS[:1], version))
+            await turn_loop()
+            await self.send_page(b"1")
+            self.assert_written(build_page(b"1", closes=True))
+            self.transport.feed_eof()
+            await turn_loop()
+            self.assertEqual(self.ends, ["over"])
+
     async def test_page_that_closes_is_over_once_the_transport_is_closed(self) -> None:
         connection = self.embed()
         connection.answer(RequestReceived(b"GET", b"/", [HEADERS[0], (b"Connection", b"close")], "1.1"))

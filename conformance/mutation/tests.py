@@ -12,7 +12,7 @@ MORE_TESTS = {
     "protocols/deflate": ["tests.test_deflate_negotiation"],
     "protocols/messages": ["tests.test_utf8"],
     "protocols/ws": ["tests.test_receiver_table"],
-    "server/connection/head": ["tests.test_keep_alive", "tests.test_http_ends"],
+    "server/connection/head": ["tests.test_embedded", "tests.test_http_ends", "tests.test_keep_alive"],
     "server/connection/http": [
         "tests.test_embedded",
         "tests.test_http_bodies",
