@@ -3,8 +3,10 @@
     python3 conformance/run.py stateful [--short] [--steps N] [--seed N]
 
 The real server runs on an event loop without sockets whose time and turns are the machine's, cancellation at
-every await included. A failure is printed as the shortest program of steps that shows it, with the seed that
-finds it again (`--steps 1 --seed SEED`). The report is conformance/reports/stateful/index.html.
+every await included. machine.py is about one WebSocket; http_machine.py, in every third batch, about requests
+with bodies on a connection that is kept alive. A failure is printed as the shortest program of steps that
+shows it, with the seed that finds it again (`--steps 1 --seed SEED`). The report is
+conformance/reports/stateful/index.html.
 """
 
 from __future__ import annotations

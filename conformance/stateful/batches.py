@@ -11,6 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from conformance.lib.environment import say_line
 
+from .http_machine import HttpMachine
 from .machine import Machine
 from .notes import count, listen_to_logs
 
@@ -25,6 +26,9 @@ SETTINGS = settings(
     suppress_health_check=list(HealthCheck),
 )
 
+# Two batches of every three are about WebSockets, and one is about HTTP.
+MACHINES = (Machine, HttpMachine, Machine)
+
 
 def run_batches(steps: int, first_seed: int) -> str:
     """Run until so many steps are done, or one has failed: that batch's seed and shrunken program, or ""."""
@@ -34,7 +38,8 @@ def run_batches(steps: int, first_seed: int) -> str:
     number, started = first_seed, time.monotonic()
     while count("steps") < steps:
         try:
-            run_state_machine_as_test(seed(number)(Machine), settings=SETTINGS)
+            machine = MACHINES[number % len(MACHINES)]
+            run_state_machine_as_test(seed(number)(machine), settings=SETTINGS)
         except Exception as error:
             return f"seed {number}\n" + "".join(traceback.format_exception(error))
         left = (time.monotonic() - started) * max(0, steps / count("steps") - 1)

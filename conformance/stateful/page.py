@@ -12,8 +12,11 @@ import wsbridge
 from conformance.lib.report import Cell, Page
 
 from .awaits import count_awaits
+from .http_verdict import HTTP_CHECKS
 from .notes import count, tally
-from .verdict import CHECKS
+from .verdict import CHECKS as WEBSOCKET_CHECKS
+
+CHECKS = (*WEBSOCKET_CHECKS, *HTTP_CHECKS)
 
 
 def find_gaps() -> List[str]:
