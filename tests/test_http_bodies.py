@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import unittest
 from typing import Any
+from unittest import mock
 
 from tests.doubles import DATE, turn_loop
 from tests.requests import GET, PART, START, WHOLE, HttpCase, build_page, build_refusal
 
-KIB = 1024
+KIB, MIB = 1024, 1024 * 1024
 # What asyncio reads at once in this server.
 READ = bytes(120 * KIB)
 
@@ -337,6 +339,32 @@ class NotReadTests(HttpCase):
             await self.receive_body()
             await self.respond()
             self.assert_written(build_page(), build_page())
+
+    async def test_what_is_held_is_parsed_before_more_is_read(self) -> None:
+        """This transport hands over in the loop's next turn what it has, as one of TLS does."""
+        self.connect()
+        resume_reading, loop = self.transport.resume_reading, asyncio.get_running_loop()
+        reads = 0
+
+        def hand_over() -> None:
+            nonlocal reads
+            if not self.transport.is_reading_paused:
+                reads += 1
+                self.transport.feed(READ)
+
+        def resume_and_hand_over() -> None:
+            resume_reading()
+            loop.call_soon(hand_over)
+
+        with mock.patch.object(self.transport, "resume_reading", resume_and_hand_over):
+            await self.feed(GET + GET + build_head(MIB) + READ)
+            for _ in range(2):
+                await self.respond()
+                self.assert_written(build_page())
+                self.assertEqual(reads, 0)
+            await self.last.receive()
+            await turn_loop()
+            self.assertEqual(reads, 1)
 
     async def test_reading_that_was_paused_goes_on_for_the_rest(self) -> None:
         self.connect()

@@ -12,7 +12,7 @@ from .http_talk import Handler, HttpTalk
 from .notes import logged, tally
 from .reader import Wrong
 
-# What a server holds of a body, or behind it, and what it may find in one read more.
+# What a server holds of a body, or behind it, before it pauses; and what it may find in its last read.
 HELD_LIMIT, READ_SIZE = 64 * 1024, 120 * 1024
 # The answers of the server's own that say what was wrong with a request.
 REFUSALS = (400, 413, 431, 503, 408)
@@ -98,7 +98,8 @@ def check_bounds(talk: HttpTalk) -> None:
         return
     request = handler.sent_request
     held = talk.line.delivered - request.body_start - len(handler.body)
-    if not handler.has_finished and held > HELD_LIMIT + READ_SIZE:
+    # Of a body, and of what is behind it, which is read to learn that the client leaves.
+    if not handler.has_finished and held > 2 * (HELD_LIMIT + READ_SIZE):
         raise Wrong(f"{held} bytes were read, and nobody takes them")
 
 

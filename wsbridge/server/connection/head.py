@@ -32,7 +32,7 @@ from .hints import (
 )
 from .http import HttpExchange, Reader
 from .linger import Linger
-from .reading import limit_reads
+from .reading import limit_reads, resume_reading
 from .relay import Relay, Stage
 from .websocket import WebSocketExchange
 
@@ -108,6 +108,9 @@ class Connection(asyncio.Protocol):
             return
         if self._held_data:
             data, self._held_data = self._held_data + data, b""
+            if self._last is not None and self._last.is_reading_paused:
+                # The next exchange pauses again before anything is read, if it has to hold too much.
+                resume_reading(self._transport)
         parser = self._parser
         try:
             request = parser.receive_data(data)

@@ -62,7 +62,8 @@ class HttpExchange(Exchange, HttpOwner):
     _expects_continue = False
     # What came behind the request.
     _held_data = b""
-    _is_reading_paused = False
+    #: Whether it has paused its transport.
+    is_reading_paused = False
     # Bytes of the body that have come since the response was complete.
     _dropped = 0
 
@@ -147,15 +148,15 @@ class HttpExchange(Exchange, HttpOwner):
             self._pause_reading()
 
     def _pause_reading(self) -> None:
-        self._is_reading_paused = True
+        self.is_reading_paused = True
         # The peer cannot send.
         self._body_deadline = math.inf
         if self._transport is not None:
             pause_reading(self._transport)
 
     def _resume_reading(self) -> None:
-        if self._is_reading_paused and self._transport is not None:
-            self._is_reading_paused = False
+        if self.is_reading_paused and self._transport is not None:
+            self.is_reading_paused = False
             resume_reading(self._transport)
 
     def _restart_body_deadline(self) -> None:
@@ -277,7 +278,9 @@ class HttpExchange(Exchange, HttpOwner):
             self._hand_back(self._reader)
 
     def _hand_back(self, reader: Reader) -> None:
-        self._resume_reading()
+        if not self._held_data:
+            # Else the reader resumes: what is held must be parsed before more comes, or it would grow.
+            self._resume_reading()
         transport, self._transport = self._transport, None
         if transport is not None:
             self._successor = reader
