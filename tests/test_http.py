@@ -123,6 +123,21 @@ class AnswerTests(PageCase):
         self.gate.set()
         await self.assert_answered(b"2\r\nhi\r\n0\r\n\r\n")
 
+    async def test_head_of_a_response_that_is_quiet_at_first_leaves_with_the_next_sweep(self) -> None:
+        await self.begin_steps(START, "wait", PART, BODY)
+        await self.assert_answer(b"")
+        self.service.sweep()
+        await self.assert_answer(HALF_SENT[: -len(b"2\r\nhi\r\n")])
+        self.service.sweep()
+        await self.assert_answer(b"")
+        self.gate.set()
+        await self.assert_answered(b"2\r\nhi\r\n2\r\nhi\r\n0\r\n\r\n")
+
+    async def test_sweep_sends_no_head_behind_a_refusal(self) -> None:
+        await self.begin_steps(START, ValueError("a"))
+        self.service.sweep()
+        await self.assert_answered(RAISED)
+
     async def test_scope_is_that_of_the_request(self) -> None:
         scopes: List[Event] = []
 
@@ -265,9 +280,6 @@ class PatienceTests(PageCase):
 
     async def test_answer_may_come_late(self) -> None:
         await self.assert_waits("wait", START, BODY)
-        self.gate.clear()
-        self.transport = MemoryTransport()
-        await self.assert_waits(START, "wait", BODY)
 
     async def test_response_that_is_on_its_way_may_take_longer(self) -> None:
         await self.begin_steps(START, PART, "wait", BODY)

@@ -80,6 +80,9 @@ def build_close_payload(event: Dict[str, Any]) -> bytes:
 def has_open_response(talk: Conversation) -> bool:
     """Whether the application has sent a part of a page, or of a denial, but not its last in time."""
     parts = [call for call in talk.puppet.calls if call.is_part and not call.was_refused]
+    if talk.is_page and not parts and talk.puppet.calls:
+        # The head of a page leaves alone, by the next sweep, if no part has come.
+        return talk.puppet.ended_at.time > talk.started
     return bool(parts) and not any(
         call.is_last_part and call.was_written and call.began < talk.puppet.ended_at for call in parts
     )
@@ -106,7 +109,9 @@ def may_abort(talk: Conversation, abort: Abort) -> bool:
     if is_deaf or (was_heard and not abort.has_ended and abort.stalled is None):
         # It waits for what it has got already.
         return False
-    has_waited = abort.time - find_end_time(talk) >= config.timeout_close
+    # A connection on which nothing has come closes without an answer.
+    patience = config.timeout_close if talk.line.delivered else CLOSED_LINGER - TOLERANCE
+    has_waited = abort.time - find_end_time(talk) >= patience
     # A stopping server reads nothing while the queue is full: the end may lie in the stream's reader.
     is_unread = talk.scenario.floor == "streams" and is_restart
     return has_waited and (abort.stalled is not None or not abort.was_eof_read or is_unread)

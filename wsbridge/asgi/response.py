@@ -1,7 +1,8 @@
 """HTTP/1.1 responses from an application: a start and the parts of a body become bytes.
 
-Used for a denied WebSocket and for every other request. The head is written with the first
-part of the body, so that a body in one part gets a Content-Length. A body in
+Used for a denied WebSocket and for every other request. The head is written with
+the first part of the body, so that a body in one part gets a Content-Length; if
+that part takes longer, the server writes the head before, with an empty part. A body in
 several parts, for which the application gave no Content-Length, is chunked
 (RFC 9112 7.1), so that the client can tell a whole response from a truncated
 one. HTTP/1.0 has no chunks: there the end of the connection ends the body.

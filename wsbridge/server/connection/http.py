@@ -307,6 +307,10 @@ class HttpExchange(Exchange, HttpOwner):
 
     def check_deadlines(self, now: float) -> None:
         super().check_deadlines(now)
+        if self._wire.status and not self._wire.is_on_wire and self._transport is not None:
+            # A response that is quiet at first, such as server-sent events: until its head has come, `fetch`
+            # waits, and an `EventSource` is not open.
+            self._wire.send_body(b"", True)
         if now >= self._disconnect_deadline:
             self._session.disconnect()
         if now >= self._body_deadline and self._transport is not None:
