@@ -290,6 +290,18 @@ class PipelineTests(HttpCase):
         await turn_loop()
         self.assertTrue(self.transport.read().startswith(build_page() + b"HTTP/1.1 400 "))
 
+    async def test_reading_goes_on_although_a_sweep_comes_before_the_held_request(self) -> None:
+        self.connect()
+        # Behind the second request too little is held for another pause.
+        await self.feed(GET + POST.replace(b" 5", b" 9000") + bytes(9000) + GET * 2100)
+        self.assertTrue(self.transport.is_reading_paused)
+        await self.last.send(START)
+        await self.last.send(WHOLE)
+        self.service.sweep()
+        await turn_loop()
+        self.assertEqual(len(self.requests.all), 2)
+        self.assertFalse(self.transport.is_reading_paused)
+
     async def test_reading_pauses_at_64_kib_behind_the_body(self) -> None:
         self.connect()
         await self.feed(POST + b"hello" + bytes(64 * 1024 + 1))

@@ -301,7 +301,9 @@ class Connection(asyncio.Protocol):
         return not self._first_bytes and not self._held_data
 
     def check_deadlines(self, now: float) -> None:
-        self._let_last_go()
+        if not self._held_data:
+            # Else the last exchange is still to be asked whether it has paused reading.
+            self._let_last_go()
         if now < self._deadline:
             return
         if self._is_idle:
