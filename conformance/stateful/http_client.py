@@ -53,6 +53,10 @@ class Sent:
 class Response:
     status: int
     headers: Dict[str, str]
+    #: How much of the requests the server had read when it wrote the head.
+    delivered: int
+    #: The same for its end.
+    delivered_at_end: int = -1
     content: bytes = b""
     is_complete: bool = False
 
@@ -84,7 +88,7 @@ class Client:
     rest: bytes = b""
 
     def __post_init__(self) -> None:
-        self._size = 0
+        self._size = self._delivered = 0
         self._random = random.Random(7)
 
     # --------------------------------------------------------------------- the line's peer
@@ -154,12 +158,18 @@ class Client:
 
     # --------------------------------------------------------------------- what is written
 
-    def read(self, data: bytes) -> None:
-        """Read the responses in what the server has written; raises `Wrong` for what may not be."""
+    def read(self, data: bytes, delivered: int) -> None:
+        """Read the responses in what the server has written; raises `Wrong` for what may not be.
+
+        delivered: how much of the requests the server had read by then.
+        """
+        self._delivered = delivered
         self.written += len(data)
         self.rest += data
         while self.rest and self._read_some():
-            pass
+            last = self.responses[-1] if self.responses else None
+            if last is not None and last.is_complete and last.delivered_at_end < 0:
+                last.delivered_at_end = delivered
 
     def _read_some(self) -> bool:
         last = self.responses[-1] if self.responses else None
@@ -184,14 +194,14 @@ class Client:
             return True
         if number >= len(self.sent):
             raise Wrong(f"a response to no request: {head}")
-        response = Response(head.status, dict(head.headers))
+        response = Response(head.status, dict(head.headers), self._delivered)
         self.responses.append(response)
         if len(response.headers) != len(head.headers):
             raise Wrong(f"a header came twice: {head}")
         # RFC 9112 6.3.
         framed = response.headers.keys() & {"content-length", "transfer-encoding"}
         # Of a head that is cut the server may not know the method.
-        is_head = self.sent[number].method == "HEAD" and self.line.delivered >= self.sent[number].start + 5
+        is_head = self.sent[number].method == "HEAD" and self._delivered >= self.sent[number].start + 5
         if is_head or head.status in (101, 204, 304):
             response.is_complete = True
         elif len(framed) != 1:

@@ -251,6 +251,8 @@ def finish(talk: HttpTalk, reads: bool) -> None:
     for _ in range(60):
         talk.settle()
         running = find_running(talk)
+        if talk.wire.is_lost and any(handler.is_receiving for handler in running):
+            raise Wrong("the connection is lost, and an application waits in receive")
         for handler in running:
             let_end(talk, handler, reads)
         if not running and not talk.wire.can_deliver:
@@ -258,6 +260,10 @@ def finish(talk: HttpTalk, reads: bool) -> None:
     else:
         raise Wrong(f"not at its end: {[vars(handler) for handler in find_running(talk)]}")
     check_http_step(talk)
+    last = talk.client.sent[-1]
+    is_over = talk.client.is_at_eof or talk.wire.is_lost or talk.line.is_disturbed or talk.scenario.is_tls
+    if last.kind == "bad body" and talk.line.delivered >= last.end and not is_over:
+        raise Wrong("a body was malformed, and the connection goes on")
     # From now on nobody sends anything: an idle connection is closed, without a byte.
     written = talk.client.written
     talk.pass_time(1.3)

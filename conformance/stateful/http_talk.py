@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from hypothesis import strategies as st
 
@@ -74,6 +74,7 @@ class Handler:
     #: Whether an event broke a rule, so that the response may be missing or cut.
     has_erred: bool = False
     is_busy: bool = False
+    is_receiving: bool = False
     #: Whether only the client's leaving, or its own response, may end its `receive`.
     is_waiting: bool = False
     ended: Any = None
@@ -118,9 +119,9 @@ class Handler:
     async def _obey(self, order: Any) -> None:
         # Behind the whole body only the disconnect comes, with the end of the response at the latest.
         if order == "wait" or (order == "receive" and (self.has_finished or not self.has_whole_body)):
-            self.is_waiting = order == "wait"
+            self.is_receiving, self.is_waiting = True, order == "wait"
             self.received.append(await self.receive())
-            self.is_waiting = False
+            self.is_receiving = self.is_waiting = False
         if isinstance(order, str):
             return
         kind, was_finished = order["type"], self.has_finished
@@ -154,8 +155,9 @@ class HttpTalk:
         #: Whether anything happened after which not every request needs a whole answer.
         self.is_disturbed = False
         self.has_stopped = False
-        self._unread_writes: List[bytes] = []
-        self.wire.on_write = self._unread_writes.append
+        # What was written, with how much had been read by then.
+        self._unread_writes: List[Tuple[bytes, int]] = []
+        self.wire.on_write = lambda data: self._unread_writes.append((data, self.line.delivered))
         self.floor = ServerFloor(self._app, CONFIG, self.wire)
         self.floor.open()
         self.line.is_peer_reading = scenario.reads
@@ -181,16 +183,19 @@ class HttpTalk:
         # The server may answer between the start of the application's task and its first step.
         if any(answer.serial is not None for answer in own):
             self.troubles.append(f"request {index} was answered before")
+        if self.wire.is_protocol_paused:
+            self.troubles.append(f"request {index} came while the client does not read the last response")
         handler = Handler(scope, receive, send, asyncio.Queue(), sent[index], task=asyncio.current_task())
         self.handlers.append(handler)
         await handler.run()
 
     def read_writes(self) -> None:
         """Read what the server has written since."""
-        writes = b"".join(self._unread_writes)
+        writes = self._unread_writes[:]
         self._unread_writes.clear()
         try:
-            self.client.read(writes)
+            for data, delivered in writes:
+                self.client.read(data, delivered)
         except Wrong as wrong:
             self.troubles.append(str(wrong))
 

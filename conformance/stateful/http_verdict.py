@@ -46,6 +46,13 @@ def check_content(response: Response, handler: Handler) -> None:
         raise Wrong(f"response {handler.serial} is complete, and its application has not sent all of it")
 
 
+def check_dropping(talk: HttpTalk) -> None:
+    """The connection goes on only if little of a body was left when its response was complete."""
+    for request, response in list(zip(talk.client.sent, talk.client.responses))[:-1]:
+        if request.end - response.delivered_at_end > HELD_LIMIT:
+            raise Wrong(f"request {request.serial + 1} was answered behind a body of which much was left")
+
+
 def check_own_answer(talk: HttpTalk, number: int) -> None:
     response = talk.client.responses[number]
     handler = talk.handlers[number] if number < len(talk.handlers) else None
@@ -66,10 +73,15 @@ def check_own_answer(talk: HttpTalk, number: int) -> None:
 
 
 def check_continues(talk: HttpTalk) -> None:
-    """At most one 100, and only to a request that expects it, before its response."""
+    """At most one 100, to a request that expects it; without it and the body the connection must close."""
     for number, count in talk.client.continues.items():
         if count > 1 or number >= len(talk.client.sent) or not talk.client.sent[number].expects:
             raise Wrong(f"{count} times 100 before response {number}")
+    for number, (request, response) in enumerate(zip(talk.client.sent, talk.client.responses)):
+        # RFC 9110 10.1.1: the client may send the body, or the next request.
+        is_unsure = request.expects and number not in talk.client.continues
+        if is_unsure and response.delivered <= request.body_start and not response.closes:
+            raise Wrong(f"request {number} was answered before its body came, and another may follow")
 
 
 def check_bodies(talk: HttpTalk) -> None:
@@ -196,7 +208,7 @@ def check_delivery(talk: HttpTalk) -> None:
 
 
 def check_handlers(talk: HttpTalk) -> None:
-    """Every application that waits in `receive` is told."""
+    """Every application that waits in `receive` is told, at once."""
     for handler in talk.handlers:
         if handler.ended is None:
             raise Wrong(f"the application of request {handler.serial} still waits")
@@ -226,6 +238,7 @@ Check = Callable[[HttpTalk], None]
 HTTP_STEP_CHECKS: Tuple[Check, ...] = (
     check_troubles,
     check_responses,
+    check_dropping,
     check_continues,
     check_bodies,
     check_bounds,
