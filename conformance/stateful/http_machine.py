@@ -110,6 +110,9 @@ class HttpMachine(RuleBasedStateMachine):
     @step(can_send, part=PART, request=REQUESTS)
     def client_sends_a_request(self, talk: HttpTalk, request: Any) -> None:
         talk.client.send_request(**request)
+        if request["expects"]:
+            # Such a client waits for a 100.
+            self._deliver_head(talk)
 
     @step(can_send, part=PART, requests=st.lists(REQUESTS, min_size=2, max_size=4), closes=RARELY)
     def client_sends_requests(self, talk: HttpTalk, requests: List[Any], closes: bool) -> None:
@@ -122,8 +125,14 @@ class HttpMachine(RuleBasedStateMachine):
     def client_breaks_a_rule(self, talk: HttpTalk, name: str) -> None:
         if name in BAD_CHUNKS:
             talk.client.send_bad_chunks(name)
+            self._deliver_head(talk)
         else:
             talk.client.send_bad_head(name)
+
+    def _deliver_head(self, talk: HttpTalk) -> None:
+        """All until behind the head of the last request, if the server reads so much."""
+        talk.deliver(max(0, talk.client.sent[-1].body_start - talk.line.delivered))
+        talk.loop.settle()
 
     @step(can_send, part=PART)
     def client_opens_a_websocket(self, talk: HttpTalk) -> None:

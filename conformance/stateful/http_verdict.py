@@ -104,15 +104,15 @@ def check_bodies(talk: HttpTalk) -> None:
 
 
 def check_bounds(talk: HttpTalk) -> None:
-    """What an application does not take of a body is not read without end."""
+    """What an application does not take of a body, or is behind it, is not read without end."""
     handler = talk.current
     if handler is None or handler.sent_request.is_chunked or handler.sent_request.kind != "ok":
         return
-    request = handler.sent_request
-    held = talk.line.delivered - request.body_start - len(handler.body)
-    # Of a body, and of what is behind it, which is read to learn that the client leaves.
-    if not handler.has_finished and held > 2 * (HELD_LIMIT + READ_SIZE):
-        raise Wrong(f"{held} bytes were read, and nobody takes them")
+    request, delivered = handler.sent_request, talk.line.delivered
+    body = min(delivered, request.end) - request.body_start - len(handler.body)
+    for held in (body, delivered - request.end):
+        if not handler.has_finished and held > HELD_LIMIT + READ_SIZE:
+            raise Wrong(f"{held} bytes were read, and nobody takes them")
 
 
 def check_log(talk: HttpTalk) -> None:
