@@ -268,6 +268,8 @@ def finish(talk: HttpTalk, reads: bool) -> None:
             break
     else:
         raise Wrong(f"not at its end: {[vars(handler) for handler in find_running(talk)]}")
+    # An event that broke a rule, such as a part that the declared length has no room for.
+    talk.is_disturbed |= any(handler.has_erred and not handler.has_finished for handler in talk.handlers)
     check_http_step(talk)
     last = talk.client.sent[-1]
     is_over = talk.client.is_at_eof or talk.wire.is_lost or talk.line.is_disturbed or talk.scenario.is_tls
