@@ -109,8 +109,10 @@ def may_abort(talk: Conversation, abort: Abort) -> bool:
     if is_deaf or (was_heard and not abort.has_ended and abort.stalled is None):
         # It waits for what it has got already.
         return False
-    # A connection on which nothing has come closes without an answer.
-    patience = config.timeout_close if talk.line.delivered else CLOSED_LINGER - TOLERANCE
+    # A peer has little time where nothing has come, so that nothing is answered, and where a stopping server
+    # waits for no CLOSE of the peer's.
+    is_brief = not talk.line.delivered or (talk.stopped_at is not NEVER and not is_restart)
+    patience = CLOSED_LINGER - TOLERANCE if is_brief else config.timeout_close
     has_waited = abort.time - find_end_time(talk) >= patience
     # A stopping server reads nothing while the queue is full: the end may lie in the stream's reader.
     is_unread = talk.scenario.floor == "streams" and is_restart
