@@ -38,6 +38,7 @@ REFUSALS: Dict[Type[errors.RequestRefused], int] = {
     errors.UpgradeRequired: 426,
     errors.HeadTooLarge: 431,
     errors.InternalServerError: 500,
+    errors.ProtocolNotSupported: 501,
     errors.ContentTooLarge: 413,
     errors.ServiceUnavailable: 503,
     errors.HTTPVersionNotSupported: 505,

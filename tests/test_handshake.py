@@ -12,6 +12,7 @@ from wsbridge.protocols import errors
 from wsbridge.protocols.events import RequestReceived, WebSocketConnected
 from wsbridge.protocols.handshake import (
     build_101_response,
+    build_connect_answer,
     build_upgrade_request,
     build_ws_accept_key,
     check_upgrade_request,
@@ -191,6 +192,74 @@ class OpeningHandshakeTests(unittest.TestCase):
     def test_version_twice_is_426(self) -> None:
         self.assert_refused(errors.UpgradeRequired, sample(VERSION))
         self.assert_refused(errors.UpgradeRequired, sample((b"sec-websocket-version", b"8")))
+
+
+class ExtendedConnectTests(unittest.TestCase):
+    """RFC 8441 5: the opening handshake in HTTP/2, and RFC 9220 3: in HTTP/3."""
+
+    SAMPLE = (HOST, VERSION, (b"origin", b"http://www.example.com"))
+
+    def check(self, *headers: Header, http_version: str = "2", **options: Any) -> bytes:
+        received = request(*headers, method=b"CONNECT", http_version=http_version)
+        self.assertIs(is_upgrade_request(received), True)
+        return check_upgrade_request(received, **options)
+
+    def assert_refused(
+        self, error: Type[errors.RequestRefused], *headers: Header, **options: Any
+    ) -> errors.RequestRefused:
+        with self.assertRaises(error) as caught:
+            self.check(*headers, **options)
+        self.assertIs(type(caught.exception), error)
+        return caught.exception
+
+    def test_sample_of_rfc_8441_5_1_has_no_key(self) -> None:
+        for version in ("2", "3"):
+            self.assertEqual(self.check(*self.SAMPLE, http_version=version), b"")
+
+    def test_key_that_is_sent_all_the_same_is_not_used(self) -> None:
+        self.assertEqual(self.check(*self.SAMPLE, WS_KEY), b"")
+
+    def test_get_is_a_plain_request(self) -> None:
+        self.assertIs(is_upgrade_request(request(*self.SAMPLE, http_version="2")), False)
+
+    def test_connect_of_http_1_1_is_none(self) -> None:
+        self.assertIs(is_upgrade_request(request(*self.SAMPLE, method=b"CONNECT")), False)
+
+    def test_version_other_than_13_is_400_and_names_13(self) -> None:
+        for headers in ([HOST, (b"sec-websocket-version", b"8")], [HOST, VERSION, VERSION]):
+            refusal = self.assert_refused(errors.BadRequest, *headers)
+            self.assertEqual(refusal.headers, ((b"Sec-WebSocket-Version", b"13"),))
+        self.assertEqual(errors.BadRequest.headers, ())
+
+    def test_version_and_host_missing_are_400(self) -> None:
+        self.assert_refused(errors.BadRequest, HOST)
+        self.assert_refused(errors.BadRequest, VERSION)
+
+    def test_origin_is_checked(self) -> None:
+        self.assert_refused(errors.Forbidden, *self.SAMPLE, allowed_origins=["same-origin"])
+        allowed = ["http://www.example.com"]
+        self.assertEqual(self.check(*self.SAMPLE, allowed_origins=allowed), b"")
+
+    def test_answer_has_what_was_agreed_on_and_the_headers_in_lower_case(self) -> None:
+        self.assertEqual(build_connect_answer(), [])
+        answer = build_connect_answer(
+            subprotocol="chat", extensions="permessage-deflate", headers=[(b"X-A", b"b")]
+        )
+        agreed = [(b"sec-websocket-protocol", b"chat"), (b"sec-websocket-extensions", b"permessage-deflate")]
+        self.assertEqual(answer, [*agreed, (b"x-a", b"b")])
+
+    def test_answer_is_no_101(self) -> None:
+        with self.assertRaisesRegex(errors.EventError, "build_connect_answer"):
+            build_101_response(b"")
+
+    def test_answer_that_cannot_be_sent_is_refused(self) -> None:
+        options: List[Any] = [{"subprotocol": "a b"}, {"extensions": " "}, {"extensions": "a\n"}]
+        names = (b"Connection", b"Upgrade", b"Keep-Alive", b"Content-Length", b"Sec-WebSocket-Accept", b":a")
+        options += [{"headers": [(name, b"a")]} for name in names]
+        options += [{"headers": [(b"a", b"b\r\nc")]}]
+        for option in options:
+            with self.assertRaises(errors.EventError, msg=option):
+                build_connect_answer(**option)
 
 
 class OriginTests(unittest.TestCase):

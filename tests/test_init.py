@@ -55,6 +55,7 @@ HOMES: Dict[str, str] = {
     "Connection": "server.connection.head",
     "EmbeddedConnection": "server.connection.embedded",
     "ConnectionInfo": "server.connection.info",
+    "RequestStream": "server.connection.multiplexed",
     "run": "server.running",
     "Server": "server.server",
     "serve": "server.server",

@@ -38,7 +38,7 @@ STANDARD_LIBRARY: Set[str] = set(getattr(sys, "stdlib_module_names", ())) or {
     *("heapq", "http", "importlib", "inspect", "io", "ipaddress", "itertools", "json", "keyword", "logging"),
     *("math", "os", "pathlib", "pkgutil", "queue", "re", "secrets", "select", "selectors", "shutil"),
     *("signal", "socket"),
-    *("_hashlib", "_socket", "concurrent", "ctypes", "platform"),
+    *("_hashlib", "abc", "_socket", "concurrent", "ctypes", "platform"),
     *("ssl", "stat", "string", "struct", "sys", "threading", "time", "traceback", "types", "typing"),
     *("urllib", "warnings", "weakref", "zlib"),
 }

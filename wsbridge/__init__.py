@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .server.connection.embedded import EmbeddedConnection
     from .server.connection.head import Connection
     from .server.connection.info import ConnectionInfo
+    from .server.connection.multiplexed import RequestStream
     from .server.running import run
     from .server.server import Server, serve
     from .server.service import Service
@@ -95,6 +96,7 @@ _HOMES = {
     "Connection": ".server.connection.head",
     "EmbeddedConnection": ".server.connection.embedded",
     "ConnectionInfo": ".server.connection.info",
+    "RequestStream": ".server.connection.multiplexed",
     "run": ".server.running",
     "Server": ".server.server",
     "serve": ".server.server",
@@ -145,6 +147,7 @@ __all__ = [
     "Connection",
     "EmbeddedConnection",
     "ConnectionInfo",
+    "RequestStream",
     "run",
     "Server",
     "serve",

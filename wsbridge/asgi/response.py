@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 from ..protocols.errors import EventError
-from ..protocols.fields import check_header, check_headers, has_token, match_field_value
+from ..protocols.fields import HOP_BY_HOP, check_header, check_headers, has_token, match_field_value
 from ..protocols.responses import build_status_line
 from .types import ASGIEvent, HeaderPairs
 
@@ -29,12 +29,11 @@ __all__ = [
 # What the server does with a header of the application.
 _SEND, _LENGTH, _DATE, _LEAVE_OUT = range(4)
 
-# By the name in lower case. RFC 9110 7.6.1: those left out are about the connection, which the server
-# manages.
+# By the name in lower case. Those left out are about the connection, which the server manages.
 _SPECIAL_NAMES = {
     b"content-length": _LENGTH,
     b"date": _DATE,
-    **dict.fromkeys(b"connection keep-alive proxy-connection transfer-encoding upgrade".split(), _LEAVE_OUT),
+    **dict.fromkeys(HOP_BY_HOP, _LEAVE_OUT),
 }
 
 # The same for names that nearly every response has: looking one up takes less time than checking it.

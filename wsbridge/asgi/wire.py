@@ -1,7 +1,8 @@
 """`Wire`: how a request is answered, by an accept or by a response; `Http11Wire` does so in HTTP/1.1.
 
 A session knows statuses, headers and parts of a body; a wire adds
-Upgrade, Connection, Sec-WebSocket-Accept and the framing of the body.
+Upgrade, Connection, Sec-WebSocket-Accept and the framing of the body. `stream_wire`
+has the wire of HTTP/2 and HTTP/3.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from ..protocols.responses import build_refusal
 from .response import ResponseBuilder, build_date, never
 from .types import HeaderPairs
 
-__all__ = ["Http11Wire", "Output", "Wire"]
+__all__ = ["NOWHERE", "Http11Wire", "Output", "Wire"]
+
+# RFC 9110 15.2.1.
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Output(Protocol):
@@ -36,6 +40,9 @@ class Wire(Protocol):
     def refuse(self, refusal: RequestRefused) -> None:
         """Answer with the refusal's status and text."""
 
+    def send_continue(self) -> None:
+        """Tell a client that waits for it to send the body (RFC 9110 10.1.1)."""
+
     def start(self, status: int, headers: HeaderPairs) -> None:
         """Begin a response, whose head may be written only with the first part of its body.
 
@@ -48,6 +55,9 @@ class Wire(Protocol):
     def abort(self) -> None:
         """Give up a response that is partly written, so that the client sees that it is incomplete."""
 
+    def detach(self) -> None:
+        """Drop all references to the output, which refers to the wire: only the collector frees a cycle."""
+
     @property
     def is_on_wire(self) -> bool:
         """Whether a part of a response is written."""
@@ -57,23 +67,32 @@ class Wire(Protocol):
         """Whether the last part of a response is written."""
 
     @property
+    def keeps_alive(self) -> bool:
+        """Whether the response that is written lets the connection go on."""
+
+    @property
     def status(self) -> int:
         """The response's status; 0 before its start."""
 
 
-class _Nowhere:
-    """The output of a connection that has ended."""
+class Nowhere:
+    """The output of a connection or a stream that has ended."""
 
     __slots__ = ()
 
+    def write_headers(self, status: int, headers: HeaderPairs) -> None:
+        """Drop them."""
+
     def write(self, data: bytes) -> None:
         """Drop ``data``."""
+
+    write_last = write
 
     def abort(self) -> None:
         """Do nothing."""
 
 
-_NOWHERE = _Nowhere()
+NOWHERE = Nowhere()
 
 
 class Http11Wire(ResponseBuilder):
@@ -114,6 +133,9 @@ class Http11Wire(ResponseBuilder):
             build_refusal(refusal, head=self._is_head, date=self._date(), headers=self._get_headers())
         )
 
+    def send_continue(self) -> None:
+        self._output.write(CONTINUE)
+
     def start(self, status: int, headers: HeaderPairs) -> None:
         own = self._get_headers()
         super().start(status, [*own, *headers] if own else headers)
@@ -125,6 +147,5 @@ class Http11Wire(ResponseBuilder):
         self._output.abort()
 
     def detach(self) -> None:
-        """Drop all references to the output, which refers to the wire: only the collector frees a cycle."""
-        self._output = _NOWHERE
+        self._output = NOWHERE
         self.may_keep_alive = never

@@ -1,4 +1,4 @@
-"""Request bodies of HTTP/1.1 (RFC 9112 6 and 7): of a known length, or in chunks.
+"""Request bodies of HTTP/1.1 (RFC 9112 6 and 7): of a known length, or in chunks; and those of HTTP/2.
 
 `build_body` is the one place that decides how long a body is. Whatever another
 parser might understand in another way is refused there, because between the two
@@ -33,7 +33,7 @@ from .errors import BadRequest, ContentTooLarge, HeadTooLarge, StateError, WSBri
 from .fields import FIELD_VALUE
 from .parts import DONE, NAME, End, Part, PartParser
 
-__all__ = ["BODY_HEADERS", "Body", "ChunkedBody", "LengthBody", "build_body", "check_framing"]
+__all__ = ["BODY_HEADERS", "Body", "ChunkedBody", "LengthBody", "StreamBody", "build_body", "check_framing"]
 
 #: The headers that announce a body.
 BODY_HEADERS = frozenset((b"content-length", b"transfer-encoding"))
@@ -257,4 +257,27 @@ class ChunkedBody(PartParser):
     }
 
 
-Body = Union[LengthBody, ChunkedBody]
+class StreamBody:
+    """A body that has a stream for itself, of HTTP/2 (RFC 9113 8.1) or HTTP/3, and ends with it.
+
+    The attributes are those of `ChunkedBody`.
+    """
+
+    __slots__ = ("is_complete",)
+
+    missing: Final = None
+    trailing: Final = b""
+
+    def __init__(self) -> None:
+        self.is_complete = False
+
+    def receive_data(self, data: bytes) -> bytes:
+        """All of ``data``."""
+        return data
+
+    def end(self) -> None:
+        """Note the end of the stream."""
+        self.is_complete = True
+
+
+Body = Union[LengthBody, ChunkedBody, StreamBody]

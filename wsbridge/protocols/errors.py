@@ -48,6 +48,7 @@ __all__ = [
     "UpgradeRequired",
     "HeadTooLarge",
     "InternalServerError",
+    "ProtocolNotSupported",
     "ServiceUnavailable",
     "HTTPVersionNotSupported",
     "HandshakeFailed",
@@ -258,6 +259,12 @@ class InternalServerError(RequestRefused):
     """500: the application raised, or returned, before it answered."""
 
     status = 500
+
+
+class ProtocolNotSupported(RequestRefused):
+    """501: an extended CONNECT for another protocol than WebSocket (RFC 8441 4, RFC 9220 3)."""
+
+    status = 501
 
 
 class ServiceUnavailable(RequestRefused):

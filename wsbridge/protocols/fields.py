@@ -15,6 +15,7 @@ from .errors import BadRequest, EventError
 __all__ = [
     "DEFAULT_PORTS",
     "FIELD_VALUE",
+    "HOP_BY_HOP",
     "TCHAR",
     "Authority",
     "ExtensionOffer",
@@ -43,6 +44,9 @@ MAX_EXTENSION_OFFERS = 16
 MAX_EXTENSION_PARAMETERS = 16
 
 DEFAULT_PORTS = {b"http": 80, b"ws": 80, b"https": 443, b"wss": 443}
+
+#: RFC 9110 7.6.1: these headers are about the connection; HTTP/2 has none of them (RFC 9113 8.2.2).
+HOP_BY_HOP = (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 
 # RFC 9110 5.6.2: tchar, as the inside of a character class.
 TCHAR = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"

@@ -6,7 +6,7 @@ import binascii
 import hashlib
 import os
 import re
-from typing import Iterable, List, Optional, Sequence, Tuple, Union
+from typing import Container, List, Optional, Sequence, Tuple, Union
 
 from .errors import (
     BadRequest,
@@ -15,10 +15,12 @@ from .errors import (
     HandshakeFailed,
     HTTPVersionNotSupported,
     MethodNotAllowed,
+    RequestRefused,
     UpgradeRequired,
 )
 from .events import RequestReceived, WebSocketConnected
 from .fields import (
+    HOP_BY_HOP,
     Headers,
     check_header,
     check_headers,
@@ -33,6 +35,7 @@ from .origins import AllowedOrigins
 
 __all__ = [
     "build_101_response",
+    "build_connect_answer",
     "build_upgrade_request",
     "build_ws_accept_key",
     "check_upgrade_request",
@@ -68,12 +71,19 @@ def is_upgrade_request(request: RequestReceived) -> bool:
     """True if the request asks for the WebSocket protocol (RFC 6455 4.2.1, items 3 and 4).
 
     Connection must list ``upgrade`` and Upgrade must list ``websocket``, in
-    any case, on any line. If not, the rules of plain HTTP apply.
+    any case, on any line; in HTTP/2 and HTTP/3 it must be an extended CONNECT. If
+    not, the rules of plain HTTP apply.
     """
     values = request.values
-    return lists_token(values.get(b"upgrade", ()), b"websocket") and lists_token(
-        values.get(b"connection", ()), b"upgrade"
-    )
+    return (
+        lists_token(values.get(b"upgrade", ()), b"websocket")
+        and lists_token(values.get(b"connection", ()), b"upgrade")
+    ) or _is_extended_connect(request)
+
+
+def _is_extended_connect(request: RequestReceived) -> bool:
+    """RFC 8441 4: in HTTP/2 a CONNECT with a path has a ``:protocol``, which `RequestReceived` leaves out."""
+    return request.method == b"CONNECT" and request.http_version in ("2", "3")
 
 
 def check_upgrade_request(
@@ -84,6 +94,7 @@ def check_upgrade_request(
 ) -> bytes:
     """Check a client's opening handshake (RFC 6455 4.2.1) and return its Sec-WebSocket-Key.
 
+    An extended CONNECT of HTTP/2 or HTTP/3 (RFC 8441 5, RFC 9220 3) has no key: ``b""``.
     ``allowed_origins``: None for every Origin, an `AllowedOrigins`, or the
     items to make one of. A request without Origin is allowed: it does not come
     from a browser, so there is no foreign page to protect the user from (RFC
@@ -94,27 +105,40 @@ def check_upgrade_request(
     `UpgradeRequired` or `Forbidden`; `ConfigError` for an origin that can
     never match.
     """
-    _check_method_and_version(request)
-    if not is_upgrade_request(request):
-        raise BadRequest("not a WebSocket upgrade")
+    is_extended = _is_extended_connect(request)
+    if not is_extended:
+        _check_method_and_version(request)
+        if not is_upgrade_request(request):
+            raise BadRequest("not a WebSocket upgrade")
     values = request.values
     hosts = values.get(b"host", [])
     if len(hosts) != 1:
         raise BadRequest("exactly one Host header is required")
-    keys = values.get(b"sec-websocket-key", [])
-    if len(keys) != 1 or _WS_KEY.fullmatch(keys[0]) is None:
+    # RFC 8441 5: the key "is not used", whatever is sent.
+    keys = [b""] if is_extended else values.get(b"sec-websocket-key", [])
+    if not is_extended and (len(keys) != 1 or _WS_KEY.fullmatch(keys[0]) is None):
         raise BadRequest("exactly one Sec-WebSocket-Key of 16 bytes in base64 is required")
     versions = values.get(b"sec-websocket-version")
     if not versions:
         raise BadRequest("Sec-WebSocket-Version is required")
     if versions != [b"13"]:
-        raise UpgradeRequired("Sec-WebSocket-Version must be 13")  # RFC 6455 4.4
+        raise _build_version_refusal(is_extended)
     if allowed_origins is not None:
         if not isinstance(allowed_origins, AllowedOrigins):
             allowed_origins = AllowedOrigins(allowed_origins)
         if not allowed_origins.allows(values.get(b"origin", []), host or hosts[0]):
             raise Forbidden("Origin is not allowed")
     return keys[0]
+
+
+def _build_version_refusal(is_extended: bool) -> RequestRefused:
+    text = "Sec-WebSocket-Version must be 13"
+    if not is_extended:
+        return UpgradeRequired(text)  # RFC 6455 4.4
+    # HTTP/2 has no Upgrade, which a 426 has to name.
+    refusal = BadRequest(text)
+    refusal.headers = ((b"Sec-WebSocket-Version", b"13"),)
+    return refusal
 
 
 def _check_method_and_version(request: RequestReceived) -> None:
@@ -146,9 +170,11 @@ def build_101_response(
 
     ``extensions`` is the value of Sec-WebSocket-Extensions; ``headers`` are
     the application's and follow last. Raises `EventError` for a subprotocol
-    that is not a token, a value with a control byte, and a header that the
-    handshake itself sets or that announces a body.
+    that is not a token, a value with a control byte, a header that the
+    handshake itself sets or that announces a body, and an empty ``ws_key``.
     """
+    if not ws_key:
+        raise EventError("a request without a key is answered by build_connect_answer, not by a 101")
     lines = [
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
         b"Sec-WebSocket-Accept: %b\r\n" % build_ws_accept_key(ws_key),
@@ -161,21 +187,48 @@ def build_101_response(
     return b"".join(lines)
 
 
-def _append_headers(lines: List[bytes], headers: Headers, forbidden: Iterable[bytes]) -> None:
+def build_connect_answer(
+    *, subprotocol: Optional[str] = None, extensions: Optional[str] = None, headers: Headers = ()
+) -> List[Tuple[bytes, bytes]]:
+    """The headers of the 200 that answers an extended CONNECT (RFC 8441 5).
+
+    The arguments, and what it raises, are those of `build_101_response`; a header about a
+    connection of HTTP/1.1 (RFC 9113 8.2.2) is refused too.
+    """
+    answer = []
+    if subprotocol is not None:
+        answer.append((b"sec-websocket-protocol", _encode_token(subprotocol, "subprotocol")))
+    if extensions is not None:
+        answer.append((b"sec-websocket-extensions", _encode_extensions(extensions)))
     for name, value in check_headers(headers):
-        lower = name.lower()
-        if lower in forbidden or lower.startswith(_OWN_PREFIX):
-            raise EventError(f"header {name[:40]!r} is set by the opening handshake, or cannot be part of it")
+        _check_not_own(name, (*_OWN_HEADERS, *HOP_BY_HOP))
+        answer.append((name.lower(), value))
+    return answer
+
+
+def _append_headers(lines: List[bytes], headers: Headers, forbidden: Container[bytes]) -> None:
+    for name, value in check_headers(headers):
+        _check_not_own(name, forbidden)
         lines.append(b"%b: %b\r\n" % (name, value))
     lines.append(b"\r\n")
 
 
+def _check_not_own(name: bytes, forbidden: Container[bytes]) -> None:
+    lower = name.lower()
+    if lower in forbidden or lower.startswith(_OWN_PREFIX):
+        raise EventError(f"header {name[:40]!r} is set by the opening handshake, or cannot be part of it")
+
+
 def _build_extensions_line(extensions: Union[str, bytes]) -> bytes:
+    return b"Sec-WebSocket-Extensions: %b\r\n" % _encode_extensions(extensions)
+
+
+def _encode_extensions(extensions: Union[str, bytes]) -> bytes:
     value = _encode(extensions, "extensions")
     check_header(b"Sec-WebSocket-Extensions", value)
     if not value.strip(b" \t"):
         raise EventError("extensions must not be empty")  # RFC 6455 9.1: 1#extension
-    return b"Sec-WebSocket-Extensions: %b\r\n" % value
+    return value
 
 
 def _encode(value: Union[str, bytes], what: str) -> bytes:

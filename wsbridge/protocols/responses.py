@@ -8,7 +8,13 @@ from typing import Optional
 from .errors import EventError, RequestRefused
 from .fields import Headers, check_header
 
-__all__ = ["build_refusal", "build_response", "build_response_head", "build_status_line"]
+__all__ = [
+    "build_refusal",
+    "build_refusal_text",
+    "build_response",
+    "build_response_head",
+    "build_status_line",
+]
 
 _FRAMING_HEADERS = frozenset((b"connection", b"content-length", b"transfer-encoding"))
 _CONTROL_TO_SPACE = bytes(byte if 0x20 <= byte <= 0x7E else 0x20 for byte in range(256))
@@ -77,16 +83,20 @@ def build_response(
     return build_response_head(status, fields, date=date) + body
 
 
+def build_refusal_text(error: RequestRefused) -> bytes:
+    """The body of the response to a refused request: one line of at most 200 printable ASCII bytes."""
+    text = str(error).encode("ascii", "backslashreplace").translate(_CONTROL_TO_SPACE)
+    return text[:_MAX_REFUSAL_TEXT] + b"\n"
+
+
 def build_refusal(
     error: RequestRefused, *, head: bool = False, date: Optional[bytes] = None, headers: Headers = ()
 ) -> bytes:
     """The response to a refused request: the error's status, ``headers`` and its own, its text as the body.
 
     ``head``: the request's method is HEAD, so the body is left out (RFC 9110
-    9.3.2). ``date`` is that of `build_response_head`. The body is one line of
-    at most 200 printable ASCII bytes.
+    9.3.2). ``date`` is that of `build_response_head`. The body is that of `build_refusal_text`.
     """
-    text = str(error).encode("ascii", "backslashreplace").translate(_CONTROL_TO_SPACE)
-    body = text[:_MAX_REFUSAL_TEXT] + b"\n"
+    body = build_refusal_text(error)
     response = build_response(error.status, (*headers, *error.headers), body, date=date)
     return response[: -len(body)] if head else response

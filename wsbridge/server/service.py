@@ -13,6 +13,7 @@ from typing import Any, Callable, Coroutine, Dict, Optional, Protocol, TypeVar
 from ..asgi.response import build_date
 from ..asgi.types import Application, HeaderPairs, Scope
 from ..config import ServerConfig
+from ..protocols.errors import RequestRefused, ServiceUnavailable
 from ..protocols.masking import prefer_libcrypto
 from .log import log_answer, logger
 from .plain import Waker
@@ -159,6 +160,15 @@ class Service:
         if self._parent is not None:
             return self._parent.is_from_outside(error)
         return may_be_ctrl_c(error)
+
+    def find_refusal(self) -> Optional[RequestRefused]:
+        """Why no connection or request can be taken now: the server is stopping or full; None if one can."""
+        limit = self.config.limit_concurrency
+        if self.is_stopping:
+            return ServiceUnavailable("the server is stopping")
+        if limit is not None and self.open_connections >= limit:
+            return ServiceUnavailable(f"{limit} connections are open, which is the limit")
+        return None
 
     def get_deadline(self, timeout: Optional[float]) -> float:
         """The time ``timeout`` seconds from now, by the service's clock; infinity if it is None."""

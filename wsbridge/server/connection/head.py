@@ -95,13 +95,10 @@ class Connection(asyncio.Protocol):
         limit_reads(made)
         made.set_write_buffer_limits(high=self._service.config.ws_write_limit)
         self._transport = made
-        limit = self._service.config.limit_concurrency
-        is_full = limit is not None and self._service.open_connections >= limit
+        refusal = self._service.find_refusal()
         self._service.add(self)
-        if self._service.is_stopping:
-            self._refuse(ServiceUnavailable("the server is stopping"))
-        elif is_full:
-            self._refuse(ServiceUnavailable(f"{limit} connections are open, which is the limit"))
+        if refusal is not None:
+            self._refuse(refusal)
 
     def data_received(self, data: bytes) -> None:
         if self._transport is None:

@@ -8,7 +8,7 @@ from typing import Optional, Protocol
 
 from ...asgi.http_session import HttpOwner, HttpSession
 from ...asgi.scope import build_http_scope
-from ...asgi.wire import Http11Wire
+from ...asgi.wire import Http11Wire, Wire
 from ...protocols.bodies import Body
 from ...protocols.errors import InternalServerError, RequestRefused, RequestTimeout
 from ...protocols.events import RequestReceived
@@ -28,9 +28,6 @@ HELD_LIMIT = 64 * 1024
 # Bytes. If no more than this is left of a body when its response is complete, it is read and dropped, so that
 # the connection can go on.
 DROPPED_LIMIT = 64 * 1024
-
-# RFC 9110 15.2.1.
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Reader(Stage, Protocol):
@@ -53,6 +50,7 @@ class HttpExchange(Exchange, HttpOwner):
     transport back after the response; None if the connection has to close.
     ``at_eof``: the end of the peer's stream was read. A ``relay`` stays the
     transport's protocol. ``predecessor`` is the member whose place it takes.
+    ``wire`` writes the response, by default in HTTP/1.1.
     """
 
     # Defaults that most requests keep: setting them would cost each of them time.
@@ -80,6 +78,7 @@ class HttpExchange(Exchange, HttpOwner):
         at_eof: bool = False,
         relay: Optional[Relay] = None,
         predecessor: Optional[Member] = None,
+        wire: Optional[Wire] = None,
     ) -> None:
         super().__init__(service, transport, relay, predecessor)
         self._at_eof = at_eof
@@ -95,9 +94,9 @@ class HttpExchange(Exchange, HttpOwner):
         self._reader = reader
         # None once the body is complete.
         self._body = body
-        if body is not None and request.http_version == "1.1":
+        if body is not None and (wire is not None or request.http_version == "1.1"):
             self._expects_continue = lists_token(request.values.get(b"expect", ()), b"100-continue")
-        self._wire = Http11Wire(
+        self._wire: Wire = wire or Http11Wire(
             self,
             is_head=request.method == b"HEAD",
             http_version=request.http_version,
@@ -166,7 +165,7 @@ class HttpExchange(Exchange, HttpOwner):
         if self._body is None or self._transport is None:
             return
         if self._expects_continue and not self._wire.is_on_wire:
-            self.write(CONTINUE)
+            self._wire.send_continue()
             self._expects_continue = False
         self._restart_body_deadline()
         self._resume_reading()

@@ -26,7 +26,7 @@ from typing import Awaitable, List, Optional, Union
 from ...asgi.scope import build_ws_scope
 from ...asgi.session import Phase, Session, SessionOwner
 from ...asgi.types import Scope
-from ...asgi.wire import Http11Wire
+from ...asgi.wire import Http11Wire, Wire
 from ...protocols.errors import ServiceUnavailable
 from ...protocols.events import RequestReceived
 from ...protocols.frames import INTERNAL_ERROR, SERVICE_RESTART
@@ -69,9 +69,9 @@ class WebSocketExchange(Exchange, SessionOwner):
 
     ``ws_key`` is the request's Sec-WebSocket-Key, ``early_data`` the bytes that
     followed its head; a ``relay`` stays the transport's protocol in its place;
-    ``predecessor`` is the member of the service whose place it takes.
-    Raises `BadRequest` for malformed extension offers or subprotocols, before
-    the transport is taken over.
+    ``predecessor`` is the member of the service whose place it takes; ``wire``
+    writes the answer, by default in HTTP/1.1. Raises `BadRequest` for malformed
+    extension offers or subprotocols, before the transport is taken over.
 
     ``info`` is what the application and the server's host see of it; None at its end.
     """
@@ -102,6 +102,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         early_data: bytes = b"",
         relay: Optional[Relay] = None,
         predecessor: Optional[Member] = None,
+        wire: Optional[Wire] = None,
     ) -> None:
         config = service.config
         self._ws = _build_protocol(service, request)
@@ -119,7 +120,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         self.info: Optional[ConnectionInfo] = info
         super().__init__(service, transport, relay, predecessor)
         self._scope = scope
-        wire = Http11Wire(self, ws_key=ws_key, date=service.date, headers=service.get_headers)
+        wire = wire or Http11Wire(self, ws_key=ws_key, date=service.date, headers=service.get_headers)
         self._session = Session(self, self._ws, wire, scope["subprotocols"])
         self._deadline = service.get_deadline(config.timeout_accept)
         self._grace_deadline = math.inf
@@ -342,7 +343,8 @@ class WebSocketExchange(Exchange, SessionOwner):
     # ------------------------------------------------------------- the application
 
     def session_accepted(self) -> None:
-        self._log_answer(101)
+        # RFC 8441 5: in HTTP/2 the answer is a 200.
+        self._log_answer(101 if self._scope["http_version"] == "1.1" else 200)
         interval = self._service.config.ws_ping_interval
         self._pinged_at = self._service.clock()
         self._deadline = self._service.get_deadline(interval)
