@@ -38,13 +38,13 @@ STANDARD_LIBRARY: Set[str] = set(getattr(sys, "stdlib_module_names", ())) or {
     *("heapq", "http", "importlib", "inspect", "io", "ipaddress", "itertools", "json", "keyword", "logging"),
     *("math", "os", "pathlib", "pkgutil", "queue", "re", "secrets", "select", "selectors", "shutil"),
     *("signal", "socket"),
-    *("_hashlib", "abc", "_socket", "concurrent", "ctypes", "platform"),
+    *("_hashlib", "abc", "concurrent", "ctypes", "platform"),
     *("ssl", "stat", "string", "struct", "sys", "threading", "time", "traceback", "types", "typing"),
     *("urllib", "warnings", "weakref", "zlib"),
 }
 
 # What has no place where there are only bytes and events.
-CLOCKS_AND_SOCKETS = {"_socket", "asyncio", "logging", "selectors", "socket", "ssl", "threading", "time"}
+CLOCKS_AND_SOCKETS = {"asyncio", "logging", "selectors", "socket", "ssl", "threading", "time"}
 
 
 class Import(NamedTuple):
