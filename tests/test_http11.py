@@ -168,6 +168,23 @@ class RequestHeadTests(HeadTestCase):
             self.assertEqual(received, RequestReceived(b"HEAD", b"/a?b", headers, "1.1"))
             self.assertEqual((parser.method, parser.trailing), (b"HEAD", b"\x82"))
 
+    def test_refusal_behind_an_ordinary_request_is_not_of_that_one(self) -> None:
+        parser = RequestParser()
+        parser.receive_data(b"HEAD /a HTTP/1.1\r\nHost: a\r\n\r\n")
+        parser.begin_next()
+        with self.assertRaises(errors.BadRequest):
+            parser.receive_data(b"\0")
+        self.assertEqual((parser.method, parser.target), (b"", b""))
+
+    def test_each_request_may_have_an_empty_line_in_front_in_one_piece_or_not(self) -> None:
+        head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+        for pieces in ((b"\r\n", head), (b"\r\n" + head,)):
+            parser = RequestParser()
+            for _ in range(3):
+                requests = list(map(parser.receive_data, pieces))
+                self.assertIsNotNone(requests[-1])
+                parser.begin_next()
+
     def test_data_after_the_head_is_a_state_error(self) -> None:
         parser = RequestParser()
         parser.receive_data(with_line(b"A: b"))

@@ -128,9 +128,12 @@ class RequestParser(PartParser):
         self._part, self.trailing = _METHOD, b""
         if len(self._last_lines) > MAX_REMEMBERED:
             self._last_lines = b""
-        if self._consumed:
+        if self._consumed or self._empty_line_seen:
             self._consumed, self._headers = 0, []
             self._reset()
+        else:
+            # An ordinary head has set no more than these.
+            self.method = self.target = b""
 
     def receive_data(self, data: bytes) -> Optional[RequestReceived]:
         """Parse more of the head; return the request once it is complete, else None.
