@@ -167,7 +167,9 @@ class HttpExchange(Exchange, HttpOwner):
         if self._expects_continue and not self._wire.is_on_wire:
             self._wire.send_continue()
             self._expects_continue = False
-        self._restart_body_deadline()
+        if self._body_deadline == math.inf:
+            # Else it is running: an application that asks again and again gives the client no more time.
+            self._restart_body_deadline()
         self._resume_reading()
 
     def _refuse_body(self, refusal: RequestRefused) -> None:
