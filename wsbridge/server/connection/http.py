@@ -19,6 +19,7 @@ from .addresses import Ends
 from .exchange import Exchange
 from .reading import pause_reading, resume_reading
 from .relay import Relay, Stage
+from .resetting import set_reset
 
 __all__ = ["HttpExchange", "Reader"]
 
@@ -62,6 +63,8 @@ class HttpExchange(Exchange, HttpOwner):
     _held_data = b""
     #: Whether it has paused its transport.
     is_reading_paused = False
+    # Whether closing the socket would look like the end of the response.
+    _ends_by_closing = False
     # Bytes of the body that have come since the response was complete.
     _dropped = 0
 
@@ -105,6 +108,10 @@ class HttpExchange(Exchange, HttpOwner):
             headers=service.get_headers,
         )
         self._session = HttpSession(self, self._wire, has_body=body is not None)
+        if request.http_version == "1.0":
+            # RFC 9112 8: without a length, a response that is cut must not look whole.
+            self._ends_by_closing = True
+            set_reset(transport, True)
         if trailing:
             self.data_received(trailing)
         if at_eof:
@@ -289,6 +296,11 @@ class HttpExchange(Exchange, HttpOwner):
             self._held_data = b""
             if self._task is None:
                 self._leave_if_over()
+
+    def _hand_over(self, *, closed: bool = False) -> None:
+        if self._ends_by_closing and self._transport is not None:
+            set_reset(self._transport, False)
+        super()._hand_over(closed=closed)
 
     @property
     def is_running(self) -> bool:
