@@ -1,11 +1,13 @@
-"""The same small application in eleven frameworks, on wsbridge, on its plug-in for uvicorn, and on uvicorn.
+"""Eleven frameworks on wsbridge, on its plug-in for uvicorn, and on uvicorn.
 
-    python3 conformance/run.py frameworks [--only NAME] [--scenario WORDS] [--jobs N] [--verbose]
+    python3 conformance/run.py frameworks [--quick] [--only NAME] [--scenario WORDS] [--jobs N] [--verbose]
 
-Every application does what apps/behaviours.py says; one client goes through the scenarios (scenarios.py,
-protocols.py) with it on all servers. What the client sees, what the application sees and what is logged
-must be the same as on uvicorn, or differ as differences.txt says, and on wsbridge and on the plug-in be what
-it must be. Anything else fails, and so does a difference that is recorded and no longer seen.
+All have the same small application, which does what apps/behaviours.py says. The client goes through the
+scenarios (scenarios.py, bodies.py, connections.py, protocols.py) with it on all servers; some scenarios have
+clients of others (clients/), Chromium among them. On the plug-in only what has a WebSocket in it is run: HTTP
+there is uvicorn's own. What the client sees, what the application sees and what is logged must be the same as
+on uvicorn, or differ as differences.txt says, and on wsbridge and on the plug-in be what it must be. Anything
+else fails, and so does a difference that is recorded and no longer seen.
 
 The report is conformance/reports/frameworks/index.html, with the servers' logs beside it.
 """
@@ -17,14 +19,16 @@ import asyncio
 import sys
 import time
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from ..lib.environment import ROOT, Unavailable, ensure_environment, lock_folder, report_folder, say_line
 from ..lib.servers import ServerFailed, ServerProcess, build_command
 from .catalogue import FRAMEWORKS
 from .differences import DIFFERENCES
+from .environments import Browser, prepare_browser
 from .page import build_page
 from .protocols import SCENARIOS
+from .scenarios import RUNS_ON
 from .trial import Outcome, run_scenario
 from .verdict import VERDICTS, judge
 
@@ -42,7 +46,10 @@ def main(argv: List[str]) -> int:
     lock_folder(folder)
     started = time.monotonic()
     pythons = {name: _ensure_python(name) for name in options.only}
-    run = Run(options, pythons, folder)
+    is_in_chromium = any(
+        SCENARIOS[one].in_chromium for name in options.only for one in list_scenarios(name, UVICORN, options)
+    )
+    run = Run(options, pythons, folder, prepare_browser() if is_in_chromium else None)
     try:
         asyncio.run(asyncio.wait_for(run.run(), WHOLE_SECONDS))
     except asyncio.TimeoutError:
@@ -58,7 +65,8 @@ def parse_arguments(argv: List[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="run.py frameworks", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", action="append", choices=FRAMEWORKS, help="only this framework")
     parser.add_argument("--scenario", default="", help="only scenarios with these words in their name")
-    parser.add_argument("--jobs", type=int, default=2, help="servers at a time (default: 2)")
+    parser.add_argument("--quick", action="store_true", help="without Chromium")
+    parser.add_argument("--jobs", type=int, default=3, help="servers at a time (default: 3)")
     parser.add_argument("-v", "--verbose", action="store_true", help="show every outcome")
     options = parser.parse_args(argv)
     options.only = options.only or list(FRAMEWORKS)
@@ -73,19 +81,25 @@ def _ensure_python(name: str) -> Path:
 class Run:
     """Every framework on every server; `outcomes` by framework, scenario and server."""
 
-    def __init__(self, options: argparse.Namespace, pythons: Dict[str, Path], folder: Path) -> None:
+    def __init__(
+        self, options: argparse.Namespace, pythons: Dict[str, Path], folder: Path, browser: Optional[Browser]
+    ) -> None:
         self._options = options
         self._pythons = pythons
         self._folder = folder
+        self._browser = browser
         self._room = asyncio.Semaphore(options.jobs)
         self.outcomes: Dict[Tuple[str, str, str], Outcome] = {}
 
     async def run(self) -> None:
-        jobs = [self._run_job(name, server) for name in self._options.only for server in (*OURS, UVICORN)]
+        jobs = []
+        for name in self._options.only:
+            for server in (*OURS, UVICORN):
+                wanted = list_scenarios(name, server, self._options)
+                jobs += [self._run_job(name, server, wanted)] if wanted else []
         await asyncio.gather(*jobs)
 
-    async def _run_job(self, name: str, server: str) -> None:
-        wanted = [one for one in FRAMEWORKS[name].scenarios if self._options.scenario in one]
+    async def _run_job(self, name: str, server: str, wanted: Sequence[str]) -> None:
         async with self._room:
             started = time.monotonic()
             while wanted:
@@ -99,11 +113,22 @@ class Run:
         async with ServerProcess(f"{name} on {server}", command, log) as process:
             for done, scenario in enumerate(wanted, 1):
                 say_line(f"{name} on {server}: {scenario}")
-                outcome = await run_scenario(SCENARIOS[scenario], process)
+                outcome = await run_scenario(SCENARIOS[scenario], process, self._browser)
                 self.outcomes[name, scenario, server] = outcome
-                if outcome.was_ended or process.poll() is not None:
+                is_ended = outcome.was_ended or process.poll() is not None
+                if is_ended or RUNS_ON in outcome.client:
                     return wanted[done:]
         return []
+
+
+def list_scenarios(name: str, server: str, options: argparse.Namespace) -> List[str]:
+    return [
+        one
+        for one in FRAMEWORKS[name].scenarios
+        if options.scenario in one
+        and not (server == "plug-in" and SCENARIOS[one].is_http)
+        and not (options.quick and SCENARIOS[one].in_chromium)
+    ]
 
 
 def report(options: argparse.Namespace, run: Run, folder: Path, seconds: float) -> int:
@@ -112,6 +137,7 @@ def report(options: argparse.Namespace, run: Run, folder: Path, seconds: float) 
         judge(*place, server, run.outcomes[(*place, server)], run.outcomes[(*place, UVICORN)])
         for server in OURS
         for place in places
+        if (*place, server) in run.outcomes
     ]
     seen = {difference for verdict in verdicts for difference in verdict.differences}
     is_whole = options.only == list(FRAMEWORKS) and not options.scenario

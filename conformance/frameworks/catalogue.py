@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Dict, List, Mapping, Sequence
 
+from .environments import read_pins
 from .protocols import SCENARIOS
 
-REQUIREMENTS = (Path(__file__).parent / "requirements.txt").read_text("utf-8").split()
+REQUIREMENTS = read_pins("frameworks")
 CHANNELS_41 = ["channels==4.1.0" if pin.startswith("channels==") else pin for pin in REQUIREMENTS]
 
 CATCHES = "it catches what its handlers raise, and closes or answers in its own way"
 STREAMS_ON = "it does not look for the disconnect while it streams"
+READS_ALL = "it reads the whole body before it calls the view"
 AS_A_PAGE = "it answers a WebSocket as if it were a page"
 
 
@@ -20,7 +21,7 @@ AS_A_PAGE = "it answers a WebSocket as if it were a page"
 class Framework:
     """package: its name on the index.
 
-    without: scenarios it has no words for, by the beginnings of their names.
+    without: scenarios it has no words for, or does not promise, by the beginnings of their names.
     own: scenarios whose end is the framework's doing, and why: there the servers only have to agree.
     """
 
@@ -54,9 +55,15 @@ class Framework:
 CHANNELS = Framework(
     "channels",
     "channels",
-    ["feed, disconnect", "feed closed between", "awaits", "text, disconnect"],
-    {"unknown path": "its router raises"},
+    ["feed, disconnect", "feed closed between", "awaits", "text, disconnect", "upload left"],
+    {
+        "unknown path": "its router raises",
+        "form with a file, chunked": "it takes a body without Content-Length for none",
+        "Expect, refused at once": READS_ALL,
+        "answers without a large body": READS_ALL,
+    },
 )
+
 
 FRAMEWORKS: Dict[str, Framework] = {
     "starlette": Framework("starlette", "starlette"),
@@ -64,13 +71,15 @@ FRAMEWORKS: Dict[str, Framework] = {
     "quart": Framework(
         "quart",
         "quart",
-        ["closes again"],
+        # It holds what the handler has not taken of a body, however much that is.
+        ["closes again", "upload of 100 MiB"],
         {
             "binary": "it takes an empty binary message for none, and fails",
             "raises": CATCHES,
             "raises before the accept": CATCHES,
             "awaits what another cancels": "it takes the cancellation for the handler's end",
             "unknown path": "it answers with a page of 404",
+            "Expect, refused at once": "it reads ahead of the handler",
         },
     ),
     "litestar": Framework(
@@ -82,6 +91,7 @@ FRAMEWORKS: Dict[str, Framework] = {
         ["refuses with 403"],
         {
             "stream left early": STREAMS_ON,
+            "Expect, refused at once": "it waits for the first of the body before it calls the handler",
             "what it sees of the request": "it has a reason for every close code",
             "raises": CATCHES,
             "raises before the accept": CATCHES,

@@ -16,7 +16,7 @@ Headers = Sequence[Tuple[str, str]]
 PATIENCE = 3.0
 AT_ONCE = 0.5
 
-_OPENING = (
+OPENING = (
     ("Upgrade", "websocket"),
     ("Connection", "Upgrade"),
     ("Sec-WebSocket-Key", wire.KEY.decode()),
@@ -51,7 +51,7 @@ async def request(port: int, path: str, headers: Headers = (), patience: float =
 
 
 async def open_websocket(port: int, path: str, headers: Headers = ()) -> Peer:
-    return await request(port, path, [*_OPENING, *headers])
+    return await request(port, path, [*OPENING, *headers])
 
 
 class Peer:

@@ -17,7 +17,7 @@ def build_page(
 ) -> Page:
     page = Page(
         "Frameworks",
-        "The same applications and the same client, on wsbridge, on its plug-in for uvicorn, and on uvicorn",
+        "The same applications and the same clients, on wsbridge, on its plug-in for uvicorn, and on uvicorn",
     )
     words = [verdict.word for verdict in verdicts]
     counts = {

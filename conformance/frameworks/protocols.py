@@ -1,4 +1,4 @@
-"""The scenarios of the two protocols on top of WebSocket: GraphQL subscriptions and Socket.IO."""
+"""The scenarios of two protocols that go over WebSockets and over HTTP: GraphQL and Socket.IO."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any, Sequence
 
+from . import connections  # noqa: F401 (adds its scenarios)
+from .bodies import JSON, add_http, describe_json, show, typed
 from .client import Message, Peer
 from .scenarios import (
     CLOSED,
@@ -76,6 +78,20 @@ async def query_by_get(trial: Trial) -> None:
     trial.say((await peer.read_body()).decode())
 
 
+async def query_by_post(trial: Trial) -> None:
+    """A query, a mutation with variables, and a query with an error, on one connection."""
+    connection = await trial.connect()
+    for query, variables in (
+        ("{page}", {}),
+        ("mutation ($text: String!) {write(text: $text)}", {"text": "Zürich"}),
+        ("{page}", {}),
+        ("{nothing}", {}),
+    ):
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        answer = await connection.exchange("POST", "/graphql/", typed(JSON), body)
+        trial.say(describe_json(answer)[:80])
+
+
 def add_graphql(name: str, run: Run, right: Sequence[str], **options: Any) -> None:
     add("GraphQL: " + name, run, right, of="strawberry", **options)
 
@@ -93,6 +109,13 @@ ECHOED = [NEXT % '{"echo":"\\u20ac"}', COMPLETE, CLOSED]
 FAILS = [NEXT % '{"fail":"soon"}', NEXT % FAILED, COMPLETE, CLOSED]
 
 add_graphql("query", query_by_get, ["200", '{"data":{"page":"page"}}'])
+QUERIED = [
+    show({"data": {"page": "page"}}),
+    show({"data": {"write": "Zürich"}}),
+    show({"data": {"page": "Zürich"}}),
+    '200 {"data": null, "errors": [...',
+]
+add_http("GraphQL: query and mutation by POST", query_by_post, QUERIED, of="strawberry")
 add_graphql("subscription", subscribe, [*GraphQL.opened, *ECHOED], behaviour='echo(text: "€")', count=2)
 add_graphql("subscription raises", subscribe, [*GraphQL.opened, *FAILS], behaviour="fail", count=3)
 add_protocol("rejected", "/guarded/", '{"type": "connection_init"}', closed(4403, "Forbidden"))
@@ -162,6 +185,14 @@ async def poll(trial: Trial) -> None:
     trial.say(_SID.sub('"sid":"..."', (await peer.read_body()).decode()).partition(",")[0])
 
 
+async def use_client(trial: Trial, transports: str) -> None:
+    await trial.run_client("socketio_client", transports)
+
+
+async def use_browser(trial: Trial) -> None:
+    await trial.run_browser("socketio")
+
+
 def add_socketio(name: str, run: Run, right: Sequence[str], **options: Any) -> None:
     add("Socket.IO: " + name, run, right, of="socketio", **options)
 
@@ -180,3 +211,12 @@ add_feeds(SocketIO())
 add_leave("sys.exit()", "leave", EXIT, SocketIO())
 TICKED = [*SocketIO.opened, SocketIO.tick, closed(1012), STOPPED]
 add_socketio("SIGTERM", stop, TICKED, dialect=SocketIO(), behaviours=["push"])
+
+ECHOED_TO_CLIENT = [f"echoed: True, {kind}" for kind in ("str", "bytes", "dict", "str")]
+SEEN_BY_CLIENT = [*ECHOED_TO_CLIENT, "in order: True", "left"]
+UPGRADED = ["connected by websocket", *SEEN_BY_CLIENT]
+POLLED = ["connected by polling", *SEEN_BY_CLIENT]
+IN_BROWSER = ["transports: polling, websocket", "echoed: True", "no troubles"]
+add_socketio("its client", use_client, UPGRADED, transports="polling,websocket")
+add_socketio("its client, polling only", use_client, POLLED, transports="polling", is_http=True)
+add_socketio("in the browser", use_browser, IN_BROWSER, in_chromium=True)

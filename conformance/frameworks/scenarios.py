@@ -33,6 +33,8 @@ def closed(code: object, reason: str = "") -> str:
 
 
 CLOSED = closed(4001, "bye")
+STOPPED = "server ends with 0"
+RUNS_ON = "server runs on"
 TOLD = "application: ends at once"
 
 
@@ -42,11 +44,14 @@ def add(
     right: Sequence[str],
     log: Optional[Sequence[str]] = (),
     of: str = "",
+    is_http: bool = False,
+    in_chromium: bool = False,
     **options: Any,
 ) -> None:
     """Add a scenario; see `Scenario`. options: further arguments of `run`."""
     wanted = None if log is None else tuple(log)
-    SCENARIOS[name] = Scenario(functools.partial(run, **options), tuple(right), wanted, of)
+    run = functools.partial(run, **options)
+    SCENARIOS[name] = Scenario(run, tuple(right), wanted, of, is_http, in_chromium)
 
 
 class Plain:
@@ -321,7 +326,7 @@ async def say_exit(trial: Trial) -> None:
     while trial.server.poll() is None and time.monotonic() - started < PATIENCE:
         await asyncio.sleep(0.02)
     code = trial.server.poll()
-    trial.say("server runs on" if code is None else f"server ends with {code}")
+    trial.say(RUNS_ON if code is None else f"server ends with {code}")
 
 
 def add_leave(name: str, behaviour: str, log: str, dialect: Plain = PLAIN, of: str = "") -> None:
@@ -330,7 +335,6 @@ def add_leave(name: str, behaviour: str, log: str, dialect: Plain = PLAIN, of: s
     add(dialect.prefix + name, leave, right, [log], of or dialect.of, dialect=dialect, behaviour=behaviour)
 
 
-STOPPED = "server ends with 0"
 EXIT = "server ERROR SystemExit: 3"
 
 add_leave("sys.exit()", "leave", EXIT)

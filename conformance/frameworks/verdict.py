@@ -9,7 +9,7 @@ from typing import Iterator, List, Optional, Tuple
 from .catalogue import FRAMEWORKS
 from .differences import DIFFERENCES, Difference, Lines, matches_lines
 from .protocols import SCENARIOS
-from .trial import Outcome
+from .trial import BY_CHANCE, Outcome
 
 # From worst to best.
 VERDICTS = ("failed", "different", "better", "equal")
@@ -80,7 +80,7 @@ def find_groups(first: Outcome, uvicorn: Outcome) -> Iterator[Tuple[str, Lines, 
 def _prepare(part: str, lines: List[str]) -> List[str]:
     if part != "client":
         # Tasks of an application run in the order in which they are woken.
-        return sorted(lines)
+        return sorted(line for line in lines if line != BY_CHANCE)
     # Who closes without reading meets what is still under way, or does not.
     return [line.replace("reset", "EOF") for line in lines]
 

@@ -1,16 +1,27 @@
-"""What every application does at /ws/NAME, written once over the few words that all frameworks have."""
+"""What every application does, written once over the few words that all frameworks have.
+
+At /ws/NAME stands the behaviour of that name; at the end of the module, what the pages say.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import sys
-from typing import Any, AsyncIterator, Awaitable, Callable, Dict, Optional, Tuple, Type, Union
+from typing import Any, AsyncIterator, Awaitable, Callable, Dict, Iterable, List, Optional, Tuple, Type, Union
 
 from . import LONG_REASON
+from .payload import MIB, Tally, make_pieces
 from .seen import describe, note, watch
 
 Message = Union[str, bytes]
+
+# The middleware that Starlette and FastAPI share.
+CORS: Dict[str, Any] = {
+    "allow_origins": ["https://pages.example"],
+    "allow_methods": ["POST"],
+    "allow_headers": ["Content-Type"],
+}
 
 
 class Talk:
@@ -238,3 +249,45 @@ async def stream() -> AsyncIterator[bytes]:
 def describe_request(item: Any, query: Any, header: Any, cookie: Any) -> str:
     """What /page/ITEM answers, and /scope/ITEM sends."""
     return repr([item, query, header, cookie])
+
+
+async def take(pieces: AsyncIterator[bytes]) -> str:
+    """Read a body in pieces; what came is the answer. Whoever sends is held up at first."""
+    await asyncio.sleep(0.3)
+    tally = Tally()
+    try:
+        async for piece in pieces:
+            tally.add(piece)
+    except BaseException as error:
+        note(f"upload ends with {describe(error)}")
+        raise
+    note("upload ends")
+    return str(tally)
+
+
+async def give() -> AsyncIterator[bytes]:
+    """The body of /download, 100 MiB."""
+    for piece in make_pieces(100 * MIB):
+        yield piece
+
+
+async def break_off() -> AsyncIterator[bytes]:
+    yield b"one"
+    raise RuntimeError("on purpose")
+
+
+def tally_file(name: str, filename: Any, content_type: Any, content: bytes) -> List[Any]:
+    """What /form answers for each file of the form."""
+    tally = Tally()
+    tally.add(content)
+    return [name, filename, content_type, str(tally)]
+
+
+def describe_form(fields: Iterable[Tuple[str, str]], files: List[Any]) -> Dict[str, Any]:
+    """What /form answers, as JSON."""
+    return {"fields": [list(field) for field in fields], "files": files}
+
+
+def describe_json(method: str, value: Any) -> Dict[str, Any]:
+    """What /json answers, as JSON."""
+    return {"method": method, "json": value}

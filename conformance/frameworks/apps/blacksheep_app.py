@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from blacksheep import Application, Request, Response, StreamedContent, WebSocket, WebSocketDisconnectError
-from blacksheep.server.responses import text
+from blacksheep.server.responses import json, no_content, text
 
 from . import behaviours
 from .seen import note
@@ -37,6 +37,7 @@ async def tell_scope(websocket: WebSocket, item: str) -> None:
     await websocket.close()
 
 
+@app.router.head("/page/{item}")
 @app.router.get("/page/{item}")
 async def tell_request(request: Request, item: str) -> Response:
     return text(describe(request, item))
@@ -45,6 +46,45 @@ async def tell_request(request: Request, item: str) -> Response:
 @app.router.get("/stream")
 async def stream() -> Response:
     return Response(200, content=StreamedContent(b"text/plain", behaviours.stream))
+
+
+@app.router.route("/json", methods=["POST", "PUT", "PATCH"])
+async def read_json(request: Request) -> Response:
+    return json(behaviours.describe_json(request.method, await request.json()))
+
+
+@app.router.delete("/json")
+async def delete() -> Response:
+    return no_content()
+
+
+@app.router.post("/form")
+async def read_form(request: Request) -> Response:
+    form = await request.form()
+    fields, files = [], []
+    for name, value in form.items():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, str):
+                fields.append((name, one))
+            else:
+                filename, content_type = one.file_name.decode(), one.content_type.decode()
+                files.append(behaviours.tally_file(name, filename, content_type, one.data))
+    return json(behaviours.describe_form(fields, files))
+
+
+@app.router.post("/upload")
+async def upload(request: Request) -> Response:
+    return text(await behaviours.take(request.stream()))
+
+
+@app.router.get("/download")
+async def download() -> Response:
+    return Response(200, content=StreamedContent(b"application/octet-stream", behaviours.give))
+
+
+@app.router.post("/ignore")
+async def ignore() -> Response:
+    return text("later", 202)
 
 
 async def add_header(request: Request, handler: Any) -> Response:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
-from typing import Any, Optional
+from typing import Any, AsyncIterator, Optional
 from urllib.parse import parse_qsl
 
 import django
@@ -19,7 +20,7 @@ from channels.exceptions import DenyConnection  # noqa: E402
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.core.asgi import get_asgi_application  # noqa: E402
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse  # noqa: E402
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse  # noqa: E402
 from django.urls import path, re_path  # noqa: E402
 
 from . import LONG_REASON, behaviours  # noqa: E402
@@ -138,7 +139,47 @@ async def stream(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(behaviours.stream(), content_type="text/plain")
 
 
-urlpatterns = [path("page/<item>", tell_request), path("stream", stream)]
+async def read_json(request: HttpRequest) -> HttpResponse:
+    if request.method == "DELETE":
+        return HttpResponse(status=204)
+    return JsonResponse(behaviours.describe_json(str(request.method), json.loads(request.body)))
+
+
+async def read_form(request: HttpRequest) -> HttpResponse:
+    fields = [(name, value) for name, values in request.POST.lists() for value in values]
+    files = [
+        behaviours.tally_file(name, file.name, file.content_type, file.read())
+        for name, several in request.FILES.lists()
+        for file in several
+    ]
+    return JsonResponse(behaviours.describe_form(fields, files))
+
+
+async def upload(request: HttpRequest) -> HttpResponse:
+    async def pieces() -> AsyncIterator[bytes]:
+        while piece := request.read(64 * 1024):
+            yield piece
+
+    return HttpResponse(await behaviours.take(pieces()))
+
+
+async def download(request: HttpRequest) -> StreamingHttpResponse:
+    return StreamingHttpResponse(behaviours.give())
+
+
+async def ignore(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("later", status=202)
+
+
+urlpatterns = [
+    path("page/<item>", tell_request),
+    path("stream", stream),
+    path("json", read_json),
+    path("form", read_form),
+    path("upload", upload),
+    path("download", download),
+    path("ignore", ignore),
+]
 
 consumers = [
     re_path("^ws/echo-in-thread$", EchoInThread.as_asgi()),

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any, Dict, List, Tuple
 
 import falcon
 import falcon.asgi
@@ -60,10 +60,65 @@ class Page:
     async def on_get(self, request: Request, response: Response, item: str) -> None:
         response.content_type, response.text = "text/plain", describe(request, item)
 
+    on_head = on_get
+
 
 class Stream:
     async def on_get(self, request: Request, response: Response) -> None:
         response.stream = behaviours.stream()
+
+
+class Json:
+    async def on_post(self, request: Request, response: Response) -> None:
+        response.media = behaviours.describe_json(request.method, await request.get_media())
+
+    on_put = on_patch = on_post
+
+    async def on_delete(self, request: Request, response: Response) -> None:
+        response.status = falcon.HTTP_204
+
+
+class Form:
+    async def on_post(self, request: Request, response: Response) -> None:
+        form = await request.get_media()
+        fields: List[Tuple[str, str]] = []
+        files = []
+        if isinstance(form, dict):
+            for name, value in form.items():
+                fields += [(name, one) for one in (value if isinstance(value, list) else [value])]
+        else:
+            async for part in form:
+                if part.filename is None:
+                    fields.append((part.name, await part.text))
+                else:
+                    content = await part.stream.read()
+                    files.append(behaviours.tally_file(part.name, part.filename, part.content_type, content))
+        response.media = behaviours.describe_form(fields, files)
+
+
+class Upload:
+    async def on_post(self, request: Request, response: Response) -> None:
+        response.content_type, response.text = "text/plain", await behaviours.take(request.stream)
+
+
+class Download:
+    async def on_get(self, request: Request, response: Response) -> None:
+        response.stream = behaviours.give()
+
+
+class Converse:
+    async def on_post(self, request: Request, response: Response) -> None:
+        response.stream = (piece async for piece in request.stream)
+
+
+class Ignore:
+    async def on_post(self, request: Request, response: Response) -> None:
+        response.status, response.text = falcon.HTTP_202, "later"
+
+
+class FailLate:
+    async def on_get(self, request: Request, response: Response) -> None:
+        response.stream = behaviours.break_off()
 
 
 class Middleware:
@@ -80,3 +135,10 @@ app.add_route("/scope/{item}", Scope())
 app.add_route("/forbidden", Forbidden())
 app.add_route("/page/{item}", Page())
 app.add_route("/stream", Stream())
+app.add_route("/json", Json())
+app.add_route("/form", Form())
+app.add_route("/upload", Upload())
+app.add_route("/download", Download())
+app.add_route("/converse", Converse())
+app.add_route("/ignore", Ignore())
+app.add_route("/fail-late", FailLate())

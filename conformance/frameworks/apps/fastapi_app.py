@@ -1,11 +1,25 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Annotated, Any, AsyncIterator, Optional
+from typing import Annotated, Any, AsyncIterator, Dict, List, Optional
 
-from fastapi import Cookie, Depends, FastAPI, Header, HTTPException, Query, Request, WebSocket
+from fastapi import (
+    Body,
+    Cookie,
+    Depends,
+    FastAPI,
+    File,
+    Form,
+    Header,
+    HTTPException,
+    Query,
+    Request,
+    UploadFile,
+    WebSocket,
+)
 from fastapi.exceptions import WebSocketException
-from fastapi.responses import PlainTextResponse, StreamingResponse
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import PlainTextResponse, RedirectResponse, StreamingResponse
 
 from . import LONG_REASON, behaviours
 from .seen import note
@@ -75,7 +89,7 @@ async def raise_late(websocket: WebSocket) -> None:
     raise WebSocketException(1008, LONG_REASON)
 
 
-@app.get("/page/{item}")
+@app.api_route("/page/{item}", methods=["GET", "HEAD"])
 async def tell_request(described: Annotated[str, Depends(describe)]) -> PlainTextResponse:
     return PlainTextResponse(described)
 
@@ -83,6 +97,55 @@ async def tell_request(described: Annotated[str, Depends(describe)]) -> PlainTex
 @app.get("/stream")
 async def stream() -> StreamingResponse:
     return StreamingResponse(behaviours.stream())
+
+
+@app.api_route("/json", methods=["POST", "PUT", "PATCH"])
+async def read_json(request: Request, value: Annotated[Any, Body()]) -> Dict[str, Any]:
+    return behaviours.describe_json(request.method, value)
+
+
+@app.delete("/json", status_code=204)
+async def delete() -> None:
+    pass
+
+
+@app.post("/form")
+async def read_form(
+    name: Annotated[str, Form()],
+    tag: Annotated[List[str], Form()],
+    file: Annotated[Optional[UploadFile], File()] = None,
+) -> Dict[str, Any]:
+    files = []
+    if file is not None:
+        files.append(behaviours.tally_file("file", file.filename, file.content_type, await file.read()))
+    return behaviours.describe_form([("name", name), *(("tag", one) for one in tag)], files)
+
+
+@app.post("/upload")
+async def upload(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(await behaviours.take(request.stream()))
+
+
+@app.get("/download")
+async def download() -> StreamingResponse:
+    return StreamingResponse(behaviours.give())
+
+
+@app.post("/ignore", status_code=202)
+async def ignore() -> PlainTextResponse:
+    return PlainTextResponse("later", 202)
+
+
+@app.post("/login")
+async def log_in(user: Annotated[str, Form()]) -> RedirectResponse:
+    note(f"{user} logs in")
+    response = RedirectResponse("/page/account", 303)
+    response.set_cookie("c", "crumb")
+    response.set_cookie("d", "e")
+    return response
+
+
+app.add_middleware(CORSMiddleware, **behaviours.CORS)
 
 
 @app.middleware("http")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Optional
+from typing import Any, Dict, Optional, Tuple
 
 from quart import Quart, Response, abort, request, websocket
 
@@ -9,6 +9,7 @@ from . import behaviours
 from .seen import note
 
 app = Quart(__name__)
+app.config["MAX_CONTENT_LENGTH"] = None
 
 
 class Talk(behaviours.Talk):
@@ -61,6 +62,48 @@ async def tell_request(item: str) -> Response:
 @app.get("/stream")
 async def stream() -> Response:
     return Response(behaviours.stream(), mimetype="text/plain")
+
+
+@app.route("/json", methods=["POST", "PUT", "PATCH"])
+async def read_json() -> Dict[str, Any]:
+    return behaviours.describe_json(request.method, await request.get_json())
+
+
+@app.delete("/json")
+async def delete() -> Tuple[str, int]:
+    return "", 204
+
+
+@app.post("/form")
+async def read_form() -> Dict[str, Any]:
+    form, files = await request.form, await request.files
+    return behaviours.describe_form(
+        form.items(multi=True),
+        [
+            behaviours.tally_file(name, file.filename, file.content_type, file.read())
+            for name, file in files.items(multi=True)
+        ],
+    )
+
+
+@app.post("/upload")
+async def upload() -> Response:
+    return Response(await behaviours.take(request.body), mimetype="text/plain")
+
+
+@app.get("/download")
+async def download() -> Response:
+    return Response(behaviours.give())
+
+
+@app.post("/converse")
+async def converse() -> Response:
+    return Response(request.body, mimetype="text/plain")
+
+
+@app.post("/ignore")
+async def ignore() -> Tuple[str, int]:
+    return "later", 202
 
 
 @app.after_request

@@ -3,12 +3,14 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from sanic import Request, Sanic
-from sanic.response import HTTPResponse, text
+from sanic.response import HTTPResponse, empty, json, text
 
 from . import behaviours
+from .payload import MIB
 from .seen import note
 
 app = Sanic("street")
+app.config.REQUEST_MAX_SIZE = 200 * MIB
 
 
 class Talk(behaviours.Talk):
@@ -45,7 +47,7 @@ async def tell_scope(request: Request, websocket: Any, item: str) -> None:
     await websocket.send(describe(request, item))
 
 
-@app.get("/page/<item>")
+@app.route("/page/<item>", methods=["GET", "HEAD"])
 async def tell_request(request: Request, item: str) -> HTTPResponse:
     return text(describe(request, item))
 
@@ -56,6 +58,45 @@ async def stream(request: Request) -> None:
     async for piece in behaviours.stream():
         await response.send(piece)
     await response.eof()
+
+
+@app.route("/json", methods=["POST", "PUT", "PATCH"])
+async def read_json(request: Request) -> HTTPResponse:
+    return json(behaviours.describe_json(request.method, request.json))
+
+
+@app.delete("/json")
+async def delete(request: Request) -> HTTPResponse:
+    return empty()
+
+
+@app.post("/form")
+async def read_form(request: Request) -> HTTPResponse:
+    fields = [(name, value) for name, values in request.form.items() for value in values]
+    files = [
+        behaviours.tally_file(name, file.name, file.type, file.body)
+        for name, several in request.files.items()
+        for file in several
+    ]
+    return json(behaviours.describe_form(fields, files))
+
+
+@app.post("/upload", stream=True)
+async def upload(request: Request) -> HTTPResponse:
+    return text(await behaviours.take(request.stream))
+
+
+@app.get("/download")
+async def download(request: Request) -> None:
+    response = await request.respond(content_type="application/octet-stream")
+    async for piece in behaviours.give():
+        await response.send(piece)
+    await response.eof()
+
+
+@app.post("/ignore", stream=True)
+async def ignore(request: Request) -> HTTPResponse:
+    return text("later", 202)
 
 
 @app.on_response

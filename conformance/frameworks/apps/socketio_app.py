@@ -8,7 +8,8 @@ import socketio
 
 from .seen import note
 
-server = socketio.AsyncServer(async_mode="asgi", cors_allowed_origins="*")
+# A client that polls notices its end with the next ping.
+server = socketio.AsyncServer(async_mode="asgi", cors_allowed_origins="*", ping_interval=2, ping_timeout=2)
 
 
 @server.event
@@ -19,7 +20,7 @@ async def connect(sid: str, environ: Dict[str, Any], auth: Optional[Dict[str, st
 
 @server.event
 async def echo(sid: str, message: Any) -> None:
-    note(f"got {message!r}")
+    note(f"got {message!r:.60}")
     await server.emit("echo", message, to=sid)
 
 

@@ -10,6 +10,7 @@ from starlette.endpoints import WebSocketEndpoint
 from starlette.exceptions import HTTPException, WebSocketException
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -17,6 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from . import LONG_REASON, behaviours
 from .seen import note
+from .starlette_http import routes as http_routes
 
 
 class Talk(behaviours.SocketTalk):
@@ -132,7 +134,8 @@ app = Starlette(
         Route("/page/{item}", tell_request),
         Route("/stream", stream),
         Route("/slow", work_long),
+        *http_routes,
     ],
-    middleware=[Middleware(AddHeader)],
+    middleware=[Middleware(CORSMiddleware, **behaviours.CORS), Middleware(AddHeader)],
     lifespan=lifespan,
 )

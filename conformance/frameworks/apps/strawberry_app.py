@@ -12,12 +12,22 @@ from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_WS_P
 
 from .seen import describe, note
 
+page = ["page"]
+
 
 @strawberry.type
 class Query:
     @strawberry.field
     def page(self) -> str:
-        return "page"
+        return page[0] if len(page) == 1 else page.pop()
+
+
+@strawberry.type
+class Mutation:
+    @strawberry.mutation
+    def write(self, text: str) -> str:
+        page.append(text)
+        return text
 
 
 @strawberry.type
@@ -58,7 +68,7 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
     note("shutdown")
 
 
-schema = strawberry.Schema(Query, subscription=Subscription)
+schema = strawberry.Schema(Query, Mutation, subscription=Subscription)
 protocols = [GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_WS_PROTOCOL]
 app = Starlette(lifespan=lifespan)
 app.mount("/graphql", GraphQL(schema, subscription_protocols=protocols))
