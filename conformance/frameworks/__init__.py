@@ -1,9 +1,10 @@
-"""Eleven frameworks on wsbridge, on its plug-in for uvicorn, and on uvicorn.
+"""Eleven frameworks and four whole applications on wsbridge, on its plug-in for uvicorn, and on uvicorn.
 
     python3 conformance/run.py frameworks [--quick] [--only NAME] [--scenario WORDS] [--jobs N] [--verbose]
 
-All have the same small application, which does what apps/behaviours.py says. The client goes through the
-scenarios (scenarios.py, bodies.py, connections.py, protocols.py) with it on all servers; some scenarios have
+The frameworks have the same small application, which does what apps/behaviours.py says; Django's admin, an
+MCP server, a marimo notebook and a page of NiceGUI are what they are. The client goes through the scenarios
+(scenarios.py, bodies.py, connections.py, protocols.py, applications.py) with them on all servers; some have
 clients of others (clients/), Chromium among them. On the plug-in only what has a WebSocket in it is run: HTTP
 there is uvicorn's own. What the client sees, what the application sees and what is logged must be the same as
 on uvicorn, or differ as differences.txt says, and on wsbridge and on the plug-in be what it must be. Anything
@@ -23,7 +24,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from ..lib.environment import ROOT, Unavailable, ensure_environment, lock_folder, report_folder, say_line
 from ..lib.servers import ServerFailed, ServerProcess, build_command
-from .catalogue import FRAMEWORKS
+from .catalogue import APPLICATIONS, FRAMEWORKS
 from .differences import DIFFERENCES
 from .environments import Browser, prepare_browser
 from .page import build_page
@@ -42,6 +43,8 @@ def main(argv: List[str]) -> int:
     options = parse_arguments(argv)
     if sys.version_info < (3, 11):
         raise Unavailable("the pinned frameworks need Python 3.11 or newer")
+    if not Path("/proc/self/clear_refs").exists():
+        raise Unavailable("the memory of the servers is read from /proc, which only Linux has")
     folder = report_folder("frameworks")
     lock_folder(folder)
     started = time.monotonic()
@@ -65,11 +68,14 @@ def parse_arguments(argv: List[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="run.py frameworks", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", action="append", choices=FRAMEWORKS, help="only this framework")
     parser.add_argument("--scenario", default="", help="only scenarios with these words in their name")
-    parser.add_argument("--quick", action="store_true", help="without Chromium")
+    parser.add_argument(
+        "--quick", action="store_true", help="without whole applications, and without Chromium"
+    )
     parser.add_argument("--jobs", type=int, default=3, help="servers at a time (default: 3)")
     parser.add_argument("-v", "--verbose", action="store_true", help="show every outcome")
     options = parser.parse_args(argv)
-    options.only = options.only or list(FRAMEWORKS)
+    without = APPLICATIONS if options.quick else ()
+    options.only = options.only or [name for name in FRAMEWORKS if name not in without]
     return options
 
 

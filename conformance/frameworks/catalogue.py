@@ -65,6 +65,13 @@ CHANNELS = Framework(
 )
 
 
+def build_application(name: str) -> Framework:
+    """A whole application, with an environment of its own."""
+    return Framework(
+        name, name, has_common=False, environment=f"frameworks-{name}", requirements=read_pins(name)
+    )
+
+
 FRAMEWORKS: Dict[str, Framework] = {
     "starlette": Framework("starlette", "starlette"),
     "fastapi": Framework("fastapi", "fastapi"),
@@ -129,4 +136,9 @@ FRAMEWORKS: Dict[str, Framework] = {
     ),
     "strawberry": Framework("strawberry-graphql", "strawberry", has_common=False),
     "socketio": Framework("python-socketio", "socketio", has_common=False),
+    "django-admin": Framework("django", "django_admin", has_common=False),
+    **{name: build_application(name) for name in ("mcp", "marimo", "nicegui")},
 }
+
+# Whole applications, which --quick leaves out.
+APPLICATIONS = ("django-admin", "mcp", "marimo", "nicegui")

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, Sequence
 
-from . import connections  # noqa: F401 (adds its scenarios)
+from . import applications, connections  # noqa: F401 (add their scenarios)
 from .bodies import JSON, add_http, describe_json, show, typed
 from .client import Message, Peer
 from .scenarios import (
