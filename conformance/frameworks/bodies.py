@@ -195,12 +195,12 @@ async def leave_download(trial: Trial) -> None:
     trial.say(await (await trial.connect()).ask_whether_open())
 
 
-async def be_ignored(trial: Trial, size: int) -> None:
+async def be_ignored(trial: Trial, body: Body) -> None:
     """The application answers without reading the body; the answer has to come through all the same."""
     connection = await trial.connect()
-    sending = asyncio.ensure_future(connection.send_request("POST", "/ignore", body=bytes(size)))
+    sending = asyncio.ensure_future(connection.send_request("POST", "/ignore", body=body))
     answer = await connection.receive_answer()
-    trial.say(f"{answer.status} {answer.text}")
+    trial.say(f"{answer.status} {answer.text}, Connection: {answer.find('connection')}")
     try:
         await sending
     except Ended:
@@ -248,8 +248,13 @@ ASKED = ["HTTP/1.1 100 Continue", ECHOED[0], OPEN]
 
 add_http("upload left in the middle", leave_upload, ["application: upload ends at once"], log=None)
 add_http("download left in the middle", leave_download, ["a piece", OPEN])
-add_http("answers without a small body", be_ignored, ["202 later", OPEN], size=10_000)
-add_http("answers without a large body", be_ignored, ["202 later", "connection closed"], size=10 * MIB)
+STAYS = ["202 later, Connection: None", OPEN]
+CLOSES = ["202 later, Connection: close", "connection closed"]
+# How much is left of a chunked body is not known when the response begins.
+MAY_CLOSE = ["202 later, Connection: ...", "connection closed"]
+add_http("answers without a small body", be_ignored, STAYS, body=bytes(10_000))
+add_http("answers without a large body", be_ignored, CLOSES, body=bytes(10 * MIB))
+add_http("answers without a large body, chunked", be_ignored, MAY_CLOSE, body=list(make_pieces(10 * MIB)))
 add_http("Expect: 100-continue", expect_continue, ASKED)
 add_http("Expect, refused at once", be_refused_at_once, ["202, Connection: close"])
 FAILED = ["500", OPEN]

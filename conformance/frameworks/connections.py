@@ -8,7 +8,7 @@ import signal
 from typing import Any, List, Sequence, Tuple
 
 from .apps.payload import MIB, Tally, describe_payload
-from .bodies import BIG, HELD_UP_SECONDS, JSON, TEXT, URLENCODED, add_http, typed
+from .bodies import BIG, HELD_UP_SECONDS, JSON, OPEN, TEXT, URLENCODED, add_http, typed
 from .client import Ended
 from .exchange import Answer, Connection
 from .scenarios import STOPPED, add, closed, say_exit
@@ -56,6 +56,14 @@ async def pipeline(trial: Trial) -> None:
     await connection.send("".join(pages).encode())
     for _ in pages:
         trial.say((await connection.receive_answer()).text)
+
+
+async def offer_h2c(trial: Trial) -> None:
+    """The first request of Java's HttpClient, whose offer of HTTP/2 is passed over (RFC 9110 7.8)."""
+    connection = await trial.connect()
+    offer = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AAEAAEAA")]
+    trial.say((await connection.exchange("POST", "/json", [*offer, *typed(JSON)], TEXT)).text)
+    trial.say(await connection.ask_whether_open())
 
 
 async def upgrade_late(trial: Trial) -> None:
@@ -110,6 +118,7 @@ async def wait_eof(connection: Connection) -> str:
         return str(ended)
 
 
+TAKEN = '{"method":"POST","json":{"a":[1,null,"ü"],"b":{}}}'
 SEEN = ["HEAD 200, as long", "204, 0 bytes", "200", "200", "200, Connection: close", "connection closed"]
 BUSY = ["200", "idle: EOF", "busy: 200, Connection: close", "busy: EOF", STOPPED]
 UPGRADED = ["200", "200", "101", "text", closed(4001, "bye")]
@@ -119,6 +128,7 @@ PIPELINED += ["['five', None, None, None]"]
 
 add_http("several methods on one connection", use_methods, SEEN)
 add_http("pipelined requests", pipeline, PIPELINED, of="starlette")
+add_http("POST with an offer of h2c", offer_h2c, [TAKEN, OPEN], of="starlette")
 add("WebSocket behind requests", upgrade_late, UPGRADED)
 
 
@@ -188,10 +198,10 @@ async def use_fetch(trial: Trial) -> None:
     await trial.run_browser("fetch")
 
 
-TAKEN = f'["file","ü.bin","application/octet-stream","{describe_payload(2 * MIB)}"]'
+BLOB = f'["file","ü.bin","application/octet-stream","{describe_payload(2 * MIB)}"]'
 FETCHED = [
     'JSON: 200 {"method":"POST","json":{"a":"ü"}}',
-    f'form: 200 {{"fields":[["tag","a"]],"files":[{TAKEN}]}}',
+    f'form: 200 {{"fields":[["tag","a"]],"files":[{BLOB}]}}',
     "events: 0 1 2",
     "many: true",
     "aborted: AbortError",
@@ -246,7 +256,7 @@ LOGGED_IN = [
     f"303, location: /page/account, set-cookie: {COOKIES}, 0 bytes",
     "200 ['account', None, None, 'crumb']",
 ]
-CACHED = ['200, etag: "one", 6 bytes', '304, etag: "one", 0 bytes', "connection open, 200"]
+CACHED = ['200, etag: "one", 6 bytes', '304, etag: "one", 0 bytes', OPEN]
 ALLOWED = f"access-control-allow-origin: {ORIGIN}"
 FIELDS = "access-control-allow-headers: Accept, Accept-Language, Content-Language, Content-Type"
 SHARED = [f"200, {ALLOWED}, {FIELDS}, 2 bytes", f"200, allowed for {ORIGIN}", "400, 22 bytes"]
@@ -303,7 +313,7 @@ add_http(
     ["200", EVENTS, "an event", "application: events end at once"],
     of="starlette",
 )
-add_http("events, to their end", read_events, [repr(THREE), "connection open, 200"], of="starlette")
+add_http("events, to their end", read_events, [repr(THREE), OPEN], of="starlette")
 
 # Each of them ends the server; so they come last.
 add_http("upload, SIGTERM", stop_uploading, BUSY)

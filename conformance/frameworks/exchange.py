@@ -48,8 +48,8 @@ class Connection:
         self, method: str, path: str, headers: Headers = (), body: Optional[Body] = None
     ) -> None:
         if isinstance(body, bytes):
-            await self.send_head(method, path, [*headers, ("Content-Length", str(len(body)))])
-            await self.send(body)
+            length = ("Content-Length", str(len(body)))
+            await self.send(self._build_head(method, path, [*headers, length]) + body)
         elif body is not None:
             await self.send_head(method, path, [*headers, ("Transfer-Encoding", "chunked")])
             for piece in body:
@@ -59,9 +59,12 @@ class Connection:
             await self.send_head(method, path, headers)
 
     async def send_head(self, method: str, path: str, headers: Headers = ()) -> None:
+        await self.send(self._build_head(method, path, headers))
+
+    def _build_head(self, method: str, path: str, headers: Headers) -> bytes:
         lines = [f"{method} {path} HTTP/1.1", f"Host: {self._host}"]
         lines += [f"{name}: {value}" for name, value in headers]
-        await self.send(("\r\n".join(lines) + "\r\n\r\n").encode())
+        return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
     async def send(self, data: bytes) -> None:
         """Send it; raises `Ended` when the server has gone, or takes nothing for 10 s."""
