@@ -65,8 +65,6 @@ class HttpExchange(Exchange, HttpOwner):
     is_reading_paused = False
     # Whether closing the socket would look like the end of the response.
     _ends_by_closing = False
-    # Bytes of the body that have come since the response was complete.
-    _dropped = 0
 
     def __init__(
         self,
@@ -140,7 +138,6 @@ class HttpExchange(Exchange, HttpOwner):
         elif not self._wire.is_complete:
             self._restart_body_deadline()
         if self._wire.is_complete:
-            self._dropped += len(data) - len(body.trailing)
             self._release()
             return
         self._session.put_body(content, body.is_complete)
@@ -262,21 +259,23 @@ class HttpExchange(Exchange, HttpOwner):
             # RFC 9110 10.1.1: a client that was not told to continue may send the body, or the next request.
             return False
         body = self._body
-        return body is None or body.missing is None or body.missing <= DROPPED_LIMIT
+        # Nobody knows how much of a chunked body is left.
+        return body is None or (body.missing is not None and body.missing <= DROPPED_LIMIT)
 
     def session_completed(self) -> None:
         self._service.log_answer(self._scope, self._wire.status)
+        if self._body is not None:
+            # The time for all that is left of it.
+            self._restart_body_deadline()
         self._release()
 
     def _release(self) -> None:
         """The response is written: let the next request be read, or close the connection."""
-        if self._reader is None or not self._wire.keeps_alive or self._dropped > DROPPED_LIMIT:
+        if self._reader is None or not self._wire.keeps_alive:
             # A client that still sends needs more time to find the answer.
             self._hand_over(closed=self._body is None)
         elif self._body is not None:
-            # `data_received` calls again when more of the body has come. All of it has one deadline.
-            if self._dropped == 0:
-                self._restart_body_deadline()
+            # `data_received` calls again when more of the body has come.
             # Although the peer may not read yet: some send all of a body before they do.
             self._resume_reading()
         elif self._writing_paused:
