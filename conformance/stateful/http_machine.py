@@ -131,7 +131,8 @@ class HttpMachine(RuleBasedStateMachine):
 
     def _deliver_head(self, talk: HttpTalk) -> None:
         """All until behind the head of the last request, if the server reads so much."""
-        talk.deliver(max(0, talk.client.sent[-1].body_start - talk.line.delivered))
+        missing = max(0, talk.client.sent[-1].body_start - talk.line.delivered)
+        talk.deliver(min(missing, talk.wire.max_size))
         talk.loop.settle()
 
     @step(can_send, part=PART)

@@ -13,7 +13,8 @@ from .notes import logged, tally
 from .reader import Wrong
 
 # What a server holds of a body, or behind it, before it pauses; and what it may find in its last read.
-HELD_LIMIT, READ_SIZE = 64 * 1024, 120 * 1024
+# TLS hands over all that it has decrypted, paused or not.
+HELD_LIMIT, READ_SIZE, TLS_SIZE = 64 * 1024, 120 * 1024, 256 * 1024
 # The answers of the server's own that say what was wrong with a request.
 REFUSALS = (400, 413, 431, 503, 408)
 
@@ -111,7 +112,7 @@ def check_bounds(talk: HttpTalk) -> None:
     request, delivered = handler.sent_request, talk.line.delivered
     body = min(delivered, request.end) - request.body_start - len(handler.body)
     for held in (body, delivered - request.end):
-        if not handler.has_finished and held > HELD_LIMIT + READ_SIZE:
+        if not handler.has_finished and held > HELD_LIMIT + (TLS_SIZE if talk.scenario.is_tls else READ_SIZE):
             raise Wrong(f"{held} bytes were read, and nobody takes them")
 
 
