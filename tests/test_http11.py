@@ -520,6 +520,12 @@ class BodyTests(HeadTestCase):
             expected = request(headers=(*HOST, (b"expect", value)))
             self.assert_parsed(expected, with_line(b"Expect: " + value))
 
+    def test_next_head_begins_without_the_method_and_target_of_the_last(self) -> None:
+        parser = RequestParser()
+        parser.receive_data(b"HEAD /a HTTP/1.1\r\nHost: b\r\n\r\n")
+        parser.begin_next()
+        self.assertEqual((parser.method, parser.target), (b"", b""))
+
     def test_whole_head_and_pieces_have_the_same_body(self) -> None:
         for line, kind in (
             (b"Content-Length: 0", type(None)),

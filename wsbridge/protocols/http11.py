@@ -124,6 +124,7 @@ class RequestParser(PartParser):
     def begin_next(self) -> None:
         """Prepare for the head of the next request, once one is complete."""
         self._part, self.trailing = _METHOD, b""
+        self.method = self.target = b""
         if len(self._last_lines) > MAX_REMEMBERED:
             self._last_lines = b""
         if self._consumed or self._empty_line_seen:
