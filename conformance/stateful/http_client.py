@@ -200,8 +200,8 @@ class Client:
             raise Wrong(f"a header came twice: {head}")
         # RFC 9112 6.3.
         framed = response.headers.keys() & {"content-length", "transfer-encoding"}
-        # Of a head that is cut the server may not know the method.
-        is_head = self.sent[number].method == "HEAD" and self._delivered >= self.sent[number].start + 5
+        # Of a head that is cut, or held, the server does not know the method: its answer has content then.
+        is_head = self.sent[number].method == "HEAD" and (response.serial is not None or not self.rest)
         if is_head or head.status in (101, 204, 304):
             response.is_complete = True
         elif len(framed) != 1:
