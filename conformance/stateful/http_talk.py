@@ -221,7 +221,7 @@ class HttpTalk:
         self.read_writes()
 
     def pass_time(self, seconds: float) -> None:
-        self.loop.advance(seconds, lambda: None)
+        self.loop.advance(seconds, self.deliver if self.client.is_prompt else lambda: None)
         self.read_writes()
 
     def discard(self) -> None:
