@@ -401,6 +401,15 @@ class TLSTests(HttpCase):
         self.assert_calls("close")
         self.assertTrue(self.transport.is_lost)
 
+    async def test_client_that_has_sent_more_has_time_to_read_the_last_response(self) -> None:
+        # What is unread when the socket is closed makes the kernel reset the connection.
+        for data, calls in ((LAST, ["close"]), (LAST + GET, ["resume_reading"])):
+            self.connect_tls()
+            await self.feed(data)
+            await self.respond()
+            self.assert_written(build_page(closes=True))
+            self.assert_calls(*calls)
+
     async def test_end_of_the_stream_ends_it(self) -> None:
         for data in (GET + GET, POST + b"hel"):
             self.connect_tls()

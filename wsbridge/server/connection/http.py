@@ -273,7 +273,7 @@ class HttpExchange(Exchange, HttpOwner):
         """The response is written: let the next request be read, or close the connection."""
         if self._reader is None or not self._wire.keeps_alive:
             # A client that still sends needs more time to find the answer.
-            self._hand_over(closed=self._body is None)
+            self._hand_over(closed=self._body is None and not self._held_data)
         elif self._body is not None:
             # `data_received` calls again when more of the body has come.
             # Although the peer may not read yet: some send all of a body before they do.
