@@ -236,7 +236,7 @@ class ReadmeApplicationTests(unittest.IsolatedAsyncioTestCase):
             self.assertEqual(await client.read(len(SWITCHING + HELLO)), SWITCHING + HELLO)
             client.writer.close()
             client = Client(*await asyncio.open_connection("127.0.0.1", port))
-            client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
             self.assertRegex(await client.read_to_end(), rb"^HTTP/1.1 200 OK\r\n")
             client.writer.close()
             await asyncio.wait_for(client.writer.wait_closed(), TIMEOUT)

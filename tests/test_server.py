@@ -244,7 +244,7 @@ class ListeningTests(ServerCase):
     async def test_application_may_be_named(self) -> None:
         server = await self.start(f"{wsbridge.__name__}.demo.app:app")
         client = await self.connect_to(server)
-        client.send(b"HEAD /nothing HTTP/1.1\r\nHost: a\r\n\r\n")
+        client.send(b"HEAD /nothing HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         self.assertRegex(await client.read_to_end(), b"^HTTP/1.1 404 Not Found\r\n")
 
     async def test_kernel_has_the_backlog(self) -> None:
