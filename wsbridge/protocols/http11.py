@@ -58,6 +58,7 @@ _ABSOLUTE_FORM = re.compile(rb"(https?|wss?)://([^/?]*).*", re.IGNORECASE)
 # The two parts of an ordinary head that has come whole. They match nothing that the parts above refuse.
 _ORDINARY_LINE = re.compile(rb"([" + TCHAR + rb"]+) (/[\x21\x22\x24-\x7e]*) HTTP/1\.1")
 _ORDINARY_FIELDS = re.compile(rb"(?:\r\n[" + TCHAR + rb"]+:[" + FIELD_VALUE + rb"]*)+\r\n\r\n")
+
 # Bytes of header lines that are kept from one request of a connection to the next.
 MAX_REMEMBERED = 4096
 
@@ -76,7 +77,7 @@ class ResponseReceived(NamedTuple):
 
 
 class RequestParser(PartParser):
-    """Parses one request head, in whatever pieces it comes (RFC 9112 2 and 3).
+    """Parses a request head, in whatever pieces it comes (RFC 9112 2 and 3); after `begin_next`, another.
 
     ``max_request_line``: bytes before the first CRLF (default 32768: tokens
     in URLs pass the 8000 that RFC 9112 3 recommends); one more is refused
@@ -124,14 +125,13 @@ class RequestParser(PartParser):
     def begin_next(self) -> None:
         """Prepare for the head of the next request, once one is complete."""
         self._part, self.trailing = _METHOD, b""
-        self.method = self.target = b""
         if len(self._last_lines) > MAX_REMEMBERED:
             self._last_lines = b""
         if self._consumed or self._empty_line_seen:
             self._consumed, self._headers = 0, []
             self._reset()
         else:
-            # An ordinary head has set no more than these.
+            # `_receive_ordinary_head` has set no more than these.
             self.method = self.target = b""
 
     def receive_data(self, data: bytes) -> Optional[RequestReceived]:

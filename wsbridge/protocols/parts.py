@@ -30,6 +30,7 @@ _LF, _CR = b"\n\r"
 class Part:
     """A part: the bytes that cannot belong to it, and those of them that may end it.
 
+    ``in_first_line``: its bytes count towards the limit of the first line;
     ``is_line_break``: it is nothing but its end.
     """
 
@@ -62,9 +63,9 @@ End = Callable[[Any, bytes, int], Part]
 
 
 class PartParser:
-    """Reads parts, among them header lines, within limits.
+    """Reads parts, among them header lines, within limits. A subclass adds its parts to ``_ENDS``.
 
-    ``max_line``: bytes of the first line, without its CRLF; ``max_head``: of the
+    ``part`` is the first; ``max_line``: bytes of the first line, without its CRLF; ``max_head``: of the
     whole; ``max_headers``: header lines.
     """
 
@@ -98,12 +99,12 @@ class PartParser:
         self.trailing = data[position:]
         return True
 
-    def _read_parts(self, data: bytes, position: int, last_part: Part = DONE) -> int:
-        """Parse from ``position`` until ``last_part`` begins, or to the end; return the new position."""
+    def _read_parts(self, data: bytes, position: int, until: Part = DONE) -> int:
+        """Parse from ``position`` until the part ``until`` begins, or to the end; return the new position."""
         size = len(data)
         while position < size:
             part = self._part
-            if part is last_part or part is DONE:
+            if part is until or part is DONE:
                 break
             # `max`, because max_head may be shorter than the first line.
             room = max((self._max_line if part.in_first_line else self._max_head) - self._consumed, 0)
