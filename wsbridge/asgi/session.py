@@ -417,9 +417,9 @@ class Session:
             self.close(INTERNAL_ERROR if has_failed else NORMAL_CLOSURE)
 
     def end_stream(self) -> None:
-        """Note the end of the stream: unless another end came first, the application receives it.
+        """Note the end of the stream: the application receives a disconnect behind what is queued.
 
-        What is in the queue comes before it.
+        Nothing changes if the receiving half had ended before.
         """
         events = self._protocol.receive_eof()
         if events:

@@ -53,7 +53,7 @@ class Exchange(asyncio.Protocol):
     ) -> None:
         self._service = service
         self._relay = relay
-        #: None once the connection is lost or handed to `Linger`.
+        # None once the connection is lost, or the transport has another stage.
         self._transport: Optional[asyncio.Transport] = transport
         self._task: Optional[asyncio.Task[Optional[BaseException]]] = None
         self._app_deadline = math.inf

@@ -38,7 +38,7 @@ from .websocket import WebSocketExchange
 
 __all__ = ["Connection"]
 
-
+# The Connection header of most requests that have one: comparing takes less time than parsing the list.
 _KEEP_ALIVE = [b"keep-alive"]
 
 
@@ -77,7 +77,7 @@ class Connection(asyncio.Protocol):
         # Requests that were answered; another may follow.
         self._answered = 0
         self._last: Optional[HttpExchange] = None
-        # What was read behind the last request, and whether the end of the peer's stream was.
+        # What was read behind the last request, and whether the end of the peer's stream was read.
         self._held_data = b""
         self._at_eof = False
         # The first bytes of a head that has not come whole: if it is refused, a hint in the log needs them.
@@ -122,7 +122,10 @@ class Connection(asyncio.Protocol):
         self.answer(request, parser.trailing)
 
     def _note_start(self, data: bytes) -> None:
-        """The head is not complete."""
+        """Keep the first bytes of a head that is not complete.
+
+        Behind another request, the first ends ``timeout_keep_alive``, and starts ``timeout_handshake``.
+        """
         if self._at_eof:
             self._close()
         elif not self._first_bytes and self._answered:
@@ -161,7 +164,7 @@ class Connection(asyncio.Protocol):
     def _may_read_next(self, request: RequestReceived) -> bool:
         """Whether the connection persists (RFC 9112 9.3).
 
-        A client of HTTP/1.0 would have to ask for it, and has to connect again.
+        Not in HTTP/1.0, even if its client asks for it.
         """
         connection = request.values.get(b"connection", _KEEP_ALIVE)
         return (
@@ -223,7 +226,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         """Read the next request, behind the one that ``exchange`` has answered; see `http.Reader`."""
         service = self._service
-        # Its application returns at once in most cases: it is no member of its own until it is seen to go on.
+        # Most applications return at once: the exchange is a member again only if its application goes on.
         self._last = exchange
         service.replace(exchange, self)
         self._answered += 1
@@ -259,7 +262,7 @@ class Connection(asyncio.Protocol):
         self._linger(transport)
 
     def _close(self) -> None:
-        """Close without an answer, as no request has begun."""
+        """Close without an answer: no request has begun, or the stream has ended within its head."""
         if self._transport is not None:
             self._linger(self._transport, closed=True)
 
@@ -299,7 +302,7 @@ class Connection(asyncio.Protocol):
 
     def check_deadlines(self, now: float) -> None:
         if not self._held_data:
-            # Else the last exchange is still to be asked whether it has paused reading.
+            # While data is held, `data_received` needs the last exchange, which may have paused reading.
             self._let_last_go()
         if now < self._deadline:
             return

@@ -59,9 +59,9 @@ class HttpExchange(Exchange, HttpOwner):
     _disconnect_deadline = math.inf
     # RFC 9110 10.1.1: whether the client waits for a 100 before it sends the body.
     _expects_continue = False
-    # What came behind the request.
+    # What came behind the request, for the reader.
     _held_data = b""
-    #: Whether it has paused its transport.
+    #: Whether the exchange has paused reading, and has not resumed it itself.
     is_reading_paused = False
     # Whether closing the socket would look like the end of the response.
     _ends_by_closing = False
@@ -272,14 +272,14 @@ class HttpExchange(Exchange, HttpOwner):
     def _release(self) -> None:
         """The response is written: let the next request be read, or close the connection."""
         if self._reader is None or not self._wire.keeps_alive:
-            # A client that still sends needs more time to find the answer.
+            # A client that still sends, or has sent more requests, needs time to find the answer.
             self._hand_over(closed=self._body is None and not self._held_data)
         elif self._body is not None:
-            # `data_received` calls again when more of the body has come.
-            # Although the peer may not read yet: some send all of a body before they do.
+            # `data_received` calls again when more of the body has come. Do not wait for the peer to read the
+            # response first: some clients send a whole body before they read.
             self._resume_reading()
         elif self._writing_paused:
-            # `resume_writing` calls again: no response is added to what the peer does not read.
+            # `resume_writing` calls again: the next response must not add to what the peer does not read.
             return
         else:
             self._hand_back(self._reader)

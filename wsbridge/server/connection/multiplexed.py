@@ -85,6 +85,7 @@ class RequestStream(asyncio.Transport, ABC):
         # Our side: whether nothing can be added behind what is unsent, and whether all of it is sent.
         self._is_ending = False
         self._is_ended = False
+        # Both sides: what still comes is dropped, and once our side has ended, the stream ends.
         self._is_closing = False
 
     # ------------------------------------------------------------------- the subclass's
@@ -117,7 +118,8 @@ class RequestStream(asyncio.Transport, ABC):
     def answer(self, fields: Iterable[Tuple[bytes, bytes]], http_version: str = "2") -> None:
         """Run the application on the request with this header section, or refuse it.
 
-        ``fields`` are names and values as they were sent, pseudo-headers first.
+        ``fields`` are names and values as they were sent, pseudo-headers first; ``http_version``
+        is ``"2"`` or ``"3"``.
         """
         service, config = self._service, self._service.config
         fields = list(fields)
@@ -125,9 +127,9 @@ class RequestStream(asyncio.Transport, ABC):
         wire = StreamWire(self, is_head=is_head, date=service.date, headers=service.get_headers)
         request = None
         try:
-            excuse = service.find_refusal()
-            if excuse is not None:
-                raise excuse
+            unavailable = service.find_refusal()
+            if unavailable is not None:
+                raise unavailable
             request = request_from_pseudo_headers(
                 fields,
                 http_version,
@@ -286,7 +288,7 @@ class RequestStream(asyncio.Transport, ABC):
 
 
 class _StreamExchange(HttpExchange):
-    """An `HttpExchange` whose request ends with the peer's side of the stream, and its client stays."""
+    """An `HttpExchange` to which the end of the peer's stream is that of the body, and no disconnect."""
 
     def eof_received(self) -> bool:
         body = self._body

@@ -10,8 +10,8 @@ import sys
 
 __all__ = ["set_reset"]
 
-# Two ints; on Windows two shorts.
-_LINGER = struct.Struct("hh" if sys.platform == "win32" else "ii")
+# The value of SO_LINGER: two ints; on Windows two shorts.
+_SO_LINGER = struct.Struct("hh" if sys.platform == "win32" else "ii")
 
 
 def set_reset(transport: asyncio.Transport, resets: bool) -> None:
@@ -19,8 +19,8 @@ def set_reset(transport: asyncio.Transport, resets: bool) -> None:
 
     Unix sockets cannot be reset.
     """
-    ours = transport.get_extra_info("socket")
-    if ours is not None:
+    handle = transport.get_extra_info("socket")
+    if handle is not None:
         # The peer may have closed the connection, and asyncio the socket.
         with contextlib.suppress(OSError):
-            ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER.pack(resets, 0))
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _SO_LINGER.pack(resets, 0))
