@@ -79,30 +79,33 @@ def request_from_pseudo_headers(
 
 
 def _split(fields: _Fields) -> Tuple[Dict[bytes, bytes], List[Tuple[bytes, bytes]]]:
+    """The pseudo-headers by name, and the other headers; raises `BadRequest` for what neither can be."""
     pseudo: Dict[bytes, bytes] = {}
     headers: List[Tuple[bytes, bytes]] = []
     for name, value in fields:
         if _VALUE.fullmatch(value) is None:
             raise BadRequest("malformed header value")
         if not name.startswith(b":"):
+            _check_header(name, value)
             headers.append((name, value))
         elif headers or name in pseudo or name not in _PSEUDO_HEADERS:
             # RFC 9113 8.3: they are known, come once, and before all others.
             raise BadRequest("misplaced, repeated or unknown pseudo-header")
         else:
             pseudo[name] = value
-    lengths = 0
-    for name, value in headers:
-        if _NAME.fullmatch(name) is None:
-            raise BadRequest("malformed header name")
-        if name in HOP_BY_HOP or (name == b"te" and value.lower() != b"trailers"):
-            raise BadRequest("header of a connection of HTTP/1.1")
-        if name == b"content-length":
-            check_framing(name, value, "2")
-            lengths += 1
-    if lengths > 1:
+    if sum(name == b"content-length" for name, _ in headers) > 1:
         raise BadRequest("more than one Content-Length")
     return pseudo, headers
+
+
+def _check_header(name: bytes, value: bytes) -> None:
+    if _NAME.fullmatch(name) is None:
+        raise BadRequest("malformed header name")
+    # RFC 9113 8.2.2.
+    if name in HOP_BY_HOP or (name == b"te" and value.lower() != b"trailers"):
+        raise BadRequest("header of a connection of HTTP/1.1")
+    if name == b"content-length":
+        check_framing(name, value, "2")
 
 
 def _check_host(authority: Optional[bytes], headers: _Fields) -> bytes:
