@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 from ..protocols.errors import EventError
-from ..protocols.fields import HOP_BY_HOP, check_header, check_headers, has_token, match_field_value
+from ..protocols.fields import HOP_BY_HOP, check_header, check_headers, lists_token, match_field_value
 from ..protocols.responses import build_status_line
 from .types import ASGIEvent, HeaderPairs
 
@@ -174,7 +174,7 @@ class ResponseBuilder:
             elif use == _DATE:
                 needs_date = False
             elif use == _LEAVE_OUT:
-                if has_token([(name.lower(), value)], b"connection", b"close"):
+                if name.lower() == b"connection" and lists_token([value], b"close"):
                     self.keeps_alive = False
                 continue
             lines += (name, b": ", value, b"\r\n")
