@@ -30,7 +30,7 @@ from .hints import (
     describe_missing_upgrade,
     describe_start,
 )
-from .http import HttpExchange, Reader
+from .http import HttpExchange
 from .linger import Linger
 from .reading import limit_reads, resume_reading
 from .relay import Relay, Stage
@@ -76,6 +76,7 @@ class Connection(asyncio.Protocol):
         self._successor: Optional[Stage] = None
         # Requests that were answered; another may follow.
         self._answered = 0
+        # The exchange of the last request, while its application may go on and nothing else keeps it.
         self._last: Optional[HttpExchange] = None
         # What was read behind the last request, and whether the end of the peer's stream was read.
         self._held_data = b""
@@ -158,8 +159,7 @@ class Connection(asyncio.Protocol):
                 self._start_websocket(transport, request, trailing)
                 return
             self._log_hint(transport, describe_missing_upgrade(request))
-        reader = self if self._may_read_next(request) else None
-        self._start_http(transport, request, body, trailing, reader)
+        self._start_http(transport, request, body, trailing)
 
     def _may_read_next(self, request: RequestReceived) -> bool:
         """Whether the connection persists (RFC 9112 9.3).
@@ -190,7 +190,6 @@ class Connection(asyncio.Protocol):
         request: RequestReceived,
         body: Optional[Body],
         trailing: bytes,
-        reader: Optional[Reader],
     ) -> None:
         if self._ends is None:
             self._ends = get_ends(transport)
@@ -203,7 +202,7 @@ class Connection(asyncio.Protocol):
             self._ends,
             body,
             trailing,
-            reader=reader,
+            reader=self if self._may_read_next(request) else None,
             at_eof=self._at_eof,
             relay=self._relay,
             predecessor=self,
