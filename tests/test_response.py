@@ -63,7 +63,7 @@ class ResponseCase(unittest.TestCase):
         self.take_start({"status": status, "headers": headers})
 
     def take_body(self, event: Event) -> bytes:
-        return self.response.body(*check_response_body({"type": "http.response.body", **event}))
+        return self.response.build_part(*check_response_body({"type": "http.response.body", **event}))
 
     def body(self, part: Any, more: bool = False) -> bytes:
         return self.take_body({"body": part, "more_body": more})

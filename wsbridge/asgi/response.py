@@ -180,7 +180,7 @@ class ResponseBuilder:
             lines += (name, b": ", value, b"\r\n")
         return lines, declared, needs_date
 
-    def body(self, part: bytes, more: bool) -> bytes:
+    def build_part(self, part: bytes, more: bool) -> bytes:
         """The bytes to write for a part of the body. Raises `EventError` if it breaks Content-Length.
 
         ``more``: further parts follow.

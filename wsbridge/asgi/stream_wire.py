@@ -82,7 +82,7 @@ class StreamWire:
     def send_body(self, part: bytes, more: bool) -> None:
         response = self._response
         is_first = not response.is_on_wire
-        content = response.body(part, more)
+        content = response.build_part(part, more)
         if is_first:
             self._write_headers(response.status, response.head)
         if not more:
@@ -120,7 +120,7 @@ class StreamWire:
 
 
 class _StreamResponse(ResponseBuilder):
-    """A response whose ``body`` returns content alone; ``head`` has the headers once a part has come."""
+    """A response whose `build_part` returns content alone; ``head`` has the headers once a part was built."""
 
     head: HeaderPairs
 

@@ -141,7 +141,7 @@ class Http11Wire(ResponseBuilder):
         super().start(status, [*own, *headers] if own else headers)
 
     def send_body(self, part: bytes, more: bool) -> None:
-        self._output.write(self.body(part, more))
+        self._output.write(self.build_part(part, more))
 
     def abort(self) -> None:
         self._output.abort()
