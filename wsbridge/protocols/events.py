@@ -39,7 +39,7 @@ class RequestReceived(_Event):
     and value, order and duplicates kept, and their names are made lower case;
     ``http_version`` is ``"1.1"``, ``"1.0"``, ``"2"`` or ``"3"``, as in an
     ASGI scope. The attribute ``values`` has the values of each header by its
-    name, in order.
+    name, in order; requests share it, so that it must not be changed.
 
     A server with a parser of its own creates these: a value of the wrong type
     raises `TypeError`; another version, or a target that is neither a path nor
