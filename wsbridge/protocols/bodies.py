@@ -184,7 +184,7 @@ class ChunkedBody(PartParser):
 
     def _read_chunk(self, data: bytes, position: int, content: List[bytes]) -> int:
         """Read an ordinary chunk that has come whole, and return the position behind it; 0 if it is none."""
-        # Overhead that was not made up for is counted part by part.
+        # Its overhead is below CHUNK_ALLOWANCE. What earlier chunks have left is made up for part by part.
         if self._part is not _SIZE or self._pieces or self._consumed > len(b"\r\n"):
             return 0
         size = _ORDINARY_SIZE.match(data, position)
@@ -195,6 +195,7 @@ class ChunkedBody(PartParser):
         if data[end : end + 2] != b"\r\n":
             return 0
         content.append(data[start:end])
+        # As the parts would leave it: the line end behind the data counts for the next chunk.
         self._consumed = len(b"\r\n")
         return end + 2
 
