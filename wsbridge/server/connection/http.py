@@ -95,6 +95,8 @@ class HttpExchange(Exchange, HttpOwner):
         self._reader = reader
         # None once the body is complete.
         self._body = body
+        # RFC 9110 10.1.1: HTTP/1.0 has no 100. A request of HTTP/2 that comes without a wire was translated
+        # by another server, which answers the expectation itself.
         if body is not None and (wire is not None or request.http_version == "1.1"):
             self._expects_continue = lists_token(request.values.get(b"expect", ()), b"100-continue")
         self._wire: Wire = wire or Http11Wire(
