@@ -81,6 +81,19 @@ class NotFoundTests(LoadingCase):
         with self.assertRaisesRegex(ConfigError, "cannot import 'served_x.py': .*; write served_x:app$"):
             load_application("served_x.py:app")
 
+    def test_path_is_told_its_module(self) -> None:
+        for path in ("./served_x.py", "./served_x", os.path.join(".", "served_x.py")):
+            with self.assertRaisesRegex(ConfigError, "; write served_x:app$"):
+                load_application(f"{path}:app")
+        for path in ("served_y/x.py", "served_y/x"):
+            with self.assertRaisesRegex(ConfigError, r"; write served_y\.x:app$"):
+                load_application(f"{path}:app")
+
+    def test_path_outside_of_the_working_directory_is_told_no_module(self) -> None:
+        for path in ("/served_y/x.py", "../x.py", ".py"):
+            with self.assertRaisesRegex(ConfigError, r"^cannot import '[^;]*$"):
+                load_application(f"{path}:app")
+
     def test_module_that_raises(self) -> None:
         self.write("served_broken", "raise KeyError('setting')")
         error = self.assert_fails("served_broken:app", "cannot import 'served_broken': KeyError: 'setting'")

@@ -27,7 +27,8 @@ def load_application(target: str) -> Application:
     try:
         found: Any = importlib.import_module(module_name)
     except Exception as error:
-        hint = f"; write {module_name[:-3]}:{attribute}" if module_name.endswith(".py") else ""
+        name = _get_module_name(module_name)
+        hint = f"; write {name}:{attribute}" if name and name != module_name else ""
         raise ConfigError(f"cannot import {module_name!r}: {describe_error(error)}{hint}") from error
     for name in attribute.split("."):
         if not hasattr(found, name):
@@ -37,3 +38,9 @@ def load_application(target: str) -> Application:
         raise ConfigError(f"{target!r} is no ASGI application: {type(found).__name__} cannot be called")
     application: Application = found
     return application
+
+
+def _get_module_name(path: str) -> str:
+    """The module that a path below the working directory stands for; "" if there is none."""
+    names = os.path.normpath(path[:-3] if path.endswith(".py") else path).split(os.sep)
+    return ".".join(names) if all(name.strip(".") for name in names) else ""
