@@ -11,7 +11,7 @@ from typing import Any, List
 
 from tests.doubles import turn_loop
 from tests.loopback import REQUEST
-from tests.requests import END, GET, LAST, PART, POST, START, WHOLE, HttpCase, build_page
+from tests.requests import END, GET, LAST, PART, POST, START, WHOLE, HttpCase, build_page, build_refusal
 from wsbridge.asgi.http_session import HttpSession
 from wsbridge.asgi.wire import Http11Wire
 from wsbridge.server.connection.head import Connection
@@ -278,6 +278,44 @@ class LossTests(HttpCase):
         await self.advance(100)
         await self.respond()
         self.assert_written(build_page(closes=True))
+        await turn_loop()
+        await self.assert_nothing_is_left()
+
+    async def test_end_of_the_stream_in_a_body_is_400_if_the_application_then_returns(self) -> None:
+        for head in (POST, CHUNKED):
+            for begin in (None, START):
+                self.connect()
+                await self.feed(head)
+                await self.feed_eof()
+                await self.assert_disconnect()
+                if begin is not None:
+                    await self.last.send(begin)
+                await self.last.return_()
+                self.assert_written(build_refusal(b"400 Bad Request", b"the request's body ended early"))
+                self.assert_logged(
+                    ("INFO", '127.0.0.1:50000 "POST /a" refused: 400 the request\'s body ended early')
+                )
+                await turn_loop()
+                await self.assert_nothing_is_left()
+
+    async def test_end_of_the_stream_in_a_body_and_then_the_loss_of_the_connection(self) -> None:
+        self.connect()
+        await self.feed(POST)
+        await self.feed_eof()
+        self.lose()
+        await self.last.return_()
+        self.assert_written()
+        self.assert_logged()
+        await self.assert_nothing_is_left()
+
+    async def test_end_of_the_stream_in_a_body_is_500_if_the_application_then_raises(self) -> None:
+        self.connect()
+        await self.feed(POST + b"hel")
+        exchange: Any = self.transport.get_protocol()
+        await self.feed_eof()
+        exchange.fail_application()
+        self.assertRegex(self.transport.read(), b"(?s)^HTTP/1.1 500 .*Connection: close\r\n")
+        self.assert_logged(("INFO", '127.0.0.1:50000 "POST /a" 500'))
         await turn_loop()
         await self.assert_nothing_is_left()
 

@@ -10,13 +10,14 @@ from ...asgi.http_session import HttpOwner, HttpSession
 from ...asgi.scope import build_http_scope
 from ...asgi.wire import Http11Wire, Wire
 from ...protocols.bodies import Body
-from ...protocols.errors import InternalServerError, RequestRefused, RequestTimeout
+from ...protocols.errors import BadRequest, InternalServerError, RequestRefused, RequestTimeout
 from ...protocols.events import RequestReceived
 from ...protocols.fields import lists_token
 from ..log import log_refusal
 from ..service import Member, Service
-from .addresses import Ends
+from .addresses import Ends, format_client
 from .exchange import Exchange
+from .hints import describe_request
 from .reading import pause_reading, resume_reading
 from .relay import Relay, Stage
 from .resetting import set_reset
@@ -65,6 +66,8 @@ class HttpExchange(Exchange, HttpOwner):
     is_reading_paused = False
     # Whether closing the socket would look like the end of the response.
     _ends_by_closing = False
+    # Whether the peer's stream has ended within the body.
+    _is_body_cut = False
 
     def __init__(
         self,
@@ -180,13 +183,17 @@ class HttpExchange(Exchange, HttpOwner):
 
     def _refuse_body(self, refusal: RequestRefused) -> None:
         """The body breaks a rule, or did not come in time: nothing behind it can be understood."""
-        log_refusal(self.logger, self._scope["client"], self._method, self._scope["raw_path"], refusal)
         self._body, self._body_deadline = None, math.inf
         self._session.disconnect()
+        client, target = self._scope["client"], self._scope["raw_path"]
+        if not self._wire.is_on_wire:
+            log_refusal(self.logger, client, self._method, target, refusal)
+            self._refuse(refusal)
+            return
+        request = format_client(client) + describe_request(self._method, target)
+        self.logger.info("%s ends its connection: %s", request, refusal)
         if self._wire.is_complete:
             self._hand_over()
-        elif not self._wire.is_on_wire:
-            self._refuse(refusal)
         elif self._transport is not None:
             # Not `abort`, which cancels the application: it gets the disconnect.
             self._transport.abort()
@@ -198,6 +205,7 @@ class HttpExchange(Exchange, HttpOwner):
             # No other request follows.
             self._reader = None
         if self._body is not None or self._wire.is_on_wire:
+            self._is_body_cut = self._body is not None
             self._body, self._body_deadline = None, math.inf
             self._session.disconnect()
         # An application may wait for the disconnect before it responds. Nothing is read any more and no write
@@ -240,7 +248,13 @@ class HttpExchange(Exchange, HttpOwner):
             # The client has the status already, and must see that the body is incomplete.
             self._service.log_answer(self._scope, self._wire.status)
             self._wire.abort()
-        elif self._transport is not None:
+        elif self._transport is None:
+            return
+        elif self._is_body_cut and not has_failed:
+            # RFC 9112 8: the answer to an incomplete request is an error of the client's. An application that
+            # returns when it is told of the disconnect has made none.
+            self._refuse_body(BadRequest("the request's body ended early"))
+        else:
             what = "raised" if has_failed else "returned"
             refusal = InternalServerError(f"the application {what} before its response was complete")
             self._service.log_answer(self._scope, refusal.status)
