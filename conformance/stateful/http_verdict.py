@@ -69,8 +69,18 @@ def check_own_answer(talk: HttpTalk, number: int) -> None:
             raise Wrong("403 to what is no upgrade")
     elif response.status not in REFUSALS:
         raise Wrong(f"answer {response}")
+    elif response.status == 400 and handler is not None and is_cut_short(talk, number):
+        # RFC 9112 8: the request is incomplete.
+        if handler.ended != "returned":
+            raise Wrong("400 to a request that its client cut short, and the application has not returned")
     elif response.status in (400, 413, 431) and talk.client.sent[number].kind not in ("bad head", "bad body"):
         raise Wrong(f"{response.status} to a request that is right: {talk.client.sent[number]!r:.200}")
+
+
+def is_cut_short(talk: HttpTalk, number: int) -> bool:
+    """Whether the client's stream has ended within this request, which is not wrong."""
+    request, response = talk.client.sent[number], talk.client.responses[number]
+    return request.kind == "ok" and talk.line.inbound_eof and response.delivered < request.end
 
 
 def check_continues(talk: HttpTalk) -> None:
