@@ -168,6 +168,9 @@ class HeadReading(LineReading):
 
     def _check_framing(self, name: bytes, value: bytes) -> None:
         """RFC 9112 6.1 to 6.3: one length, told once, and in one way."""
+        is_last = self._data[self.position :] in (b"\r", b"\r\n")
+        if name == b"content-length" and not value and is_last and self._lets("late-length"):
+            raise Incomplete
         if find_values(self.fields, *FRAMING):
             self._refuse(400, "repeated-framing")
         if name == b"transfer-encoding":
@@ -176,8 +179,6 @@ class HeadReading(LineReading):
             if self._version == "1.0":
                 self._refuse(400, "coding-in-1_0")
             return
-        if not value and self._data[self.position :] in (b"\r", b"\r\n") and self._lets("late-length"):
-            raise Incomplete
         if LENGTH.fullmatch(value) is None:
             self._refuse(400, "lengths")
         significant = value.lstrip(b"0")
