@@ -145,7 +145,7 @@ class ServerProcess(Process):
     async def __aenter__(self) -> ServerProcess:
         await super().__aenter__()
         try:
-            await self._wait_until_listening()
+            await self.wait_until_listening(self.target)
         except BaseException:
             await self.stop()
             raise
@@ -161,18 +161,20 @@ class ServerProcess(Process):
                 found.append(lines[0] if lines else block.strip())
         return found
 
-    async def _wait_until_listening(self) -> None:
+    async def wait_until_listening(self, target: Target) -> None:
+        """Wait for it to accept connections there; it may listen on more than its own port or path."""
         deadline = time.monotonic() + self._start_seconds
         while time.monotonic() < deadline:
             if self.poll() is not None:
                 raise ServerFailed(f"{self.name}: ended at once: {self.read_last_line()} (log: {self.log})")
-            if self._is_listening():
+            if _is_listening(target):
                 return
             await asyncio.sleep(0.05)
         raise ServerFailed(f"{self.name}: not listening after {self._start_seconds:.0f} s (log: {self.log})")
 
-    def _is_listening(self) -> bool:
-        is_path = isinstance(self.target, Path)
-        with socket.socket(socket.AF_UNIX if is_path else socket.AF_INET) as probe:
-            probe.settimeout(1.0)
-            return probe.connect_ex(str(self.target) if is_path else ("127.0.0.1", self.target)) == 0
+
+def _is_listening(target: Target) -> bool:
+    is_path = isinstance(target, Path)
+    with socket.socket(socket.AF_UNIX if is_path else socket.AF_INET) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(str(target) if is_path else ("127.0.0.1", target)) == 0

@@ -83,7 +83,10 @@ def main(argv: List[str]) -> int:
                 print(f"{result.outcome:<8} {result.python}, {result.condition}: {result.said}", flush=True)
                 results.append(result)
     print(f"report: {write_page(results)}")
-    return 0 if results and all(result.outcome != "failed" for result in results) else 1
+    failed = [result for result in results if result.outcome == "failed"]
+    for result in failed:
+        print(f"failed   {result.python}, {result.condition}: {result.said}")
+    return 1 if failed or not results else 0
 
 
 def list_trials(pythons: List[str]) -> Iterator[Tuple[str, Condition]]:
@@ -132,6 +135,8 @@ async def serve_and_talk(condition: Condition, python: str, programs: Dict[str, 
     }
     server = ServerProcess(condition.name, command, log, settings=settings)
     async with server:
+        for port in others:
+            await server.wait_until_listening(port)
         for port, version in zip([server.port, *others], condition.versions):
             if condition.as_name == "demo":
                 await look_at_demo(port)
