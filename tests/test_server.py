@@ -24,7 +24,6 @@ from unittest import mock
 import wsbridge
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError, LifespanFailed, StateError
-from wsbridge.server import server as server_module
 from wsbridge.server.connection.exchange import Exchange
 from wsbridge.server.log import logger
 from wsbridge.server.server import Server, serve
@@ -394,7 +393,13 @@ class ConnectionsTests(ServerCase):
 class ListenOnceTests(ServerCase):
     async def test_kernel_has_the_backlog_where_a_second_listen_changes_nothing(self) -> None:
         """As on Windows."""
-        with mock.patch.object(server_module, "CAN_LISTEN_AGAIN", False):
+        listen = socket.socket.listen
+
+        def listen_once(listening: socket.socket, backlog: int) -> None:
+            if not listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                listen(listening, backlog)
+
+        with mock.patch.object(socket.socket, "listen", listen_once):
             server = await self.start(backlog=77)
         await self.assert_echo(await self.open_websocket(server))
         self.assert_backlog(77, server)
@@ -416,16 +421,19 @@ class AddressErrorTests(ServerCase):
         await self.assert_no_start(FileNotFoundError, f": '{re.escape(path)}'$", uds=path)
 
     async def test_host_that_is_unknown_is_named(self) -> None:
-        loop = asyncio.get_running_loop()
         unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        with mock.patch.object(loop, "getaddrinfo", side_effect=unknown):
+        with mock.patch.object(socket, "getaddrinfo", side_effect=unknown):
             await self.assert_no_start(socket.gaierror, "not known: 'db.invalid'$", host="db.invalid")
 
     async def test_path_that_is_too_long_says_so(self) -> None:
         await self.assert_no_start(OSError, "path too long$", uds="/tmp/" + "x" * 200)
 
     async def test_listening_that_fails_in_the_middle_listens_no_more(self) -> None:
-        with mock.patch.object(socket, "fromfd", side_effect=OSError(errno.EMFILE, "no descriptors")):
+        loop = asyncio.get_running_loop()
+        failing = mock.patch.object(
+            loop, "create_server", side_effect=OSError(errno.EMFILE, "no descriptors")
+        )
+        with failing:
             await self.assert_no_start(OSError, "no descriptors")
         self.assertEqual(self.app.log, ["startup", "shutdown"])
 

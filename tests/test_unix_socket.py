@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import errno
 import os
 import socket
 import stat
 import sys
 import tempfile
+import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, List
 from unittest import mock
 
 from wsbridge.protocols.errors import ConfigError
 from wsbridge.server.unix_socket import identify, listen_on_path, remove_path
-
-from .skipping import SkippingCase, pass_time
 
 fcntl: Any
 try:
@@ -30,15 +30,14 @@ HAS_UNIX_SOCKETS = hasattr(socket, "AF_UNIX")
 NO_UNIX_SOCKETS = "this system has no unix sockets"
 
 
-class PathCase(unittest.IsolatedAsyncioTestCase):
-    async def asyncSetUp(self) -> None:
-        await super().asyncSetUp()
+class PathCase(unittest.TestCase):
+    def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.path = os.fspath(Path(folder.name) / "ws.sock")
 
-    async def listen(self, path: Any = None, mode: int = 0o666) -> socket.socket:
-        listening = await listen_on_path(self.path if path is None else path, mode, 10)
+    def listen(self, path: Any = None, mode: int = 0o666) -> socket.socket:
+        listening = listen_on_path(self.path if path is None else path, mode, 10)
         self.addCleanup(listening.close)
         return listening
 
@@ -49,34 +48,34 @@ class PathCase(unittest.IsolatedAsyncioTestCase):
         client.connect(self.path)
         return client
 
-    async def assert_in_use(self) -> None:
+    def assert_in_use(self) -> None:
         text = f"Address {self.path!r} is already in use"
         with self.assertRaises(OSError) as caught:
-            await self.listen()
+            self.listen()
         self.assertEqual((caught.exception.errno, caught.exception.strerror), (errno.EADDRINUSE, text))
 
 
 @unittest.skipUnless(HAS_UNIX_SOCKETS, NO_UNIX_SOCKETS)
 class TakingTests(PathCase):
-    async def test_new_path(self) -> None:
-        listening = await self.listen()
+    def test_new_path(self) -> None:
+        listening = self.listen()
         self.assertEqual(listening.getsockname(), self.path)
         self.knock()
         listening.accept()[0].close()
 
-    async def test_path_in_the_working_directory(self) -> None:
+    def test_path_in_the_working_directory(self) -> None:
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(os.path.dirname(self.path))
-        await self.listen("ws.sock")
+        self.listen("ws.sock")
         self.knock()
 
-    async def test_live_server_keeps_it(self) -> None:
-        listening = await self.listen()
-        await self.assert_in_use()
+    def test_live_server_keeps_it(self) -> None:
+        listening = self.listen()
+        self.assert_in_use()
         self.knock()
         self.assertEqual(listening.getsockname(), self.path)
 
-    async def test_live_server_that_nobody_can_reach_keeps_it(self) -> None:
+    def test_live_server_that_nobody_can_reach_keeps_it(self) -> None:
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(self.path)
             listening.listen(0)
@@ -84,95 +83,100 @@ class TakingTests(PathCase):
             with self.assertRaises(BlockingIOError):
                 for _ in range(10):
                     self.knock()
-            await self.assert_in_use()
+            self.assert_in_use()
 
-    async def test_socket_of_another_kind_stays(self) -> None:
+    def test_socket_of_another_kind_stays(self) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
             datagrams.bind(self.path)
-            await self.assert_in_use()
+            self.assert_in_use()
         self.assertTrue(os.path.exists(self.path))
 
-    async def test_what_a_killed_server_left_is_replaced(self) -> None:
-        (await self.listen()).close()
+    def test_what_a_killed_server_left_is_replaced(self) -> None:
+        self.listen().close()
         self.assertTrue(os.path.exists(self.path))
-        await self.listen()
+        self.listen()
         self.knock()
 
-    async def test_file_stays(self) -> None:
+    def test_file_stays(self) -> None:
         Path(self.path).write_text("mine")
-        await self.assert_in_use()
+        self.assert_in_use()
         self.assertEqual(Path(self.path).read_text(), "mine")
 
-    async def test_folder_stays(self) -> None:
+    def test_folder_stays(self) -> None:
         os.mkdir(self.path)
-        await self.assert_in_use()
+        self.assert_in_use()
 
-    async def test_folder_that_is_not_there(self) -> None:
+    def test_folder_that_is_not_there(self) -> None:
         with self.assertRaisesRegex(FileNotFoundError, "No such file or directory"):
-            await self.listen(os.path.join(self.path, "ws.sock"))
+            self.listen(os.path.join(self.path, "ws.sock"))
 
-    async def test_path_that_is_too_long(self) -> None:
+    def test_path_that_is_too_long(self) -> None:
         with self.assertRaisesRegex(OSError, "path too long"):
-            await self.listen(self.path + "x" * 200)
+            self.listen(self.path + "x" * 200)
 
-    async def test_empty_path_is_a_config_error(self) -> None:
+    def test_empty_path_is_a_config_error(self) -> None:
         with self.assertRaisesRegex(ConfigError, "^uds is empty: it must be a path$"):
-            await self.listen("")
+            self.listen("")
 
     @unittest.skipUnless(sys.platform == "linux", "only Linux has sockets without a file")
-    async def test_socket_without_a_file(self) -> None:
+    def test_socket_without_a_file(self) -> None:
         path = f"\0wsbridge-{os.getpid()}"
-        await self.listen(path)
+        self.listen(path)
         self.assertIsNone(identify(path))
         with self.assertRaises(OSError):
-            await self.listen(path)
+            self.listen(path)
 
-    async def test_of_many_that_want_a_dead_path_one_has_it(self) -> None:
-        for _ in range(20):
-            (await self.listen()).close()
-            found: List[Any] = await asyncio.gather(
-                *(listen_on_path(self.path, 0o666, 10) for _ in range(5)), return_exceptions=True
-            )
-            listening = [one for one in found if isinstance(one, socket.socket)]
-            self.assertEqual(len(listening), 1)
-            self.knock()
-            listening[0].close()
+    def test_of_many_that_want_a_dead_path_one_has_it(self) -> None:
+        def try_to_listen(_: int) -> Any:
+            with contextlib.suppress(OSError):
+                return self.listen()
+
+        with ThreadPoolExecutor(5) as pool:
+            for _ in range(3):
+                self.listen().close()
+                (listening,) = filter(None, pool.map(try_to_listen, range(5)))
+                self.knock()
+                listening.close()
 
 
 @unittest.skipUnless(HAS_UNIX_SOCKETS, NO_UNIX_SOCKETS)
-class LockTests(SkippingCase, PathCase):
+class LockTests(PathCase):
     """Between the look at a path and its taking nobody else of ours looks."""
 
-    def lock(self, *, shared: bool = False) -> int:
+    def lock(self) -> int:
         descriptor = os.open(os.path.dirname(self.path), os.O_RDONLY)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return descriptor
 
-    async def test_another_server_is_waited_for(self) -> None:
-        descriptor = self.lock()
-        listening = asyncio.ensure_future(self.listen())
-        await pass_time(0.09)
-        self.assertFalse(listening.done() or os.path.exists(self.path))
-        os.close(descriptor)
-        await listening
+    def test_another_server_is_waited_for(self) -> None:
+        descriptors = [self.lock()]
+
+        def unlock(seconds: float) -> None:
+            self.assertFalse(os.path.exists(self.path))
+            os.close(descriptors.pop())
+
+        with mock.patch.object(time, "sleep", unlock):
+            self.listen()
+        self.assertEqual(descriptors, [])
         self.knock()
 
-    async def test_somebody_who_keeps_the_lock_is_not_waited_for_without_end(self) -> None:
+    def test_somebody_who_keeps_the_lock_is_not_waited_for_without_end(self) -> None:
         descriptor = self.lock()
         self.addCleanup(os.close, descriptor)
-        begun = self.loop.time()
-        await self.listen()
-        self.assertAlmostEqual(self.loop.time() - begun, 0.1)
+        with mock.patch.object(time, "sleep") as sleep:
+            self.listen()
+        waited = sum(call.args[0] for call in sleep.call_args_list)
+        self.assertAlmostEqual(waited, 0.1)
         self.knock()
 
-    async def test_lock_is_given_back(self) -> None:
-        await self.listen()
+    def test_lock_is_given_back(self) -> None:
+        self.listen()
         os.close(self.lock())
 
-    async def test_folder_that_cannot_be_locked_is_used_all_the_same(self) -> None:
+    def test_folder_that_cannot_be_locked_is_used_all_the_same(self) -> None:
         for name in ("flock", "open"):
             with mock.patch.object(fcntl if name == "flock" else os, name, side_effect=PermissionError()):
-                (await self.listen()).close()
+                self.listen().close()
 
 
 @unittest.skipUnless(HAS_UNIX_SOCKETS, NO_UNIX_SOCKETS)
@@ -180,15 +184,15 @@ class ModeTests(PathCase):
     def read_mode(self) -> int:
         return stat.S_IMODE(os.stat(self.path).st_mode)
 
-    async def test_mode_is_the_one_asked_for_whatever_the_umask(self) -> None:
+    def test_mode_is_the_one_asked_for_whatever_the_umask(self) -> None:
         for umask in (0o022, 0o077, 0):
             self.addCleanup(os.umask, os.umask(umask))
             for mode in (0o666, 0o600, 0o660, 0, 0o777):
-                (await self.listen(mode=mode)).close()
+                self.listen(mode=mode).close()
                 self.assertEqual(self.read_mode(), mode)
                 os.unlink(self.path)
 
-    async def test_nobody_can_connect_before_it_is_set(self) -> None:
+    def test_nobody_can_connect_before_it_is_set(self) -> None:
         tried: List[Any] = []
         chmod = os.chmod
 
@@ -199,22 +203,22 @@ class ModeTests(PathCase):
             chmod(path, mode)
 
         with mock.patch.object(os, "chmod", try_and_chmod):
-            await self.listen(mode=0o600)
+            self.listen(mode=0o600)
         self.assertEqual(tried, [0o600])
 
 
 class RemovingTests(PathCase):
-    async def test_path_that_is_still_ours_is_removed(self) -> None:
+    def test_path_that_is_still_ours_is_removed(self) -> None:
         Path(self.path).write_text("")
         remove_path(self.path, identify(self.path))
         self.assertFalse(os.path.exists(self.path))
 
-    async def test_path_that_is_not_there_is_no_error(self) -> None:
+    def test_path_that_is_not_there_is_no_error(self) -> None:
         self.assertIsNone(identify(self.path))
         remove_path(self.path, None)
         remove_path(self.path, (1, 2))
 
-    async def test_path_that_is_another_by_now_stays(self) -> None:
+    def test_path_that_is_another_by_now_stays(self) -> None:
         Path(self.path).write_text("")
         for identity in ((1, 2), None):
             remove_path(self.path, identity)
@@ -222,11 +226,11 @@ class RemovingTests(PathCase):
 
 
 class WithoutUnixSocketsTests(PathCase):
-    async def test_it_is_a_config_error(self) -> None:
+    def test_it_is_a_config_error(self) -> None:
         with mock.patch.object(socket, "AF_UNIX", create=True):
             del socket.AF_UNIX
             with self.assertRaisesRegex(ConfigError, "^uds is set, but this system has no unix sockets$"):
-                await self.listen()
+                self.listen()
 
 
 if __name__ == "__main__":

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
-import sys
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Union
 
 from ..asgi.lifespan import Lifespan
 from ..asgi.types import Application
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError, LifespanFailed, StateError
 from .arguments import build_config, check_application, check_sockets, check_ssl_context
-from .connection.head import Connection
 from .connection.info import ConnectionInfo
 from .connection.websocket import WebSocketExchange
+from .listening import ListeningSockets
 from .log import logger
-from .plain import Listener
 from .service import ABORT_TIMEOUT, Service
 from .signals import catch_signals
-from .speed import SPEED
-from .unix_socket import identify, listen_on_path, remove_path
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -33,15 +28,6 @@ if TYPE_CHECKING:
     from .options import ServerArguments, ServerOptions
 
 __all__ = ["Server", "serve"]
-
-# Seconds, about 30 years: for asyncio None means its default of 60 seconds, not no limit.
-NO_LIMIT = 1e9
-
-# None where the system has no unix sockets.
-AF_UNIX = getattr(socket, "AF_UNIX", None)
-
-# On Windows a second `listen` does not change the backlog.
-CAN_LISTEN_AGAIN = sys.platform != "win32"
 
 
 class Server:
@@ -80,16 +66,13 @@ class Server:
         self.config = build_config(config, options)
         self.startup_signal: Optional[int] = None
         self._app = check_application(app)
-        self._given_sockets = check_sockets(sockets, self.config)
+        self._listening = ListeningSockets(self.config, check_sockets(sockets, self.config))
         self._ssl_context = check_ssl_context(ssl_context, self.config)
         self._is_started = False
         # Held while the server starts or stops.
         self._lock: Optional[asyncio.Lock] = None
-        self._servers: List[asyncio.AbstractServer] = []
-        self._listeners: List[Listener] = []
         self._service: Optional[Service] = None
         self._lifespan: Optional[Lifespan] = None
-        self._uds_identity: Optional[Tuple[int, int]] = None
         # While `serve` runs: its loop, the task of `start` until that is done, and the requests to stop.
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._starting: Optional[asyncio.Task[None]] = None
@@ -115,7 +98,7 @@ class Server:
                 ssl = self._ssl_context or _build_ssl_context(self.config)
                 state = await self._start_lifespan()
                 self._service = Service(self._app, self.config, state=state)
-                await self._listen(ssl, self._service)
+                await self._listening.open(self._service, ssl)
                 self._warn_of_open_origins()
             except BaseException:
                 await self._stop()
@@ -133,72 +116,11 @@ class Server:
             logger.debug("application has no lifespan: %r", lifespan.unsupported)
         return lifespan.state
 
-    async def _listen(self, ssl: Optional[SSLContext], service: Service) -> None:
-        config = self.config
-        build_listener = SPEED.find_listener(asyncio.get_running_loop()) if ssl is None else None
-        # asyncio accepts up to `backlog` connections in a row, and reports an error for each when no
-        # descriptor is left. So asyncio gets 1, and a second `listen` below gives the kernel the real number.
-        backlog = 1 if CAN_LISTEN_AGAIN else config.backlog
-        options: Dict[str, Any] = {"ssl": ssl, "backlog": backlog, "start_serving": build_listener is None}
-        if ssl is not None:
-            # The TLS handshake is part of timeout_handshake.
-            options["ssl_handshake_timeout"] = config.timeout_handshake or NO_LIMIT
-
-        def build_connection() -> Connection:
-            return Connection(service)
-
-        if self._given_sockets:
-            await self._listen_on_sockets(build_connection, options)
-        else:
-            await self._listen_on_address(build_connection, options)
-        for bound in self.sockets:
-            with socket.fromfd(bound.fileno(), bound.family, bound.type) as duplicate:
-                # On PyPy `fromfd` makes both sockets blocking; asyncio would then wait in `accept`.
-                duplicate.setblocking(False)
-                if CAN_LISTEN_AGAIN or build_listener is not None:
-                    duplicate.listen(config.backlog)
-                if build_listener is not None:
-                    self._listeners.append(build_listener(service, duplicate))
-
-    async def _listen_on_sockets(self, factory: Callable[[], Connection], options: Dict[str, Any]) -> None:
-        loop = asyncio.get_running_loop()
-        for given in self._given_sockets:
-            duplicate = given.dup()
-            try:
-                self._servers.append(await loop.create_server(factory, sock=duplicate, **options))
-            except BaseException:
-                duplicate.close()
-                raise
-
-    async def _listen_on_address(self, factory: Callable[[], Connection], options: Dict[str, Any]) -> None:
-        config = self.config
-        loop = asyncio.get_running_loop()
-        server: asyncio.AbstractServer
-        try:
-            if config.uds is not None:
-                path = config.uds
-                listening = await listen_on_path(path, config.uds_mode, config.backlog)
-                self._uds_identity = identify(path)
-                server = await loop.create_unix_server(factory, sock=listening, **options)
-            else:
-                server = await loop.create_server(factory, config.host or None, config.port, **options)
-        except ValueError as error:
-            # The path has a NUL, or IDNA cannot encode the host.
-            raise ConfigError(f"cannot listen on {config.uds or config.host!r}: {error}") from error
-        except OSError as error:
-            address = config.uds or config.host
-            # The resolver's errors and those of a unix socket do not name the address.
-            if error.strerror is not None and address not in str(error):
-                error.filename = address
-            raise
-        self._servers.append(server)
-
     def _warn_of_open_origins(self) -> None:
         """Browsers let any page open a WebSocket, with the cookies of the user."""
         if self.config.allowed_origins is not None:
             return
-        hosts = [bound.getsockname()[0] for bound in self.sockets if bound.family != AF_UNIX]
-        if not all(ip_address(host).is_loopback for host in hosts):
+        if not all(ip_address(host).is_loopback for host in self._listening.hosts):
             logger.warning(
                 "other hosts reach this server, and pages of every origin may open WebSockets to it: "
                 "set allowed_origins, such as same-origin, or * if that is meant"
@@ -217,7 +139,7 @@ class Server:
                 await self._stop()
 
     async def _stop(self) -> None:
-        self._stop_listening()
+        self._listening.close()
         try:
             if self._service is not None:
                 await self._service.shut_down(self.config.timeout_graceful_shutdown)
@@ -229,17 +151,6 @@ class Server:
         finally:
             self._service = self._lifespan = None
             self._is_started = False
-
-    def _stop_listening(self) -> None:
-        for listener in self._listeners:
-            listener.close()
-        self._listeners.clear()
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
-        if self.config.uds is not None:
-            remove_path(self.config.uds, self._uds_identity)
-            self._uds_identity = None
 
     async def _stop_lifespan(self, lifespan: Lifespan) -> None:
         try:
@@ -270,14 +181,12 @@ class Server:
     @property
     def sockets(self) -> List[Any]:
         """The listening sockets; their `getsockname` has the port that ``port=0`` was given."""
-        return [bound for server in self._servers for bound in getattr(server, "sockets", ())]
+        return self._listening.sockets
 
     @property
     def urls(self) -> List[str]:
         """The URLs at which the server can be reached; ``unix:PATH`` for a unix socket."""
-        if self.config.uds is not None:
-            return [f"unix:{self.config.uds}"]
-        return [_build_url("https" if self.uses_tls else "http", bound) for bound in self.sockets]
+        return self._listening.build_urls("https" if self.uses_tls else "http")
 
     @property
     def uses_tls(self) -> bool:
@@ -365,15 +274,6 @@ async def serve(
 ) -> None:
     """Serve ``app`` until SIGINT or SIGTERM; see `Server` for the arguments, and `Server.serve`."""
     await Server(app, config, **options).serve()
-
-
-def _build_url(scheme: str, bound: Any) -> str:
-    name = bound.getsockname()
-    if bound.family == AF_UNIX:
-        # Linux: the name of an abstract socket begins with a NUL, which tools write as "@".
-        return f"unix:{os.fsdecode(name)}".replace("\0", "@")
-    host, port = name[:2]
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _build_ssl_context(config: ServerConfig) -> Optional[SSLContext]:

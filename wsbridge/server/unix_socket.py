@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import os
 import socket
 import stat
-from typing import AsyncIterator, Optional, Tuple
+import time
+from typing import Iterator, Optional, Tuple
 
 from ..protocols.errors import ConfigError
 
@@ -19,8 +19,8 @@ LOCK_ATTEMPTS = 10
 LOCK_DELAY = 0.01
 
 
-async def listen_on_path(path: str, mode: int, backlog: int) -> socket.socket:
-    """A socket that listens on ``path``, with the permissions ``mode``.
+def listen_on_path(path: str, mode: int, backlog: int) -> socket.socket:
+    """A socket that listens on ``path``, with the permissions ``mode``; it does not block.
 
     A path with a leading NUL is an abstract address, without a file. The
     socket of a server that was killed is replaced. Raises `OSError`
@@ -35,19 +35,21 @@ async def listen_on_path(path: str, mode: int, backlog: int) -> socket.socket:
     try:
         if path.startswith("\0"):
             listening.bind(path)
+            listening.listen(backlog)
         else:
-            async with _lock_folder(path):
+            with _lock_folder(path):
                 _take_path(listening, path, mode)
                 # Inside the lock, because a socket that does not listen yet looks dead to other servers.
                 listening.listen(backlog)
+        listening.setblocking(False)
     except BaseException:
         listening.close()
         raise
     return listening
 
 
-@contextlib.asynccontextmanager
-async def _lock_folder(path: str) -> AsyncIterator[None]:
+@contextlib.contextmanager
+def _lock_folder(path: str) -> Iterator[None]:
     """Keep other wsbridge servers from binding a path in this folder; go on without if locking fails."""
     import fcntl
 
@@ -62,7 +64,7 @@ async def _lock_folder(path: str) -> AsyncIterator[None]:
                     break
                 except BlockingIOError:
                     # Only a few times: `flock /run/app python3 -m wsbridge` keeps the lock all the time.
-                    await asyncio.sleep(LOCK_DELAY)
+                    time.sleep(LOCK_DELAY)
         yield
 
 

@@ -1,0 +1,131 @@
+"""Listening sockets opened without an event loop; `test_server` tests those that a server serves on."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import tempfile
+import unittest
+from typing import Any, List
+from unittest import mock
+
+from wsbridge.config import ServerConfig
+from wsbridge.protocols.errors import ConfigError
+from wsbridge.server import listening as listening_module
+from wsbridge.server.listening import ListeningSockets, open_sockets
+from wsbridge.server.service import Service
+
+
+def resolve_to(*addresses: str) -> Any:
+    """Inside, a host name has these addresses."""
+    found = [
+        (socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, 0))
+        for address in addresses
+    ]
+    return mock.patch.object(socket, "getaddrinfo", return_value=found)
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+class OpenCase(unittest.TestCase):
+    def open(self, **options: Any) -> List[socket.socket]:
+        opened = open_sockets(ServerConfig(**{"port": 0, **options}))
+        for listening in opened:
+            self.addCleanup(listening.close)
+        return opened
+
+    def open_hosts(self, **options: Any) -> List[str]:
+        return [listening.getsockname()[0] for listening in self.open(**options)]
+
+
+class TCPTests(OpenCase):
+    def test_socket_listens_and_does_not_block(self) -> None:
+        (listening,) = self.open()
+        self.assertEqual(listening.getsockname()[0], "127.0.0.1")
+        self.assertEqual(listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN), 1)
+        with self.assertRaises(BlockingIOError):
+            listening.accept()
+
+    def test_address_may_be_taken_again_where_connections_are_in_time_wait(self) -> None:
+        (listening,) = self.open()
+        reuse = listening.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+        self.assertEqual(bool(reuse), listening_module.REUSES_ADDRESS)
+        with mock.patch.object(listening_module, "REUSES_ADDRESS", False):
+            (listening,) = self.open()
+        self.assertEqual(listening.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR), 0)
+
+    @unittest.skipUnless(has_ipv6(), "this machine has no IPv6")
+    def test_ipv6_address_is_not_one_of_ipv4(self) -> None:
+        (listening,) = self.open(host="::")
+        self.assertEqual(listening.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY), 1)
+
+    def test_address_of_a_family_that_is_off_is_skipped_where_the_host_has_another(self) -> None:
+        with resolve_to("192.0.2.1", "127.0.0.1"):
+            self.assertEqual(self.open_hosts(host="name"), ["127.0.0.1"])
+
+    def test_host_without_an_address_of_this_machine_is_an_error_that_names_the_address(self) -> None:
+        text = r"error while attempting to bind on address \('192.0.2.1', 0\): cannot assign"
+        with self.assertRaisesRegex(OSError, text) as caught:
+            self.open(host="192.0.2.1")
+        self.assertEqual(caught.exception.errno, errno.EADDRNOTAVAIL)
+
+    def test_none_listens_if_one_address_is_taken(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            found = [
+                (socket.AF_INET, socket.SOCK_STREAM, 0, "", address)
+                for address in (("127.0.0.1", 0), taken.getsockname())
+            ]
+            close = socket.socket.close
+            with (
+                mock.patch.object(socket, "getaddrinfo", return_value=found),
+                mock.patch.object(socket.socket, "close", autospec=True, side_effect=close) as closed,
+                self.assertRaisesRegex(OSError, "in use"),
+            ):
+                self.open(host="name")
+            self.assertEqual(closed.call_count, 2)
+
+    def test_host_that_cannot_be_one_is_a_config_error(self) -> None:
+        with self.assertRaisesRegex(ConfigError, "^cannot listen on 'a..b': "):
+            self.open(host="a..b")
+
+
+@unittest.skipUnless(hasattr(socket, "AF_UNIX"), "no unix sockets")
+class PathTests(OpenCase):
+    def test_path_listens_and_does_not_block(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "s")
+            (listening,) = self.open(uds=path)
+            self.assertEqual(listening.getsockname(), path)
+            with self.assertRaises(BlockingIOError):
+                listening.accept()
+
+    def test_empty_path_is_a_config_error(self) -> None:
+        with self.assertRaisesRegex(ConfigError, "^uds is empty: it must be a path$"):
+            self.open(uds="")
+
+
+class ServingTests(unittest.IsolatedAsyncioTestCase):
+    async def test_start_that_is_cancelled_while_it_begins_to_serve_leaves_no_socket(self) -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None: ...
+
+        config = ServerConfig(port=0)
+        sockets = ListeningSockets(config, [])
+        opening = asyncio.ensure_future(sockets.open(Service(app, config), None))
+        # asyncio begins to serve, and waits for the loop's next turn.
+        await asyncio.sleep(0)
+        opening.cancel()
+        await asyncio.wait([opening])
+        self.assertTrue(opening.cancelled())
+        self.assertEqual(sockets.sockets, [])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,240 @@
+"""Listening sockets: opened, owned and closed.
+
+`open_sockets` needs no event loop, so that a process can open the sockets
+which other processes inherit. `ListeningSockets` serves on them in a loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+from ..config import ServerConfig
+from ..protocols.errors import ConfigError
+from .connection.head import Connection
+from .plain import Listener
+from .service import Service
+from .speed import SPEED
+from .unix_socket import identify, listen_on_path, remove_path
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+__all__ = ["ListeningSockets", "open_sockets"]
+
+# Seconds, about 30 years: for asyncio None means its default of 60 seconds, not no limit.
+NO_LIMIT = 1e9
+
+# None where the system has no unix sockets.
+AF_UNIX = getattr(socket, "AF_UNIX", None)
+
+# On Windows SO_REUSEADDR lets two servers listen on one port; elsewhere it lets a server start again while
+# connections of the last one are in TIME_WAIT.
+REUSES_ADDRESS = os.name == "posix" and sys.platform != "cygwin"
+
+# A host has several addresses, and the system may have switched off the family of one.
+FAMILY_IS_OFF = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+# What `getaddrinfo` returns for each address of a host.
+Found = Sequence[Tuple[Any, Any, int, str, Any]]
+
+
+def open_sockets(config: ServerConfig) -> List[socket.socket]:
+    """Open the sockets that ``config`` describes: bound, listening and not blocking, for its caller to close.
+
+    Blocks while a host name is resolved. Raises `ConfigError` for a malformed
+    address, and `OSError` if the server cannot listen on it. The path of a unix
+    socket stays behind when the socket is closed: note what
+    `unix_socket.identify` returns for it, and call `unix_socket.remove_path`.
+    """
+    with _naming_address(config):
+        if config.uds is not None:
+            return [listen_on_path(config.uds, config.uds_mode, config.backlog)]
+        return _listen_on_tcp(config, _look_up(config) or socket.getaddrinfo(*_query(config)))
+
+
+async def _open_in_loop(config: ServerConfig) -> List[socket.socket]:
+    """`open_sockets`, which does not block while a host name is resolved."""
+    with _naming_address(config):
+        if config.uds is None and not _look_up(config):
+            host, port, family, kind, protocol, flags = _query(config)
+            loop = asyncio.get_running_loop()
+            found = await loop.getaddrinfo(host, port, family=family, type=kind, proto=protocol, flags=flags)
+            return _listen_on_tcp(config, found)
+    return open_sockets(config)
+
+
+def _query(config: ServerConfig) -> Tuple[Optional[str], int, int, int, int, int]:
+    """The arguments of `getaddrinfo`; without a host it finds the addresses that stand for all."""
+    return config.host or None, config.port, socket.AF_UNSPEC, socket.SOCK_STREAM, 0, socket.AI_PASSIVE
+
+
+def _look_up(config: ServerConfig) -> Found:
+    """The host's addresses if no name has to be resolved."""
+    host, port, family, kind, protocol, flags = _query(config)
+    try:
+        return socket.getaddrinfo(host, port, family, kind, protocol, flags | socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return []
+
+
+@contextlib.contextmanager
+def _naming_address(config: ServerConfig) -> Iterator[None]:
+    """Have errors name the address."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except ValueError as error:
+        # The path has a NUL, or IDNA cannot encode the host.
+        raise ConfigError(f"cannot listen on {config.uds or config.host!r}: {error}") from error
+    except OSError as error:
+        address = config.uds or config.host
+        # The resolver's errors and those of a unix socket do not name the address.
+        if error.strerror is not None and address not in str(error):
+            error.filename = address
+        raise
+
+
+def _listen_on_tcp(config: ServerConfig, found: Found) -> List[socket.socket]:
+    addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
+    opened: List[socket.socket] = []
+    skipped: Optional[OSError] = None
+    try:
+        for family, address in addresses:
+            try:
+                opened.append(_listen_on(family, address, config.backlog))
+            except OSError as error:
+                if error.errno not in FAMILY_IS_OFF:
+                    raise
+                skipped = error
+        if not opened and skipped is not None:
+            raise skipped
+    except BaseException:
+        for listening in opened:
+            listening.close()
+        raise
+    return opened
+
+
+def _listen_on(family: int, address: Any, backlog: int) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setblocking(False)
+        if REUSES_ADDRESS:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # The same on every system: "::" is no IPv4 address, which may have a socket of its own.
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            listening.bind(address)
+        except OSError as error:
+            reason = str(error.strerror).lower()
+            text = f"error while attempting to bind on address {address!r}: {reason}"
+            raise OSError(error.errno, text) from None
+        listening.listen(backlog)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+class ListeningSockets:
+    """The sockets on which a server accepts connections.
+
+    ``given`` are sockets of the caller's, of which duplicates are used; if it
+    is empty, `open_sockets` opens those of ``config``.
+    """
+
+    def __init__(self, config: ServerConfig, given: Sequence[socket.socket]) -> None:
+        self._config = config
+        self._given = given
+        self._servers: List[asyncio.AbstractServer] = []
+        self._listeners: List[Listener] = []
+        self._path_identity: Optional[Tuple[int, int]] = None
+
+    async def open(self, service: Service, ssl: Optional[SSLContext]) -> None:
+        """Listen, and accept connections for ``service``; `close` what is open if this raises.
+
+        Raises what `open_sockets` raises.
+        """
+        waiting: List[socket.socket] = []
+        try:
+            for given in self._given:
+                waiting.append(given.dup())
+            if not self._given:
+                waiting = await _open_in_loop(self._config)
+                if self._config.uds is not None:
+                    self._path_identity = identify(self._config.uds)
+            while waiting:
+                await self._accept_on(waiting[0], service, ssl)
+                del waiting[0]
+        finally:
+            for opened in waiting:
+                opened.close()
+
+    async def _accept_on(self, listening: socket.socket, service: Service, ssl: Optional[SSLContext]) -> None:
+        loop = asyncio.get_running_loop()
+        config = self._config
+        # asyncio accepts up to `backlog` connections in a row, and reports an error for each when no
+        # descriptor is left. So asyncio gets 1, and a second `listen` gives the kernel the real number. On
+        # Windows only the first `listen` counts, which is therefore not asyncio's.
+        options: Dict[str, Any] = {"ssl": ssl, "backlog": 1, "start_serving": False}
+        if ssl is not None:
+            # The TLS handshake is part of timeout_handshake.
+            options["ssl_handshake_timeout"] = config.timeout_handshake or NO_LIMIT
+        listening.setblocking(False)
+        listening.listen(config.backlog)
+        server = await loop.create_server(lambda: Connection(service), sock=listening, **options)
+        try:
+            build_listener = SPEED.find_listener(loop) if ssl is None else None
+            if build_listener is None:
+                await server.start_serving()
+                listening.listen(config.backlog)
+            else:
+                self._listeners.append(build_listener(service, listening))
+        except BaseException:
+            server.close()
+            raise
+        # It closes the socket from now on.
+        self._servers.append(server)
+
+    def close(self) -> None:
+        """Stop listening, and remove the path of a unix socket that `open` has made."""
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        if self._config.uds is not None:
+            remove_path(self._config.uds, self._path_identity)
+            self._path_identity = None
+
+    @property
+    def sockets(self) -> List[Any]:
+        """The sockets; none while nobody listens."""
+        return [bound for server in self._servers for bound in getattr(server, "sockets", ())]
+
+    def build_urls(self, scheme: str) -> List[str]:
+        """The URL of each socket; ``unix:PATH`` for a unix socket."""
+        return [_build_url(scheme, bound) for bound in self.sockets]
+
+    @property
+    def hosts(self) -> List[str]:
+        """The addresses of the TCP sockets."""
+        return [bound.getsockname()[0] for bound in self.sockets if bound.family != AF_UNIX]
+
+
+def _build_url(scheme: str, bound: Any) -> str:
+    name = bound.getsockname()
+    if bound.family == AF_UNIX:
+        # Linux: the name of an abstract socket begins with a NUL, which tools write as "@".
+        return f"unix:{os.fsdecode(name)}".replace("\0", "@")
+    host, port = name[:2]
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
