@@ -8,8 +8,11 @@ import logging
 import unittest
 from dataclasses import dataclass
 from typing import Any, List
+from unittest import mock
 
-from wsbridge.server.log import log_answer, log_raised, logger, set_up_logging
+from wsbridge.protocols.ws import WSProtocol
+from wsbridge.server.connection.info import ConnectionInfo
+from wsbridge.server.log import log_answer, log_end, log_raised, logger, set_up_logging
 
 
 class LogAnswerTests(unittest.TestCase):
@@ -33,6 +36,40 @@ class LogAnswerTests(unittest.TestCase):
         self.addCleanup(logger.setLevel, level)
         logger.setLevel("WARNING")
         log_answer({}, 200)
+
+
+class LogEndTests(unittest.TestCase):
+    def build(self, close: str = "") -> ConnectionInfo:
+        """A WebSocket that has received this CLOSE under an all-zero key, or lost its stream."""
+        protocol = WSProtocol()
+        protocol.receive_data(bytes.fromhex(close))
+        protocol.receive_eof()
+        info = ConnectionInfo(protocol, mock.Mock())
+        info.client, info.raw_path = ("192.0.2.1", 5000), b"/chat"
+        info.closed_by, info.seconds = "client" if close else "lost", 1.23456
+        return info
+
+    def assert_line(self, expected: str, info: ConnectionInfo) -> None:
+        with self.assertLogs(logger, "INFO") as logs:
+            log_end(info)
+        self.assertEqual(logs.output, [f"INFO:wsbridge:{expected}"])
+
+    def test_who_has_ended_it_and_how(self) -> None:
+        self.assert_line('192.0.2.1:5000 "websocket /chat" 1006 lost, 1.235 s', self.build())
+
+    def test_reason_cannot_forge_a_line(self) -> None:
+        # "a", CR LF, ESC [2J, DEL, U+202E, U+2028, quotes.
+        reason = "61 0d0a 1b5b324a 7f e280ae e280a8 22"
+        expected = r'1000 closed by client "a\r\n\u001b[2J\u007f\u202e\u2028\""'
+        self.assert_line(
+            f'192.0.2.1:5000 "websocket /chat" {expected}, 1.235 s',
+            self.build(f"88 91 00000000 03e8 {reason}"),
+        )
+
+    def test_nothing_is_formatted_where_nobody_listens(self) -> None:
+        self.addCleanup(logger.setLevel, logger.level)
+        logger.setLevel("WARNING")
+        log_end(mock.Mock(spec=[]))
 
 
 class Frozen(Exception):

@@ -14,6 +14,8 @@ from typing import Any, Callable, Dict, List
 from unittest import mock
 
 from wsbridge.config import ServerConfig
+from wsbridge.protocols.ws import WSProtocol
+from wsbridge.server.connection.info import ConnectionInfo
 from wsbridge.server.log import logger
 from wsbridge.server.service import Service
 from wsbridge.server.signals import catch_signals
@@ -343,6 +345,15 @@ class OwnServerTests(ServiceCase):
             self.service.log_answer(scope, 101)
         self.assertEqual(logs.output, ['INFO:wsbridge:192.0.2.1:5 "websocket /a%20b" 101'])
 
+    async def test_end_is_logged_by_our_logger(self) -> None:
+        protocol = WSProtocol()
+        protocol.receive_eof()
+        info = ConnectionInfo(protocol, mock.Mock())
+        info.raw_path, info.seconds = b"/a%20b", 2.5
+        with self.assertLogs(logger, "INFO") as logs:
+            self.service.log_end(info)
+        self.assertEqual(logs.output, ['INFO:wsbridge:unix socket "websocket /a%20b" 1006 lost, 2.500 s'])
+
     async def test_application_runs_in_a_task_of_the_loop(self) -> None:
         async def work() -> int:
             return 5
@@ -372,6 +383,9 @@ class OtherServerTests(unittest.IsolatedAsyncioTestCase):
         def log_answer(self, scope: Any, status: int) -> None:
             self.answers = [status]
 
+        def log_end(self, info: Any) -> None:
+            self.ends = [info]
+
         def create_task(self, application: Any) -> Any:
             application.close()
             return "task"
@@ -387,6 +401,9 @@ class OtherServerTests(unittest.IsolatedAsyncioTestCase):
         parent.logger = logging.getLogger("other")
         service = Service(app, ServerConfig(), parent=parent)
         service.log_answer({}, 403)
+        info = ConnectionInfo(WSProtocol(), mock.Mock())
+        service.log_end(info)
+        self.assertEqual(parent.ends, [info])
         created: Any = service.create_task(work())
         self.assertEqual(service.get_headers(), [(b"server", b"other")])
         self.assertEqual((parent.answers, created), ([403], "task"))

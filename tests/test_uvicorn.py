@@ -247,9 +247,19 @@ class LogTests(PluginCase):
         await self.app.send({"type": "websocket.close"})
         self.assertEqual(self.read_lines(), ['INFO: - "WebSocket /chat" 403'])
 
+    async def test_end_is_logged_with_who_closed(self) -> None:
+        transport = await self.open(head=REQUEST.replace(b"/chat", b"/a%0ab"))
+        self.read_lines()
+        transport.feed(PEER_CLOSE)
+        self.assertRegex(
+            self.read_lines()[0],
+            r'^INFO:127.0.0.1:50000 - "WebSocket /a%0Ab" 1000 closed by client, 0\.\d{3} s$',
+        )
+
     async def test_answer_below_the_level_is_not_logged(self) -> None:
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-        await self.open()
+        transport = await self.open()
+        transport.feed(PEER_CLOSE)
         self.assertEqual(self.read_lines(), [])
 
     async def test_refused_handshake_is_logged(self) -> None:

@@ -93,6 +93,12 @@ DENIED_PART = (
     + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n"
 )
 
+
+def end_line(how: str, seconds: float = 0) -> Tuple[str, str]:
+    """The access line of the connection that `WebSocketTestCase` opens."""
+    return "INFO", f'127.0.0.1:50000 "websocket /chat" {how}, {seconds:.3f} s'
+
+
 NO_ANSWER = ("ERROR", "application returned before it accepted or refused")
 
 
@@ -979,7 +985,7 @@ class EndingTests(WebSocketTestCase):
         await self.open_ending()
         await self.app.raise_(ValueError("no"))
         self.assert_written(CLOSE)
-        self.assert_logged(("ERROR", "application raised"))
+        self.assert_logged(("ERROR", "application raised"), end_line("1000 closed by client"))
 
     async def test_what_comes_behind_is_discarded(self) -> None:
         await self.open_ending()
@@ -1472,7 +1478,7 @@ class OverTests(WebSocketTestCase):
             self.transport.lose()
             await self.app.raise_(error)
             lines = [("ERROR", "application raised")] if type(error) is OSError else []
-            self.assert_logged(*lines)
+            self.assert_logged(*lines, end_line("1011 closed by application"))
 
     async def test_send_raises_between_messages_that_are_held(self) -> None:
         await self.hold(peer_text(b"c"))
@@ -1504,7 +1510,7 @@ class OverTests(WebSocketTestCase):
             await self.send({"type": "websocket.close", **content})
             await self.app.return_()
             self.assert_written()
-            self.assert_logged()
+            self.assert_logged(end_line("1006 lost"))
 
     async def test_peer_that_half_closes_and_reads_nothing_is_cut(self) -> None:
         await self.open(ws_ping_interval=None, timeout_write=10)
@@ -1695,7 +1701,10 @@ class WritingTests(WebSocketTestCase):
         self.assert_calls()
         await self.advance(0.1)
         self.assert_calls("abort")
-        self.assert_logged(("INFO", "peer took nothing for timeout_write: connection aborted"))
+        self.assert_logged(
+            ("INFO", "peer took nothing for timeout_write: connection aborted"),
+            end_line("1006 closed by timeout", 31),
+        )
 
     async def test_peer_that_takes_a_little_before_more_is_sent_is_not_cut(self) -> None:
         await self.assert_waits(self.app.send(SEND_LARGE))
@@ -2228,15 +2237,136 @@ class ConnectionInfoTests(WebSocketTestCase):
         self.assertEqual((info.bytes_deflated, info.bytes_inflated), (0, 0))
 
 
+class EndTests(WebSocketTestCase):
+    """Who has ended the connection, with which code and reason: one line, which comes once."""
+
+    async def asyncSetUp(self) -> None:
+        await super().asyncSetUp()
+        await self.open(ws_ping_interval=20, ws_ping_timeout=20)
+        self.info = self.app.scope["wsbridge.connection"]
+        self.assertEqual((self.info.closed_by, self.info.code, self.info.reason), (None, None, ""))
+        self.assertIsNone(self.info.seconds)
+        self.clock.advance(1.5)
+
+    async def assert_ended(self, how: str, seconds: float = 1.5) -> None:
+        """The line has come, and nothing that follows adds another."""
+        self.assert_logged(end_line(how, seconds))
+        self.assertEqual(self.info.seconds, seconds)
+        self.transport.lose()
+        await self.app.return_()
+        self.assert_logged()
+
+    async def test_client(self) -> None:
+        self.transport.feed(bytes.fromhex("88 87 00000000 03e9") + b"leave")
+        await self.assert_ended('1001 closed by client "leave"')
+        self.assertEqual((self.info.closed_by, self.info.code, self.info.reason), ("client", 1001, "leave"))
+
+    async def test_client_without_a_code(self) -> None:
+        self.transport.feed(PEER_CLOSE_EMPTY)
+        await self.assert_ended("1005 closed by client")
+
+    async def test_client_while_an_answer_is_owed_and_the_server_stops(self) -> None:
+        self.transport.feed(PEER_HELLO)
+        await self.assert_receives(RECEIVED_HELLO)
+        self.transport.feed(PEER_CLOSE)
+        self.assert_logged()
+        self.service.begin_shutdown()
+        await self.assert_ended("1000 closed by client")
+
+    async def test_application(self) -> None:
+        await self.send({"type": "websocket.close", "code": 4000, "reason": "bye"})
+        self.assert_logged()
+        self.transport.feed(PEER_CLOSE)
+        await self.assert_ended('4000 closed by application "bye"')
+
+    async def test_application_whose_client_does_not_answer(self) -> None:
+        await self.send({"type": "websocket.close"})
+        await self.advance(9)
+        self.assert_logged()
+        await self.advance(1)
+        await self.assert_ended("1000 closed by application", 11.5)
+
+    async def test_application_that_returns(self) -> None:
+        await self.app.return_()
+        self.transport.feed(PEER_CLOSE)
+        await self.assert_ended("1000 closed by application")
+
+    async def test_application_that_raises(self) -> None:
+        await self.app.raise_(ValueError("no"))
+        self.assert_logged(("ERROR", "application raised"))
+        self.transport.feed(VIOLATION)
+        await self.assert_ended("1011 closed by application")
+
+    async def test_stop(self) -> None:
+        self.service.begin_shutdown()
+        self.transport.feed(PEER_CLOSE)
+        await self.assert_ended("1012 closed by the server's stop")
+
+    async def test_abort(self) -> None:
+        self.service.abort()
+        await turn_loop()
+        await self.assert_ended("1006 closed by the server's stop")
+
+    async def test_violation(self) -> None:
+        self.transport.feed(VIOLATION)
+        await self.assert_ended('1002 closed for a violation "unmasked frame from a client"')
+
+    async def test_ping_timeout(self) -> None:
+        await self.advance(20)
+        await self.advance(20)
+        await self.assert_ended('1011 closed by timeout "keepalive ping timeout"', 41.5)
+
+    async def test_lost(self) -> None:
+        self.transport.feed_eof()
+        await self.assert_ended("1006 lost")
+
+    async def test_lost_with_a_close_that_the_application_has_not_got_to(self) -> None:
+        for close, how in ((PEER_CLOSE, "1000 closed by client"), (b"", "1006 lost")):
+            self.transport.lose()
+            await self.app.return_()
+            await self.open(ws_max_queue=1)
+            self.info = self.app.scope["wsbridge.connection"]
+            self.transport.feed(peer_text(b"a"))
+            # TLS of Python 3.9 hands over what it has decrypted, though reading is paused.
+            self.exchange.data_received(peer_text(b"b") + close)
+            self.transport.lose()
+            self.assert_logged()
+            await self.assert_receives(received("a"), received("b"), disconnect(1000) if close else LOST)
+            await self.assert_ended(how, 0)
+
+    async def test_application_that_returns_before_what_is_held(self) -> None:
+        self.transport.lose()
+        await self.app.return_()
+        await self.open(ws_max_queue=1)
+        self.info = self.app.scope["wsbridge.connection"]
+        self.transport.feed(peer_text(b"a"))
+        self.exchange.data_received(peer_text(b"b"))
+        self.transport.lose()
+        await self.app.return_()
+        await self.assert_ended("1000 closed by application", 0)
+
+    async def test_connection_that_was_not_accepted_has_no_end(self) -> None:
+        self.transport.lose()
+        await self.app.return_()
+        self.logged.clear()
+        await self.connect()
+        await self.send(REFUSE)
+        self.assert_logged(("INFO", '127.0.0.1:50000 "websocket /chat" 403'))
+        self.transport.lose()
+        await self.app.return_()
+        self.assert_logged()
+        self.assertIsNone(self.app.scope["wsbridge.connection"].closed_by)
+
+
 class HostileConnectionTests(WebSocketTestCase):
     """hostile-input.md, section "Connection"; `asyncTearDown` sees that no timer and no task is left."""
 
     async def assert_quiet(self) -> None:
-        """The application lets the error through, which is not logged above debug."""
+        """The application lets the error through, which is not logged above debug, but for the end."""
         with self.assertRaises(ClientDisconnected) as caught:
             await self.send(SEND_HELLO)
         await self.app.raise_(caught.exception)
-        self.assert_logged()
+        self.assert_logged(end_line("1006 lost"))
         self.assertEqual(self.records[-1].levelname, "DEBUG")
         self.assertEqual(list(self.service.members), [])
 

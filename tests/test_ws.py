@@ -343,6 +343,34 @@ class OpenTests(ProtocolTestCase):
         self.assertEqual((protocol.is_closed, protocol.can_send, protocol.is_receiving), (True, False, False))
         self.assertFalse(protocol.close_received)
 
+    def test_end_is_that_of_the_close_that_came_first(self) -> None:
+        for ours, theirs, code, reason in (
+            (None, "", 0, ""),
+            (None, "88 80 00000000", 1005, ""),
+            (None, "88 85 00000000 03e9 627965", 1001, "bye"),
+            (None, "83 80", 1002, "unknown opcode 3"),
+            (4000, "", 4000, "ours"),
+            (4000, "88 82 00000000 03e8", 4000, "ours"),
+            (4000, "83 80", 4000, "ours"),
+        ):
+            protocol = WSProtocol(hold_close=True)
+            if ours is not None:
+                protocol.close(ours, "ours")
+            protocol.receive_data(bytes.fromhex(theirs))
+            expected = WebSocketDisconnected(code, reason) if code else None
+            self.assertEqual(protocol.end, expected)
+            protocol.close(4001)
+            protocol.receive_eof()
+            # The last one to close has closed what was open.
+            self.assertEqual(protocol.end, expected or WebSocketDisconnected(4001, ""))
+
+    def test_end_without_a_close_is_1006(self) -> None:
+        protocol = WSProtocol()
+        protocol.receive_eof()
+        self.assertEqual(protocol.end, WebSocketDisconnected(1006, ""))
+        self.assertEqual(protocol.close(4001), b"")
+        self.assertEqual(protocol.end, WebSocketDisconnected(1006, ""))
+
     def test_violation_is_behind_the_messages_before_it(self) -> None:
         self.assert_fails(1002, "unknown opcode 3", "81 81 00000000 61 81 81 00000000 62 83 80", "a", "b")
 

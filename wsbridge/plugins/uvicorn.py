@@ -34,6 +34,8 @@ from ..config import ServerConfig
 from ..protocols.events import RequestReceived
 from ..server.connection.embedded import EmbeddedConnection
 from ..server.connection.head import Connection
+from ..server.connection.info import ConnectionInfo
+from ..server.log import describe_end
 from ..server.service import Service
 
 if TYPE_CHECKING:
@@ -98,14 +100,17 @@ class UvicornService(Service):
         # As uvicorn's own implementations do: the path re-encoded, the client as a proxy names it.
         if not self.logger.isEnabledFor(logging.INFO):
             return
-        client = scope["client"]
         query = scope["query_string"].decode("ascii")
-        self.logger.info(
-            '%s - "WebSocket %s" %s',
-            "" if client is None else f"{client[0]}:{client[1]}",
-            quote(scope["path"]) + (f"?{query}" if query else ""),
-            "[accepted]" if status == 101 else status,
-        )
+        target = quote(scope["path"]) + (f"?{query}" if query else "")
+        self._log(scope["client"], target, "[accepted]" if status == 101 else status)
+
+    def log_end(self, info: ConnectionInfo) -> None:
+        if self.logger.isEnabledFor(logging.INFO):
+            self._log(info.client, quote(info.path), describe_end(info))
+
+    def _log(self, client: Optional[Tuple[str, int]], target: str, what: object) -> None:
+        peer = "" if client is None else f"{client[0]}:{client[1]}"
+        self.logger.info('%s - "WebSocket %s" %s', peer, target, what)
 
     def create_task(self, application: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = super().create_task(application)

@@ -174,8 +174,8 @@ class WSProtocol:
     __slots__ = (
         "_client",
         "_clock",
+        "_close_payload",
         "_first_byte",
-        "_held_close",
         "_hold_close",
         "_is_discarding",
         "_mask_key",
@@ -231,7 +231,8 @@ class WSProtocol:
         self._mask_key: Optional[bytes] = None
         self._message: Optional[DiscardedMessage] = None
         self._outbound = bytearray()
-        self._held_close = b""
+        # Of the first CLOSE: ours, the peer's, or the one for its violation.
+        self._close_payload = b""
         self._owed_pong: Optional[bytes] = None
         self._writing_paused = False
         self._ping_payload: Optional[bytes] = None
@@ -262,6 +263,19 @@ class WSProtocol:
     def close_received(self) -> bool:
         """Whether the peer's CLOSE has come."""
         return self.receiving is _PEER_CLOSED
+
+    @property
+    def end(self) -> Optional[WebSocketDisconnected]:
+        """Code and reason of what has ended the connection; None before.
+
+        They are those of the CLOSE that came first, ours or the peer's, or of the peer's violation; 1006 if
+        the stream ended before (RFC 6455 7.1.5).
+        """
+        if self._close_payload or self.receiving is _PEER_CLOSED:
+            return WebSocketDisconnected(*parse_close_payload(self._close_payload))
+        if self.receiving is _READABLE:
+            return None
+        return WebSocketDisconnected(ABNORMAL_CLOSURE, "")
 
     def _step(self, input: Input) -> None:
         halves = self.receiving, self.sending
@@ -432,7 +446,7 @@ class WSProtocol:
         self._step(input)
         self._message = None
         if self.sending is _WRITABLE:
-            self._held_close = close_payload
+            self._close_payload = close_payload
             if not self._hold_close:
                 self._outbound += self.close()
 
@@ -512,14 +526,12 @@ class WSProtocol:
         if self.sending is not _WRITABLE:
             return b""
         if self.receiving is _READABLE:
-            payload = build_close_payload(code, reason)
+            self._close_payload = build_close_payload(code, reason)
             self._is_discarding = discard
             if discard and self._message is not None:
                 self._message = self._discard_message()
-        else:
-            payload = self._held_close
         self._step(_OUR_CLOSE)
-        return self._build_control_frame(CLOSE, payload)
+        return self._build_control_frame(CLOSE, self._close_payload)
 
     def pause_writing(self) -> None:
         """Note that the peer does not read: from now on only the newest PING will be answered."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Optional, Tuple
 
@@ -9,10 +10,30 @@ from ..asgi.types import Scope
 from ..protocols.errors import RequestRefused
 from .connection.addresses import format_client
 from .connection.hints import describe_request
+from .connection.info import ConnectionInfo
 
-__all__ = ["log_answer", "log_raised", "log_refusal", "logger", "set_up_logging"]
+__all__ = [
+    "describe_end",
+    "log_answer",
+    "log_end",
+    "log_raised",
+    "log_refusal",
+    "logger",
+    "quote",
+    "set_up_logging",
+]
 
 logger = logging.getLogger("wsbridge")
+
+
+_CLOSED_BY = {
+    "client": "closed by client",
+    "application": "closed by application",
+    "stop": "closed by the server's stop",
+    "violation": "closed for a violation",
+    "timeout": "closed by timeout",
+    "lost": "lost",
+}
 
 
 class FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]
@@ -32,12 +53,30 @@ def set_up_logging(level: str) -> None:
     logger.setLevel(level.upper())
 
 
+def quote(text: str) -> str:
+    """``text`` between quotes, in printable ASCII: it neither ends a line nor moves what is around it."""
+    return json.dumps(text).replace("\x7f", "\\u007f")
+
+
 def log_answer(scope: Scope, status: int, logger: logging.Logger = logger) -> None:
     """Log one line for a request. The parser allows no control byte in a target."""
     if logger.isEnabledFor(logging.INFO):
         target = scope["raw_path"].decode("ascii", "backslashreplace")
         method = scope.get("method", "websocket")
         logger.info('%s "%s %s" %d', format_client(scope["client"]), method, target, status)
+
+
+def log_end(info: ConnectionInfo, logger: logging.Logger = logger) -> None:
+    """Log one line for a WebSocket that has ended."""
+    if logger.isEnabledFor(logging.INFO):
+        target = info.raw_path.decode("ascii", "backslashreplace")
+        logger.info('%s "websocket %s" %s', format_client(info.client), target, describe_end(info))
+
+
+def describe_end(info: ConnectionInfo) -> str:
+    """How a WebSocket has ended, as log lines show it."""
+    reason = f" {quote(info.reason)}" if info.reason else ""
+    return f"{info.code} {_CLOSED_BY[info.closed_by or 'lost']}{reason}, {info.seconds:.3f} s"
 
 
 def log_refusal(

@@ -8,17 +8,20 @@ import logging
 import os
 import time
 from math import inf
-from typing import Any, Callable, Coroutine, Dict, Optional, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Coroutine, Dict, Optional, Protocol, TypeVar
 
 from ..asgi.response import build_date
 from ..asgi.types import Application, HeaderPairs, Scope
 from ..config import ServerConfig
 from ..protocols.errors import RequestRefused, ServiceUnavailable
 from ..protocols.masking import prefer_libcrypto
-from .log import log_answer, logger
+from .log import log_answer, log_end, logger
 from .plain import Waker
 from .signals import may_be_ctrl_c
 from .speed import SPEED
+
+if TYPE_CHECKING:
+    from .connection.info import ConnectionInfo
 
 __all__ = ["Member", "Service"]
 
@@ -79,7 +82,8 @@ class Service:
     for an ``app`` or ``config`` of another type.
 
     A server of another kind uses a subclass. It may override `get_headers`,
-    `log_answer`, `create_task` and `is_from_outside`, and set ``logger``.
+    `log_answer`, `log_end`, `create_task` and `is_from_outside`, and set
+    ``logger``.
 
     ``parent`` is a service whose timer checks these connections too, and whose
     end is theirs; ``clock`` and ``date`` default to the parent's, and so does
@@ -145,6 +149,13 @@ class Service:
             log_answer(scope, status, self.logger)
         else:
             self._parent.log_answer(scope, status)
+
+    def log_end(self, info: ConnectionInfo) -> None:
+        """Log that the WebSocket of ``info``, which was accepted, has ended; called once for each."""
+        if self._parent is None:
+            log_end(info, self.logger)
+        else:
+            self._parent.log_end(info)
 
     def create_task(self, application: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start the task in which the application of one connection or request runs."""

@@ -265,8 +265,12 @@ class Exchange(asyncio.Protocol):
             self._stall_deadline = self._service.get_deadline(self._service.config.timeout_write)
         elif now >= self._stall_deadline:
             self.logger.info("peer took nothing for timeout_write: connection aborted")
+            self._note_closed_by("timeout")
             transport.abort()
         self._stalled_size = size
+
+    def _note_closed_by(self, who: str) -> None:
+        """Note for the log who ends the connection, unless it is ended already."""
 
     def shut_down(self) -> None:
         """Close in an orderly way, because the server is stopping."""

@@ -33,17 +33,26 @@ class ConnectionInfo:
 
     A connection has one; copying it, shallow or deep, returns the same object.
     All that it tells is looked up when it is asked for, so that it costs
-    nothing for a message. ``client`` and ``path`` are those of the scope: host
-    and port, or None for a peer on a unix socket.
+    nothing for a message. ``client``, ``path`` and ``raw_path`` are those of the
+    scope: host and port, or None for a peer on a unix socket.
+
+    ``closed_by`` is who has ended the connection, None before: ``client`` with a
+    CLOSE, ``application`` with a CLOSE or by returning or raising, ``stop`` of
+    the server, ``violation`` of a rule by the client, ``timeout`` of a ping or
+    a write, or ``lost``: the stream has ended without a CLOSE. ``seconds`` is
+    the time from the accept to the end, None before the end.
     """
 
-    __slots__ = ("_owner", "_ws", "client", "path")
+    __slots__ = ("_owner", "_ws", "client", "closed_by", "path", "raw_path", "seconds")
 
     def __init__(self, ws: WSProtocol, owner: Owner) -> None:
         self._ws = ws
         self._owner = owner
         self.client: Optional[Tuple[str, int]] = None
         self.path = ""
+        self.raw_path = b""
+        self.closed_by: Optional[str] = None
+        self.seconds: Optional[float] = None
 
     def __copy__(self) -> ConnectionInfo:
         return self
@@ -65,6 +74,16 @@ class ConnectionInfo:
     def subprotocol(self) -> Optional[str]:
         """The subprotocol that the application has accepted, or None."""
         return self._ws.subprotocol
+
+    @property
+    def code(self) -> Optional[int]:
+        """The close code: of the CLOSE that came first, or of a violation; 1005, 1006; None before."""
+        return None if self._ws.end is None else self._ws.end.code
+
+    @property
+    def reason(self) -> str:
+        """The reason that belongs to `code`."""
+        return "" if self._ws.end is None else self._ws.end.reason
 
     @property
     def write_buffer_size(self) -> int:

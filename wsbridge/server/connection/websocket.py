@@ -60,6 +60,9 @@ ANSWER_TIME = 0.1
 # Before Python 3.12 the attribute of an Enum class takes ten times as long as a global.
 _READABLE, _ENDING, _OVER = Receiving.OPEN, Phase.ENDING, Phase.OVER
 
+# Who has closed first, where it was not this side.
+_ENDED_BY = {Receiving.CLOSED: "client", Receiving.FAILED: "violation", Receiving.LOST: "lost"}
+
 # Replaces a scope once its answer is logged.
 _LOGGED: Scope = {}
 
@@ -87,6 +90,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         "_is_resuming",
         "_pinged_at",
         "_is_holding",
+        "_opened_at",
         "_scope",
         "_session",
         "_ws",
@@ -116,7 +120,7 @@ class WebSocketExchange(Exchange, SessionOwner):
             state=service.state,
             connection=info,
         )
-        info.client, info.path = scope["client"], scope["path"]
+        info.client, info.path, info.raw_path = scope["client"], scope["path"], scope["raw_path"]
         self.info: Optional[ConnectionInfo] = info
         super().__init__(service, transport, relay, predecessor)
         self._scope = scope
@@ -134,6 +138,8 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._is_resuming = False
         self._heard_since_ping = False
         self._pinged_at = math.inf
+        # None before the accept, and once the end is logged.
+        self._opened_at: Optional[float] = None
         if early_data:
             self._hold(early_data)
         self._run(scope, self._session.receive, self._session.send)
@@ -219,6 +225,7 @@ class WebSocketExchange(Exchange, SessionOwner):
             return
         if self._transport is None:
             self._session.end_stream()
+            self._log_end()
         else:
             resume_reading(self._transport)
 
@@ -275,6 +282,7 @@ class WebSocketExchange(Exchange, SessionOwner):
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self._transport = None
         self._end_stream()
+        self._log_end()
         super().connection_lost(exc)
         # Without a transport this drops what was gathered.
         self._flush()
@@ -346,7 +354,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         # RFC 8441 5: in HTTP/2 the answer is a 200.
         self._log_answer(101 if self._scope["http_version"] == "1.1" else 200)
         interval = self._service.config.ws_ping_interval
-        self._pinged_at = self._service.clock()
+        self._opened_at = self._pinged_at = self._service.clock()
         self._deadline = self._service.get_deadline(interval)
         self._resume_reading()
 
@@ -358,6 +366,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         if self._session.phase is _OVER:
             self._finish()
             return
+        self._note_closed_by("application")
         self._flush()
         self._deadline = self._service.get_deadline(self._service.config.timeout_close)
         # Read on, so that the peer's CLOSE is seen.
@@ -368,6 +377,25 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._service.log_answer(self._scope, status)
         # The scope refers to this object: break the cycle, which only the collector would free.
         self._scope = _LOGGED
+
+    def _note_closed_by(self, who: str) -> None:
+        info = self.info
+        if self._opened_at is None or info is None or info.closed_by is not None:
+            return
+        # In ENDING the client has.
+        if self._session.phase is not _ENDING:
+            info.closed_by = who
+
+    def _log_end(self) -> None:
+        """Log the end of an accepted connection, once; not while its CLOSE may be held unparsed."""
+        opened_at, info = self._opened_at, self.info
+        if opened_at is None or info is None or info.code is None:
+            return
+        self._opened_at = None
+        if info.closed_by is None:
+            info.closed_by = _ENDED_BY[self._ws.receiving]
+        info.seconds = self._service.clock() - opened_at
+        self._service.log_end(info)
 
     def _expects_disconnect(self) -> bool:
         # A session with held messages lasts longer than its connection.
@@ -382,6 +410,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._flush()
         closed = self._ws.close_received
         self._end_stream()
+        self._log_end()
         self._hand_over(closed=closed)
 
     def _leave_if_over(self) -> None:
@@ -392,6 +421,7 @@ class WebSocketExchange(Exchange, SessionOwner):
                 # that goes on receives the disconnect behind the queue.
                 self._held_data = b""
                 self._session.end_stream()
+            self._log_end()
             self._session.detach()
             # A request that was never answered still has its scope. Both refer to this object.
             self._scope = _LOGGED
@@ -441,6 +471,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         next_ping = self._pinged_at + interval
         dead_at = None if self._heard_since_ping or timeout is None else self._pinged_at + timeout
         if dead_at is not None and now >= dead_at:
+            self._note_closed_by("timeout")
             self.write(self._ws.close(INTERNAL_ERROR, "keepalive ping timeout"))
             self._finish()
         elif dead_at is None and now >= next_ping:
@@ -466,11 +497,16 @@ class WebSocketExchange(Exchange, SessionOwner):
         """Bytes that are written and not sent."""
         return 0 if self._transport is None else get_unsent_size(self._transport) + self._gathered_size
 
+    def abort(self) -> None:
+        self._note_closed_by("stop")
+        super().abort()
+
     def shut_down(self) -> None:
         phase = self._session.phase
         if phase in (Phase.CONNECTING, Phase.DENYING):
             self._session.refuse(ServiceUnavailable("the server is stopping"))
         elif phase in (Phase.OPEN, Phase.ENDING):
+            self._note_closed_by("stop")
             # What the peer sends before it sees our CLOSE is still delivered.
             self._session.close(SERVICE_RESTART, discard=False)
 
