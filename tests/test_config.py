@@ -67,7 +67,7 @@ CHOICES = {
     "lifespan": ("auto", "on", "off"),
     "log_level": ("critical", "error", "warning", "info", "debug"),
 }
-TEXTS = ("host", "uds", "ssl_certfile", "ssl_keyfile_password")
+TEXTS = ("uds", "ssl_certfile", "ssl_keyfile_password")
 SWITCHES = [name for name, item in FIELDS.items() if type(item.default) is bool]
 SECONDS = [name for name in FIELDS if name.startswith(("timeout_", "ws_ping_"))] + ["close_grace"]
 MAY_BE_NONE = {
@@ -120,6 +120,7 @@ class FieldTests(unittest.TestCase):
             "forwarded_allow_ips",
             "forwarded_headers",
             "allowed_origins",
+            "host",
             "uds_mode",
         }
         tested = {*RANGES, *CHOICES, *TEXTS, *SWITCHES, *SECONDS, *others}
@@ -184,6 +185,10 @@ class RuleTests(unittest.TestCase):
         for name in TEXTS:
             self.assert_accepts(name, "", "text")
             self.assert_refuses(name, 1, b"text", ["text"])
+
+    def test_hosts_are_separated_by_commas(self) -> None:
+        self.assert_accepts("host", "", "*", "localhost", "127.0.0.1, ::1", "[::1],0.0.0.0")
+        self.assert_refuses("host", 1, None, " ", ",", "127.0.0.1,", "a,,b")
 
     def test_origins_are_a_tuple_of_texts(self) -> None:
         self.assert_accepts("allowed_origins", (), ("https://example.com", "same-origin"))

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import socket
+import sys
 import tempfile
 import unittest
 from typing import Any, List
@@ -67,6 +68,21 @@ class TCPTests(OpenCase):
         (listening,) = self.open(host="::")
         self.assertEqual(listening.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY), 1)
 
+    def test_address_that_two_hosts_have_is_listened_on_once(self) -> None:
+        self.assertEqual(self.open_hosts(host="127.0.0.1,127.0.0.1"), ["127.0.0.1"])
+
+    @unittest.skipUnless(has_ipv6(), "this machine has no IPv6")
+    def test_ipv6_address_may_have_brackets(self) -> None:
+        self.assertEqual(self.open_hosts(host="127.0.0.1,[::1]"), ["127.0.0.1", "::1"])
+
+    def test_star_and_nothing_are_every_address(self) -> None:
+        for host in ("*", ""):
+            self.assertEqual(set(self.open_hosts(host=host)) - {"::"}, {"0.0.0.0"})
+
+    def test_another_error_is_not_tried_again(self) -> None:
+        with self.assertRaisesRegex(OSError, "192.0.2.1"):
+            self.open(host="127.0.0.1,192.0.2.1")
+
     def test_address_of_a_family_that_is_off_is_skipped_where_the_host_has_another(self) -> None:
         with resolve_to("192.0.2.1", "127.0.0.1"):
             self.assertEqual(self.open_hosts(host="name"), ["127.0.0.1"])
@@ -77,24 +93,44 @@ class TCPTests(OpenCase):
             self.open(host="192.0.2.1")
         self.assertEqual(caught.exception.errno, errno.EADDRNOTAVAIL)
 
-    def test_none_listens_if_one_address_is_taken(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            found = [
-                (socket.AF_INET, socket.SOCK_STREAM, 0, "", address)
-                for address in (("127.0.0.1", 0), taken.getsockname())
-            ]
-            close = socket.socket.close
-            with (
-                mock.patch.object(socket, "getaddrinfo", return_value=found),
-                mock.patch.object(socket.socket, "close", autospec=True, side_effect=close) as closed,
-                self.assertRaisesRegex(OSError, "in use"),
-            ):
-                self.open(host="name")
-            self.assertEqual(closed.call_count, 2)
-
     def test_host_that_cannot_be_one_is_a_config_error(self) -> None:
         with self.assertRaisesRegex(ConfigError, "^cannot listen on 'a..b': "):
             self.open(host="a..b")
+
+
+@unittest.skipUnless(sys.platform.startswith("linux"), "this machine has one address only")
+class SeveralHostsTests(OpenCase):
+    def test_each_of_several_hosts_is_listened_on_and_has_the_same_port(self) -> None:
+        opened = self.open(host="127.0.0.1, 127.0.0.2")
+        names = [listening.getsockname() for listening in opened]
+        self.assertEqual([host for host, _ in names], ["127.0.0.1", "127.0.0.2"])
+        self.assertEqual(names[0][1], names[1][1])
+
+    def test_port_that_another_host_lacks_is_not_taken(self) -> None:
+        bind = socket.socket.bind
+
+        def bind_but_once(listening: socket.socket, address: Any) -> None:
+            tried.append(address[0])
+            if len(tried) == 2:
+                raise OSError(errno.EADDRINUSE, "Address already in use")
+            bind(listening, address)
+
+        tried: List[str] = []
+        with mock.patch.object(socket.socket, "bind", bind_but_once):
+            opened = self.open(host="127.0.0.1,127.0.0.2")
+        self.assertEqual(tried, ["127.0.0.1", "127.0.0.2"] * 2)
+        ports = {listening.getsockname()[1] for listening in opened}
+        self.assertEqual((len(opened), len(ports)), (2, 1))
+
+    def test_none_is_listened_on_if_one_is_taken(self) -> None:
+        close = socket.socket.close
+        with (
+            socket.create_server(("127.0.0.2", 0)) as taken,
+            mock.patch.object(socket.socket, "close", autospec=True, side_effect=close) as closed,
+        ):
+            with self.assertRaisesRegex(OSError, "in use"):
+                self.open(host="127.0.0.1,127.0.0.2", port=taken.getsockname()[1])
+            self.assertEqual(closed.call_count, 2)
 
 
 @unittest.skipUnless(hasattr(socket, "AF_UNIX"), "no unix sockets")

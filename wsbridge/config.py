@@ -46,6 +46,10 @@ def _is_text_tuple(value: Any) -> bool:
     return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
 
 
+def _is_host_list(value: Any) -> bool:
+    return isinstance(value, str) and (value == "" or all(host.strip() for host in value.split(",")))
+
+
 _PATH = re.compile("(?:/(?!/)[^?#\x00-\x1f\x7f\ud800-\udfff]*)?")
 
 
@@ -65,6 +69,7 @@ def _one_of(*choices: str) -> Rule:
 _SECONDS = Rule("a number of seconds above 0", _is_seconds)
 _SWITCH = Rule("True or False", lambda value: type(value) is bool)
 _TEXT = Rule("a text", lambda value: isinstance(value, str))
+_HOSTS = Rule("hosts separated by commas, or empty", _is_host_list)
 _ROOT_PATH = Rule("a path such as /app, or empty", _is_root_path)
 _TEXTS = Rule("a tuple of texts", _is_text_tuple)
 
@@ -85,8 +90,15 @@ class ServerConfig:
     """
 
     # Listening.
-    host: str = _option("127.0.0.1", _TEXT, "address to listen on; by default only this host reaches it")
-    port: int = _option(8000, _whole_number(0, 65535), "port to listen on; 0: any free port")
+    host: str = _option(
+        "127.0.0.1",
+        _HOSTS,
+        "address or name to listen on, or several, separated by commas; '*' or empty for every address; "
+        "by default only this host reaches it",
+    )
+    port: int = _option(
+        8000, _whole_number(0, 65535), "port to listen on; 0: any free port, the same for every host"
+    )
     uds: Optional[str] = _option(None, _optional(_TEXT), "path of a unix socket to listen on instead")
     uds_mode: int = _option(
         0o666,

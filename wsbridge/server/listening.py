@@ -40,6 +40,9 @@ REUSES_ADDRESS = os.name == "posix" and sys.platform != "cygwin"
 # A host has several addresses, and the system may have switched off the family of one.
 FAMILY_IS_OFF = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
+# With port 0 all addresses get one port: how often the system may choose one that another address lacks.
+PORT_ATTEMPTS = 10
+
 # What `getaddrinfo` returns for each address of a host.
 Found = Sequence[Tuple[Any, Any, int, str, Any]]
 
@@ -52,74 +55,104 @@ def open_sockets(config: ServerConfig) -> List[socket.socket]:
     socket stays behind when the socket is closed: note what
     `unix_socket.identify` returns for it, and call `unix_socket.remove_path`.
     """
-    with _naming_address(config):
-        if config.uds is not None:
-            return [listen_on_path(config.uds, config.uds_mode, config.backlog)]
-        return _listen_on_tcp(config, _look_up(config) or socket.getaddrinfo(*_query(config)))
+    if config.uds is not None:
+        return [_listen_on_path(config, config.uds)]
+    hosts = []
+    for host in _list_hosts(config):
+        with _naming(host):
+            found = _look_up(host, config.port)
+            hosts.append(found or socket.getaddrinfo(host, config.port, type=socket.SOCK_STREAM))
+    return _listen_on_tcp(config, hosts)
 
 
 async def _open_in_loop(config: ServerConfig) -> List[socket.socket]:
     """`open_sockets`, which does not block while a host name is resolved."""
-    with _naming_address(config):
-        if config.uds is None and not _look_up(config):
-            host, port, family, kind, protocol, flags = _query(config)
-            loop = asyncio.get_running_loop()
-            found = await loop.getaddrinfo(host, port, family=family, type=kind, proto=protocol, flags=flags)
-            return _listen_on_tcp(config, found)
-    return open_sockets(config)
+    if config.uds is not None:
+        return open_sockets(config)
+    loop = asyncio.get_running_loop()
+    hosts = []
+    for host in _list_hosts(config):
+        with _naming(host):
+            found = _look_up(host, config.port)
+            hosts.append(found or await loop.getaddrinfo(host, config.port, type=socket.SOCK_STREAM))
+    return _listen_on_tcp(config, hosts)
 
 
-def _query(config: ServerConfig) -> Tuple[Optional[str], int, int, int, int, int]:
-    """The arguments of `getaddrinfo`; without a host it finds the addresses that stand for all."""
-    return config.host or None, config.port, socket.AF_UNSPEC, socket.SOCK_STREAM, 0, socket.AI_PASSIVE
+def _list_hosts(config: ServerConfig) -> List[str]:
+    """The hosts of ``config``; an empty one stands for every address."""
+    hosts = [host.strip() for host in config.host.split(",")]
+    # As in a URL, an IPv6 address may have brackets.
+    hosts = [host[1:-1] if host.startswith("[") and host.endswith("]") else host for host in hosts]
+    return ["" if host == "*" else host for host in hosts]
 
 
-def _look_up(config: ServerConfig) -> Found:
-    """The host's addresses if no name has to be resolved."""
-    host, port, family, kind, protocol, flags = _query(config)
+def _look_up(host: str, port: int) -> Found:
+    """The addresses of a host that is no name, which would have to be resolved."""
+    # Without a host and with AI_PASSIVE these are the addresses that stand for all.
+    flags = socket.AI_PASSIVE | socket.AI_NUMERICHOST
     try:
-        return socket.getaddrinfo(host, port, family, kind, protocol, flags | socket.AI_NUMERICHOST)
+        return socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=flags)
     except socket.gaierror:
         return []
 
 
 @contextlib.contextmanager
-def _naming_address(config: ServerConfig) -> Iterator[None]:
-    """Have errors name the address."""
+def _naming(address: str) -> Iterator[None]:
+    """Have errors name the host or path."""
     try:
         yield
     except ConfigError:
         raise
     except ValueError as error:
         # The path has a NUL, or IDNA cannot encode the host.
-        raise ConfigError(f"cannot listen on {config.uds or config.host!r}: {error}") from error
+        raise ConfigError(f"cannot listen on {address!r}: {error}") from error
     except OSError as error:
-        address = config.uds or config.host
-        # The resolver's errors and those of a unix socket do not name the address.
         if error.strerror is not None and address not in str(error):
             error.filename = address
         raise
 
 
-def _listen_on_tcp(config: ServerConfig, found: Found) -> List[socket.socket]:
-    addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
-    opened: List[socket.socket] = []
-    skipped: Optional[OSError] = None
+def _listen_on_path(config: ServerConfig, path: str) -> socket.socket:
+    with _naming(path):
+        return listen_on_path(path, config.uds_mode, config.backlog)
+
+
+def _listen_on_tcp(config: ServerConfig, hosts: Sequence[Found]) -> List[socket.socket]:
+    """Listen on every address of ``hosts``, or on none; for port 0 on the same port of each."""
+    for _ in range(PORT_ATTEMPTS - 1 if config.port == 0 else 0):
+        try:
+            return _try_to_listen(config, hosts)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    return _try_to_listen(config, hosts)
+
+
+def _try_to_listen(config: ServerConfig, hosts: Sequence[Found]) -> List[socket.socket]:
+    addresses: Dict[Tuple[int, Any], socket.socket] = {}
+    port = config.port
     try:
-        for family, address in addresses:
-            try:
-                opened.append(_listen_on(family, address, config.backlog))
-            except OSError as error:
-                if error.errno not in FAMILY_IS_OFF:
-                    raise
-                skipped = error
-        if not opened and skipped is not None:
-            raise skipped
+        for found in hosts:
+            skipped: List[OSError] = []
+            for family, _, _, _, address in found:
+                if (family, address) in addresses:
+                    # Two hosts have it, such as localhost and 127.0.0.1.
+                    continue
+                try:
+                    listening = _listen_on(family, (address[0], port, *address[2:]), config.backlog)
+                except OSError as error:
+                    skipped.append(error)
+                    # The error of a host's only address, and any of another kind.
+                    if len(skipped) == len(found) or error.errno not in FAMILY_IS_OFF:
+                        raise
+                else:
+                    addresses[family, address] = listening
+                    port = listening.getsockname()[1]
     except BaseException:
-        for listening in opened:
+        for listening in addresses.values():
             listening.close()
         raise
-    return opened
+    return list(addresses.values())
 
 
 def _listen_on(family: int, address: Any, backlog: int) -> socket.socket:
@@ -129,7 +162,8 @@ def _listen_on(family: int, address: Any, backlog: int) -> socket.socket:
         if REUSES_ADDRESS:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # The same on every system: "::" is no IPv4 address, which may have a socket of its own.
+            # The same on every system: "::" stands for IPv6 alone, so that "0.0.0.0,::" is both, and the
+            # address of an IPv4 client is never written in that of IPv6.
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         try:
             listening.bind(address)

@@ -18,9 +18,11 @@ class ServerOptions(TypedDict, total=False):
     """
 
     host: str
-    """address to listen on; by default only this host reaches it"""
+    """address or name to listen on, or several, separated by commas; '*' or empty for every address; by
+    default only this host reaches it
+    """
     port: int
-    """port to listen on; 0: any free port"""
+    """port to listen on; 0: any free port, the same for every host"""
     uds: Optional[str]
     """path of a unix socket to listen on instead"""
     uds_mode: int
