@@ -1,4 +1,4 @@
-"""The server's command line: ``python3 -m wsbridge [module:app] [flags]``, flags made from `ServerConfig`."""
+"""The server's command line: ``python3 -m wsbridge [module:app] [flags]``."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import os
 import sys
 import threading
 import traceback
-from dataclasses import Field, fields
 from types import TracebackType
-from typing import Any, Callable, Container, Dict, List, NoReturn, Optional
+from typing import Container, List, NoReturn, Optional
 
 from .. import __name__ as PACKAGE
-from .. import __version__
 from ..asgi.types import Application
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError, LifespanFailed
+from .flags import build_parser
 from .loading import load_application
 from .log import logger, set_up_logging
 from .running import run
@@ -83,7 +82,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
 
     Raises SystemExit for ``--help`` and ``--version``, and as `run` does.
     """
-    parser = _build_parser()
+    parser = build_parser()
     values = vars(parser.parse_args(arguments))
     target = values.pop("app")
     try:
@@ -136,78 +135,3 @@ def _report(parser: argparse.ArgumentParser, error: Exception, exit_code: int) -
     logger.debug("the error in full", exc_info=True)
     print(f"{parser.prog}: error: {error}", file=sys.stderr)
     return exit_code
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (--help lists the flags)\n")
-
-
-def _build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog=f"python3 -m {PACKAGE}",
-        # An abbreviation could become ambiguous with a new flag.
-        allow_abbrev=False,
-        usage="""%(prog)s [module:app] [flags]
-       %(prog)s vendor DEST [--only protocols]
-       %(prog)s selftest""",
-        description="An ASGI server for WebSockets, in pure Python. As the first word, 'vendor' copies this"
-        " package into yours, and 'selftest' tests the copy; an application has a colon in its name.",
-        epilog="Sizes are in bytes, times in seconds; 'none' switches off an optional limit.",
-    )
-    parser.add_argument(
-        "app", nargs="?", default=None, metavar="module:app", help="ASGI application; default: the demo"
-    )
-    parser.add_argument("--version", action="version", version=f"{PACKAGE} {__version__}")
-    for item in fields(ServerConfig):
-        _add_flag(parser, item)
-    return parser
-
-
-def _add_flag(parser: argparse.ArgumentParser, item: Field[Any]) -> None:
-    flag = "--" + item.name.replace("_", "-")
-    # A flag that is not given sets no value: the defaults are those of `ServerConfig`.
-    options: Dict[str, Any] = {"default": argparse.SUPPRESS}
-    if type(item.default) is bool:
-        options["action"] = argparse.BooleanOptionalAction
-    else:
-        options.update(type=_value_parser(item), metavar=_METAVARS[_kind(item)])
-    # Set afterwards: before Python 3.13 BooleanOptionalAction adds the default to the help that it is given.
-    text = f"{item.metadata['help']} (default: {_format(item)})"
-    parser.add_argument(flag, **options).help = text.replace("%", "%%")
-
-
-def _format(item: Field[Any]) -> str:
-    """The default as one writes it on the command line."""
-    if item.default in (None, ""):
-        return "none"
-    if isinstance(item.default, tuple):
-        return ",".join(item.default)
-    return format(item.default, "o") if item.metadata["base"] == 8 else str(item.default)
-
-
-def _kind(item: Field[Any]) -> str:
-    return str(item.type).replace("Optional[", "").rstrip("]")
-
-
-_METAVARS = {"int": "N", "float": "SECONDS", "str": "TEXT", "Tuple[str, ...": "TEXT,..."}
-
-
-def _value_parser(item: Field[Any]) -> Callable[[str], Any]:
-    """A function from text to value; `ServerConfig` checks the value."""
-    is_optional = str(item.type).startswith("Optional[")
-    base = item.metadata["base"]
-    convert: Callable[[str], Any] = {"int": int, "float": float, "str": str}.get(_kind(item), _split_texts)
-
-    def parse(text: str) -> Any:
-        if is_optional and text.lower() == "none":
-            return None
-        return convert(text) if base == 10 else int(text, base)
-
-    # argparse names the type in its error: "invalid int value: 'x'".
-    parse.__name__ = convert.__name__ if base == 10 else "octal"
-    return parse
-
-
-def _split_texts(text: str) -> Any:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
