@@ -24,14 +24,22 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 class ApplicationTests(unittest.TestCase):
     def test_application_is_itself_or_what_its_name_stands_for(self) -> None:
-        self.assertIs(check_application(app), app)
-        self.assertTrue(callable(check_application("asyncio:run")))
+        self.assertIs(check_application(app, ServerConfig()), app)
+        self.assertTrue(callable(check_application("asyncio:run", ServerConfig())))
 
     def test_what_cannot_be_called_is_none(self) -> None:
         for wrong in (None, 5):
             text = f"^app must be an ASGI application or 'module:attribute', not {wrong}$"
             with self.assertRaisesRegex(TypeError, text):
-                check_application(wrong)  # type: ignore[arg-type]
+                check_application(wrong, ServerConfig())  # type: ignore[arg-type]
+
+    def test_factory_is_called_and_one_that_is_served_itself_is_told_apart(self) -> None:
+        create: Any = lambda: app  # noqa: E731
+        self.assertIs(check_application(create, ServerConfig(factory=True)), app)
+        with self.assertRaisesRegex(
+            ConfigError, "takes no arguments, as a factory of applications: set factory"
+        ):
+            check_application(create, ServerConfig())
 
 
 class ConfigTests(unittest.TestCase):

@@ -26,6 +26,7 @@ from unittest import mock
 import wsbridge
 from wsbridge.config import ServerConfig
 from wsbridge.server import cli
+from wsbridge.server.arguments import check_application
 from wsbridge.server.log import logger
 
 from .loopback import CLOSE_1012, REQUEST, SWITCHING, TIMEOUT
@@ -92,6 +93,12 @@ async def has_a_loop_in_a_daemon(scope, receive, send):
         is_working.wait()
         await app(scope, receive, send)
 
+def create():
+    return app
+
+def broken_factory():
+    raise KeyError("setting")
+
 exited = []
 
 async def exits(scope, receive, send):
@@ -127,9 +134,12 @@ class CommandCase(unittest.TestCase):
         self.run_server = patch.start()
         self.addCleanup(patch.stop)
 
+    def load(self, target: str, config: ServerConfig) -> None:
+        self.app = check_application(target, config)
+
     def command(self, *arguments: str, raises: Any = None) -> Tuple[int, str, str]:
         """Exit code, standard output and error; what would be served is ``self.app`` and ``self.config``."""
-        self.run_server.side_effect = raises
+        self.run_server.side_effect = raises or self.load
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
@@ -137,7 +147,7 @@ class CommandCase(unittest.TestCase):
             except SystemExit as end:
                 code = end.code
         if self.run_server.called:
-            self.app, self.config = self.run_server.call_args.args
+            self.target, self.config = self.run_server.call_args.args
         return code, out.getvalue(), err.getvalue()
 
     def assert_error(self, code: int, text: str, *arguments: str, raises: Any = None) -> None:
@@ -189,6 +199,17 @@ class ArgumentTests(CommandCase):
                 value = ",".join(item.default) if isinstance(item.default, tuple) else str(item.default)
                 value = "666" if item.name == "uds_mode" else value
                 self.assert_config(ServerConfig(), f"{flag}={value}")
+
+    def test_factory_is_called(self) -> None:
+        self.command("served:create", "--factory")
+        self.assertIs(self.app, sys.modules["served"].app)
+
+    def test_app_dir_is_on_the_path_in_place_of_the_working_directory(self) -> None:
+        (self.folder / "below").mkdir()
+        (self.folder / "served.py").rename(self.folder / "below" / "served.py")
+        self.command("served:app", "--app-dir", "below")
+        self.assertIs(self.app, sys.modules["served"].app)
+        self.assertEqual(sys.path[0], os.fspath(self.folder / "below"))
 
     def test_working_directory_is_on_the_path(self) -> None:
         self.command("served:app")
@@ -317,6 +338,21 @@ class ErrorTests(CommandCase):
         self.assertEqual(found[-4:-1], ["ValueError: 2 errors", "  port", "  host"])
         text = "cannot import 'served_broken': ValueError: 2 errors"
         self.assertEqual(found[-1], f"python3 -m {PACKAGE}: error: {text}")
+
+    def test_factory_that_raises(self) -> None:
+        lines = [
+            r"Traceback \(most recent call last\):",
+            r'  File ".*served.py", line \d+, in broken_factory',
+            r"    raise KeyError\(\"setting\"\)",
+            "KeyError: 'setting'",
+            f"python3 -m {PACKAGE}: error: factory 'served:broken_factory' raised KeyError: 'setting'",
+        ]
+        self.assert_traceback(2, lines, "served:broken_factory", "--factory")
+
+    def test_application_called_as_a_factory_has_no_traceback(self) -> None:
+        self.assert_error(
+            2, r"factory 'served:app' raised TypeError: app\(\) missing .*", "served:app", "--factory"
+        )
 
     def test_module_that_exits(self) -> None:
         (self.folder / "served_broken.py").write_text("raise SystemExit(5)")

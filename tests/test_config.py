@@ -67,7 +67,7 @@ CHOICES = {
     "lifespan": ("auto", "on", "off"),
     "log_level": ("critical", "error", "warning", "info", "debug"),
 }
-TEXTS = ("uds", "ssl_certfile", "ssl_keyfile_password")
+TEXTS = ("uds", "ssl_certfile", "ssl_keyfile_password", "app_dir")
 SWITCHES = [name for name, item in FIELDS.items() if type(item.default) is bool]
 SECONDS = [name for name in FIELDS if name.startswith(("timeout_", "ws_ping_"))] + ["close_grace"]
 MAY_BE_NONE = {

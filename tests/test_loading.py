@@ -7,15 +7,23 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from typing import Any
 
 from wsbridge.protocols.errors import ConfigError
-from wsbridge.server.loading import load_application
+from wsbridge.server.loading import LoadingFailed, load_application
 
 MODULE = """
 async def app(scope, receive, send): ...
 class Factory:
     made = app
 number = 5
+def create():
+    return app
+def returns_nothing(setting=None): ...
+async def creates_late():
+    return app
+class OneCallable:
+    def __init__(self, scope): ...
 """
 
 
@@ -34,9 +42,9 @@ class LoadingCase(unittest.TestCase):
     def write(self, name: str, source: str) -> None:
         Path(self.folder, f"{name}.py").write_text(source)
 
-    def assert_fails(self, target: str, text: str) -> ConfigError:
-        with self.assertRaises(ConfigError) as caught:
-            load_application(target)
+    def assert_fails(self, target: str, text: str, **options: Any) -> LoadingFailed:
+        with self.assertRaises(LoadingFailed) as caught:
+            load_application(target, **options)
         self.assertEqual(str(caught.exception), text)
         return caught.exception
 
@@ -62,6 +70,51 @@ class FoundTests(LoadingCase):
             load_application("served_application:app")
             self.assertEqual(sys.path[0], self.folder)
             self.assertEqual(sys.path.count(self.folder), 1)
+
+    def test_folder_of_applications_comes_first_and_once(self) -> None:
+        os.mkdir("below")
+        self.write("below/served_below", MODULE)
+        for folder in ("below", os.path.join(self.folder, "below")):
+            load_application("served_below:app", folder)
+            self.assertEqual(sys.path[0], os.path.join(self.folder, "below"))
+        self.assertEqual(sys.path.count(sys.path[0]), 1)
+        self.assertNotIn(self.folder, sys.path)
+
+    def test_folder_that_does_not_exist(self) -> None:
+        self.assert_fails(
+            "served_application:app", "app_dir='nowhere': there is no such folder", app_dir="nowhere"
+        )
+
+
+class FactoryTests(LoadingCase):
+    def test_what_the_factory_returns_is_the_application(self) -> None:
+        app = load_application("served_application:create", factory=True)
+        self.assertIs(app, sys.modules["served_application"].app)
+
+    def test_factory_that_returns_no_application(self) -> None:
+        text = "factory 'served_application:returns_nothing' returned no ASGI application: NoneType"
+        self.assert_fails("served_application:returns_nothing", text, factory=True)
+
+    def test_factory_that_is_a_coroutine_function(self) -> None:
+        text = "factory 'served_application:creates_late' is a coroutine function: it must be a plain one"
+        self.assert_fails("served_application:creates_late", f"{text}, which returns", factory=True)
+
+    def test_factory_that_raises_is_the_cause(self) -> None:
+        self.write("served_broken", "def create():\n    raise KeyError('setting')")
+        text = "factory 'served_broken:create' raised KeyError: 'setting'"
+        error = self.assert_fails("served_broken:create", text, factory=True)
+        self.assertIsInstance(error.__cause__, KeyError)
+
+    def test_factory_that_is_served_itself_is_told_apart(self) -> None:
+        for name in ("create", "returns_nothing", "creates_late"):
+            target = f"served_application:{name}"
+            text = f"{target!r} takes no arguments, as a factory of applications: set factory (--factory)"
+            self.assert_fails(target, text)
+
+    def test_what_may_be_an_application_is_none(self) -> None:
+        # One class takes the scope alone, as ASGI 2 had it; many callables written in C have no signature.
+        for target in ("served_application:OneCallable", "builtins:dict"):
+            self.assertTrue(callable(load_application(target)))
 
 
 class NotFoundTests(LoadingCase):

@@ -118,6 +118,12 @@ class ServerConfig:
     ssl_keyfile_password: Optional[str] = _option(None, _optional(_TEXT), "password of the key", repr=False)
 
     # The application.
+    factory: bool = _option(
+        False, _SWITCH, "call what module:attribute names, without arguments, to get the application"
+    )
+    app_dir: str = _option(
+        "", _TEXT, "folder to import the application from; by default the working directory"
+    )
     lifespan: str = _option(
         "auto",
         _one_of("auto", "on", "off"),

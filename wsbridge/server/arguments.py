@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Sequence, Union
 from ..asgi.types import Application
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError
-from .loading import load_application
+from .loading import call_factory, check_takes_events, load_application
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -22,15 +22,20 @@ FAMILIES = tuple(
 )
 
 
-def check_application(app: Union[Application, str]) -> Application:
-    """The application itself, or the one that ``"module:attribute"`` names.
+def check_application(app: Union[Application, str], config: ServerConfig) -> Application:
+    """The application itself, the one that ``"module:attribute"`` names, or what a factory returns.
 
     Raises `TypeError` for what cannot be called, and what `load_application` raises.
     """
-    loaded = load_application(app) if isinstance(app, str) else app
-    if not callable(loaded):
+    if isinstance(app, str):
+        return load_application(app, config.app_dir, factory=config.factory)
+    if not callable(app):
         raise TypeError(f"app must be an ASGI application or 'module:attribute', not {app!r:.80}")
-    return loaded
+    name = f"{app!r:.80}"
+    if config.factory:
+        return call_factory(app, name)
+    check_takes_events(app, name)
+    return app
 
 
 def build_config(config: Optional[ServerConfig], options: Mapping[str, Any]) -> ServerConfig:

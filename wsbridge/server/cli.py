@@ -13,11 +13,10 @@ from types import TracebackType
 from typing import Container, List, NoReturn, Optional
 
 from .. import __name__ as PACKAGE
-from ..asgi.types import Application
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError, LifespanFailed
 from .flags import build_parser
-from .loading import load_application
+from .loading import LoadingFailed
 from .log import logger, set_up_logging
 from .running import run
 
@@ -92,7 +91,10 @@ def main(arguments: Optional[List[str]] = None) -> int:
             values.setdefault("allowed_origins", ("same-origin",))
         config = ServerConfig(**values)
         set_up_logging(config.log_level)
-        run(_load(target), config)
+        run(target, config)
+    except LoadingFailed as error:
+        _print_error_of_application(error.__cause__)
+        return _report(parser, error, 2)
     except ConfigError as error:
         return _report(parser, error, 2)
     except LifespanFailed as error:
@@ -104,14 +106,6 @@ def main(arguments: Optional[List[str]] = None) -> int:
         # Only while the application is imported: later the server handles SIGINT.
         return 130
     return 0
-
-
-def _load(target: str) -> Application:
-    try:
-        return load_application(target)
-    except ConfigError as error:
-        _print_error_of_application(error.__cause__)
-        raise
 
 
 def _print_error_of_application(error: Optional[BaseException]) -> None:

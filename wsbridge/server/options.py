@@ -35,6 +35,10 @@ class ServerOptions(TypedDict, total=False):
     """file of the PEM key, if it is not in ssl_certfile"""
     ssl_keyfile_password: Optional[str]
     """password of the key"""
+    factory: bool
+    """call what module:attribute names, without arguments, to get the application"""
+    app_dir: str
+    """folder to import the application from; by default the working directory"""
     lifespan: str
     """send lifespan events; auto: serve without if the application raises on them"""
     root_path: str

@@ -65,7 +65,7 @@ class Server:
     ) -> None:
         self.config = build_config(config, options)
         self.startup_signal: Optional[int] = None
-        self._app = check_application(app)
+        self._app = check_application(app, self.config)
         self._listening = ListeningSockets(self.config, check_sockets(sockets, self.config))
         self._ssl_context = check_ssl_context(ssl_context, self.config)
         self._is_started = False
