@@ -27,6 +27,7 @@ import wsbridge
 from wsbridge.config import ServerConfig
 from wsbridge.server import cli
 from wsbridge.server.arguments import check_application
+from wsbridge.server.flags import build_flag
 from wsbridge.server.log import logger
 
 from .loopback import CLOSE_1012, REQUEST, SWITCHING, TIMEOUT
@@ -189,13 +190,17 @@ class ArgumentTests(CommandCase):
         self.assert_config(expected, "--allowed-origins", " same-origin , https://a.example,")
         self.assert_config(ServerConfig(allowed_origins=()), "--allowed-origins=")
 
+    def test_headers_are_pairs_and_may_be_several(self) -> None:
+        expected = ServerConfig(headers=[("X-A", "b: c"), ("X-A", ""), ("Server", "x")])
+        self.assert_config(expected, "--header", " X-A : b: c ", "--header=X-A:", "--header=Server:x")
+
     def test_every_field_has_its_flag_and_the_flag_its_default(self) -> None:
         for item in fields(ServerConfig):
-            flag = "--" + item.name.replace("_", "-")
+            flag = build_flag(item)
             if type(item.default) is bool:
                 off: Any = {item.name: False}
                 self.assert_config(ServerConfig(**off), flag.replace("--", "--no-"))
-            else:
+            elif item.name != "headers":
                 value = ",".join(item.default) if isinstance(item.default, tuple) else str(item.default)
                 value = "666" if item.name == "uds_mode" else value
                 self.assert_config(ServerConfig(), f"{flag}={value}")
@@ -249,8 +254,8 @@ class HelpTests(CommandCase):
             code, text, errors = self.command("--help")
         self.assertEqual((code, errors), (0, ""))
         for item in fields(ServerConfig):
-            self.assertIn("  --" + item.name.replace("_", "-"), text)
-            default = WRITTEN.get(item.name, "none" if item.default in (None, "") else item.default)
+            self.assertIn(f"  {build_flag(item)}", text)
+            default = WRITTEN.get(item.name, "none" if item.default in (None, "", ()) else item.default)
             described = f"{item.metadata['help']} (default: {default})"
             self.assertRegex(text, re.escape(described) + "\n")
         self.assertEqual(text.count("(default: "), len(fields(ServerConfig)))
@@ -272,6 +277,10 @@ class ErrorTests(CommandCase):
         self.assert_error(2, "argument --close-grace: invalid float value: 'x' .*", "--close-grace=x")
         self.assert_error(2, "argument --port: invalid int value: 'none' .*", "--port=none")
         self.assert_error(2, "argument --uds-mode: invalid octal value: '8' .*", "--uds-mode=8")
+
+    def test_header_that_is_none(self) -> None:
+        self.assert_error(2, "argument --header: 'X-A' is not of the form NAME:VALUE .*", "--header=X-A")
+        self.assert_error(2, "headers=.*: header name b'X A' is not a token", "--header=X A:b")
 
     def test_value_that_breaks_its_rule(self) -> None:
         self.assert_error(2, "port=70000: it must be a whole number from 0 to 65535", "--port=70000")

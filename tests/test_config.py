@@ -64,6 +64,7 @@ RANGES = {
     "limit_request_fields": (1, None),
 }
 CHOICES = {
+    "loop": ("auto", "asyncio", "uvloop"),
     "lifespan": ("auto", "on", "off"),
     "log_level": ("critical", "error", "warning", "info", "debug"),
 }
@@ -121,6 +122,7 @@ class FieldTests(unittest.TestCase):
             "forwarded_headers",
             "allowed_origins",
             "host",
+            "headers",
             "uds_mode",
         }
         tested = {*RANGES, *CHOICES, *TEXTS, *SWITCHES, *SECONDS, *others}
@@ -321,6 +323,43 @@ class DeflateTests(unittest.TestCase):
         config = ServerConfig(**flags)
         self.assertEqual(config.deflate, settings)
         self.assertIs(config.deflate, config.deflate)
+
+
+class HeaderTests(unittest.TestCase):
+    def assert_wrong(self, headers: Any, text: str) -> None:
+        with self.assertRaisesRegex(ConfigError, f"^headers=.*: {text}"):
+            ServerConfig(headers=headers)
+
+    def test_they_are_pairs_and_sent_as_latin_1(self) -> None:
+        for given in ([("X-A", "\xfc"), ["x-b", ""]], (("X-A", "\xfc"), ("x-b", ""))):
+            config = ServerConfig(headers=given)  # type: ignore[arg-type]
+            self.assertEqual(config.headers, (("X-A", "\xfc"), ("x-b", "")))
+            self.assertEqual(config.default_headers, [(b"X-A", b"\xfc"), (b"x-b", b"")])
+        self.assertEqual(ServerConfig().default_headers, [])
+
+    def test_what_is_no_list_of_pairs_is_told_the_rule(self) -> None:
+        for wrong in (
+            None,
+            "X-A: b",
+            {"X-A": "b"},
+            [("X-A",)],
+            [("X-A", "b", "c")],
+            [(b"X-A", b"b")],
+            ["ab"],
+        ):
+            self.assert_wrong(wrong, "it must be a list of pairs of name and value$")
+
+    def test_what_an_application_may_not_send_is_told_at_once(self) -> None:
+        for name in ("", "X A", "X-A:"):
+            self.assert_wrong([(name, "b")], f"header name {name.encode()!r} is not a token$")
+        for value in ("a\r\nX-B: c", "\0"):
+            self.assert_wrong([("X-A", value)], "control byte in the value of header b'X-A'$")
+        self.assert_wrong([("X-A", "\u20ac")], "'latin-1' codec can't encode")
+
+    def test_what_the_server_sets_itself_is_refused(self) -> None:
+        names = "Connection Keep-Alive Upgrade Content-Length Transfer-Encoding Sec-WebSocket-Protocol"
+        for name in names.split():
+            self.assert_wrong([(name, "1")], f"header b'{name}' is set by the opening handshake")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from wsbridge.protocols.handshake import (
     build_connect_answer,
     build_upgrade_request,
     build_ws_accept_key,
+    check_default_headers,
     check_upgrade_request,
     check_upgrade_response,
     generate_ws_key,
@@ -442,6 +443,24 @@ class ResponseTests(unittest.TestCase):
             KEY, headers=[(b"set-cookie", b"a=b"), (b"sec-websocke", b""), (b"host", b"c")]
         )
         self.assertEqual(response, self.START + b"set-cookie: a=b\r\nsec-websocke: \r\nhost: c\r\n\r\n")
+
+
+class DefaultHeaderTests(unittest.TestCase):
+    """Headers that a server adds to every response."""
+
+    def test_most_headers_are_allowed(self) -> None:
+        check_default_headers([(b"Server", b"a"), (b"Date", b""), (b"X-A", b"1"), (b"X-A", b"2")])
+
+    def test_those_that_only_the_server_can_know_are_refused_in_any_case(self) -> None:
+        names = b"Connection keep-alive Proxy-Connection UPGRADE Content-Length transfer-encoding"
+        for name in (*names.split(), b"Sec-WebSocket-Accept", b"sec-websocket-anything"):
+            with self.assertRaises(errors.EventError):
+                check_default_headers([(b"X-A", b"1"), (name, b"1")])
+
+    def test_those_that_cannot_be_sent_are_refused(self) -> None:
+        for name, value in ((b"X A", b""), (b"X-A", b"\n")):
+            with self.assertRaises(errors.EventError):
+                check_default_headers([(name, value)])
 
 
 class KeyGenerationTests(unittest.TestCase):

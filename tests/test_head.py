@@ -109,6 +109,23 @@ class HeadTests(ConnectionCase):
         self.assertIsInstance(transport.get_protocol(), HttpExchange)
         await self.assert_answer(transport, PAGE)
 
+    async def test_configured_headers_stand_in_every_answer(self) -> None:
+        self.configure(headers=[("X-A", "b")])
+        for request, answer in (
+            (REQUEST, SWITCHING[:-2] + b"X-A: b\r\n\r\n"),
+            (PAGE_REQUEST, PAGE.replace(DATE, DATE + b"X-A: b\r\n")),
+            (b"\x01", refusal(b"400 Bad Request", b"byte 0x01 in the method", b"X-A: b\r\n")),
+        ):
+            transport = self.connect()
+            transport.feed(request)
+            await self.assert_answer(transport, answer)
+
+    async def test_configured_date_takes_the_place_of_ours(self) -> None:
+        self.configure(headers=[("Date", "never")])
+        transport = self.connect()
+        transport.feed(PAGE_REQUEST)
+        await self.assert_answer(transport, PAGE.replace(DATE, b"Date: never\r\n"))
+
     async def test_scopes_of_both_kinds_can_be_copied_and_their_extensions_written_down(self) -> None:
         for request in (REQUEST, PAGE_REQUEST):
             transport = self.connect()

@@ -11,12 +11,14 @@ import socket
 import sys
 import tempfile
 import threading
+import types
 import unittest
 from pathlib import Path
 from typing import Any, AsyncIterator, Dict, List, Optional, Tuple
 from unittest import mock
 
 from wsbridge.config import ServerConfig
+from wsbridge.protocols.errors import ConfigError
 from wsbridge.server.log import logger
 from wsbridge.server.running import run
 from wsbridge.server.server import Server
@@ -91,6 +93,25 @@ class RunTests(unittest.TestCase):
             loop = make()
             loop.close()
             self.assertIs(self.run_and_stop(**options)[0], type(loop))
+
+    def test_loop_of_asyncio_is_asyncios_own_whatever_policy_is_set(self) -> None:
+        with mock.patch.object(asyncio, "new_event_loop", None):
+            loop = self.run_and_stop(loop="asyncio")[0]
+        self.assertIs(loop, getattr(asyncio, "ProactorEventLoop", asyncio.SelectorEventLoop))
+
+    def test_uvloop_is_used_where_it_is_installed(self) -> None:
+        class Loop(asyncio.SelectorEventLoop):
+            pass
+
+        with mock.patch.dict(sys.modules, uvloop=types.SimpleNamespace(new_event_loop=Loop)):
+            self.assertIs(self.run_and_stop(loop="uvloop")[0], Loop)
+
+    def test_uvloop_that_is_not_installed_is_told_and_nothing_is_started(self) -> None:
+        with (
+            mock.patch.dict(sys.modules, uvloop=None),
+            self.assertRaisesRegex(ConfigError, "^loop='uvloop': .*; install uvloop, or leave loop at auto$"),
+        ):
+            run(hanging_app, loop="uvloop", port=0)
 
     def run_program(self, program: Any, told: Optional[List[str]] = None, websocket: Any = None) -> List[str]:
         """Run ``program`` as a task of the application, with a client of the server; then stop the server.

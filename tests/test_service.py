@@ -339,6 +339,13 @@ class OwnServerTests(ServiceCase):
     async def test_no_header_stands_in_every_answer(self) -> None:
         self.assertEqual(self.service.get_headers(), [])
 
+    async def test_configured_headers_stand_in_every_answer(self) -> None:
+        service = Service(app, ServerConfig(headers=[("X-A", "b")]))
+        self.assertEqual(service.get_headers(), [(b"X-A", b"b")])
+
+    async def test_date_can_be_left_out(self) -> None:
+        self.assertIsNone(Service(app, ServerConfig(date_header=False)).date())
+
     async def test_answer_is_logged_by_our_logger(self) -> None:
         scope = {"type": "websocket", "client": ("192.0.2.1", 5), "raw_path": b"/a%20b"}
         with self.assertLogs(logger, "INFO") as logs:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from .protocols.deflate import DeflateSettings
-from .protocols.errors import ConfigError
+from .protocols.errors import ConfigError, EventError
 from .protocols.forwarded import (
     DEFAULT_FORWARDED_HEADERS,
     FORWARDED_HEADERS,
     TrustedPeers,
     check_forwarded_headers,
 )
+from .protocols.handshake import check_default_headers
 from .protocols.origins import AllowedOrigins
 
 __all__ = ["ServerConfig"]
@@ -50,6 +51,12 @@ def _is_host_list(value: Any) -> bool:
     return isinstance(value, str) and (value == "" or all(host.strip() for host in value.split(",")))
 
 
+def _is_header_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(
+        isinstance(item, (list, tuple)) and len(item) == 2 and _is_text_tuple(tuple(item)) for item in value
+    )
+
+
 _PATH = re.compile("(?:/(?!/)[^?#\x00-\x1f\x7f\ud800-\udfff]*)?")
 
 
@@ -74,9 +81,13 @@ _ROOT_PATH = Rule("a path such as /app, or empty", _is_root_path)
 _TEXTS = Rule("a tuple of texts", _is_text_tuple)
 
 
-def _option(default: Any, rule: Rule, help: str, *, repr: bool = True, base: int = 10) -> Any:
-    """``base``: in which a whole number is written on the command line."""
-    return field(default=default, metadata={"rule": rule, "help": help, "base": base}, repr=repr)
+def _option(
+    default: Any, rule: Rule, help: str, *, repr: bool = True, base: int = 10, flag: Optional[str] = None
+) -> Any:
+    """``base``: in which a whole number is written on the command line. ``flag``: if not the field's name."""
+    return field(
+        default=default, metadata={"rule": rule, "help": help, "base": base, "flag": flag}, repr=repr
+    )
 
 
 @dataclass(frozen=True)
@@ -124,6 +135,12 @@ class ServerConfig:
     app_dir: str = _option(
         "", _TEXT, "folder to import the application from; by default the working directory"
     )
+    loop: str = _option(
+        "auto",
+        _one_of("auto", "asyncio", "uvloop"),
+        "event loop of run and the command line: asyncio's; uvloop, if it is installed; auto: asyncio's with "
+        "our own poller, where the system has epoll",
+    )
     lifespan: str = _option(
         "auto",
         _one_of("auto", "on", "off"),
@@ -151,6 +168,13 @@ class ServerConfig:
         "origins that may open WebSockets, others get 403; 'https://*.example.com' stands for all hosts "
         "below example.com, 'same-origin' for the host of the request, '*' for all; default: all",
     )
+    headers: Sequence[Tuple[str, str]] = _option(
+        (),
+        Rule("a list of pairs of name and value", _is_header_list),
+        "headers that every response gets besides those of the application, 101 and errors included",
+        flag="header",
+    )
+    date_header: bool = _option(True, _SWITCH, "send a Date header, which RFC 9110 demands of origin servers")
 
     # WebSocket messages.
     ws_max_size: int = _option(
@@ -308,9 +332,11 @@ class ServerConfig:
         object.__setattr__(self, "root_path", self.root_path.rstrip("/"))
         object.__setattr__(self, "forwarded_headers", tuple(map(str.lower, self.forwarded_headers)))
         check_forwarded_headers(self.forwarded_headers)
+        object.__setattr__(self, "headers", tuple((name, value) for name, value in self.headers))
         # Parsed here and not on first use, so that a wrong item raises at once.
         self.trusted_peers  # noqa: B018
         self.origins  # noqa: B018
+        self.default_headers  # noqa: B018
 
     @cached_property
     def trusted_peers(self) -> TrustedPeers:
@@ -321,6 +347,17 @@ class ServerConfig:
     def origins(self) -> Optional[AllowedOrigins]:
         """The origins of ``allowed_origins``; None if all are allowed."""
         return None if self.allowed_origins is None else AllowedOrigins(self.allowed_origins)
+
+    @cached_property
+    def default_headers(self) -> List[Tuple[bytes, bytes]]:
+        """The ``headers``, as they are sent."""
+        try:
+            # As header values of browsers and of Python's own libraries are encoded.
+            headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers]
+            check_default_headers(headers)
+        except (EventError, UnicodeEncodeError) as error:
+            raise ConfigError(f"headers={self.headers!r:.200}: {error}") from None
+        return headers
 
     @cached_property
     def deflate(self) -> DeflateSettings:

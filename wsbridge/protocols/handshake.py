@@ -38,6 +38,7 @@ __all__ = [
     "build_connect_answer",
     "build_upgrade_request",
     "build_ws_accept_key",
+    "check_default_headers",
     "check_upgrade_request",
     "check_upgrade_response",
     "generate_ws_key",
@@ -204,6 +205,16 @@ def build_connect_answer(
         _check_not_own(name, (*_OWN_HEADERS, *HOP_BY_HOP))
         answer.append((name.lower(), value))
     return answer
+
+
+def check_default_headers(headers: Headers) -> None:
+    """Raise `EventError` unless every response may have ``headers`` in addition, the 101 included.
+
+    Those about the connection, the body and the WebSocket are the server's.
+    """
+    for name, value in headers:
+        check_header(name, value)
+        _check_not_own(name, _OWN_HEADERS.union(HOP_BY_HOP))
 
 
 def _append_headers(lines: List[bytes], headers: Headers, forbidden: Container[bytes]) -> None:

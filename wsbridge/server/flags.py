@@ -40,22 +40,28 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def build_flag(item: Field[Any]) -> str:
+    """The flag of a field: ``--ws-max-size``."""
+    return "--" + (item.metadata["flag"] or item.name).replace("_", "-")
+
+
 def _add_flag(parser: argparse.ArgumentParser, item: Field[Any]) -> None:
-    flag = "--" + item.name.replace("_", "-")
     # A flag that is not given sets no value: the defaults are those of `ServerConfig`.
     options: Dict[str, Any] = {"default": argparse.SUPPRESS}
     if type(item.default) is bool:
         options["action"] = argparse.BooleanOptionalAction
     else:
-        options.update(type=_value_parser(item), metavar=_METAVARS[_kind(item)])
+        options.update(type=_value_parser(item), metavar=_METAVARS[_kind(item)], dest=item.name)
+        if _kind(item) == _HEADERS:
+            options["action"] = "append"
     # Set afterwards: before Python 3.13 BooleanOptionalAction adds the default to the help that it is given.
     text = f"{item.metadata['help']} (default: {_format(item)})"
-    parser.add_argument(flag, **options).help = text.replace("%", "%%")
+    parser.add_argument(build_flag(item), **options).help = text.replace("%", "%%")
 
 
 def _format(item: Field[Any]) -> str:
     """The default as one writes it on the command line."""
-    if item.default in (None, ""):
+    if item.default in (None, "", ()):
         return "none"
     if isinstance(item.default, tuple):
         return ",".join(item.default)
@@ -66,14 +72,15 @@ def _kind(item: Field[Any]) -> str:
     return str(item.type).replace("Optional[", "").rstrip("]")
 
 
-_METAVARS = {"int": "N", "float": "SECONDS", "str": "TEXT", "Tuple[str, ...": "TEXT,..."}
+_LIST, _HEADERS = "Tuple[str, ...", "Sequence[Tuple[str, str"
+_METAVARS = {"int": "N", "float": "SECONDS", "str": "TEXT", _LIST: "TEXT,...", _HEADERS: "NAME:VALUE"}
 
 
 def _value_parser(item: Field[Any]) -> Callable[[str], Any]:
     """A function from text to value; `ServerConfig` checks the value."""
     is_optional = str(item.type).startswith("Optional[")
     base = item.metadata["base"]
-    convert: Callable[[str], Any] = {"int": int, "float": float, "str": str}.get(_kind(item), _split_texts)
+    convert = _CONVERTERS[_kind(item)]
 
     def parse(text: str) -> Any:
         if is_optional and text.lower() == "none":
@@ -87,3 +94,19 @@ def _value_parser(item: Field[Any]) -> Callable[[str], Any]:
 
 def _split_texts(text: str) -> Any:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _split_header(text: str) -> Any:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME:VALUE")
+    return name.strip(), value.strip()
+
+
+_CONVERTERS: Dict[str, Callable[[str], Any]] = {
+    "int": int,
+    "float": float,
+    "str": str,
+    _LIST: _split_texts,
+    _HEADERS: _split_header,
+}

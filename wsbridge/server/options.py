@@ -39,6 +39,10 @@ class ServerOptions(TypedDict, total=False):
     """call what module:attribute names, without arguments, to get the application"""
     app_dir: str
     """folder to import the application from; by default the working directory"""
+    loop: str
+    """event loop of run and the command line: asyncio's; uvloop, if it is installed; auto: asyncio's with our
+    own poller, where the system has epoll
+    """
     lifespan: str
     """send lifespan events; auto: serve without if the application raises on them"""
     root_path: str
@@ -56,6 +60,10 @@ class ServerOptions(TypedDict, total=False):
     """origins that may open WebSockets, others get 403; 'https://*.example.com' stands for all hosts below
     example.com, 'same-origin' for the host of the request, '*' for all; default: all
     """
+    headers: Sequence[Tuple[str, str]]
+    """headers that every response gets besides those of the application, 101 and errors included"""
+    date_header: bool
+    """send a Date header, which RFC 9110 demands of origin servers"""
     ws_max_size: int
     """largest message, inflated; past it CLOSE 1009, and nothing of it is kept"""
     ws_max_fragments: int

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Dict, Optional, Union
+import importlib
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Union
 
 from ..asgi.types import Application
 from ..config import ServerConfig
+from ..protocols.errors import ConfigError
 from .connection.attribution import find_exchange
 from .log import log_raised, set_up_logging
 from .server import Server
@@ -50,11 +52,38 @@ def run(
 
 
 def build_loop(server: Server) -> asyncio.AbstractEventLoop:
-    """The fastest event loop for ``server``; end it with `close_loop`."""
-    # With TLS all transports are asyncio's: a loop with our own poller would only add a system call.
-    loop = asyncio.new_event_loop() if server.uses_tls else SPEED.new_event_loop()
+    """The event loop that ``server`` is configured for, by default the fastest; end it with `close_loop`.
+
+    Raises `ConfigError` if it is not installed.
+    """
+    loop = _BUILDERS[server.config.loop](server)
     loop.set_exception_handler(_report)
     return loop
+
+
+def _build_fastest(server: Server) -> asyncio.AbstractEventLoop:
+    # With TLS all transports are asyncio's: a loop with our own poller would only add a system call.
+    return asyncio.new_event_loop() if server.uses_tls else SPEED.new_event_loop()
+
+
+def _build_asyncio(server: Server) -> asyncio.AbstractEventLoop:
+    # As asyncio chooses, but whatever policy is set: that may be uvloop's.
+    build: Callable[[], asyncio.AbstractEventLoop] = getattr(
+        asyncio, "ProactorEventLoop", asyncio.SelectorEventLoop
+    )
+    return build()
+
+
+def _build_uvloop(server: Server) -> asyncio.AbstractEventLoop:
+    try:
+        uvloop = importlib.import_module("uvloop")
+    except ImportError as error:
+        raise ConfigError(f"loop='uvloop': {error}; install uvloop, or leave loop at auto") from error
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+_BUILDERS = {"auto": _build_fastest, "asyncio": _build_asyncio, "uvloop": _build_uvloop}
 
 
 def _run_server(loop: asyncio.AbstractEventLoop, server: Server) -> None:

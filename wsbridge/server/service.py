@@ -54,6 +54,10 @@ def _get_date() -> bytes:
     return _build_date(int(time.time()))
 
 
+def _get_no_date() -> None:
+    return None
+
+
 def _choose_clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
     is_coarse = time.get_clock_info("monotonic").resolution > COARSE
     return time.perf_counter if is_coarse else loop.time
@@ -122,7 +126,9 @@ class Service:
         self.clock: Callable[[], float] = clock or (
             _choose_clock(self.loop) if parent is None else parent.clock
         )
-        self.date: Callable[[], Optional[bytes]] = date or (_get_date if parent is None else parent.date)
+        own_date = _get_date if config.date_header else _get_no_date
+        self.date: Callable[[], Optional[bytes]] = date or (own_date if parent is None else parent.date)
+        self._headers = config.default_headers if parent is None else parent.get_headers()
         # Dicts: they keep the order of arrival, and remove in constant time.
         self.members: Dict[Member, None] = {}
         self.lingering: Dict[Member, None] = {}
@@ -140,8 +146,8 @@ class Service:
         self._is_empty.set()
 
     def get_headers(self) -> HeaderPairs:
-        """The headers that every answer begins with, 101 included; none by default."""
-        return [] if self._parent is None else self._parent.get_headers()
+        """The headers that every answer begins with, 101 included; those of the configuration by default."""
+        return self._headers
 
     def log_answer(self, scope: Scope, status: int) -> None:
         """Log that the request of ``scope`` was answered with ``status``."""
