@@ -70,6 +70,7 @@ CHOICES = {
 }
 TEXTS = ("uds", "ssl_certfile", "ssl_keyfile_password", "app_dir")
 SWITCHES = [name for name, item in FIELDS.items() if type(item.default) is bool]
+OWN_PATHS = ("health_path",)
 SECONDS = [name for name in FIELDS if name.startswith(("timeout_", "ws_ping_"))] + ["close_grace"]
 MAY_BE_NONE = {
     "uds",
@@ -78,6 +79,7 @@ MAY_BE_NONE = {
     "ssl_keyfile_password",
     "allowed_origins",
     "limit_concurrency",
+    *OWN_PATHS,
     *SECONDS,
 }
 
@@ -125,7 +127,7 @@ class FieldTests(unittest.TestCase):
             "headers",
             "uds_mode",
         }
-        tested = {*RANGES, *CHOICES, *TEXTS, *SWITCHES, *SECONDS, *others}
+        tested = {*RANGES, *CHOICES, *TEXTS, *SWITCHES, *SECONDS, *OWN_PATHS, *others}
         self.assertEqual(set(FIELDS), tested)
 
     def test_numbers_are_decimal_and_permissions_octal(self) -> None:
@@ -209,6 +211,13 @@ class RuleTests(unittest.TestCase):
         self.assertEqual(words["limit_concurrency"], "a whole number from 1, or None")
         self.assertEqual(words["lifespan"], "one of auto, on, off")
         self.assertEqual(words["close_grace"], "a number of seconds above 0, or None")
+
+    def test_own_path_is_written_as_requests_have_it(self) -> None:
+        for name in OWN_PATHS:
+            self.assert_accepts(name, "/", "/healthz", "/a/b/", "/caf%C3%A9", "/a;b=c,d:e@f")
+            self.assert_refuses(
+                name, "", "healthz", "//healthz", "/a b", "/a?b", "/a#b", "/caf\xe9", "/a\n", 1
+            )
 
 
 class RootPathTests(unittest.TestCase):

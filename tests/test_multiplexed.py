@@ -470,6 +470,27 @@ class RefusalTests(StreamCase):
         self.service.begin_shutdown()
         await self.assert_refused([(b":method", b"POST"), *GET[1:]], b"503", b"stopping")
 
+    async def test_full_and_stopping_server_answers_health_checks(self) -> None:
+        check = [*GET[:3], (b":path", b"/healthz?a")]
+        self.set_up(limit_concurrency=1, health_path="/healthz")
+        await self.open(GET)
+        first = self.stream
+        for status, body in ((b"200", b"ok\n"), (b"503", b"stopping\n")):
+            await self.open(check)
+            self.assertEqual(self.stream.sent[0][:2], [(b":status", status), DATE])
+            self.assertNotIn(b"connection", dict(self.stream.sent[0]))
+            self.assertEqual(self.stream.sent[1], (body, "END_STREAM"))
+            self.stream = MemoryStream(self.service, self.transport)
+            self.stream.answer(GET)
+            self.assertEqual(self.stream.sent[0][0], (b":status", b"503"))
+            self.service.begin_shutdown()
+        first.lose(None)
+
+    async def test_health_path_opens_no_websocket(self) -> None:
+        """In HTTP/2 a 200 would."""
+        await self.answer([*CONNECT[:3], (b":path", b"/healthz"), *CONNECT[4:]], health_path="/healthz")
+        self.assertEqual(self.stream.sent[0][0], (b":status", b"404"))
+
     async def test_refusal_of_a_head_has_no_body(self) -> None:
         self.set_up()
         await self.open([(b":method", b"HEAD")])

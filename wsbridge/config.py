@@ -65,6 +65,14 @@ def _is_root_path(value: Any) -> bool:
     return isinstance(value, str) and _PATH.fullmatch(value) is not None
 
 
+# As requests have it: what is not ASCII is encoded with "%".
+_VISIBLE_PATH = re.compile('/(?!/)[!"$->@-~]*')
+
+
+def _is_own_path(value: Any) -> bool:
+    return isinstance(value, str) and _VISIBLE_PATH.fullmatch(value) is not None
+
+
 def _optional(rule: Rule) -> Rule:
     return Rule(f"{rule.words}, or None", lambda value: value is None or rule.holds(value))
 
@@ -77,6 +85,7 @@ _SECONDS = Rule("a number of seconds above 0", _is_seconds)
 _SWITCH = Rule("True or False", lambda value: type(value) is bool)
 _TEXT = Rule("a text", lambda value: isinstance(value, str))
 _HOSTS = Rule("hosts separated by commas, or empty", _is_host_list)
+_OWN_PATH = Rule("a path of visible ASCII characters, such as /healthz", _is_own_path)
 _ROOT_PATH = Rule("a path such as /app, or empty", _is_root_path)
 _TEXTS = Rule("a tuple of texts", _is_text_tuple)
 
@@ -318,6 +327,14 @@ class ServerConfig:
         "info",
         _one_of("critical", "error", "warning", "info", "debug"),
         "least severe level that is logged",
+    )
+
+    # Health and metrics.
+    health_path: Optional[str] = _option(
+        None,
+        _optional(_OWN_PATH),
+        "path that the server itself answers, past every limit and without a line in the log: 200, and 503 "
+        "while it stops",
     )
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from ..protocols.forwarded import Forwarded, read_forwarded
 from ..protocols.handshake import check_upgrade_request
 from .types import HeaderPairs, Scope
 
-__all__ = ["build_http_scope", "build_ws_scope", "check_ws_request"]
+__all__ = ["build_http_scope", "build_ws_scope", "check_ws_request", "split_target"]
 
 # Host and port; a path and None for a server on a unix socket; None for a client on one.
 Address = Optional[Tuple[str, Optional[int]]]
@@ -160,7 +160,7 @@ _SCHEMES = {"websocket": ("ws", "wss"), "http": ("http", "https")}
 
 def _build_paths(target: bytes, root_path: str) -> Tuple[str, bytes, bytes]:
     """``path``, ``raw_path`` and ``query_string`` of a scope; both paths begin with ``root_path``."""
-    raw_path, query_string = _split_target(target)
+    raw_path, query_string = split_target(target)
     path = (unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path).decode("utf-8", "replace")
     if root_path and raw_path != b"*":
         path = root_path + path
@@ -168,7 +168,7 @@ def _build_paths(target: bytes, root_path: str) -> Tuple[str, bytes, bytes]:
     return path, raw_path, query_string
 
 
-def _split_target(target: bytes) -> Tuple[bytes, bytes]:
+def split_target(target: bytes) -> Tuple[bytes, bytes]:
     """Path and query of a request target (RFC 9112 3.2); the authority of an absolute one is left out.
 
     The path of asterisk-form, which is a request to the server itself, is ``*``, as on uvicorn.

@@ -132,6 +132,10 @@ class ServerOptions(TypedDict, total=False):
     """header lines of a request; past it 431"""
     log_level: str
     """least severe level that is logged"""
+    health_path: Optional[str]
+    """path that the server itself answers, past every limit and without a line in the log: 200, and 503 while
+    it stops
+    """
 
 
 class ServerArguments(ServerOptions, total=False):

@@ -16,6 +16,7 @@ from ..config import ServerConfig
 from ..protocols.errors import RequestRefused, ServiceUnavailable
 from ..protocols.masking import prefer_libcrypto
 from .log import log_answer, log_end, logger
+from .own_paths import OwnPaths
 from .plain import Waker
 from .signals import may_be_ctrl_c
 from .speed import SPEED
@@ -86,7 +87,7 @@ class Service:
     for an ``app`` or ``config`` of another type.
 
     A server of another kind uses a subclass. It may override `get_headers`,
-    `log_answer`, `log_end`, `create_task` and `is_from_outside`, and set
+    ``log_answer``, `log_end`, `create_task` and `is_from_outside`, and set
     ``logger``.
 
     ``parent`` is a service whose timer checks these connections too, and whose
@@ -98,7 +99,8 @@ class Service:
     connections; ``loop``, the event loop; ``members``, the connections;
     ``lingering``, those of them that only wait for their peer to close;
     ``detached``, those whose application goes on after its disconnect, with the
-    time of the disconnect; ``is_stopping``; ``waker``, which resumes
+    time of the disconnect; ``own_paths``, the paths that are answered in place of
+    the application, None if there are none; ``is_stopping``; ``waker``, which resumes
     applications; ``next_accept_warning``, the loop's time from which on a
     `Listener` may warn again.
     """
@@ -139,11 +141,27 @@ class Service:
         self._parent = parent
         self.logger: logging.Logger = logger if parent is None else parent.logger
         self.is_stopping: bool = parent is not None and parent.is_stopping
+        self.own_paths: Optional[OwnPaths] = self._build_own_paths() if parent is None else parent.own_paths
+        if self.own_paths is not None:
+            self.app = self.own_paths.answer_for(app)
+        if self.own_paths is not None and parent is None:
+            # Shadows the method, and a subclass's: a test in it would cost every answer.
+            self.log_answer = functools.partial(self._log_foreign_answer, self.log_answer)  # type: ignore[method-assign]
         self._timer: Optional[asyncio.TimerHandle] = None
         # Whether the last sweep was skipped because the loop had been blocked.
         self._has_skipped_sweep = False
         self._is_empty = asyncio.Event()
         self._is_empty.set()
+
+    def _build_own_paths(self) -> Optional[OwnPaths]:
+        if self.config.health_path is None:
+            return None
+        return OwnPaths(self.config, lambda: self.is_stopping)
+
+    def _log_foreign_answer(self, log: Callable[[Scope, int], None], scope: Scope, status: int) -> None:
+        """Log an answer, unless its path is one of `own_paths`."""
+        if self.own_paths is None or not self.own_paths.include_page(scope):
+            log(scope, status)
 
     def get_headers(self) -> HeaderPairs:
         """The headers that every answer begins with, 101 included; those of the configuration by default."""

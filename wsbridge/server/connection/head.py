@@ -36,7 +36,7 @@ from .reading import limit_reads, resume_reading
 from .relay import Relay, Stage
 from .websocket import WebSocketExchange
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "RefusedConnection"]
 
 # The Connection header of most requests that have one: comparing takes less time than parsing the list.
 _KEEP_ALIVE = [b"keep-alive"]
@@ -99,7 +99,15 @@ class Connection(asyncio.Protocol):
         refusal = self._service.find_refusal()
         self._service.add(self)
         if refusal is not None:
+            self._turn_away(made, refusal)
+
+    def _turn_away(self, transport: asyncio.Transport, refusal: RequestRefused) -> None:
+        """Refuse the connection: now, or, where there are `OwnPaths`, once its request's head is read."""
+        if self._service.own_paths is None:
             self._refuse(refusal)
+        else:
+            self._successor = RefusedConnection(self._service, transport, refusal, self._relay)
+            self._leave()
 
     def data_received(self, data: bytes) -> None:
         if self._transport is None:
@@ -311,13 +319,85 @@ class Connection(asyncio.Protocol):
             self._refuse(RequestTimeout("the request's head was not complete in time"))
 
     def shut_down(self) -> None:
+        own_paths, transport = self._service.own_paths, self._transport
+        if own_paths is not None and transport is not None and self._is_idle and not self._answered:
+            self._turn_away(transport, _build_stopping())
+        else:
+            self._end()
+
+    def _end(self) -> None:
+        """Close because the server is stopping."""
         if self._is_idle:
             self._close()
         else:
-            self._refuse(ServiceUnavailable("the server is stopping"))
+            self._refuse(_build_stopping())
 
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
         if self._last is not None:
             self._last.abort()
+
+
+def _build_stopping() -> RequestRefused:
+    return ServiceUnavailable("the server is stopping")
+
+
+class RefusedConnection(Connection):
+    """Takes ``transport`` over from a `Connection`; refuses its request unless it is for one of `OwnPaths`.
+
+    A health check is answered even if the server is full or stopping. Only the
+    request's path tells it from others, so that its head is read first.
+    Until then the connection counts as one that lingers: there is a limit to
+    these, and it does not hold up the end of a server that stops.
+    """
+
+    __slots__ = ("_refusal",)
+
+    def __init__(
+        self,
+        service: Service,
+        transport: asyncio.Transport,
+        refusal: RequestRefused,
+        relay: Optional[Relay] = None,
+    ) -> None:
+        super().__init__(service, relay)
+        self._refusal = refusal
+        self._transport = transport
+        (transport if relay is None else relay).set_protocol(self)
+        service.add(self)
+        service.add_lingering(self)
+
+    def answer(self, request: RequestReceived, trailing: bytes = b"") -> None:
+        own_paths = self._service.own_paths
+        if own_paths is None or not own_paths.include(request.target):
+            self._refuse(self._refusal, request)
+            return
+        self._stop_lingering()
+        super().answer(request, trailing)
+
+    def _stop_lingering(self) -> None:
+        self._service.discard(self)
+        self._service.add(self)
+
+    def _may_read_next(self, request: RequestReceived) -> bool:
+        return False
+
+    def _linger(self, transport: asyncio.Transport, *, closed: bool = False) -> None:
+        # Before the next stage does in its place: this one would be the oldest, and be aborted.
+        self._stop_lingering()
+        super()._linger(transport, closed=closed)
+
+    def check_deadlines(self, now: float) -> None:
+        if self._service.is_stopping and not self._service.open_connections:
+            self._end()
+        else:
+            super().check_deadlines(now)
+
+    def shut_down(self) -> None:
+        """Stay while other connections do: the request may still be a health check."""
+
+    def abort(self) -> None:
+        super().abort()
+        # Now: there is a limit to those that linger.
+        self._leave()

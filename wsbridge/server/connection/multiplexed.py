@@ -128,7 +128,7 @@ class RequestStream(asyncio.Transport, ABC):
         request = None
         try:
             unavailable = service.find_refusal()
-            if unavailable is not None:
+            if unavailable is not None and service.own_paths is None:
                 raise unavailable
             request = request_from_pseudo_headers(
                 fields,
@@ -137,6 +137,10 @@ class RequestStream(asyncio.Transport, ABC):
                 max_size=config.limit_request_head,
                 max_fields=config.limit_request_fields,
             )
+            if unavailable is not None and not (
+                service.own_paths and service.own_paths.include(request.target)
+            ):
+                raise unavailable
             self._start(request, wire)
         except RequestRefused as refusal:
             method, target = (b"", b"") if request is None else (request.method, request.target)
