@@ -131,6 +131,49 @@ class StartTests(ResponseCase):
         self.assert_refused({"status": 200, "headers": [line, line]})
 
 
+class RememberedStartTests(ResponseCase):
+    """An application sends the same status and headers again and again."""
+
+    def answer(self, headers: List[Any], status: int = 200, date: bytes = b"now") -> bytes:
+        self.response = ResponseBuilder(date=lambda: date)
+        self.take_start({"status": status, "headers": headers})
+        return self.body(b"")
+
+    def test_each_response_has_the_date_of_its_own(self) -> None:
+        headers = [(b"content-length", b"0")]
+        for date in (b"now", b"later"):
+            expected = b"HTTP/1.1 200 OK\r\nDate: %b\r\ncontent-length: 0\r\nConnection: close\r\n\r\n" % date
+            self.assertEqual(self.answer(headers, date=date), expected)
+
+    def test_list_may_change_between_two_responses(self) -> None:
+        for pair in ((b"x-visit", b"1"), [b"x-visit", b"1"]):
+            headers: List[Any] = [pair]
+            self.assertIn(b"\r\nx-visit: 1\r\n", self.answer(headers))
+            headers[0] = (b"x-visit", b"2")
+            self.assertIn(b"\r\nx-visit: 2\r\n", self.answer(headers))
+        pair = [b"x-visit", b"3"]
+        self.answer([pair])
+        pair[1] = b"4"
+        self.assertIn(b"\r\nx-visit: 4\r\n", self.answer([pair]))
+
+    def test_same_headers_with_another_status(self) -> None:
+        headers = [(b"content-length", b"0")]
+        self.assertIn(b"content-length", self.answer(headers))
+        self.assertNotIn(b"content-length", self.answer(headers, status=204))
+
+    def test_connection_close_is_obeyed_each_time(self) -> None:
+        for _ in range(2):
+            self.response = ResponseBuilder(may_keep_alive=lambda: True)
+            self.take_start({"status": 200, "headers": [(b"connection", b"close")]})
+            self.assertIn(b"\r\nConnection: close\r\n", self.body(b""))
+            self.assertFalse(self.response.keeps_alive)
+
+    def test_value_of_another_type_is_refused_although_it_equals_a_remembered_one(self) -> None:
+        self.answer([(b"x-type", b"a")])
+        with self.assertRaises(EventError):
+            self.answer([(b"x-type", bytearray(b"a"))])
+
+
 class WholeBodyTests(ResponseCase):
     def test_one_part_gets_a_content_length(self) -> None:
         self.start((b"content-type", b"text/plain"), status=404)

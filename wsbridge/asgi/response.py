@@ -10,7 +10,8 @@ one. HTTP/1.0 has no chunks: there the end of the connection ends the body.
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Optional, Sequence, Tuple
+import functools
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..protocols.errors import EventError
 from ..protocols.fields import HOP_BY_HOP, check_header, check_headers, lists_token, match_field_value
@@ -45,6 +46,10 @@ _COMMON_NAMES = {
     ).split()
     for spelling in (name, name.lower())
 }
+
+
+# Starts that are remembered: most applications send few that differ.
+REMEMBERED_STARTS = 64
 
 
 def check_header_pairs(headers: Any) -> HeaderPairs:
@@ -90,6 +95,47 @@ def build_date(now: Optional[int] = None) -> bytes:
     return formatdate(now, usegmt=True).encode("ascii")
 
 
+class _Start(NamedTuple):
+    """What of a response's head follows from its status and headers alone."""
+
+    status_line: bytes
+    #: The headers that are sent.
+    lines: bytes
+    content_length: Optional[int]
+    needs_date: bool
+    asks_to_close: bool
+
+
+@functools.lru_cache(maxsize=REMEMBERED_STARTS)
+def _build_start(status: int, headers: Tuple[Tuple[bytes, bytes], ...]) -> _Start:
+    lines: List[bytes] = []
+    declared = None
+    needs_date = True
+    asks_to_close = False
+    for name, value in headers:
+        use = _COMMON_NAMES.get(name)
+        if use is None:
+            check_header(name, value)
+            use = _SPECIAL_NAMES.get(name.lower(), _SEND)
+        elif match_field_value(value) is None:
+            raise EventError(f"control byte in the value of header {name!r}")
+        if use == _LENGTH:
+            if declared is not None or not value.isdigit():
+                raise EventError(f"content-length {value!r}: it must be one line of digits")
+            declared = int(value)
+            # RFC 9110 8.6: a 204 must not have one.
+            if status == 204:
+                continue
+        elif use == _DATE:
+            needs_date = False
+        elif use == _LEAVE_OUT:
+            if name.lower() == b"connection" and lists_token([value], b"close"):
+                asks_to_close = True
+            continue
+        lines += (name, b": ", value, b"\r\n")
+    return _Start(build_status_line(status), b"".join(lines), declared, needs_date, asks_to_close)
+
+
 def never() -> bool:
     """The connection closes behind its response."""
     return False
@@ -113,7 +159,7 @@ class ResponseBuilder:
     is_complete = False
     #: Whether another request may follow on the connection: not if the application asks to close it.
     keeps_alive = True
-    # The head without its status line, in parts.
+    # The head as far as it follows from the start, in parts.
     _lines: Sequence[bytes] = ()
     _content_length: Optional[int] = None
     _is_chunked = False
@@ -142,43 +188,20 @@ class ResponseBuilder:
         cannot be sent, and for a Content-Length that is no length.
         """
         try:
-            lines, declared, needs_date = self._build_lines(status, headers)
-        except (TypeError, ValueError):
-            # The checks that name the header.
-            check_headers(headers)
+            start = _build_start(status, tuple(headers))
+        except EventError:
             raise
-        date = self._date() if needs_date else None
-        if date is not None:
-            lines[:0] = (b"Date: ", date, b"\r\n")
-        self.status, self._lines, self._content_length = status, lines, declared
-
-    def _build_lines(self, status: int, headers: HeaderPairs) -> Tuple[List[bytes], Optional[int], bool]:
-        """The headers that are sent, in parts; the Content-Length; whether there is no Date."""
-        lines: List[bytes] = []
-        declared = None
-        needs_date = True
-        for name, value in headers:
-            use = _COMMON_NAMES.get(name)
-            if use is None:
-                check_header(name, value)
-                use = _SPECIAL_NAMES.get(name.lower(), _SEND)
-            elif match_field_value(value) is None:
-                raise EventError(f"control byte in the value of header {name!r}")
-            if use == _LENGTH:
-                if declared is not None or not value.isdigit():
-                    raise EventError(f"content-length {value!r}: it must be one line of digits")
-                declared = int(value)
-                # RFC 9110 8.6: a 204 must not have one.
-                if status == 204:
-                    continue
-            elif use == _DATE:
-                needs_date = False
-            elif use == _LEAVE_OUT:
-                if name.lower() == b"connection" and lists_token([value], b"close"):
-                    self.keeps_alive = False
-                continue
-            lines += (name, b": ", value, b"\r\n")
-        return lines, declared, needs_date
+        except (TypeError, ValueError):
+            # Pairs that are lists cannot be remembered; of what cannot be sent, these checks name the header.
+            start = _build_start(status, tuple(check_headers(headers)))
+        date = self._date() if start.needs_date else None
+        if date is None:
+            self._lines = start.status_line, start.lines
+        else:
+            self._lines = start.status_line, b"Date: ", date, b"\r\n", start.lines
+        self.status, self._content_length = status, start.content_length
+        if start.asks_to_close:
+            self.keeps_alive = False
 
     def build_part(self, part: bytes, more: bool) -> bytes:
         """The bytes to write for a part of the body. Raises `EventError` if it breaks Content-Length.
@@ -207,7 +230,7 @@ class ResponseBuilder:
         return b"".join(lines)
 
     def _build_head(self, size: int, more: bool) -> List[bytes]:
-        lines = [build_status_line(self.status), *self._lines]
+        lines = list(self._lines)
         self.keeps_alive = self.keeps_alive and self.may_keep_alive()
         if not self.keeps_alive:
             lines.append(b"Connection: close\r\n")
