@@ -168,6 +168,12 @@ class RememberedStartTests(ResponseCase):
             self.assertIn(b"\r\nConnection: close\r\n", self.body(b""))
             self.assertFalse(self.response.keeps_alive)
 
+    def test_many_different_ones_may_follow_each_other(self) -> None:
+        for number in range(1000):
+            name = b"set-cookie" if number % 2 else b"x-number"
+            value = b"%d" % number * (200 if number % 3 else 1)
+            self.assertIn(b"\r\n%b: %b\r\n" % (name, value), self.answer([(name, value)]))
+
     def test_value_of_another_type_is_refused_although_it_equals_a_remembered_one(self) -> None:
         self.answer([(b"x-type", b"a")])
         with self.assertRaises(EventError):

@@ -10,8 +10,7 @@ one. HTTP/1.0 has no chunks: there the end of the connection ends the body.
 
 from __future__ import annotations
 
-import functools
-from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..protocols.errors import EventError
 from ..protocols.fields import HOP_BY_HOP, check_header, check_headers, lists_token, match_field_value
@@ -48,8 +47,9 @@ _COMMON_NAMES = {
 }
 
 
-# Starts that are remembered: most applications send few that differ.
-REMEMBERED_STARTS = 64
+# Responses whose heads are remembered, and the bytes of headers up to which they are.
+MAX_STARTS = 256
+MAX_START_SIZE = 512
 
 
 def check_header_pairs(headers: Any) -> HeaderPairs:
@@ -95,19 +95,25 @@ def build_date(now: Optional[int] = None) -> bytes:
     return formatdate(now, usegmt=True).encode("ascii")
 
 
-class _Start(NamedTuple):
-    """What of a response's head follows from its status and headers alone."""
+# What of a head follows from the status and headers alone: the status line, the header lines that are sent,
+# the Content-Length, whether there is no Date, and whether the application asks to close the connection.
+_Start = Tuple[bytes, bytes, Optional[int], bool, bool]
 
-    status_line: bytes
-    #: The headers that are sent.
-    lines: bytes
-    content_length: Optional[int]
-    needs_date: bool
-    asks_to_close: bool
+# By status and headers: most applications answer with few that differ.
+_starts: Dict[Tuple[Any, ...], _Start] = {}
 
 
-@functools.lru_cache(maxsize=REMEMBERED_STARTS)
-def _build_start(status: int, headers: Tuple[Tuple[bytes, bytes], ...]) -> _Start:
+def _remember(key: Tuple[Any, ...], start: _Start) -> _Start:
+    lines = start[1]
+    # A cookie is sent once, and may be a secret.
+    if len(lines) <= MAX_START_SIZE and b"set-cookie" not in lines.lower():
+        if len(_starts) >= MAX_STARTS:
+            _starts.clear()
+        _starts[key] = start
+    return start
+
+
+def _build_start(status: int, headers: HeaderPairs) -> _Start:
     lines: List[bytes] = []
     declared = None
     needs_date = True
@@ -133,7 +139,7 @@ def _build_start(status: int, headers: Tuple[Tuple[bytes, bytes], ...]) -> _Star
                 asks_to_close = True
             continue
         lines += (name, b": ", value, b"\r\n")
-    return _Start(build_status_line(status), b"".join(lines), declared, needs_date, asks_to_close)
+    return build_status_line(status), b"".join(lines), declared, needs_date, asks_to_close
 
 
 def never() -> bool:
@@ -188,19 +194,18 @@ class ResponseBuilder:
         cannot be sent, and for a Content-Length that is no length.
         """
         try:
-            start = _build_start(status, tuple(headers))
+            key = (status, *headers)
+            start = _starts.get(key) or _remember(key, _build_start(status, headers))
         except EventError:
             raise
         except (TypeError, ValueError):
-            # Pairs that are lists cannot be remembered; of what cannot be sent, these checks name the header.
-            start = _build_start(status, tuple(check_headers(headers)))
-        date = self._date() if start.needs_date else None
-        if date is None:
-            self._lines = start.status_line, start.lines
-        else:
-            self._lines = start.status_line, b"Date: ", date, b"\r\n", start.lines
-        self.status, self._content_length = status, start.content_length
-        if start.asks_to_close:
+            # Pairs that are lists cannot be remembered. Of what cannot be sent, the checks name the header.
+            start = _build_start(status, check_headers(headers))
+        status_line, lines, self._content_length, needs_date, asks_to_close = start
+        date = self._date() if needs_date else None
+        self._lines = (status_line, lines) if date is None else (status_line, b"Date: ", date, b"\r\n", lines)
+        self.status = status
+        if asks_to_close:
             self.keeps_alive = False
 
     def build_part(self, part: bytes, more: bool) -> bytes:
