@@ -123,8 +123,9 @@ async def host_ends_with_0(host: ServerProcess) -> None:
 async def run_checks(run: Run, folder: Path) -> None:
     import trustme
 
+    from conformance.lib.http2_client import TLS
+
     from . import checks, tools
-    from .client import TLS
 
     authority, certificate, upload = trustme.CA(), folder / "certificate.pem", folder / "upload"
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(certificate))
@@ -170,7 +171,7 @@ async def run_checks(run: Run, folder: Path) -> None:
 def build_host(folder: Path, certificate: Path) -> Tuple[ServerProcess, int]:
     """The host, and its port with TLS."""
     tls_port = find_port()
-    command = [sys.executable, "-m", "conformance.http2.host", "conformance.http2.app:app"]
+    command = [sys.executable, "-m", "conformance.http2.host", "conformance.lib.apps.pages_app:app"]
     command += ["{port}", str(tls_port), str(certificate)]
     return ServerProcess("host", command, folder / "host.log"), tls_port
 

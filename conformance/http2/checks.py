@@ -11,7 +11,7 @@ from typing import Any, Awaitable, Callable, List
 
 from h2.errors import ErrorCodes
 
-from conformance.http2.client import Http2, Reset, Stream
+from conformance.lib.http2_client import Http2, Reset, Stream
 
 Check = Callable[[int], Awaitable[None]]
 

@@ -1,4 +1,4 @@
-"""The ASGI application that the host serves: pages, and with interop's WebSockets some of its own.
+"""The ASGI application of http2 and proxies: pages, and with interop's WebSockets some of its own.
 
 What a request whose query has `key=K` saw of its end is told to `/seen?key=K`, and how far it is to
 `/progress?key=K`. One that waits goes on when `/release?key=K` is asked for.
@@ -123,6 +123,15 @@ async def finish_late(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b" and half"})
 
 
+async def send_events(scope: Scope, receive: Receive, send: Send) -> None:
+    """Server-sent events: one, and after the release another."""
+    kind = [(b"content-type", b"text/event-stream")]
+    await send({"type": "http.response.start", "status": 200, "headers": kind})
+    await send({"type": "http.response.body", "body": b"data: first\n\n", "more_body": True})
+    await _released[scope["query"]["key"]].wait()
+    await send({"type": "http.response.body", "body": b"data: last\n\n"})
+
+
 async def fail_half_way(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200})
     await send({"type": "http.response.body", "body": b"half", "more_body": True})
@@ -150,6 +159,7 @@ PAGES = {
     "/push": push,
     "/wait": wait_for_disconnect,
     "/late": finish_late,
+    "/events": send_events,
     "/fail": fail_half_way,
     "/early": answer_early,
     "/204": answer_204,
