@@ -151,7 +151,7 @@ class PipelineCase(unittest.IsolatedAsyncioTestCase):
         """Wait until nothing more happens: no application is called, and nothing asked of the transport."""
         before, now = -1, 0
         while now != before:
-            await turn_loop(5)
+            await turn_loop(3)
             before, now = now, self.calls + len(transport.writes) + len(transport.calls)
 
     async def end(self, transport: MemoryTransport) -> Outcome:
