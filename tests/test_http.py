@@ -9,6 +9,7 @@ import unittest
 from typing import Any, Dict, List
 
 from tests.doubles import DATE, build_date
+from wsbridge.asgi.scope import build_http_scope
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.events import RequestReceived
 from wsbridge.server.connection.addresses import get_ends
@@ -50,7 +51,10 @@ class PageCase(unittest.IsolatedAsyncioTestCase):
         self.service = Service(app, ServerConfig(**options), clock=self.clock, date=build_date, state=state)
         self.addAsyncCleanup(self.end)
         request = RequestReceived(method, b"/a?b", ((b"host", b"c"),), "1.1")
-        HttpExchange(self.service, self.transport, request, get_ends(self.transport))
+        client, server, is_secure = get_ends(self.transport)
+        scheme = "https" if is_secure else "http"
+        scope = build_http_scope(request, self.service.config, client, server, scheme=scheme, state=state)
+        HttpExchange(self.service, self.transport, request, scope)
         await turn_loop()
 
     async def end(self) -> None:

@@ -7,10 +7,11 @@ import json
 import unittest
 from typing import Any, Dict, Tuple
 
-from wsbridge.asgi.scope import build_http_scope, build_ws_scope, check_ws_request
+from wsbridge.asgi.scope import HttpScopes, build_http_scope, build_ws_scope, check_ws_request
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import BadRequest, Forbidden
 from wsbridge.protocols.events import RequestReceived
+from wsbridge.protocols.http11 import RequestParser
 
 Header = Tuple[bytes, bytes]
 Scope = Dict[str, Any]
@@ -152,6 +153,75 @@ class PageScopeTests(unittest.TestCase):
     def test_scheme_and_state_are_the_callers(self) -> None:
         scope = build_http_scope(request(), ServerConfig(), CLIENT, SERVER, scheme="https", state={"a": 1})
         self.assertEqual((scope["scheme"], scope["state"]), ("https", {"a": 1}))
+
+
+class ScopesTests(unittest.TestCase):
+    """`HttpScopes` builds what `build_http_scope` builds, also for headers that it has seen."""
+
+    def setUp(self) -> None:
+        self.state: Any = {"pool": object()}
+        self.use(ServerConfig())
+
+    def use(self, config: ServerConfig, client: Any = CLIENT) -> None:
+        self.config, self.client = config, client
+        self.scopes = HttpScopes(config, client, SERVER, scheme="https", state=self.state)
+        self.parser = RequestParser()
+
+    def request(self, line: bytes = b"GET /", lines: bytes = b"Host: a\r\n") -> RequestReceived:
+        received = self.parser.receive_data(line + b" HTTP/1.1\r\n" + lines + b"\r\n")
+        self.parser.begin_next()
+        assert received is not None
+        return received
+
+    def assert_built(self, received: RequestReceived) -> Scope:
+        scope = self.scopes.build(received)
+        expected = build_http_scope(
+            received, self.config, self.client, SERVER, scheme="https", state=self.state
+        )
+        self.assertEqual(scope, expected)
+        return scope
+
+    def test_target_and_method_are_those_of_each_request(self) -> None:
+        for line in (b"GET /a?b", b"POST /c%20d", b"HEAD //", b"OPTIONS *", b"GET /a?b"):
+            self.assert_built(self.request(line))
+
+    def test_headers_may_change_and_come_again(self) -> None:
+        for name in (b"a", b"a", b"b", b"b", b"a"):
+            self.assert_built(self.request(lines=b"Host: a\r\nX: %b\r\n" % name))
+
+    def test_http_version_is_that_of_each_request(self) -> None:
+        for http_version in ("1.1", "1.0", "1.1"):
+            self.assert_built(RequestReceived(b"GET", b"/", (), http_version))
+
+    def test_root_path_is_that_of_each_request(self) -> None:
+        self.use(dataclasses.replace(X_FORWARDED, root_path="/own"), PROXY)
+        for prefix in (b"", b"", b"X-Forwarded-Prefix: /other\r\n", b"X-Forwarded-Prefix: /other\r\n"):
+            self.assert_built(self.request(b"GET /a", b"Host: a\r\n" + prefix))
+
+    def test_client_scheme_and_host_of_a_trusted_proxy_are_those_of_each_request(self) -> None:
+        self.use(X_FORWARDED, PROXY)
+        for number in (b"1", b"1", b"2", b"2"):
+            lines = b"X-Forwarded-For: 192.0.2.%b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: b%b\r\n"
+            self.assert_built(self.request(lines=b"Host: a\r\n" + lines % (number, number)))
+
+    def test_there_may_be_no_state(self) -> None:
+        self.state = None
+        self.use(ServerConfig())
+        for _ in range(2):
+            self.assertNotIn("state", self.assert_built(self.request()))
+
+    def test_large_headers_may_come_again(self) -> None:
+        for size in (5000, 5000, 3000, 3000):
+            self.assert_built(self.request(lines=b"Host: a\r\nX: %b\r\n" % (b"x" * size)))
+
+    def test_application_may_change_its_scope(self) -> None:
+        for _ in range(3):
+            scope = self.assert_built(self.request(lines=b"Host: a\r\nAccept: */*\r\n"))
+            scope["asgi"]["version"] = "2.0"
+            scope["headers"].clear()
+            scope["extensions"]["own"] = scope["state"]["own"] = {}
+            scope["path"] = scope["root_path"] = "/mounted"
+            scope["client"] = scope["app"] = None
 
 
 class HeaderTests(unittest.TestCase):

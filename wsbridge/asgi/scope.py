@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any, Dict, Iterable, Optional, Tuple
 from urllib.parse import quote, unquote_to_bytes
 
@@ -12,10 +13,13 @@ from ..protocols.forwarded import Forwarded, read_forwarded
 from ..protocols.handshake import check_upgrade_request
 from .types import HeaderPairs, Scope
 
-__all__ = ["build_http_scope", "build_ws_scope", "check_ws_request", "split_target"]
+__all__ = ["HttpScopes", "build_http_scope", "build_ws_scope", "check_ws_request", "split_target"]
 
 # Host and port; a path and None for a server on a unix socket; None for a client on one.
 Address = Optional[Tuple[str, Optional[int]]]
+
+# Bytes of headers up to which `HttpScopes` keeps what it has made of them.
+MAX_REMEMBERED = 4096
 
 
 def check_ws_request(
@@ -80,6 +84,64 @@ def build_http_scope(
     scope["method"] = request.method.decode("ascii")
     scope["extensions"] = {}
     return scope
+
+
+class HttpScopes:
+    """Builds the ``http`` scopes of one connection's requests, which often have the same headers.
+
+    The arguments are those of `build_http_scope`.
+    """
+
+    __slots__ = ("_client", "_config", "_headers", "_scheme", "_server", "_state", "_template")
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        client: Address,
+        server: Address,
+        *,
+        scheme: Optional[str] = None,
+        state: Optional[Dict[str, Any]] = None,
+    ) -> None:
+        self._config = config
+        self._client = client
+        self._server = server
+        self._scheme = scheme
+        self._state = state
+        # The headers of the last request, which are None if they are large, and its scope.
+        self._headers: Optional[Tuple[Tuple[bytes, bytes], ...]] = None
+        self._template: Scope = {}
+
+    def build(self, request: RequestReceived) -> Scope:
+        """The scope of ``request``, which the application may change: the next one is another."""
+        # `RequestParser` returns the same tuple for the same lines.
+        if request.headers is not self._headers:
+            return self._build_first(request)
+        template = self._template
+        path, raw_path, query_string = _build_paths(request.target, template["root_path"])
+        scope = template.copy()
+        scope["asgi"] = template["asgi"].copy()
+        scope["http_version"] = request.http_version
+        scope["path"] = path
+        scope["raw_path"] = raw_path
+        scope["query_string"] = query_string
+        scope["headers"] = template["headers"].copy()
+        scope["method"] = request.method.decode("ascii")
+        scope["extensions"] = {}
+        if self._state is not None:
+            scope["state"] = self._state.copy()
+        return scope
+
+    def _build_first(self, request: RequestReceived) -> Scope:
+        scope = build_http_scope(
+            request, self._config, self._client, self._server, scheme=self._scheme, state=self._state
+        )
+        self._headers, self._template = None, {}
+        if sum(map(len, chain.from_iterable(request.headers))) <= MAX_REMEMBERED:
+            # The application may change its own.
+            self._headers = request.headers
+            self._template = {**scope, "asgi": scope["asgi"].copy(), "headers": scope["headers"].copy()}
+        return scope
 
 
 def _build_scope(

@@ -13,7 +13,7 @@ import asyncio
 import contextvars
 from typing import Optional, Union
 
-from ...asgi.scope import check_ws_request
+from ...asgi.scope import HttpScopes, check_ws_request
 from ...protocols.bodies import BODY_HEADERS, Body, build_body
 from ...protocols.errors import BadRequest, RequestRefused, RequestTimeout, ServiceUnavailable
 from ...protocols.events import RequestReceived
@@ -23,7 +23,7 @@ from ...protocols.http11 import RequestParser
 from ...protocols.responses import build_refusal
 from ..log import log_refusal
 from ..service import Service
-from .addresses import Ends, format_client, get_client, get_ends, get_server
+from .addresses import format_client, get_client, get_ends, get_server
 from .hints import (
     START_SIZE,
     describe_ignored_host,
@@ -54,12 +54,12 @@ class Connection(asyncio.Protocol):
         "_at_eof",
         "_context",
         "_deadline",
-        "_ends",
         "_first_bytes",
         "_held_data",
         "_last",
         "_parser",
         "_relay",
+        "_scopes",
         "_service",
         "_successor",
         "_transport",
@@ -69,7 +69,8 @@ class Connection(asyncio.Protocol):
         self._service = service
         self._relay = relay
         self._context = contextvars.copy_context()
-        self._ends: Optional[Ends] = None
+        # Made for the first request that opens no WebSocket.
+        self._scopes: Optional[HttpScopes] = None
         # None before it is made, and while a request is answered.
         self._transport: Optional[asyncio.Transport] = None
         # The stage that has it then.
@@ -199,15 +200,16 @@ class Connection(asyncio.Protocol):
         body: Optional[Body],
         trailing: bytes,
     ) -> None:
-        if self._ends is None:
-            self._ends = get_ends(transport)
+        if self._scopes is None:
+            self._scopes = self._make_scopes(transport)
+        scope = self._scopes.build(request)
         self._transport = None
         self._let_last_go()
         exchange = HttpExchange(
             self._service,
             transport,
             request,
-            self._ends,
+            scope,
             body,
             trailing,
             reader=self if self._may_read_next(request) else None,
@@ -218,6 +220,11 @@ class Connection(asyncio.Protocol):
         # An application that ran at once (Python 3.12: eager tasks) may have given the transport back.
         if self._transport is None:
             self._successor = exchange
+
+    def _make_scopes(self, transport: asyncio.Transport) -> HttpScopes:
+        service, ends = self._service, get_ends(transport)
+        scheme = "https" if ends.is_secure else "http"
+        return HttpScopes(service.config, ends.client, ends.server, scheme=scheme, state=service.state)
 
     def _build_body(self, request: RequestReceived) -> Optional[Body]:
         config = self._service.config

@@ -7,7 +7,7 @@ import math
 from typing import Optional, Protocol
 
 from ...asgi.http_session import HttpOwner, HttpSession
-from ...asgi.scope import build_http_scope
+from ...asgi.types import Scope
 from ...asgi.wire import Http11Wire, Wire
 from ...protocols.bodies import Body
 from ...protocols.errors import BadRequest, InternalServerError, RequestRefused, RequestTimeout
@@ -15,7 +15,7 @@ from ...protocols.events import RequestReceived
 from ...protocols.fields import lists_token
 from ..log import log_refusal
 from ..service import Member, Service
-from .addresses import Ends, format_client
+from .addresses import format_client
 from .exchange import Exchange
 from .hints import describe_request
 from .reading import pause_reading, resume_reading
@@ -47,7 +47,7 @@ class Reader(Stage, Protocol):
 class HttpExchange(Exchange, HttpOwner):
     """An asyncio protocol that takes ``transport`` over once the head of ``request`` is parsed.
 
-    ``ends`` are the transport's. ``body`` parses the request's body, and is None
+    ``scope`` is the request's. ``body`` parses the request's body, and is None
     if it has none; ``trailing`` was read behind the head. ``reader`` gets the
     transport back after the response; None if the connection has to close.
     ``at_eof``: the end of the peer's stream was read. A ``relay`` stays the
@@ -74,7 +74,7 @@ class HttpExchange(Exchange, HttpOwner):
         service: Service,
         transport: asyncio.Transport,
         request: RequestReceived,
-        ends: Ends,
+        scope: Scope,
         body: Optional[Body] = None,
         trailing: bytes = b"",
         *,
@@ -86,14 +86,7 @@ class HttpExchange(Exchange, HttpOwner):
     ) -> None:
         super().__init__(service, transport, relay, predecessor)
         self._at_eof = at_eof
-        self._scope = build_http_scope(
-            request,
-            service.config,
-            ends.client,
-            ends.server,
-            scheme="https" if ends.is_secure else "http",
-            state=service.state,
-        )
+        self._scope = scope
         self._method = request.method
         self._reader = reader
         # None once the body is complete.

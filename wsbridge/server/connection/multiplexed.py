@@ -11,7 +11,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import Any, Callable, Iterable, Optional, Tuple, Union
 
-from ...asgi.scope import check_ws_request
+from ...asgi.scope import build_http_scope, check_ws_request
 from ...asgi.stream_wire import StreamWire
 from ...asgi.types import HeaderPairs
 from ...protocols.bodies import StreamBody
@@ -154,7 +154,11 @@ class RequestStream(asyncio.Transport, ABC):
             ws_key = check_ws_request(request, service.config, ends.client, ends.server)
             WebSocketExchange(service, self, request, ws_key, wire=wire)
         else:
-            _StreamExchange(service, self, request, ends, StreamBody(), wire=wire)
+            scheme = "https" if ends.is_secure else "http"
+            scope = build_http_scope(
+                request, service.config, ends.client, ends.server, scheme=scheme, state=service.state
+            )
+            _StreamExchange(service, self, request, scope, StreamBody(), wire=wire)
 
     def receive_data(self, data: bytes, size: Optional[int] = None) -> None:
         """Pass data on. ``size`` is what it takes of the windows: more than its length if it was padded."""
