@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import unittest
-from typing import Any, Optional
+from typing import Any, List
 
-from wsbridge.server.connection.attribution import Claim, find_exchange
+from wsbridge.server.connection.attribution import claim, find_exchange
 
 
 class AttributionTests(unittest.TestCase):
@@ -15,12 +15,12 @@ class AttributionTests(unittest.TestCase):
         self.loop = asyncio.new_event_loop()
         self.addCleanup(self.loop.close)
         self.exchange: Any = object()
-        self.claim: Optional[Claim] = None
+        self.claim: List[Any] = []
 
     def claimed(self) -> contextvars.Context:
         """A context in which `exchange` is claimed."""
         context = contextvars.copy_context()
-        self.claim = context.run(Claim, self.exchange)
+        self.claim = context.run(claim, self.exchange)
         return context
 
     def raised(self, context: contextvars.Context) -> BaseException:
@@ -48,10 +48,9 @@ class AttributionTests(unittest.TestCase):
         self.claimed()
         self.assertIsNone(find_exchange(self.raised(contextvars.copy_context())))
 
-    def test_claim_that_was_released_is_nobodys(self) -> None:
+    def test_claim_that_was_cleared_is_nobodys(self) -> None:
         context = self.claimed()
-        assert self.claim is not None
-        self.claim.release()
+        self.claim.clear()
         self.assertIsNone(find_exchange(self.raised(context)))
 
     def test_error_that_came_out_of_no_loop_is_nobodys(self) -> None:

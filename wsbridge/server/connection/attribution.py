@@ -13,24 +13,19 @@ from typing import TYPE_CHECKING, List, Optional
 if TYPE_CHECKING:
     from .exchange import Exchange
 
-__all__ = ["Claim", "find_exchange"]
+__all__ = ["claim", "find_exchange"]
 
-# A list, emptied when the exchange ends: a task that goes on keeps its context, but not the connection.
 _claimed: ContextVar[List[Exchange]] = ContextVar("wsbridge_exchange")
 
 
-class Claim:
-    """Marks the current context, and those of the tasks and callbacks started in it, as ``exchange``'s."""
+def claim(exchange: Exchange) -> List[Exchange]:
+    """Mark the current context, and those of the tasks and callbacks started in it, as ``exchange``'s.
 
-    __slots__ = ("_claimed",)
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._claimed = [exchange]
-        _claimed.set(self._claimed)
-
-    def release(self) -> None:
-        """Remove the mark."""
-        self._claimed.clear()
+    Clear the list that is returned to remove the mark.
+    """
+    claimed = [exchange]
+    _claimed.set(claimed)
+    return claimed
 
 
 def find_exchange(error: BaseException) -> Optional[Exchange]:

@@ -14,7 +14,7 @@ from ...asgi.types import Receive, Scope, Send
 from ...protocols.errors import ClientDisconnected
 from ..log import log_raised
 from ..service import Member, Service
-from .attribution import Claim
+from .attribution import claim
 from .linger import Linger
 from .relay import Relay, Stage
 
@@ -57,7 +57,7 @@ class Exchange(asyncio.Protocol):
         self._transport: Optional[asyncio.Transport] = transport
         self._task: Optional[asyncio.Task[Optional[BaseException]]] = None
         self._app_deadline = math.inf
-        self._claim: Optional[Claim] = None
+        self._claim: Optional[List[Exchange]] = None
         # Whether `_cancel_app` has cancelled the task.
         self._is_cancelled = False
         # Whether the end of the peer's stream was read, so that `Linger` has nothing to wait for.
@@ -92,7 +92,7 @@ class Exchange(asyncio.Protocol):
 
     async def _run_app(self, scope: Scope, receive: Receive, send: Send) -> Optional[BaseException]:
         """Return what the application raises: SystemExit and KeyboardInterrupt would leave the loop."""
-        self._claim = Claim(self)
+        self._claim = claim(self)
         try:
             await self._service.app(scope, receive, send)
         except BaseException as error:
@@ -143,7 +143,12 @@ class Exchange(asyncio.Protocol):
             if self in self._service.members:
                 self._service.discard(self)
             if self._claim is not None:
-                self._claim.release()
+                # A task that goes on keeps its context, but not the connection.
+                self._claim.clear()
+            self._detach()
+
+    def _detach(self) -> None:
+        """Drop what refers to the exchange: only the collector frees a cycle."""
 
     # --------------------------------------------------------------------- writing
 

@@ -413,19 +413,17 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._log_end()
         self._hand_over(closed=closed)
 
-    def _leave_if_over(self) -> None:
-        super()._leave_if_over()
-        if self._task is None and self._transport is None:
-            if self._is_holding:
-                # Without an owner the session cannot parse what is held, nor learn that nothing is: a task
-                # that goes on receives the disconnect behind the queue.
-                self._held_data = b""
-                self._session.end_stream()
-            self._log_end()
-            self._session.detach()
-            # A request that was never answered still has its scope. Both refer to this object.
-            self._scope = _LOGGED
-            self.info = None
+    def _detach(self) -> None:
+        if self._is_holding:
+            # Without an owner the session cannot parse what is held, nor learn that nothing is: a task
+            # that goes on receives the disconnect behind the queue.
+            self._held_data = b""
+            self._session.end_stream()
+        self._log_end()
+        self._session.detach()
+        # A request that was never answered still has its scope. Both refer to this object.
+        self._scope = _LOGGED
+        self.info = None
 
     # -------------------------------------------------------------------- deadlines
 
