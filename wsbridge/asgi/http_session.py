@@ -62,7 +62,7 @@ class HttpSession:
     # None until a `receive` waits.
     _changed: Optional[asyncio.Event] = None
 
-    def __init__(self, owner: HttpOwner, wire: Wire, *, has_body: bool = False) -> None:
+    def __init__(self, owner: HttpOwner, wire: Wire, has_body: bool = False) -> None:
         self._owner = owner
         self._wire = wire
         self._is_body_complete = not has_body
@@ -135,7 +135,8 @@ class HttpSession:
         wire = self._wire
         kind = event.get("type")
         if kind == "http.response.body" and wire.status and not wire.is_complete:
-            wire.send_body(*check_response_body(event))
+            part, more = check_response_body(event)
+            wire.send_body(part, more)
             if wire.is_complete:
                 self._wake()
                 self._owner.session_completed()
@@ -143,7 +144,8 @@ class HttpSession:
             if waiting is not None:
                 await self._wait(waiting)
         elif kind == "http.response.start" and not wire.status:
-            wire.start(*check_response_start(event))
+            status, headers = check_response_start(event)
+            wire.start(status, headers)
         elif kind in ("http.response.start", "http.response.body"):
             raise StateError(f"{kind} is not possible here: a response is one start, then its body")
         else:

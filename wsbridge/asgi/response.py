@@ -10,7 +10,7 @@ one. HTTP/1.0 has no chunks: there the end of the connection ends the body.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ..protocols.errors import EventError
 from ..protocols.fields import HOP_BY_HOP, check_header, check_headers, lists_token, match_field_value
@@ -82,9 +82,11 @@ def check_response_start(event: ASGIEvent) -> Tuple[int, HeaderPairs]:
 def check_response_body(event: ASGIEvent) -> Tuple[bytes, bool]:
     """The bytes of a ``body`` event, and whether more follow. Raises `EventError` for another type."""
     part = event.get("body", b"")
-    if not isinstance(part, (bytes, bytearray, memoryview)):
-        raise EventError(f"body must be bytes, not {type(part).__name__}")
-    return bytes(part), bool(event.get("more_body", False))
+    if type(part) is not bytes:
+        if not isinstance(part, (bytes, bytearray, memoryview)):
+            raise EventError(f"body must be bytes, not {type(part).__name__}")
+        part = bytes(part)
+    return part, bool(event.get("more_body"))
 
 
 def build_date(now: Optional[int] = None) -> bytes:
@@ -166,7 +168,7 @@ class ResponseBuilder:
     #: Whether another request may follow on the connection: not if the application asks to close it.
     keeps_alive = True
     # The head as far as it follows from the start, in parts.
-    _lines: Sequence[bytes] = ()
+    _lines: List[bytes]
     _content_length: Optional[int] = None
     _is_chunked = False
     # Bytes of the body.
@@ -203,7 +205,7 @@ class ResponseBuilder:
             start = _build_start(status, check_headers(headers))
         status_line, lines, self._content_length, needs_date, asks_to_close = start
         date = self._date() if needs_date else None
-        self._lines = (status_line, lines) if date is None else (status_line, b"Date: ", date, b"\r\n", lines)
+        self._lines = [status_line, lines] if date is None else [status_line, b"Date: ", date, b"\r\n", lines]
         self.status = status
         if asks_to_close:
             self.keeps_alive = False
@@ -216,13 +218,9 @@ class ResponseBuilder:
         # RFC 9110 6.4.1: these have no content, whatever their Content-Length says.
         without_content = self._is_head or self.status in (204, 304)
         sent = self._sent + len(part)
-        declared = self._content_length
-        if (
-            declared is not None
-            and not without_content
-            and (sent > declared or (sent < declared and not more))
-        ):
-            raise EventError(f"body of {sent} bytes, content-length {declared}")
+        length = self._content_length
+        if length is not None and sent != length and not without_content and (sent > length or not more):
+            raise EventError(f"body of {sent} bytes, content-length {length}")
         lines = [] if self.is_on_wire else self._build_head(len(part), more)
         self._sent = sent
         self.is_on_wire = True
@@ -235,7 +233,7 @@ class ResponseBuilder:
         return b"".join(lines)
 
     def _build_head(self, size: int, more: bool) -> List[bytes]:
-        lines = list(self._lines)
+        lines = self._lines
         self.keeps_alive = self.keeps_alive and self.may_keep_alive()
         if not self.keeps_alive:
             lines.append(b"Connection: close\r\n")

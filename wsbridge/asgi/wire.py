@@ -106,13 +106,13 @@ class Http11Wire(ResponseBuilder):
     def __init__(
         self,
         output: Output,
-        *,
-        ws_key: bytes = b"",
         is_head: bool = False,
         http_version: str = "1.1",
         may_keep_alive: Callable[[], bool] = never,
         date: Callable[[], Optional[bytes]] = build_date,
         headers: Callable[[], HeaderPairs] = list,
+        *,
+        ws_key: bytes = b"",
     ) -> None:
         # Not by `super()`, here and below: before Python 3.12 that takes as long as what it calls.
         ResponseBuilder.__init__(self, is_head, http_version, may_keep_alive, date)

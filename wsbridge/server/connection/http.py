@@ -98,13 +98,13 @@ class HttpExchange(Exchange, HttpOwner):
             self._expects_continue = lists_token(request.values.get(b"expect", ()), b"100-continue")
         self._wire: Wire = wire or Http11Wire(
             self,
-            is_head=request.method == b"HEAD",
-            http_version=request.http_version,
-            may_keep_alive=self._may_keep_alive,
-            date=service.date,
-            headers=service.get_headers,
+            request.method == b"HEAD",
+            request.http_version,
+            self._may_keep_alive,
+            service.date,
+            service.get_headers,
         )
-        self._session = HttpSession(self, self._wire, has_body=body is not None)
+        self._session = HttpSession(self, self._wire, body is not None)
         if request.http_version == "1.0":
             # RFC 9112 8: without a length, a response that is cut must not look whole.
             self._ends_by_closing = True
