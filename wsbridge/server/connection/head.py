@@ -212,10 +212,10 @@ class Connection(asyncio.Protocol):
             scope,
             body,
             trailing,
-            reader=self if self._may_read_next(request) else None,
-            at_eof=self._at_eof,
-            relay=self._relay,
-            predecessor=self,
+            self._at_eof,
+            self if self._may_read_next(request) else None,
+            self._relay,
+            self,
         )
         # An application that ran at once (Python 3.12: eager tasks) may have given the transport back.
         if self._transport is None:

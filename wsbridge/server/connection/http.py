@@ -48,9 +48,9 @@ class HttpExchange(Exchange, HttpOwner):
     """An asyncio protocol that takes ``transport`` over once the head of ``request`` is parsed.
 
     ``scope`` is the request's. ``body`` parses the request's body, and is None
-    if it has none; ``trailing`` was read behind the head. ``reader`` gets the
-    transport back after the response; None if the connection has to close.
-    ``at_eof``: the end of the peer's stream was read. A ``relay`` stays the
+    if it has none; ``trailing`` was read behind the head, and the end of the
+    peer's stream if ``at_eof``. ``reader`` gets the transport back after the
+    response; None if the connection has to close. A ``relay`` stays the
     transport's protocol. ``predecessor`` is the member whose place it takes.
     ``wire`` writes the response, by default in HTTP/1.1.
     """
@@ -77,9 +77,8 @@ class HttpExchange(Exchange, HttpOwner):
         scope: Scope,
         body: Optional[Body] = None,
         trailing: bytes = b"",
-        *,
-        reader: Optional[Reader] = None,
         at_eof: bool = False,
+        reader: Optional[Reader] = None,
         relay: Optional[Relay] = None,
         predecessor: Optional[Member] = None,
         wire: Optional[Wire] = None,
