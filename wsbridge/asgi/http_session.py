@@ -49,23 +49,33 @@ class HttpSession:
     empty body.
     """
 
-    # Defaults that most requests keep: setting them would cost each of them time.
-    #: Bytes of the body that the application has not taken.
-    body_size = 0
-    #: Whether `receive` returns http.disconnect behind what has come of the body.
-    is_disconnected = False
-    # The body that the application has not taken; None if there is nothing.
-    _parts: Optional[List[bytes]] = None
-    _is_body_taken = False
-    # Whether `send` does nothing.
-    _is_ended = False
-    # None until a `receive` waits.
-    _changed: Optional[asyncio.Event] = None
+    __slots__ = (
+        "_changed",
+        "_is_body_complete",
+        "_is_body_taken",
+        "_is_ended",
+        "_owner",
+        "_parts",
+        "_wire",
+        "body_size",
+        "is_disconnected",
+    )
 
     def __init__(self, owner: HttpOwner, wire: Wire, has_body: bool = False) -> None:
         self._owner = owner
         self._wire = wire
+        #: Whether `receive` returns http.disconnect behind what has come of the body.
+        self.is_disconnected = False
+        # Whether `send` does nothing.
+        self._is_ended = False
+        # The body that the application has not taken; None if there is nothing.
+        self._parts: Optional[List[bytes]] = None
+        #: Bytes of the body that the application has not taken.
+        self.body_size = 0
         self._is_body_complete = not has_body
+        self._is_body_taken = False
+        # None until a `receive` waits.
+        self._changed: Optional[asyncio.Event] = None
 
     # ------------------------------------------------------------------- from the client
 

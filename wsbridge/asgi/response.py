@@ -158,21 +158,20 @@ class ResponseBuilder:
     value of the Date header, or None for no such header.
     """
 
-    # Defaults that most responses keep: setting them would cost each of them time.
-    #: The status of the response; 0 before its start.
-    status = 0
-    #: Whether the head was built: another response can no longer take its place.
-    is_on_wire = False
-    #: Whether the last part of the body was built.
-    is_complete = False
-    #: Whether another request may follow on the connection: not if the application asks to close it.
-    keeps_alive = True
-    # The head as far as it follows from the start, in parts.
-    _lines: List[bytes]
-    _content_length: Optional[int] = None
-    _is_chunked = False
-    # Bytes of the body.
-    _sent = 0
+    __slots__ = (
+        "_can_chunk",
+        "_content_length",
+        "_date",
+        "_is_chunked",
+        "_is_head",
+        "_lines",
+        "_sent",
+        "is_complete",
+        "is_on_wire",
+        "keeps_alive",
+        "may_keep_alive",
+        "status",
+    )
 
     def __init__(
         self,
@@ -186,6 +185,20 @@ class ResponseBuilder:
         self._can_chunk = http_version != "1.0"
         self.may_keep_alive = may_keep_alive
         self._date = date
+        #: The status of the response; 0 before its start.
+        self.status = 0
+        #: Whether the head was built: another response can no longer take its place.
+        self.is_on_wire = False
+        #: Whether the last part of the body was built.
+        self.is_complete = False
+        #: Whether another request may follow on the connection: not if the application asks to close it.
+        self.keeps_alive = True
+        # The head as far as it follows from the start, in parts.
+        self._lines: List[bytes] = []
+        self._content_length: Optional[int] = None
+        self._is_chunked = False
+        # Bytes of the body.
+        self._sent = 0
 
     def start(self, status: int, headers: HeaderPairs) -> None:
         """Set status and headers.

@@ -122,11 +122,12 @@ class StreamWire:
 class _StreamResponse(ResponseBuilder):
     """A response whose `build_part` returns content alone; ``head`` has the headers once a part was built."""
 
-    head: HeaderPairs
+    __slots__ = ("head",)
 
     def __init__(self, is_head: bool) -> None:
         # The wire adds Date.
         super().__init__(is_head, date=lambda: None)
+        self.head: HeaderPairs = []
 
     def start(self, status: int, headers: HeaderPairs) -> None:
         super().start(status, headers)

@@ -103,6 +103,8 @@ class Http11Wire(ResponseBuilder):
     arguments are those of `ResponseBuilder`.
     """
 
+    __slots__ = ("_get_headers", "_output", "_ws_key")
+
     def __init__(
         self,
         output: Output,

@@ -55,19 +55,21 @@ class HttpExchange(Exchange, HttpOwner):
     ``wire`` writes the response, by default in HTTP/1.1.
     """
 
-    # Defaults that most requests keep: setting them would cost each of them time.
-    _body_deadline = math.inf
-    _disconnect_deadline = math.inf
-    # RFC 9110 10.1.1: whether the client waits for a 100 before it sends the body.
-    _expects_continue = False
-    # What came behind the request, for the reader.
-    _held_data = b""
-    #: Whether the exchange has paused reading, and has not resumed it itself.
-    is_reading_paused = False
-    # Whether closing the socket would look like the end of the response.
-    _ends_by_closing = False
-    # Whether the peer's stream has ended within the body.
-    _is_body_cut = False
+    __slots__ = (
+        "_body",
+        "_body_deadline",
+        "_disconnect_deadline",
+        "_ends_by_closing",
+        "_expects_continue",
+        "_held_data",
+        "_is_body_cut",
+        "_method",
+        "_reader",
+        "_scope",
+        "_session",
+        "_wire",
+        "is_reading_paused",
+    )
 
     def __init__(
         self,
@@ -89,12 +91,25 @@ class HttpExchange(Exchange, HttpOwner):
         self._scope = scope
         self._method = request.method
         self._reader = reader
+        self._body_deadline = math.inf
+        self._disconnect_deadline = math.inf
+        # What came behind the request, for the reader.
+        self._held_data = b""
+        #: Whether the exchange has paused reading, and has not resumed it itself.
+        self.is_reading_paused = False
+        # Whether closing the socket would look like the end of the response.
+        self._ends_by_closing = False
+        # Whether the peer's stream has ended within the body.
+        self._is_body_cut = False
         # None once the body is complete.
         self._body = body
-        # RFC 9110 10.1.1: HTTP/1.0 has no 100. A request of HTTP/2 that comes without a wire was translated
-        # by another server, which answers the expectation itself.
-        if body is not None and (wire is not None or request.http_version == "1.1"):
-            self._expects_continue = lists_token(request.values.get(b"expect", ()), b"100-continue")
+        # RFC 9110 10.1.1: whether the client waits for a 100 before it sends the body. HTTP/1.0 has none. A
+        # request of HTTP/2 that comes without a wire was translated by another server, which answers itself.
+        self._expects_continue = (
+            body is not None
+            and (wire is not None or request.http_version == "1.1")
+            and lists_token(request.values.get(b"expect", ()), b"100-continue")
+        )
         self._wire: Wire = wire or Http11Wire(
             self,
             request.method == b"HEAD",
