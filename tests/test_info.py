@@ -22,6 +22,7 @@ class Owner:
     def __init__(self) -> None:
         self.pings = 0
         self.phase = Phase.CONNECTING
+        self.messages_received, self.bytes_received, self.messages_sent, self.bytes_sent = 3, 30, 2, 20
         self.write_buffer_size = 0
 
     def ping(self) -> None:
@@ -50,6 +51,18 @@ class CopyTests(unittest.TestCase):
 
 
 class InfoTests(unittest.TestCase):
+    def test_counts_are_the_owners(self) -> None:
+        info = ConnectionInfo(WSProtocol(), Owner())
+        self.assertEqual((info.messages_received, info.bytes_received), (3, 30))
+        self.assertEqual((info.messages_sent, info.bytes_sent), (2, 20))
+
+    def test_code_and_reason_are_the_protocols(self) -> None:
+        ws = WSProtocol()
+        info = ConnectionInfo(ws, Owner())
+        self.assertEqual((info.code, info.reason), (None, ""))
+        ws.close(4000, "bye")
+        self.assertEqual((info.code, info.reason), (4000, "bye"))
+
     def test_without_compression(self) -> None:
         owner = Owner()
         info = ConnectionInfo(WSProtocol(), owner)

@@ -44,27 +44,26 @@ class LogEndTests(unittest.TestCase):
         protocol = WSProtocol()
         protocol.receive_data(bytes.fromhex(close))
         protocol.receive_eof()
-        info = ConnectionInfo(protocol, mock.Mock())
+        owner = mock.Mock(messages_received=3, bytes_received=30, messages_sent=2, bytes_sent=20)
+        info = ConnectionInfo(protocol, owner)
         info.client, info.raw_path = ("192.0.2.1", 5000), b"/chat"
         info.closed_by, info.seconds = "client" if close else "lost", 1.23456
         return info
 
-    def assert_line(self, expected: str, info: ConnectionInfo) -> None:
+    def assert_line(self, how: str, info: ConnectionInfo) -> None:
         with self.assertLogs(logger, "INFO") as logs:
             log_end(info)
-        self.assertEqual(logs.output, [f"INFO:wsbridge:{expected}"])
+        line = f'192.0.2.1:5000 "websocket /chat" {how}, 3 messages and 30 bytes received, 2 and 20 sent'
+        self.assertEqual(logs.output, [f"INFO:wsbridge:{line}"])
 
     def test_who_has_ended_it_and_how(self) -> None:
-        self.assert_line('192.0.2.1:5000 "websocket /chat" 1006 lost, 1.235 s', self.build())
+        self.assert_line("1006 lost, 1.235 s", self.build())
 
     def test_reason_cannot_forge_a_line(self) -> None:
         # "a", CR LF, ESC [2J, DEL, U+202E, U+2028, quotes.
         reason = "61 0d0a 1b5b324a 7f e280ae e280a8 22"
         expected = r'1000 closed by client "a\r\n\u001b[2J\u007f\u202e\u2028\""'
-        self.assert_line(
-            f'192.0.2.1:5000 "websocket /chat" {expected}, 1.235 s',
-            self.build(f"88 91 00000000 03e8 {reason}"),
-        )
+        self.assert_line(f"{expected}, 1.235 s", self.build(f"88 91 00000000 03e8 {reason}"))
 
     def test_nothing_is_formatted_where_nobody_listens(self) -> None:
         self.addCleanup(logger.setLevel, logger.level)

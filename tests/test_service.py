@@ -355,11 +355,15 @@ class OwnServerTests(ServiceCase):
     async def test_end_is_logged_by_our_logger(self) -> None:
         protocol = WSProtocol()
         protocol.receive_eof()
-        info = ConnectionInfo(protocol, mock.Mock())
+        owner = mock.Mock(messages_received=3, bytes_received=30, messages_sent=2, bytes_sent=20)
+        info = ConnectionInfo(protocol, owner)
         info.raw_path, info.seconds = b"/a%20b", 2.5
         with self.assertLogs(logger, "INFO") as logs:
             self.service.log_end(info)
-        self.assertEqual(logs.output, ['INFO:wsbridge:unix socket "websocket /a%20b" 1006 lost, 2.500 s'])
+        counts = "3 messages and 30 bytes received, 2 and 20 sent"
+        self.assertEqual(
+            logs.output, [f'INFO:wsbridge:unix socket "websocket /a%20b" 1006 lost, 2.500 s, {counts}']
+        )
 
     async def test_application_runs_in_a_task_of_the_loop(self) -> None:
         async def work() -> int:

@@ -253,7 +253,8 @@ class LogTests(PluginCase):
         transport.feed(PEER_CLOSE)
         self.assertRegex(
             self.read_lines()[0],
-            r'^INFO:127.0.0.1:50000 - "WebSocket /a%0Ab" 1000 closed by client, 0\.\d{3} s$',
+            r'^INFO:127.0.0.1:50000 - "WebSocket /a%0Ab" 1000 closed by client, 0\.\d{3} s, '
+            r"0 messages and 8 bytes received, 0 and 4 sent$",
         )
 
     async def test_answer_below_the_level_is_not_logged(self) -> None:

@@ -94,9 +94,10 @@ DENIED_PART = (
 )
 
 
-def end_line(how: str, seconds: float = 0) -> Tuple[str, str]:
-    """The access line of the connection that `WebSocketTestCase` opens."""
-    return "INFO", f'127.0.0.1:50000 "websocket /chat" {how}, {seconds:.3f} s'
+def end_line(how: str, received: Tuple[int, int], sent: Tuple[int, int]) -> Tuple[str, str]:
+    """The access line of the connection that `WebSocketTestCase` opens, with messages and bytes both ways."""
+    counts = f"{received[0]} messages and {received[1]} bytes received, {sent[0]} and {sent[1]} sent"
+    return "INFO", f'127.0.0.1:50000 "websocket /chat" {how}, {counts}'
 
 
 NO_ANSWER = ("ERROR", "application returned before it accepted or refused")
@@ -985,7 +986,9 @@ class EndingTests(WebSocketTestCase):
         await self.open_ending()
         await self.app.raise_(ValueError("no"))
         self.assert_written(CLOSE)
-        self.assert_logged(("ERROR", "application raised"), end_line("1000 closed by client"))
+        self.assert_logged(
+            ("ERROR", "application raised"), end_line("1000 closed by client, 0.000 s", (1, 19), (0, 4))
+        )
 
     async def test_what_comes_behind_is_discarded(self) -> None:
         await self.open_ending()
@@ -1478,7 +1481,7 @@ class OverTests(WebSocketTestCase):
             self.transport.lose()
             await self.app.raise_(error)
             lines = [("ERROR", "application raised")] if type(error) is OSError else []
-            self.assert_logged(*lines, end_line("1011 closed by application"))
+            self.assert_logged(*lines, end_line("1011 closed by application, 0.000 s", (2, 21), (0, 0)))
 
     async def test_send_raises_between_messages_that_are_held(self) -> None:
         await self.hold(peer_text(b"c"))
@@ -1510,7 +1513,7 @@ class OverTests(WebSocketTestCase):
             await self.send({"type": "websocket.close", **content})
             await self.app.return_()
             self.assert_written()
-            self.assert_logged(end_line("1006 lost"))
+            self.assert_logged(end_line("1006 lost, 0.000 s", (0, 0), (0, 0)))
 
     async def test_peer_that_half_closes_and_reads_nothing_is_cut(self) -> None:
         await self.open(ws_ping_interval=None, timeout_write=10)
@@ -1703,7 +1706,7 @@ class WritingTests(WebSocketTestCase):
         self.assert_calls("abort")
         self.assert_logged(
             ("INFO", "peer took nothing for timeout_write: connection aborted"),
-            end_line("1006 closed by timeout", 31),
+            end_line("1006 closed by timeout, 31.000 s", (0, 0), (1, 204)),
         )
 
     async def test_peer_that_takes_a_little_before_more_is_sent_is_not_cut(self) -> None:
@@ -2248,22 +2251,21 @@ class EndTests(WebSocketTestCase):
         self.assertIsNone(self.info.seconds)
         self.clock.advance(1.5)
 
-    async def assert_ended(self, how: str, seconds: float = 1.5) -> None:
+    async def assert_ended(self, how: str, received: Tuple[int, int], sent: Tuple[int, int]) -> None:
         """The line has come, and nothing that follows adds another."""
-        self.assert_logged(end_line(how, seconds))
-        self.assertEqual(self.info.seconds, seconds)
+        self.assert_logged(end_line(how, received, sent))
         self.transport.lose()
         await self.app.return_()
         self.assert_logged()
 
     async def test_client(self) -> None:
         self.transport.feed(bytes.fromhex("88 87 00000000 03e9") + b"leave")
-        await self.assert_ended('1001 closed by client "leave"')
+        await self.assert_ended('1001 closed by client "leave", 1.500 s', (0, 13), (0, 9))
         self.assertEqual((self.info.closed_by, self.info.code, self.info.reason), ("client", 1001, "leave"))
 
     async def test_client_without_a_code(self) -> None:
         self.transport.feed(PEER_CLOSE_EMPTY)
-        await self.assert_ended("1005 closed by client")
+        await self.assert_ended("1005 closed by client, 1.500 s", (0, 6), (0, 2))
 
     async def test_client_while_an_answer_is_owed_and_the_server_stops(self) -> None:
         self.transport.feed(PEER_HELLO)
@@ -2271,54 +2273,56 @@ class EndTests(WebSocketTestCase):
         self.transport.feed(PEER_CLOSE)
         self.assert_logged()
         self.service.begin_shutdown()
-        await self.assert_ended("1000 closed by client")
+        await self.assert_ended("1000 closed by client, 1.500 s", (1, 19), (0, 4))
 
     async def test_application(self) -> None:
         await self.send({"type": "websocket.close", "code": 4000, "reason": "bye"})
         self.assert_logged()
         self.transport.feed(PEER_CLOSE)
-        await self.assert_ended('4000 closed by application "bye"')
+        await self.assert_ended('4000 closed by application "bye", 1.500 s', (0, 8), (0, 7))
 
     async def test_application_whose_client_does_not_answer(self) -> None:
         await self.send({"type": "websocket.close"})
         await self.advance(9)
         self.assert_logged()
         await self.advance(1)
-        await self.assert_ended("1000 closed by application", 11.5)
+        await self.assert_ended("1000 closed by application, 11.500 s", (0, 0), (0, 4))
 
     async def test_application_that_returns(self) -> None:
         await self.app.return_()
         self.transport.feed(PEER_CLOSE)
-        await self.assert_ended("1000 closed by application")
+        await self.assert_ended("1000 closed by application, 1.500 s", (0, 8), (0, 4))
 
     async def test_application_that_raises(self) -> None:
         await self.app.raise_(ValueError("no"))
         self.assert_logged(("ERROR", "application raised"))
         self.transport.feed(VIOLATION)
-        await self.assert_ended("1011 closed by application")
+        await self.assert_ended("1011 closed by application, 1.500 s", (0, 3), (0, 4))
 
     async def test_stop(self) -> None:
         self.service.begin_shutdown()
         self.transport.feed(PEER_CLOSE)
-        await self.assert_ended("1012 closed by the server's stop")
+        await self.assert_ended("1012 closed by the server's stop, 1.500 s", (0, 8), (0, 4))
 
     async def test_abort(self) -> None:
         self.service.abort()
         await turn_loop()
-        await self.assert_ended("1006 closed by the server's stop")
+        await self.assert_ended("1006 closed by the server's stop, 1.500 s", (0, 0), (0, 0))
 
     async def test_violation(self) -> None:
         self.transport.feed(VIOLATION)
-        await self.assert_ended('1002 closed for a violation "unmasked frame from a client"')
+        await self.assert_ended(
+            '1002 closed for a violation "unmasked frame from a client", 1.500 s', (0, 3), (0, 32)
+        )
 
     async def test_ping_timeout(self) -> None:
         await self.advance(20)
         await self.advance(20)
-        await self.assert_ended('1011 closed by timeout "keepalive ping timeout"', 41.5)
+        await self.assert_ended('1011 closed by timeout "keepalive ping timeout", 41.500 s', (0, 0), (0, 32))
 
     async def test_lost(self) -> None:
         self.transport.feed_eof()
-        await self.assert_ended("1006 lost")
+        await self.assert_ended("1006 lost, 1.500 s", (0, 0), (0, 0))
 
     async def test_lost_with_a_close_that_the_application_has_not_got_to(self) -> None:
         for close, how in ((PEER_CLOSE, "1000 closed by client"), (b"", "1006 lost")):
@@ -2332,7 +2336,7 @@ class EndTests(WebSocketTestCase):
             self.transport.lose()
             self.assert_logged()
             await self.assert_receives(received("a"), received("b"), disconnect(1000) if close else LOST)
-            await self.assert_ended(how, 0)
+            await self.assert_ended(f"{how}, 0.000 s", (2, 14 + len(close)), (0, 0))
 
     async def test_application_that_returns_before_what_is_held(self) -> None:
         self.transport.lose()
@@ -2343,7 +2347,61 @@ class EndTests(WebSocketTestCase):
         self.exchange.data_received(peer_text(b"b"))
         self.transport.lose()
         await self.app.return_()
-        await self.assert_ended("1000 closed by application", 0)
+        await self.assert_ended("1000 closed by application, 0.000 s", (1, 14), (0, 0))
+
+    async def test_messages_and_bytes_are_counted_in_both_directions(self) -> None:
+        self.transport.feed(PEER_HELLO + PEER_HELLO[:3])
+        await self.assert_receives(RECEIVED_HELLO)
+        await self.send(SEND_HELLO)
+        # A fragmented message, a PING within it, and a message behind it: the answers leave in one write.
+        self.transport.feed(PEER_HELLO[3:] + bytes.fromhex("01 81 00000000 61") + PEER_PING)
+        self.transport.feed(bytes.fromhex("80 81 00000000 62") + peer_text(b"c"))
+        self.assert_written(HELLO, PONG)
+        await self.assert_receives(RECEIVED_HELLO)
+        await self.send(SEND_HELLO)
+        await self.assert_receives(received("ab"), received("c"))
+        await self.send({"type": "websocket.send", "bytes": b"x" * 16384})
+        await self.send(SEND_HELLO)
+        self.transport.feed(PEER_CLOSE)
+        counts = self.info.messages_received, self.info.messages_sent
+        self.assertEqual((*counts, self.info.bytes_received, self.info.bytes_sent), (4, 4, 60, 16418))
+        await self.assert_ended("1000 closed by client, 1.500 s", (4, 60), (4, 16418))
+
+    async def test_messages_of_a_long_row_are_counted(self) -> None:
+        for _ in range(200):
+            await self.send(SEND_HELLO)
+        self.transport.feed(PEER_CLOSE)
+        await self.assert_ended("1000 closed by client, 1.500 s", (0, 8), (200, 1404))
+
+    async def test_answers_that_leave_in_one_write_are_counted(self) -> None:
+        self.transport.feed(PEER_HELLO * 3)
+
+        async def echo() -> None:
+            for _ in range(3):
+                await self.app.receive()
+                await self.app.send(SEND_HELLO)
+
+        await self.start(echo())
+        self.assert_written(HELLO * 3)
+        self.transport.feed(PEER_CLOSE)
+        await self.assert_ended("1000 closed by client, 1.500 s", (3, 41), (3, 25))
+
+    async def test_pong_that_follows_gathered_answers_is_counted(self) -> None:
+        self.transport.feed(PEER_HELLO * 2)
+        await self.assert_receives(RECEIVED_HELLO)
+        await self.start(self.app.send(SEND_HELLO))
+        self.transport.feed(PEER_PING)
+        await turn_loop()
+        self.assertEqual((self.info.messages_sent, self.info.bytes_sent), (1, 12))
+
+    async def test_subprotocol_stands_in_the_line(self) -> None:
+        self.transport.lose()
+        await self.app.return_()
+        await self.connect(headers=((b"sec-websocket-protocol", b"chat.v2"),))
+        await self.send({**ACCEPT, "subprotocol": "chat.v2"})
+        self.logged.clear()
+        self.transport.feed(PEER_CLOSE)
+        await self.assert_ended("1000 closed by client, subprotocol chat.v2, 0.000 s", (0, 8), (0, 4))
 
     async def test_connection_that_was_not_accepted_has_no_end(self) -> None:
         self.transport.lose()
@@ -2366,7 +2424,7 @@ class HostileConnectionTests(WebSocketTestCase):
         with self.assertRaises(ClientDisconnected) as caught:
             await self.send(SEND_HELLO)
         await self.app.raise_(caught.exception)
-        self.assert_logged(end_line("1006 lost"))
+        self.assert_logged(end_line("1006 lost, 0.000 s", (0, 0), (1, 204)))
         self.assertEqual(self.records[-1].levelname, "DEBUG")
         self.assertEqual(list(self.service.members), [])
 

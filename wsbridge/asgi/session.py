@@ -314,10 +314,10 @@ class Session:
             raise EventError("websocket.send needs exactly one of 'text' (str) and 'bytes' (bytes)")
         protocol = self._protocol
         header, payload = protocol.send_message_parts(message)
-        is_first, self.last_is_unanswered = self.last_is_unanswered, False
         waiting = self._owner.write_message(header, payload)
         if protocol.receiving is not _READABLE:
-            self._owner.session_answered(is_first)
+            self._owner.session_answered(self.last_is_unanswered)
+        self.last_is_unanswered = False
         return waiting
 
     def _accept(self, event: ASGIEvent) -> Optional[Awaitable[None]]:
@@ -328,8 +328,9 @@ class Session:
         protocol.subprotocol = subprotocol
         self._answer = _ACCEPTED
         self._wire = None
+        waiting = self._owner.drain()
         self._owner.session_accepted()
-        return self._owner.drain()
+        return waiting
 
     def _choose_subprotocol(self, subprotocol: Any) -> Optional[str]:
         if subprotocol is None or subprotocol == "":

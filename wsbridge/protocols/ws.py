@@ -299,8 +299,9 @@ class WSProtocol:
             self._unparsed = b""
         elif type(data) is not bytes:
             data = bytes(data)
-        masked = not self._client
-        mask_bit, header_size = (MASKED, 6) if masked else (0, 2)
+        masked, mask_bit, header_size = True, MASKED, 6
+        if self._client:
+            masked, mask_bit, header_size = False, 0, 2
         position, end = 0, len(data)
         make_message = self._make_message
         compression = self.compression

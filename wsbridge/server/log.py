@@ -76,7 +76,11 @@ def log_end(info: ConnectionInfo, logger: logging.Logger = logger) -> None:
 def describe_end(info: ConnectionInfo) -> str:
     """How a WebSocket has ended, as log lines show it."""
     reason = f" {quote(info.reason)}" if info.reason else ""
-    return f"{info.code} {_CLOSED_BY[info.closed_by or 'lost']}{reason}, {info.seconds:.3f} s"
+    how = f"{info.code} {_CLOSED_BY[info.closed_by or 'lost']}{reason}"
+    subprotocol = f", subprotocol {info.subprotocol}" if info.subprotocol else ""
+    received = f"{info.messages_received} messages and {info.bytes_received} bytes received"
+    sent = f"{info.messages_sent} and {info.bytes_sent} sent"
+    return f"{how}{subprotocol}, {info.seconds:.3f} s, {received}, {sent}"
 
 
 def log_refusal(

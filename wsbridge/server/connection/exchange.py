@@ -162,7 +162,7 @@ class Exchange(asyncio.Protocol):
         if transport is None or transport.is_closing():
             # Make the next `drain` wait for one turn of the loop: if this write has found the connection
             # lost, `connection_lost` comes in it.
-            self._sends_in_a_row = MAX_SENDS_IN_A_ROW
+            self._start_row(MAX_SENDS_IN_A_ROW)
             return
         if self._writing_paused:
             # Added data must not hide from `_check_stall` what the peer has read meanwhile.
@@ -188,17 +188,22 @@ class Exchange(asyncio.Protocol):
 
         Awaiting it raises `ConnectionResetError` if the connection ends first, or had ended before the write.
         """
-        if self._writing_paused:
-            return self._wait_for_room()
         self._sends_in_a_row += 1
-        if self._sends_in_a_row < MAX_SENDS_IN_A_ROW:
-            return None
-        if self._transport is None:
+        if self._writing_paused or self._sends_in_a_row >= MAX_SENDS_IN_A_ROW:
+            return self._wait_or_yield()
+        return None
+
+    def _wait_or_yield(self) -> Awaitable[None]:
+        if self._writing_paused or self._transport is None:
             return self._wait_for_room()
         # Yield to the loop: an application that only sends would starve the other connections, and never
         # learn that its own is lost.
-        self._sends_in_a_row = 0
+        self._start_row(0)
         return asyncio.sleep(0)
+
+    def _start_row(self, sends: int) -> None:
+        """Count the sends in a row from ``sends`` on."""
+        self._sends_in_a_row = sends
 
     async def _wait_for_room(self) -> None:
         while self._writing_paused and self._transport is not None:

@@ -20,6 +20,22 @@ class Owner(Protocol):
         """Send a ping now."""
 
     @property
+    def messages_received(self) -> int:
+        """The number of messages that have come."""
+
+    @property
+    def bytes_received(self) -> int:
+        """The size of the frames that have come."""
+
+    @property
+    def bytes_sent(self) -> int:
+        """The size of the frames that were written."""
+
+    @property
+    def messages_sent(self) -> int:
+        """The number of messages that the application has sent."""
+
+    @property
     def phase(self) -> Phase:
         """The phase of its session."""
 
@@ -84,6 +100,26 @@ class ConnectionInfo:
     def reason(self) -> str:
         """The reason that belongs to `code`."""
         return "" if self._ws.end is None else self._ws.end.reason
+
+    @property
+    def messages_received(self) -> int:
+        """The number of messages that have come, taken by the application or not."""
+        return self._owner.messages_received
+
+    @property
+    def messages_sent(self) -> int:
+        """The number of messages that the application has sent."""
+        return self._owner.messages_sent
+
+    @property
+    def bytes_received(self) -> int:
+        """Total size of the frames that have come, as they were on the wire, control frames included."""
+        return self._owner.bytes_received
+
+    @property
+    def bytes_sent(self) -> int:
+        """Total size of the frames that were written, as they are on the wire, control frames included."""
+        return self._owner.bytes_sent
 
     @property
     def write_buffer_size(self) -> int:

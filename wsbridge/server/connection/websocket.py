@@ -85,16 +85,20 @@ class WebSocketExchange(Exchange, SessionOwner):
         "_gathered",
         "_gathered_size",
         "_grace_deadline",
-        "_heard_since_ping",
         "_held_data",
         "_is_resuming",
         "_pinged_at",
         "_is_holding",
         "_opened_at",
+        "_received_at_ping",
         "_scope",
+        "_sent_before",
         "_session",
         "_ws",
+        "bytes_received",
+        "bytes_sent",
         "info",
+        "messages_received",
     )
 
     def __init__(
@@ -136,7 +140,12 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._gathered_size = 0
         # Whether the application runs inside `resume`.
         self._is_resuming = False
-        self._heard_since_ping = False
+        # In bytes, frames with their headers.
+        self.bytes_received = self.bytes_sent = self.messages_received = 0
+        # What `_sends_in_a_row` does not count of the messages that were sent.
+        self._sent_before = 0
+        # `bytes_received` at the last ping, or -1 if the peer is known to be alive.
+        self._received_at_ping = -1
         self._pinged_at = math.inf
         # None before the accept, and once the end is logged.
         self._opened_at: Optional[float] = None
@@ -147,7 +156,6 @@ class WebSocketExchange(Exchange, SessionOwner):
     # ------------------------------------------------------------------- receiving
 
     def data_received(self, data: bytes) -> None:
-        self._heard_since_ping = True
         if self._is_holding:
             # Reading may be paused: TLS on Python 3.9 and 3.10 still hands over what it has decrypted.
             self._hold(data)
@@ -155,17 +163,22 @@ class WebSocketExchange(Exchange, SessionOwner):
         if self._ws.compression is not None and len(data) > COMPRESSED_SLICE:
             self._receive_slices(data)
             return
+        self.bytes_received += len(data)
         events, outbound = self._ws.receive_data(data)
         if outbound:
             self.write(outbound)
         if not events:
             return
+        self.messages_received += len(events)
         session = self._session
         waiter = session.waiter
-        is_waited_for = waiter is not None and not session.queue
-        session.put(events)
-        if not is_waited_for:
+        if waiter is None or session.queue:
+            session.put(events)
             self._check_queue()
+        else:
+            # What `put` does: the call would cost every read.
+            events.reverse()
+            session.queue = events
         if self._ws.receiving is not _READABLE:
             self._peer_ended()
         if waiter is not None:
@@ -217,7 +230,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         """Parse the data that was held; unless that fills the queue again, resume reading."""
         self._is_holding = False
         # While we did not read, silence does not mean that the peer is gone.
-        self._heard_since_ping = True
+        self._received_at_ping = -1
         held_data, self._held_data = self._held_data, b""
         if held_data:
             self.data_received(held_data)
@@ -239,6 +252,8 @@ class WebSocketExchange(Exchange, SessionOwner):
 
     def _peer_ended(self) -> None:
         """The peer has closed or broken a rule: send our CLOSE now, or when the application has answered."""
+        # The last event is the disconnect.
+        self.messages_received -= 1
         if self._session.phase is _OVER:
             self._finish()
         elif self._session.owes_answer:
@@ -301,8 +316,10 @@ class WebSocketExchange(Exchange, SessionOwner):
     def write(self, data: bytes) -> None:
         if self._gathered:
             self._gathered.append(data)
+            self._gathered_size += len(data)
             self._flush()
-        else:
+        elif self._transport is not None:
+            self.bytes_sent += len(data)
             self._write_parts(data)
 
     def write_message(self, header: bytes, payload: Union[bytes, bytearray]) -> Optional[Awaitable[None]]:
@@ -319,22 +336,36 @@ class WebSocketExchange(Exchange, SessionOwner):
             if not self._session.queue or self._gathered_size > self._service.config.ws_write_limit:
                 self._flush()
         elif len(payload) >= LARGE_PAYLOAD:
+            self.bytes_sent += len(header) + len(payload)
             self._write_parts(header, payload)
-        elif transport is None or self._writing_paused or transport.is_closing():
-            self._write_parts(header + payload)
         else:
-            # What `_write_parts` does, and below what `drain` does: the calls would cost every message.
-            transport.write(header + payload)
+            frame = header + payload
+            self.bytes_sent += len(frame)
+            if transport is None or self._writing_paused or transport.is_closing():
+                self._write_parts(frame)
+            else:
+                # What `_write_parts` does, and below what `drain` does: the calls would cost every message.
+                transport.write(frame)
         self._sends_in_a_row += 1
         if self._writing_paused or self._sends_in_a_row >= MAX_SENDS_IN_A_ROW:
-            return self.drain()
+            return self._wait_or_yield()
         return None
+
+    def _start_row(self, sends: int) -> None:
+        self._sent_before += self._sends_in_a_row - sends
+        super()._start_row(sends)
+
+    @property
+    def messages_sent(self) -> int:
+        """The number of messages that the application has sent."""
+        return self._sent_before + self._sends_in_a_row
 
     def _flush(self) -> None:
         gathered = self._gathered
         if gathered:
             # A message is two parts.
             is_large = self._gathered_size >= len(gathered) // 2 * LARGE_PAYLOAD
+            self.bytes_sent += self._gathered_size
             self._gathered, self._gathered_size = [], 0
             self._write_parts(*(gathered if is_large else (b"".join(gathered),)))
 
@@ -345,12 +376,14 @@ class WebSocketExchange(Exchange, SessionOwner):
     def resume_writing(self) -> None:
         super().resume_writing()
         # The peer reads, so it is alive; it may answer a ping only after all that it has to read.
-        self._heard_since_ping = True
+        self._received_at_ping = -1
         self.write(self._ws.resume_writing())
 
     # ------------------------------------------------------------- the application
 
     def session_accepted(self) -> None:
+        # What was written so far is the 101.
+        self._sent_before, self.bytes_sent = -self._sends_in_a_row, 0
         # RFC 8441 5: in HTTP/2 the answer is a 200.
         self._log_answer(101 if self._scope["http_version"] == "1.1" else 200)
         interval = self._service.config.ws_ping_interval
@@ -465,16 +498,17 @@ class WebSocketExchange(Exchange, SessionOwner):
             self._pinged_at = now
         if self._is_holding or self._writing_paused:
             # An answer would not be read now; if the peer is gone, the next ping finds out.
-            self._heard_since_ping = True
+            self._received_at_ping = -1
         next_ping = self._pinged_at + interval
-        dead_at = None if self._heard_since_ping or timeout is None else self._pinged_at + timeout
+        is_silent = self.bytes_received == self._received_at_ping
+        dead_at = self._pinged_at + timeout if is_silent and timeout is not None else None
         if dead_at is not None and now >= dead_at:
             self._note_closed_by("timeout")
             self.write(self._ws.close(INTERNAL_ERROR, "keepalive ping timeout"))
             self._finish()
         elif dead_at is None and now >= next_ping:
             self.write(self._ws.ping())
-            self._heard_since_ping, self._pinged_at = False, now
+            self._received_at_ping, self._pinged_at = self.bytes_received, now
             self._deadline = now + (interval if timeout is None else min(interval, timeout))
         else:
             # It may have passed: while a ping may still be answered, every sweep looks.

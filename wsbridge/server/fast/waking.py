@@ -33,10 +33,10 @@ class CollectingWaker:
         It is resumed now if it is also the one that was woken last: no other
         connection has read since, and batching would gain nothing.
         """
-        is_last, self._last = self._last is connection, connection
-        if is_last:
+        if self._last is connection:
             connection.resume(resume_task)
             return
+        self._last = connection
         if not self._woken:
             self._loop.call_soon(self._resume_all)
         self._woken.append(connection)
