@@ -665,7 +665,9 @@ class ExitTests(unittest.TestCase):
             with self.assertLogs(logger, "WARNING") as logs:
                 self.command(result)
                 self.assertTrue(self.ended.wait(TIMEOUT))
-            self.assertEqual(logs.output, ["WARNING:wsbridge:ended without waiting for threads: forgotten"])
+            self.assertEqual(
+                logs.output, ["WARNING:wsbridge.error:ended without waiting for threads: forgotten"]
+            )
             self.assertEqual(self.ends, [("handlers", None), ("exit", code)])
             self.ends.clear()
             self.ended.clear()
@@ -682,7 +684,7 @@ class ExitTests(unittest.TestCase):
         with self.assertLogs(logger, "WARNING") as logs:
             self.command({"return_value": 0})
             self.assertTrue(self.ended.wait(TIMEOUT))
-        self.assertEqual(logs.output, ["WARNING:wsbridge:ended without waiting for threads: worker_0"])
+        self.assertEqual(logs.output, ["WARNING:wsbridge.error:ended without waiting for threads: worker_0"])
 
     def test_streams_that_cannot_be_flushed_are_no_error(self) -> None:
         self.leave_thread()

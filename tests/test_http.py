@@ -168,7 +168,7 @@ class AnswerTests(PageCase):
     async def test_one_line_of_the_log_tells_the_status(self) -> None:
         with self.assertLogs(logger, "INFO") as logs:
             await self.begin_steps({**START, "status": 404}, BODY)
-        self.assertEqual(logs.output, ['INFO:wsbridge:127.0.0.1:50000 "GET /a" 404'])
+        self.assertEqual(logs.output, ['INFO:wsbridge.access:127.0.0.1:50000 "GET /a" 404'])
 
     async def test_bytes_behind_the_request_are_never_parsed(self) -> None:
         await self.begin_steps("wait", START, BODY)
@@ -246,11 +246,11 @@ class NoAnswerTests(PageCase):
         await self.assert_cut(HALF_SENT)
 
     async def test_status_of_a_half_sent_response_is_the_one_that_was_sent(self) -> None:
-        line = 'INFO:wsbridge:127.0.0.1:50000 "GET /a" 200'
-        returned = "ERROR:wsbridge:application returned before its response was complete"
+        line = 'INFO:wsbridge.access:127.0.0.1:50000 "GET /a" 200'
+        returned = "ERROR:wsbridge.error:application returned before its response was complete"
         for steps, expected in (
             ((), [returned, line]),
-            ((KeyError("a"),), ["ERROR:wsbridge:application raised", line]),
+            ((KeyError("a"),), ["ERROR:wsbridge.error:application raised", line]),
         ):
             self.transport = MemoryTransport()
             with self.assertLogs(logger, "INFO") as logs:
@@ -330,6 +330,17 @@ class DisconnectTests(PageCase):
         await self.begin_steps(START, {**PART, "body": b"x" * 100}, BODY, ws_write_limit=64)
         self.transport.lose()
         await self.assert_over()
+
+    async def test_client_that_reads_nothing_is_a_line_of_the_access_log(self) -> None:
+        self.transport.is_peer_reading = False
+        await self.begin_steps(START, {**PART, "body": b"x" * 100}, BODY, ws_write_limit=64, timeout_write=10)
+        self.service.sweep()
+        self.clock.advance(10)
+        with self.assertLogs(logger, "INFO") as logs:
+            self.service.sweep()
+            await self.assert_over()
+        text = "ends its connection: the client read nothing for timeout_write"
+        self.assertEqual(logs.output[0], f'INFO:wsbridge.access:127.0.0.1:50000 "GET /a" {text}')
 
     async def test_application_that_ignores_it_is_cancelled_after_its_grace_time(self) -> None:
         await self.begin_steps("wait", timeout_app=5.0)
@@ -413,7 +424,7 @@ class DisconnectTests(PageCase):
                 await self.begin_steps("receive", START, PART, "receive")
                 leave(self.transport)
                 await self.assert_over()
-            self.assertEqual(logs.output, ['INFO:wsbridge:127.0.0.1:50000 "GET /a" 200'])
+            self.assertEqual(logs.output, ['INFO:wsbridge.access:127.0.0.1:50000 "GET /a" 200'])
 
     async def test_client_that_left_before_an_endless_response_is_told_too(self) -> None:
         await self.begin_steps("receive", "wait", START, PART, "receive", BODY)

@@ -1,25 +1,32 @@
-"""What is logged, and that each line comes once wherever logging was set up."""
+"""What is logged."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
 import unittest
 from dataclasses import dataclass
-from typing import Any, List
+from typing import Any
 from unittest import mock
 
+from wsbridge.protocols.errors import BadRequest
 from wsbridge.protocols.ws import WSProtocol
 from wsbridge.server.connection.info import ConnectionInfo
-from wsbridge.server.log import log_answer, log_end, log_raised, logger, set_up_logging
+from wsbridge.server.log import (
+    access_logger,
+    error_logger,
+    log_answer,
+    log_end,
+    log_raised,
+    log_refusal,
+    logger,
+)
 
 
 class LogAnswerTests(unittest.TestCase):
     def assert_line(self, expected: str, raw_path: bytes, client: Any = ("192.0.2.1", 5000)) -> None:
         with self.assertLogs(logger, "INFO") as logs:
             log_answer({"type": "websocket", "raw_path": raw_path, "client": client}, 101)
-        self.assertEqual(logs.output, [f"INFO:wsbridge:{expected}"])
+        self.assertEqual(logs.output, [f"INFO:wsbridge.access:{expected}"])
 
     def test_who_asked_for_what_and_what_was_answered(self) -> None:
         self.assert_line('192.0.2.1:5000 "websocket /chat" 101', b"/chat")
@@ -30,12 +37,6 @@ class LogAnswerTests(unittest.TestCase):
     def test_target_with_escape_sequences_is_one_escaped_line(self) -> None:
         # The parser lets only 21-7e into a target; whoever builds a request otherwise is escaped as well.
         self.assert_line('192.0.2.1:5000 "websocket /%1b[2J%0a\\xff" 101', b"/%1b[2J%0a\xff")
-
-    def test_nothing_is_formatted_where_nobody_listens(self) -> None:
-        level = logger.level
-        self.addCleanup(logger.setLevel, level)
-        logger.setLevel("WARNING")
-        log_answer({}, 200)
 
 
 class LogEndTests(unittest.TestCase):
@@ -54,7 +55,7 @@ class LogEndTests(unittest.TestCase):
         with self.assertLogs(logger, "INFO") as logs:
             log_end(info)
         line = f'192.0.2.1:5000 "websocket /chat" {how}, 3 messages and 30 bytes received, 2 and 20 sent'
-        self.assertEqual(logs.output, [f"INFO:wsbridge:{line}"])
+        self.assertEqual(logs.output, [f"INFO:wsbridge.access:{line}"])
 
     def test_who_has_ended_it_and_how(self) -> None:
         self.assert_line("1006 lost, 1.235 s", self.build())
@@ -65,10 +66,125 @@ class LogEndTests(unittest.TestCase):
         expected = r'1000 closed by client "a\r\n\u001b[2J\u007f\u202e\u2028\""'
         self.assert_line(f"{expected}, 1.235 s", self.build(f"88 91 00000000 03e8 {reason}"))
 
-    def test_nothing_is_formatted_where_nobody_listens(self) -> None:
-        self.addCleanup(logger.setLevel, logger.level)
-        logger.setLevel("WARNING")
-        log_end(mock.Mock(spec=[]))
+
+class LogRefusalTests(unittest.TestCase):
+    def assert_line(self, expected: str, *arguments: Any, **more: Any) -> None:
+        with self.assertLogs(logger, "INFO") as logs:
+            log_refusal(access_logger, ("2001:db8::1", 5), *arguments, **more)
+        self.assertEqual(logs.output, [f"INFO:wsbridge.access:2001:db8::1:5 {expected}"])
+
+    def test_request_status_and_reason(self) -> None:
+        self.assert_line('"GET /a?b%s" refused: 400 no Host', b"GET", b"/a?b%s", BadRequest("no Host"))
+
+    def test_request_whose_target_is_not_known(self) -> None:
+        self.assert_line("refused: 400 no; a %s hint", b"GET", b"", BadRequest("no"), "a %s hint")
+
+    def test_request_that_is_answered(self) -> None:
+        self.assert_line(
+            '"GET /a" ends its connection: too late', b"GET", b"/a", BadRequest("too late"), is_answered=True
+        )
+
+    def test_long_target_is_cut(self) -> None:
+        self.assert_line(f'"GET /{"a" * 199}" refused: 400 no', b"GET", b"/" + b"a" * 9999, BadRequest("no"))
+
+
+class FieldTests(unittest.TestCase):
+    """The arguments of an access line, which a formatter may show field by field."""
+
+    def fields(self, logs: Any) -> Any:
+        [record] = logs.records
+        return record.args
+
+    def test_answer(self) -> None:
+        with self.assertLogs(logger, "INFO") as logs:
+            scope = {"type": "http", "method": "PUT", "raw_path": b"/a", "client": ("192.0.2.1", 5000)}
+            log_answer(scope, 201)
+        expected = {"client": "192.0.2.1:5000", "method": "PUT", "path": "/a", "status": 201}
+        self.assertEqual(self.fields(logs), expected)
+
+    def test_end(self) -> None:
+        protocol = WSProtocol(subprotocol="chat")
+        protocol.close(4000, "b\u20ac\n%s")
+        owner = mock.Mock(messages_received=3, bytes_received=30, messages_sent=2, bytes_sent=20)
+        info = ConnectionInfo(protocol, owner)
+        info.raw_path, info.closed_by, info.seconds = b"/a", "application", 1.23456
+        with self.assertLogs(logger, "INFO") as logs:
+            log_end(info)
+        self.assertEqual(
+            self.fields(logs),
+            {
+                "client": "unix socket",
+                "method": "websocket",
+                "path": "/a",
+                "subprotocol": "chat",
+                "code": 4000,
+                "reason": "b\u20ac\n%s",
+                "closed_by": "application",
+                "seconds": 1.235,
+                "messages_received": 3,
+                "bytes_received": 30,
+                "messages_sent": 2,
+                "bytes_sent": 20,
+            },
+        )
+        self.assertIn('"websocket /a" 4000 closed by application "b\\u20ac\\n%s"', logs.output[0])
+
+    def test_refusal(self) -> None:
+        with self.assertLogs(logger, "INFO") as logs:
+            log_refusal(access_logger, None, b"GET", b"/a", BadRequest("no"), "a hint")
+        expected = {"client": "unix socket", "method": "GET", "path": "/a", "status": 400, "error": "no"}
+        self.assertEqual(self.fields(logs), {**expected, "hint": "a hint"})
+
+
+class Refusing(logging.Handler):
+    """An application's handler that raises."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise self.error
+
+
+class SafeLoggerTests(unittest.TestCase):
+    def setUp(self) -> None:
+        self.last_resort = mock.Mock()
+        patch = mock.patch.object(logging, "lastResort", self.last_resort)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def refuse(self, error: BaseException) -> None:
+        handler = Refusing(error)
+        logger.addHandler(handler)
+        self.addCleanup(logger.removeHandler, handler)
+        self.addCleanup(setattr, logger, "propagate", logger.propagate)
+        logger.propagate = False
+
+    def test_handler_that_raises_is_reported_once_for_each_type(self) -> None:
+        class DiskFull(OSError):
+            """Of this test alone: what was reported once is not again."""
+
+        error = DiskFull(28, "No space left on device")
+        self.refuse(error)
+        error_logger.warning("a %s", "b")
+        error_logger.error("c")
+        log_refusal(access_logger, None, b"GET", b"/a", BadRequest("no"))
+        [call] = self.last_resort.handle.mock_calls
+        [record] = call.args
+        text = "a logging handler raised; the next errors of this type are not reported"
+        self.assertEqual((record.levelname, record.name), ("ERROR", "wsbridge.error"))
+        self.assertEqual((record.getMessage(), record.exc_info[1]), (text, error))
+
+    def test_nothing_is_reported_where_nothing_is_printed(self) -> None:
+        self.refuse(ZeroDivisionError())
+        logging.lastResort = None
+        error_logger.warning("a")
+
+    def test_interrupt_is_not_the_handlers(self) -> None:
+        self.refuse(KeyboardInterrupt())
+        with self.assertRaises(KeyboardInterrupt):
+            error_logger.warning("a")
 
 
 class Frozen(Exception):
@@ -113,81 +229,3 @@ class LogRaisedTests(unittest.TestCase):
                 log_raised("application raised", error)
                 log_raised("application raised", error)
             self.assertEqual(len(logs.output), 1)
-
-
-class SetUpTests(unittest.TestCase):
-    """Each line once, and in the form of whoever sets logging up."""
-
-    def setUp(self) -> None:
-        for one in (logger, logging.root):
-            self.addCleanup(one.handlers.__setitem__, slice(None), one.handlers[:])
-            self.addCleanup(one.setLevel, one.level)
-            one.handlers.clear()
-        self.addCleanup(setattr, logger, "propagate", logger.propagate)
-        self.errors = io.StringIO()
-
-    def set_up(self, level: str = "info") -> None:
-        with contextlib.redirect_stderr(self.errors):
-            set_up_logging(level)
-
-    def set_up_application(self, one: logging.Logger) -> None:
-        handler = logging.StreamHandler(self.errors)
-        handler.setFormatter(logging.Formatter("app %(levelname)s %(message)s"))
-        one.addHandler(handler)
-
-    def assert_printed(self, *patterns: str) -> None:
-        logger.info("listening")
-        lines: List[str] = self.errors.getvalue().splitlines()
-        self.assertEqual(len(lines), len(patterns), lines)
-        for line, pattern in zip(lines, patterns):
-            self.assertRegex(line, pattern)
-        self.errors.truncate(self.errors.seek(0))
-
-    def test_it_prints_where_nobody_else_does(self) -> None:
-        self.set_up()
-        self.assert_printed(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO listening$")
-
-    def test_application_that_sets_logging_up_before_has_the_line(self) -> None:
-        self.set_up_application(logging.root)
-        self.set_up()
-        self.assert_printed("^app INFO listening$")
-
-    def test_application_that_sets_logging_up_later_has_the_line(self) -> None:
-        self.set_up()
-        self.set_up_application(logging.root)
-        self.assert_printed("^app INFO listening$")
-        logging.root.handlers.clear()
-        self.assert_printed("INFO listening$")
-
-    def test_basic_config_has_the_line_whatever_its_level(self) -> None:
-        self.set_up()
-        logging.basicConfig(stream=self.errors, level="ERROR", format="app %(message)s")
-        self.assert_printed("^app listening$")
-
-    def test_application_with_a_handler_for_us_alone_has_the_line(self) -> None:
-        self.set_up()
-        self.set_up_application(logger)
-        self.assert_printed("^app INFO listening$")
-        logger.handlers.reverse()
-        self.assert_printed("^app INFO listening$")
-        logger.handlers.clear()
-        self.set_up_application(logger)
-        self.set_up()
-        self.assert_printed("^app INFO listening$")
-
-    def test_lines_that_the_root_never_gets_are_printed(self) -> None:
-        self.set_up()
-        self.set_up_application(logging.root)
-        logger.propagate = False
-        self.assert_printed("INFO listening$")
-
-    def test_once_more_is_one_handler_and_another_level(self) -> None:
-        self.set_up("debug")
-        self.set_up("info")
-        self.assert_printed("INFO listening$")
-        self.set_up("warning")
-        self.assert_printed()
-
-
-if __name__ == "__main__":
-    unittest.main()

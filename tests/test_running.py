@@ -196,7 +196,7 @@ class RunTests(unittest.TestCase):
                     self.assertEqual(log, ["startup", "disconnect 1000", "shutdown"])
                     errors = [line for line in logs.output if type(error).__name__ in line]
                     self.assertEqual(len(errors), 1, errors)
-                    text = f"(?s)^ERROR:wsbridge:application raised\nTraceback.*{type(error).__name__}"
+                    text = f"(?s)^ERROR:wsbridge.error:application raised\nTraceback.*{type(error).__name__}"
                     self.assertRegex(errors[0], text)
 
     def assert_application_fails(self, fail: Any, path: bytes = b"/chat") -> None:

@@ -265,7 +265,9 @@ class ListeningTests(ServerCase):
 class OriginWarningTests(ServerCase):
     """A server that other hosts reach, where every origin may open WebSockets, says so."""
 
-    WARNING = "WARNING:wsbridge:other hosts reach this server, and pages of every origin may open WebSockets"
+    WARNING = (
+        "WARNING:wsbridge.error:other hosts reach this server, and pages of every origin may open WebSockets"
+    )
 
     async def log_of(self, **options: Any) -> List[str]:
         with self.assertLogs(logger, "DEBUG") as log:
@@ -609,7 +611,9 @@ class LifespanTests(ServerCase):
 
         with self.assertLogs("wsbridge", "DEBUG") as logs:
             server = await self.start(app)
-        self.assertEqual(logs.output, ["DEBUG:wsbridge:application has no lifespan: KeyError('lifespan')"])
+        self.assertEqual(
+            logs.output, ["DEBUG:wsbridge.error:application has no lifespan: KeyError('lifespan')"]
+        )
         await self.assert_echo(await self.open_websocket(server))
         self.assertNotIn("state", self.app.scopes[0])
 

@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, List
 from unittest import mock
 
 from wsbridge.config import ServerConfig
+from wsbridge.protocols.errors import BadRequest
 from wsbridge.protocols.ws import WSProtocol
 from wsbridge.server.connection.info import ConnectionInfo
 from wsbridge.server.log import logger
@@ -154,7 +155,7 @@ class CountTests(ServiceCase):
         self.service.add_detached(self.add_leaver("shut_down"))
         with self.assertLogs(logger, "INFO") as logs:
             await self.service.shut_down(10)
-        self.assertEqual(logs.output, ["INFO:wsbridge:1 applications go on after their disconnect"])
+        self.assertEqual(logs.output, ["INFO:wsbridge.error:1 applications go on after their disconnect"])
         self.assertEqual(len(self.service.detached), 0)
 
     async def test_service_around_another_counts_its_members_too(self) -> None:
@@ -350,7 +351,7 @@ class OwnServerTests(ServiceCase):
         scope = {"type": "websocket", "client": ("192.0.2.1", 5), "raw_path": b"/a%20b"}
         with self.assertLogs(logger, "INFO") as logs:
             self.service.log_answer(scope, 101)
-        self.assertEqual(logs.output, ['INFO:wsbridge:192.0.2.1:5 "websocket /a%20b" 101'])
+        self.assertEqual(logs.output, ['INFO:wsbridge.access:192.0.2.1:5 "websocket /a%20b" 101'])
 
     async def test_end_is_logged_by_our_logger(self) -> None:
         protocol = WSProtocol()
@@ -362,7 +363,7 @@ class OwnServerTests(ServiceCase):
             self.service.log_end(info)
         counts = "3 messages and 30 bytes received, 2 and 20 sent"
         self.assertEqual(
-            logs.output, [f'INFO:wsbridge:unix socket "websocket /a%20b" 1006 lost, 2.500 s, {counts}']
+            logs.output, [f'INFO:wsbridge.access:unix socket "websocket /a%20b" 1006 lost, 2.500 s, {counts}']
         )
 
     async def test_application_runs_in_a_task_of_the_loop(self) -> None:
@@ -378,10 +379,37 @@ class OwnServerTests(ServiceCase):
         self.assertFalse(self.service.is_from_outside(SystemExit()))
 
     async def test_answer_is_logged_by_the_logger_that_was_set(self) -> None:
-        self.service.logger = logging.getLogger("other")
+        self.service.access_logger = logging.getLogger("other")
+        self.service.logger = logging.getLogger("errors")
         with self.assertLogs("other", "INFO") as logs:
             self.service.log_answer({"type": "http", "method": "PUT", "client": None, "raw_path": b"/"}, 200)
         self.assertEqual(logs.output, ['INFO:other:unix socket "PUT /" 200'])
+        with self.assertLogs("errors", "INFO") as logs:
+            self.service.logger.warning("%d connections", 5)
+        self.assertEqual(logs.output, ["WARNING:errors:5 connections"])
+
+    async def test_without_an_access_log_and_below_its_level_nothing_is_formatted(self) -> None:
+        other = logging.getLogger("other")
+        other.setLevel(logging.WARNING)
+        info = ConnectionInfo(WSProtocol(), mock.Mock())
+        for access_logger in (Service(app, ServerConfig(access_log=False)).access_logger, other):
+            self.service.access_logger = access_logger
+            self.service.log_answer({}, 200)
+            self.service.log_end(info)
+            self.service.log_refusal(None, b"", b"", BadRequest("no"))
+
+    async def test_refusal_is_logged_by_our_logger(self) -> None:
+        with self.assertLogs(logger, "INFO") as logs:
+            self.service.log_refusal(("192.0.2.1", 5), b"GET", b"/a", BadRequest("no"), "a hint")
+            child = Service(app, ServerConfig(), parent=self.service)
+            child.log_refusal(None, b"GET", b"/a", BadRequest("no"), is_answered=True)
+        self.assertEqual(
+            logs.output,
+            [
+                'INFO:wsbridge.access:192.0.2.1:5 "GET /a" refused: 400 no; a hint',
+                'INFO:wsbridge.access:unix socket "GET /a" ends its connection: no',
+            ],
+        )
 
 
 class OtherServerTests(unittest.IsolatedAsyncioTestCase):
@@ -468,14 +496,14 @@ class ShutDownTests(SkippingCase, ServiceCase):
         with self.assertLogs(logger, "WARNING") as logs:
             await self.shut_down(0.001)
         self.assertEqual(member.told, ["shut down", "abort"])
-        text = "WARNING:wsbridge:1 connections did not close in time and are aborted"
+        text = "WARNING:wsbridge.error:1 connections did not close in time and are aborted"
         self.assertEqual(logs.output, [text])
 
     async def test_application_that_ignores_its_cancellation_is_left_behind(self) -> None:
         member = Member(self.service)
         with self.assertLogs(logger, "ERROR") as logs:
             await self.shut_down(10)
-        self.assertEqual(logs.output, ["ERROR:wsbridge:1 applications ignore their cancellation"])
+        self.assertEqual(logs.output, ["ERROR:wsbridge.error:1 applications ignore their cancellation"])
         self.service.discard(member)
 
 

@@ -348,7 +348,7 @@ class EndApplicationTests(SessionCase):
                 text = f"application {what} before it accepted or refused"
                 self.assertIn(b"the " + text.encode(), self.owner.written)
                 # What an application raises is logged by its server, with a traceback.
-                self.assertEqual(logs.output[1:], [] if has_failed else [f"ERROR:wsbridge:{text}"])
+                self.assertEqual(logs.output[1:], [] if has_failed else [f"ERROR:wsbridge.error:{text}"])
 
     async def test_open_connection_is_1000_or_1011(self) -> None:
         await self.assert_ends(Phase.OPEN, False, CLOSE)

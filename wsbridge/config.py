@@ -328,6 +328,9 @@ class ServerConfig:
         _one_of("critical", "error", "warning", "info", "debug"),
         "least severe level that is logged",
     )
+    access_log: bool = _option(
+        True, _SWITCH, "log a line for every answer, every refusal, and the end of every WebSocket"
+    )
 
     # Health and metrics.
     health_path: Optional[str] = _option(

@@ -212,7 +212,7 @@ class ExhaustionTests(unittest.TestCase):
         error = OSError(errno.EMFILE, "Too many open files")
         with mock.patch.object(socket.socket, "accept", side_effect=error):
             _, lines = self.run_for(2.9, listeners=2)
-        line = "WARNING:wsbridge:cannot accept connections for now: [Errno 24] Too many open files"
+        line = "WARNING:wsbridge.error:cannot accept connections for now: [Errno 24] Too many open files"
         self.assertEqual(lines, [line] * 3)
 
     def test_closed_before_the_next_attempt_it_makes_none(self) -> None:

@@ -59,7 +59,9 @@ __all__ = [
     "build_message_event",
 ]
 
-logger = logging.getLogger("wsbridge")
+logger = logging.getLogger("wsbridge.error")
+
+_Logger = Union[logging.Logger, "logging.LoggerAdapter[logging.Logger]"]
 
 
 class Phase(Enum):
@@ -111,7 +113,7 @@ class SessionOwner:
     __slots__ = ()
 
     @property
-    def logger(self) -> logging.Logger:
+    def logger(self) -> _Logger:
         """Gets the lines about the application's mistakes."""
         return logger
 

@@ -35,7 +35,7 @@ from ..protocols.events import RequestReceived
 from ..server.connection.embedded import EmbeddedConnection
 from ..server.connection.head import Connection
 from ..server.connection.info import ConnectionInfo
-from ..server.log import describe_end
+from ..server.log import describe_end, log_safely
 from ..server.service import Service
 
 if TYPE_CHECKING:
@@ -87,7 +87,10 @@ class UvicornService(Service):
             config.load()
         # uvicorn renews its default headers every second, and the date is one of them.
         super().__init__(config.loaded_app, build_config(config, options), state=app_state, date=lambda: None)
-        self.logger = logging.getLogger("uvicorn.error")
+        uvicorn_logger = logging.getLogger("uvicorn.error")
+        # Not uvicorn.access: its formatter expects the arguments of uvicorn's own lines.
+        self.access_logger = uvicorn_logger if self.config.access_log else None
+        self.logger = uvicorn_logger
         self.server_state = server_state
         # Made once for all tasks: a callback keeps its function and a context until its task ends.
         self._forget_task = server_state.tasks.discard
@@ -98,19 +101,17 @@ class UvicornService(Service):
 
     def log_answer(self, scope: Scope, status: int) -> None:
         # As uvicorn's own implementations do: the path re-encoded, the client as a proxy names it.
-        if not self.logger.isEnabledFor(logging.INFO):
-            return
         query = scope["query_string"].decode("ascii")
         target = quote(scope["path"]) + (f"?{query}" if query else "")
         self._log(scope["client"], target, "[accepted]" if status == 101 else status)
 
     def log_end(self, info: ConnectionInfo) -> None:
-        if self.logger.isEnabledFor(logging.INFO):
-            self._log(info.client, quote(info.path), describe_end(info))
+        self._log(info.client, quote(info.path), describe_end(info))
 
     def _log(self, client: Optional[Tuple[str, int]], target: str, what: object) -> None:
-        peer = "" if client is None else f"{client[0]}:{client[1]}"
-        self.logger.info('%s - "WebSocket %s" %s', peer, target, what)
+        if self.access_logger is not None:
+            peer = "" if client is None else f"{client[0]}:{client[1]}"
+            log_safely(self.access_logger, logging.INFO, '%s - "WebSocket %s" %s', peer, target, what)
 
     def create_task(self, application: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = super().create_task(application)

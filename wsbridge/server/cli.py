@@ -17,7 +17,8 @@ from ..config import ServerConfig
 from ..protocols.errors import ConfigError, LifespanFailed
 from .flags import build_parser
 from .loading import LoadingFailed
-from .log import logger, set_up_logging
+from .log import error_logger as logger
+from .log_output import set_up_logging
 from .running import run
 
 __all__ = ["command", "main"]

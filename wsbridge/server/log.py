@@ -1,30 +1,48 @@
-"""The logger, the lines that several modules log, and a handler for programs without one."""
+"""The two loggers, and the lines that several modules log.
+
+``wsbridge.access`` gets one line for every answer, refusal and end of a
+WebSocket, ``wsbridge.error`` all others; both are below ``wsbridge``. What comes
+from the wire is quoted or escaped, so that it can neither end a line nor move
+what stands around it, whoever formats the record. The arguments of an access
+line are one dict, which `log_format.JsonFormatter` shows field by field.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-from typing import Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, Union
 
 from ..asgi.types import Scope
 from ..protocols.errors import RequestRefused
 from .connection.addresses import format_client
-from .connection.hints import describe_request
-from .connection.info import ConnectionInfo
+from .connection.hints import shorten_target
+
+if TYPE_CHECKING:
+    from .connection.info import ConnectionInfo
+
+    Adapter = logging.LoggerAdapter[logging.Logger]
+else:
+    Adapter = logging.LoggerAdapter
 
 __all__ = [
+    "SafeLogger",
+    "access_logger",
     "describe_end",
+    "error_logger",
+    "list_end",
     "log_answer",
     "log_end",
     "log_raised",
     "log_refusal",
+    "log_safely",
     "logger",
-    "quote",
-    "set_up_logging",
 ]
 
+#: The parent of the others; nothing is logged by it.
 logger = logging.getLogger("wsbridge")
 
+access_logger = logging.getLogger("wsbridge.access")
 
 _CLOSED_BY = {
     "client": "closed by client",
@@ -36,46 +54,85 @@ _CLOSED_BY = {
 }
 
 
-class FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Prints a record only if no other handler gets it; an application may add one at any time."""
+class SafeLogger(Adapter):
+    """A logger whose handlers may raise: that is no fault of the connection which logs."""
 
-    def emit(self, record: logging.LogRecord) -> None:
-        if logger.handlers == [self] and not (logger.propagate and logging.root.handlers):
-            super().emit(record)
+    def __init__(self, logger: logging.Logger) -> None:
+        super().__init__(logger, {})
 
-
-def set_up_logging(level: str) -> None:
-    """Log records of ``level`` and above, to stderr as long as no other handler gets them."""
-    if not logger.handlers:
-        handler = FallbackHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logger.addHandler(handler)
-    logger.setLevel(level.upper())
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        log_safely(self.logger, level, msg, *args, **kwargs)
 
 
-def quote(text: str) -> str:
-    """``text`` between quotes, in printable ASCII: it neither ends a line nor moves what is around it."""
-    return json.dumps(text).replace("\x7f", "\\u007f")
+def log_safely(
+    logger: logging.Logger, level: int, message: object, *args: object, exc_info: Any = None, **more: Any
+) -> None:
+    """Log a line. The first error that a handler raises is reported where lines without a handler go."""
+    try:
+        logger.log(level, message, *args, exc_info=exc_info, **more)
+    except Exception as error:
+        _report(error)
 
 
-def log_answer(scope: Scope, status: int, logger: logging.Logger = logger) -> None:
+_reported: Dict[type, None] = {}
+
+
+def _report(error: Exception) -> None:
+    # Once for each type: a handler that fails fails at every line.
+    kind, last_resort = type(error), logging.lastResort
+    if kind in _reported or last_resort is None:
+        return
+    _reported[kind] = None
+    text = "a logging handler raised; the next errors of this type are not reported"
+    exc_info = (kind, error, error.__traceback__)
+    name = error_logger.logger.name
+    last_resort.handle(logging.LogRecord(name, logging.ERROR, __file__, 0, text, (), exc_info))
+
+
+#: For all that is no access line.
+error_logger = SafeLogger(logging.getLogger("wsbridge.error"))
+
+AnyLogger = Union[logging.Logger, SafeLogger]
+
+
+def log_answer(scope: Scope, status: int, logger: logging.Logger = access_logger) -> None:
     """Log one line for a request. The parser allows no control byte in a target."""
-    if logger.isEnabledFor(logging.INFO):
-        target = scope["raw_path"].decode("ascii", "backslashreplace")
-        method = scope.get("method", "websocket")
-        logger.info('%s "%s %s" %d', format_client(scope["client"]), method, target, status)
+    fields = {
+        "client": format_client(scope["client"]),
+        "method": scope.get("method", "websocket"),
+        "path": _decode(scope["raw_path"]),
+        "status": status,
+    }
+    log_safely(logger, logging.INFO, '%(client)s "%(method)s %(path)s" %(status)d', fields)
 
 
-def log_end(info: ConnectionInfo, logger: logging.Logger = logger) -> None:
+def log_end(info: ConnectionInfo, logger: logging.Logger = access_logger) -> None:
     """Log one line for a WebSocket that has ended."""
-    if logger.isEnabledFor(logging.INFO):
-        target = info.raw_path.decode("ascii", "backslashreplace")
-        logger.info('%s "websocket %s" %s', format_client(info.client), target, describe_end(info))
+    text = f'%(client)s "%(method)s %(path)s" {_escape_percent(describe_end(info))}'
+    log_safely(logger, logging.INFO, text, list_end(info))
+
+
+def list_end(info: ConnectionInfo) -> Dict[str, Any]:
+    """The fields of the line of a WebSocket that has ended."""
+    return {
+        "client": format_client(info.client),
+        "method": "websocket",
+        "path": _decode(info.raw_path),
+        "subprotocol": info.subprotocol,
+        "code": info.code,
+        "reason": info.reason,
+        "closed_by": info.closed_by,
+        "seconds": None if info.seconds is None else round(info.seconds, 3),
+        "messages_received": info.messages_received,
+        "bytes_received": info.bytes_received,
+        "messages_sent": info.messages_sent,
+        "bytes_sent": info.bytes_sent,
+    }
 
 
 def describe_end(info: ConnectionInfo) -> str:
-    """How a WebSocket has ended, as log lines show it."""
-    reason = f" {quote(info.reason)}" if info.reason else ""
+    """How a WebSocket has ended, as text lines show it."""
+    reason = f" {_quote(info.reason)}" if info.reason else ""
     how = f"{info.code} {_CLOSED_BY[info.closed_by or 'lost']}{reason}"
     subprotocol = f", subprotocol {info.subprotocol}" if info.subprotocol else ""
     received = f"{info.messages_received} messages and {info.bytes_received} bytes received"
@@ -90,17 +147,46 @@ def log_refusal(
     target: bytes,
     refusal: RequestRefused,
     hint: Optional[str] = None,
+    *,
+    is_answered: bool = False,
 ) -> None:
-    """Log one line for a refused request; ``hint``: what it looks like."""
-    peer = format_client(client) + describe_request(method, target)
-    text = str(refusal) if hint is None else f"{refusal}; {hint}"
-    logger.info("%s refused: %d %s", peer, refusal.status, text)
+    """Log one line for a refused request; see `Service.log_refusal`."""
+    fields: Dict[str, Any] = {"client": format_client(client)}
+    text = "%(client)s"
+    if target:
+        # Nothing of a request is known before its target has ended.
+        fields.update(method=_decode(method), path=_decode(shorten_target(target)))
+        text += ' "%(method)s %(path)s"'
+    fields["error"] = str(refusal)
+    if is_answered:
+        text += " ends its connection: %(error)s"
+    else:
+        fields["status"] = refusal.status
+        text += " refused: %(status)d %(error)s"
+    if hint is not None:
+        fields["hint"] = hint
+        text += "; %(hint)s"
+    log_safely(logger, logging.INFO, text, fields)
 
 
-def log_raised(message: str, error: BaseException, logger: logging.Logger = logger) -> None:
+def log_raised(message: str, error: BaseException, logger: AnyLogger = error_logger) -> None:
     """Log ``error`` with its traceback, once: it may both leave the loop and reach a task that awaits it."""
     # Not by assignment, which a frozen dataclass refuses.
     attributes = vars(error)
     if "_wsbridge_is_logged" not in attributes:
         attributes["_wsbridge_is_logged"] = True
         logger.error(message, exc_info=error)
+
+
+def _decode(data: bytes) -> str:
+    return data.decode("ascii", "backslashreplace")
+
+
+def _quote(text: str) -> str:
+    """``text`` between quotes, in printable ASCII."""
+    # JSON leaves DEL as it is.
+    return json.dumps(text).replace("\x7f", "\\u007f")
+
+
+def _escape_percent(text: str) -> str:
+    return text.replace("%", "%%")

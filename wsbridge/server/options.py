@@ -132,6 +132,8 @@ class ServerOptions(TypedDict, total=False):
     """header lines of a request; past it 431"""
     log_level: str
     """least severe level that is logged"""
+    access_log: bool
+    """log a line for every answer, every refusal, and the end of every WebSocket"""
     health_path: Optional[str]
     """path that the server itself answers, past every limit and without a line in the log: 200, and 503 while
     it stops

@@ -11,7 +11,8 @@ from ..asgi.types import Application
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError
 from .connection.attribution import find_exchange
-from .log import log_raised, set_up_logging
+from .log import log_raised
+from .log_output import set_up_logging
 from .server import Server
 from .service import ABORT_TIMEOUT
 from .signals import may_be_ctrl_c

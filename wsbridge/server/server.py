@@ -15,7 +15,7 @@ from .arguments import build_config, check_application, check_sockets, check_ssl
 from .connection.info import ConnectionInfo
 from .connection.websocket import WebSocketExchange
 from .listening import ListeningSockets
-from .log import logger
+from .log import error_logger as logger
 from .service import ABORT_TIMEOUT, Service
 from .signals import catch_signals
 

@@ -8,14 +8,14 @@ import logging
 import os
 import time
 from math import inf
-from typing import TYPE_CHECKING, Any, Callable, Coroutine, Dict, Optional, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Coroutine, Dict, Optional, Protocol, Tuple, TypeVar, Union
 
 from ..asgi.response import build_date
 from ..asgi.types import Application, HeaderPairs, Scope
 from ..config import ServerConfig
 from ..protocols.errors import RequestRefused, ServiceUnavailable
 from ..protocols.masking import prefer_libcrypto
-from .log import log_answer, log_end, logger
+from .log import SafeLogger, access_logger, error_logger, log_answer, log_end, log_refusal
 from .own_paths import OwnPaths
 from .plain import Waker
 from .signals import may_be_ctrl_c
@@ -87,16 +87,17 @@ class Service:
     for an ``app`` or ``config`` of another type.
 
     A server of another kind uses a subclass. It may override `get_headers`,
-    ``log_answer``, `log_end`, `create_task` and `is_from_outside`, and set
-    ``logger``.
+    ``log_answer``, `log_end`, `log_refusal`, `create_task` and
+    `is_from_outside`, and set ``access_logger`` and `logger`.
 
     ``parent`` is a service whose timer checks these connections too, and whose
     end is theirs; ``clock`` and ``date`` default to the parent's, and so does
     what its class overrides. `handle_websocket` makes such a service for each
     connection, so that its end can be awaited.
 
-    Attributes besides these: ``logger``, which gets the lines about
-    connections; ``loop``, the event loop; ``members``, the connections;
+    Attributes besides these: ``access_logger``, which gets a line for every
+    answer, refusal and end of a WebSocket, or None for no such lines; ``loop``,
+    the event loop; ``members``, the connections;
     ``lingering``, those of them that only wait for their peer to close;
     ``detached``, those whose application goes on after its disconnect, with the
     time of the disconnect; ``own_paths``, the paths that are answered in place of
@@ -139,7 +140,10 @@ class Service:
         self.waker: Waker = SPEED.build_waker(self.loop) if parent is None else parent.waker
         self.next_accept_warning = -inf
         self._parent = parent
-        self.logger: logging.Logger = logger if parent is None else parent.logger
+        self.access_logger: Optional[logging.Logger] = access_logger if config.access_log else None
+        self._logger = error_logger
+        if parent is not None:
+            self.access_logger, self._logger = parent.access_logger, parent.logger
         self.is_stopping: bool = parent is not None and parent.is_stopping
         self.own_paths: Optional[OwnPaths] = self._build_own_paths() if parent is None else parent.own_paths
         if self.own_paths is not None:
@@ -163,23 +167,54 @@ class Service:
         if self.own_paths is None or not self.own_paths.include_page(scope):
             log(scope, status)
 
+    @property
+    def logger(self) -> SafeLogger:
+        """Gets the lines that are no access lines; may be set to any `logging.Logger`."""
+        return self._logger
+
+    @logger.setter
+    def logger(self, logger: Union[logging.Logger, SafeLogger]) -> None:
+        self._logger = SafeLogger(logger) if isinstance(logger, logging.Logger) else logger
+
     def get_headers(self) -> HeaderPairs:
         """The headers that every answer begins with, 101 included; those of the configuration by default."""
         return self._headers
 
     def log_answer(self, scope: Scope, status: int) -> None:
         """Log that the request of ``scope`` was answered with ``status``."""
-        if self._parent is None:
-            log_answer(scope, status, self.logger)
-        else:
+        if self._parent is not None:
             self._parent.log_answer(scope, status)
+            return
+        logger = self.access_logger
+        if logger is not None and logger.isEnabledFor(logging.INFO):
+            log_answer(scope, status, logger)
 
     def log_end(self, info: ConnectionInfo) -> None:
         """Log that the WebSocket of ``info``, which was accepted, has ended; called once for each."""
-        if self._parent is None:
-            log_end(info, self.logger)
-        else:
+        if self._parent is not None:
             self._parent.log_end(info)
+        elif self.access_logger is not None and self.access_logger.isEnabledFor(logging.INFO):
+            log_end(info, self.access_logger)
+
+    def log_refusal(
+        self,
+        client: Optional[Tuple[str, int]],
+        method: bytes,
+        target: bytes,
+        refusal: RequestRefused,
+        hint: Optional[str] = None,
+        *,
+        is_answered: bool = False,
+    ) -> None:
+        """Log that the server itself refuses a request; ``hint``: what is most likely wrong.
+
+        Method and target are empty if the request was refused before its target had ended.
+        ``is_answered``: the response has begun, and the connection ends.
+        """
+        if self._parent is not None:
+            self._parent.log_refusal(client, method, target, refusal, hint, is_answered=is_answered)
+        elif self.access_logger is not None and self.access_logger.isEnabledFor(logging.INFO):
+            log_refusal(self.access_logger, client, method, target, refusal, hint, is_answered=is_answered)
 
     def create_task(self, application: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start the task in which the application of one connection or request runs."""

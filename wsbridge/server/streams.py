@@ -57,6 +57,7 @@ async def handle_websocket(
         ws_key = check_ws_request(request, config, get_client(transport), get_server(transport))
         WebSocketExchange(service, transport, request, ws_key, trailing)
     except RequestRefused as refusal:
+        service.log_refusal(get_client(transport), request.method, request.target, refusal)
         is_head = request.method == b"HEAD"
         transport.write(
             build_refusal(refusal, head=is_head, date=service.date(), headers=service.get_headers())

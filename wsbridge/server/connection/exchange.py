@@ -6,13 +6,12 @@ The two kinds are `websocket.WebSocketExchange` and `http.HttpExchange`.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from typing import Awaitable, List, Optional, Union
 
 from ...asgi.types import Receive, Scope, Send
 from ...protocols.errors import ClientDisconnected
-from ..log import log_raised
+from ..log import SafeLogger, log_raised
 from ..service import Member, Service
 from .attribution import claim
 from .linger import Linger
@@ -78,7 +77,7 @@ class Exchange(asyncio.Protocol):
             service.replace(predecessor, self)
 
     @property
-    def logger(self) -> logging.Logger:
+    def logger(self) -> SafeLogger:
         return self._service.logger
 
     # ------------------------------------------------------------- the application
@@ -116,7 +115,7 @@ class Exchange(asyncio.Protocol):
             if error is not None:
                 self._log_error(error)
         finally:
-            # A logging handler of the application may raise: the peer must still get its answer.
+            # A Ctrl-C may come while it is logged: the peer must still get its answer.
             self._end_after_app(error is not None or is_cancelled)
             self._leave_if_over()
 
@@ -274,13 +273,12 @@ class Exchange(asyncio.Protocol):
         if self._stall_deadline == math.inf or size < self._stalled_size:
             self._stall_deadline = self._service.get_deadline(self._service.config.timeout_write)
         elif now >= self._stall_deadline:
-            self.logger.info("peer took nothing for timeout_write: connection aborted")
-            self._note_closed_by("timeout")
+            self._note_stall()
             transport.abort()
         self._stalled_size = size
 
-    def _note_closed_by(self, who: str) -> None:
-        """Note for the log who ends the connection, unless it is ended already."""
+    def _note_stall(self) -> None:
+        """Note for the log that the peer has read nothing for ``timeout_write``, and is aborted."""
 
     def shut_down(self) -> None:
         """Close in an orderly way, because the server is stopping."""

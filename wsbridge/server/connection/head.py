@@ -21,7 +21,6 @@ from ...protocols.fields import lists_token
 from ...protocols.handshake import is_upgrade_request
 from ...protocols.http11 import RequestParser
 from ...protocols.responses import build_refusal
-from ..log import log_refusal
 from ..service import Service
 from .addresses import format_client, get_client, get_ends, get_server
 from .hints import (
@@ -268,7 +267,7 @@ class Connection(asyncio.Protocol):
         if transport is None:
             return
         refused = refused or self._parser
-        log_refusal(service.logger, get_client(transport), refused.method, refused.target, refusal, hint)
+        service.log_refusal(get_client(transport), refused.method, refused.target, refusal, hint)
         is_head = refused.method == b"HEAD"
         transport.write(
             build_refusal(refusal, head=is_head, date=service.date(), headers=service.get_headers())

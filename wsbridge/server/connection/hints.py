@@ -16,8 +16,8 @@ __all__ = [
     "START_SIZE",
     "describe_ignored_host",
     "describe_missing_upgrade",
-    "describe_request",
     "describe_start",
+    "shorten_target",
 ]
 
 # The number of bytes from the start of a connection that `describe_start` needs.
@@ -50,11 +50,9 @@ def describe_start(start: bytes) -> Optional[str]:
     return None
 
 
-def describe_request(method: bytes, target: bytes) -> str:
-    """Which request is refused, with a blank before it; nothing if it was refused before its target ended."""
-    if not target:
-        return ""
-    return f' "{method.decode("ascii")} {target[:MAX_TARGET].decode("ascii")}"'
+def shorten_target(target: bytes) -> bytes:
+    """What the line of a refusal shows of a target."""
+    return target[:MAX_TARGET]
 
 
 def describe_missing_upgrade(request: RequestReceived) -> Optional[str]:

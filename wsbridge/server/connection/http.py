@@ -13,11 +13,8 @@ from ...protocols.bodies import Body
 from ...protocols.errors import BadRequest, InternalServerError, RequestRefused, RequestTimeout
 from ...protocols.events import RequestReceived
 from ...protocols.fields import lists_token
-from ..log import log_refusal
 from ..service import Member, Service
-from .addresses import format_client
 from .exchange import Exchange
-from .hints import describe_request
 from .reading import pause_reading, resume_reading
 from .relay import Relay, Stage
 from .resetting import set_reset
@@ -193,18 +190,27 @@ class HttpExchange(Exchange, HttpOwner):
         """The body breaks a rule, or did not come in time: nothing behind it can be understood."""
         self._body, self._body_deadline = None, math.inf
         self._session.disconnect()
-        client, target = self._scope["client"], self._scope["raw_path"]
+        self._log_refusal(refusal)
         if not self._wire.is_on_wire:
-            log_refusal(self.logger, client, self._method, target, refusal)
             self._refuse(refusal)
             return
-        request = format_client(client) + describe_request(self._method, target)
-        self.logger.info("%s ends its connection: %s", request, refusal)
         if self._wire.is_complete:
             self._hand_over()
         elif self._transport is not None:
             # Not `abort`, which cancels the application: it gets the disconnect.
             self._transport.abort()
+
+    def _log_refusal(self, refusal: RequestRefused) -> None:
+        self._service.log_refusal(
+            self._scope["client"],
+            self._method,
+            self._scope["raw_path"],
+            refusal,
+            is_answered=self._wire.is_on_wire,
+        )
+
+    def _note_stall(self) -> None:
+        self._log_refusal(RequestTimeout("the client read nothing for timeout_write"))
 
     def eof_received(self) -> bool:
         # RFC 9112 9.6: a client may half close after its request, and still wants the answer. But most

@@ -19,7 +19,6 @@ from ...protocols.errors import RequestRefused
 from ...protocols.events import RequestReceived
 from ...protocols.handshake import is_upgrade_request
 from ...protocols.pseudo_headers import request_from_pseudo_headers
-from ..log import log_refusal
 from ..service import Service
 from .addresses import get_client, get_ends
 from .http import HttpExchange
@@ -144,7 +143,7 @@ class RequestStream(asyncio.Transport, ABC):
             self._start(request, wire)
         except RequestRefused as refusal:
             method, target = (b"", b"") if request is None else (request.method, request.target)
-            log_refusal(service.logger, get_client(self), method, target, refusal)
+            service.log_refusal(get_client(self), method, target, refusal)
             wire.refuse(refusal)
             Linger(service, self, at_eof=True)
 

@@ -412,12 +412,16 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._scope = _LOGGED
 
     def _note_closed_by(self, who: str) -> None:
+        """Note for the log who ends the connection, unless it is ended already."""
         info = self.info
         if self._opened_at is None or info is None or info.closed_by is not None:
             return
         # In ENDING the client has.
         if self._session.phase is not _ENDING:
             info.closed_by = who
+
+    def _note_stall(self) -> None:
+        self._note_closed_by("timeout")
 
     def _log_end(self) -> None:
         """Log the end of an accepted connection, once; not while its CLOSE may be held unparsed."""

@@ -9,7 +9,7 @@ from contextvars import copy_context
 from select import EPOLLIN
 
 from ..connection.head import Connection
-from ..log import logger
+from ..log import error_logger as logger
 from ..service import Service
 from .poller import Poller
 from .transport import SocketTransport
