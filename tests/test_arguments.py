@@ -106,6 +106,9 @@ class SocketsTests(unittest.TestCase):
     def test_empty_list_is_refused(self) -> None:
         self.assert_refused(ConfigError, r"^sockets=\[\]: at least one is needed", [])
 
+    def test_sockets_and_a_descriptor_are_refused(self) -> None:
+        self.assert_refused(ConfigError, "^sockets and fd=3: give one of them$", [self.make()], fd=3)
+
     def test_sockets_and_a_path_are_refused(self) -> None:
         self.assert_refused(ConfigError, "^sockets and uds='/s': give one of them$", [self.make()], uds="/s")
 

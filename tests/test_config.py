@@ -74,6 +74,7 @@ OWN_PATHS = ("health_path",)
 SECONDS = [name for name in FIELDS if name.startswith(("timeout_", "ws_ping_"))] + ["close_grace"]
 MAY_BE_NONE = {
     "uds",
+    "fd",
     "ssl_certfile",
     "ssl_keyfile",
     "ssl_keyfile_password",
@@ -126,6 +127,7 @@ class FieldTests(unittest.TestCase):
             "host",
             "headers",
             "uds_mode",
+            "fd",
         }
         tested = {*RANGES, *CHOICES, *TEXTS, *SWITCHES, *SECONDS, *OWN_PATHS, *others}
         self.assertEqual(set(FIELDS), tested)
@@ -268,6 +270,25 @@ class OriginsTests(unittest.TestCase):
         for item in ("example.com", "https://example.com/chat", "http://"):
             with self.assertRaisesRegex(ConfigError, f"allowed origin '{item}' can never match"):
                 ServerConfig(allowed_origins=("null", item))
+
+
+class AddressTests(unittest.TestCase):
+    def test_descriptor_is_a_whole_number(self) -> None:
+        self.assertEqual(ServerConfig(fd=0).fd, 0)
+        for value in (-1, True, "3"):
+            with self.assertRaisesRegex(ConfigError, "^fd=.*: it must be a whole number from 0, or None$"):
+                ServerConfig(fd=value)  # type: ignore[arg-type]
+
+    def test_path_and_descriptor_are_refused(self) -> None:
+        with self.assertRaisesRegex(ConfigError, "^uds='/s' and fd=3: give one of them$"):
+            ServerConfig(uds="/s", fd=3)
+
+    def test_port_that_is_shared_is_one_of_tcp(self) -> None:
+        self.assertTrue(ServerConfig(reuse_port=True).reuse_port)
+        options: Any
+        for options in ({"uds": "/s"}, {"fd": 3}):
+            with self.assertRaisesRegex(ConfigError, "^reuse_port with uds or fd: it is for host and port$"):
+                ServerConfig(reuse_port=True, **options)
 
 
 class CertificateTests(unittest.TestCase):

@@ -14,6 +14,7 @@ from unittest import mock
 
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError
+from wsbridge.server import inherited as inherited_module
 from wsbridge.server import listening as listening_module
 from wsbridge.server.listening import ListeningSockets, open_sockets
 from wsbridge.server.service import Service
@@ -93,6 +94,28 @@ class TCPTests(OpenCase):
             self.open(host="192.0.2.1")
         self.assertEqual(caught.exception.errno, errno.EADDRNOTAVAIL)
 
+    @unittest.skipUnless(hasattr(socket, "SO_REUSEPORT"), "this system has no SO_REUSEPORT")
+    def test_port_may_be_shared(self) -> None:
+        (first,) = self.open(reuse_port=True)
+        port = first.getsockname()[1]
+        (second,) = self.open(reuse_port=True, port=port)
+        self.assertEqual(second.getsockname(), first.getsockname())
+        with self.assertRaisesRegex(OSError, "in use"):
+            self.open(port=port)
+
+    def test_port_that_cannot_be_shared_is_a_config_error(self) -> None:
+        text = "^reuse_port is set, but this system has no SO_REUSEPORT$"
+        with mock.patch.object(socket, "SO_REUSEPORT", create=True):
+            del socket.SO_REUSEPORT
+            with self.assertRaisesRegex(ConfigError, text):
+                self.open(reuse_port=True)
+        # Some systems know its name only.
+        with (
+            mock.patch.object(socket, "SO_REUSEPORT", -1, create=True),
+            self.assertRaisesRegex(ConfigError, text),
+        ):
+            self.open(reuse_port=True)
+
     def test_host_that_cannot_be_one_is_a_config_error(self) -> None:
         with self.assertRaisesRegex(ConfigError, "^cannot listen on 'a..b': "):
             self.open(host="a..b")
@@ -146,6 +169,43 @@ class PathTests(OpenCase):
     def test_empty_path_is_a_config_error(self) -> None:
         with self.assertRaisesRegex(ConfigError, "^uds is empty: it must be a path$"):
             self.open(uds="")
+
+
+class InheritedTests(OpenCase):
+    """`test_inherited` tests which are taken."""
+
+    def test_descriptor_is_listened_on_and_stays_open(self) -> None:
+        with socket.socket() as bound:
+            bound.bind(("127.0.0.1", 0))
+            for _ in range(2):
+                (listening,) = self.open(fd=bound.fileno())
+                self.assertEqual(listening.getsockname(), bound.getsockname())
+                with self.assertRaises(BlockingIOError):
+                    listening.accept()
+                listening.close()
+
+    def test_descriptor_that_cannot_listen_is_an_error_and_its_duplicate_is_closed(self) -> None:
+        close = socket.socket.close
+        error = OSError(errno.EADDRINUSE, "Address already in use")
+        with (
+            socket.create_server(("127.0.0.1", 0)) as bound,
+            mock.patch.object(socket.socket, "close", autospec=True, side_effect=close) as closed,
+            mock.patch.object(socket.socket, "listen", side_effect=error),
+        ):
+            with self.assertRaises(OSError):
+                self.open(fd=bound.fileno())
+            self.assertEqual(closed.call_count, 1)
+
+    def test_sockets_of_systemd_are_taken(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as bound:
+            pid = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+            with (
+                mock.patch.dict(os.environ, pid),
+                mock.patch.object(inherited_module, "FIRST_DESCRIPTOR", bound.fileno()),
+            ):
+                (listening,) = self.open(port=8000)
+        self.assertEqual(listening.getsockname()[0], "127.0.0.1")
+        self.assertNotEqual(listening.getsockname()[1], 8000)
 
 
 class ServingTests(unittest.IsolatedAsyncioTestCase):

@@ -113,6 +113,27 @@ class RunTests(unittest.TestCase):
         ):
             run(hanging_app, loop="uvloop", port=0)
 
+    @unittest.skipUnless(hasattr(socket, "AF_UNIX"), "a system without systemd")
+    def test_systemd_is_told_when_it_listens_and_when_it_stops(self) -> None:
+        async def program(client: Client) -> None:
+            while not told:
+                await asyncio.sleep(0)
+                with contextlib.suppress(BlockingIOError):
+                    told.append(systemd.recv(100))
+
+        told: List[bytes] = []
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd,
+        ):
+            path = os.path.join(folder, "notify")
+            systemd.bind(path)
+            systemd.setblocking(False)
+            with mock.patch.dict(os.environ, {"NOTIFY_SOCKET": path}):
+                self.run_program(program)
+            told.append(systemd.recv(100))
+        self.assertEqual(told, [b"READY=1", b"STOPPING=1"])
+
     def run_program(self, program: Any, told: Optional[List[str]] = None, websocket: Any = None) -> List[str]:
         """Run ``program`` as a task of the application, with a client of the server; then stop the server.
 

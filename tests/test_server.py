@@ -24,6 +24,7 @@ from unittest import mock
 import wsbridge
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError, LifespanFailed, StateError
+from wsbridge.server import inherited as inherited_module
 from wsbridge.server.connection.exchange import Exchange
 from wsbridge.server.log import logger
 from wsbridge.server.server import Server, serve
@@ -333,6 +334,35 @@ class SocketsTests(ServerCase):
                 self.assertEqual(self.app.scopes[-1]["server"], (path, None))
                 await self.assert_echo(client)
             self.assertTrue(os.path.exists(path))
+
+    async def test_descriptor_is_served_again_and_again(self) -> None:
+        bound = self.bind()
+        server = Server(self.app, fd=bound.fileno())
+        for _ in range(2):
+            await server.start()
+            client = await self.connect(bound.getsockname())
+            client.send(REQUEST)
+            await self.assert_answer(client, SWITCHING)
+            await self.assert_echo(client)
+            await server.stop()
+
+    async def test_sockets_of_systemd_are_those_of_a_process_that_is_the_server(self) -> None:
+        for is_main in (False, True):
+            bound = self.bind()
+            variables = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+            with (
+                mock.patch.dict(os.environ, variables),
+                mock.patch.object(inherited_module, "FIRST_DESCRIPTOR", bound.fileno()),
+            ):
+                # As if port 0 were the default, so that a server that does not take the socket can listen.
+                default = ServerConfig(port=0)
+                with mock.patch.object(inherited_module, "ServerConfig", return_value=default):
+                    server = Server(self.app, port=0)
+                    server.is_main = is_main
+                    await server.start()
+            is_taken = server.sockets[0].getsockname() == bound.getsockname()
+            self.assertEqual(is_taken, is_main)
+            await server.stop()
 
     @unittest.skipUnless(sys.platform.startswith("linux"), "only Linux has abstract sockets")
     async def test_abstract_socket_is_written_as_tools_write_it(self) -> None:

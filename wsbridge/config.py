@@ -126,6 +126,12 @@ class ServerConfig:
         "permissions of the unix socket, octal; by default any local user can connect",
         base=8,
     )
+    fd: Optional[int] = _option(
+        None, _optional(_whole_number(0)), "descriptor of an inherited socket to listen on instead"
+    )
+    reuse_port: bool = _option(
+        False, _SWITCH, "let other servers listen on the same port; the kernel shares the connections"
+    )
     backlog: int = _option(
         2048, _whole_number(1), "connections that the kernel queues until they are accepted"
     )
@@ -346,6 +352,7 @@ class ServerConfig:
             rule: Rule = item.metadata["rule"]
             if not rule.holds(value):
                 raise ConfigError(f"{item.name}={value!r}: it must be {rule.words}")
+        self._check_address()
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             raise ConfigError("ssl_keyfile without ssl_certfile: a key needs its certificate")
         # Every path begins with a slash, so that "/app/" and a path would have two.
@@ -357,6 +364,12 @@ class ServerConfig:
         self.trusted_peers  # noqa: B018
         self.origins  # noqa: B018
         self.default_headers  # noqa: B018
+
+    def _check_address(self) -> None:
+        if self.uds is not None and self.fd is not None:
+            raise ConfigError(f"uds={self.uds!r} and fd={self.fd!r}: give one of them")
+        if self.reuse_port and (self.uds is not None or self.fd is not None):
+            raise ConfigError("reuse_port with uds or fd: it is for host and port")
 
     @cached_property
     def trusted_peers(self) -> TrustedPeers:

@@ -15,7 +15,7 @@ from .loading import call_factory, check_takes_events, load_application
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-__all__ = ["build_config", "check_application", "check_sockets", "check_ssl_context"]
+__all__ = ["build_config", "check_application", "check_socket", "check_sockets", "check_ssl_context"]
 
 FAMILIES = tuple(
     getattr(socket, name) for name in ("AF_INET", "AF_INET6", "AF_UNIX") if hasattr(socket, name)
@@ -69,14 +69,21 @@ def check_sockets(sockets: Optional[Sequence[socket.socket]], config: ServerConf
         raise TypeError(f"sockets must be a list of socket.socket, not {sockets!r:.80}")
     if not sockets:
         raise ConfigError("sockets=[]: at least one is needed; leave sockets out to listen on host and port")
-    if config.uds is not None:
-        raise ConfigError(f"sockets and uds={config.uds!r}: give one of them")
+    for name in ("uds", "fd"):
+        value = getattr(config, name)
+        if value is not None:
+            raise ConfigError(f"sockets and {name}={value!r}: give one of them")
     for given in sockets:
-        if given.type != socket.SOCK_STREAM or given.family not in FAMILIES:
-            raise ConfigError(f"{given!r}: it must be a stream socket of TCP or a unix socket")
-        if given.getsockname() in (("0.0.0.0", 0), ("::", 0, 0, 0), ""):
-            raise ConfigError(f"{given!r}: it must be bound to an address; call its bind() first")
+        check_socket(given, repr(given))
     return list(sockets)
+
+
+def check_socket(given: socket.socket, name: str) -> None:
+    """Raise `ConfigError`, which begins with ``name``, for a socket that cannot listen."""
+    if given.type != socket.SOCK_STREAM or given.family not in FAMILIES:
+        raise ConfigError(f"{name}: it must be a stream socket of TCP or a unix socket")
+    if given.getsockname() in (("0.0.0.0", 0), ("::", 0, 0, 0), ""):
+        raise ConfigError(f"{name}: it must be bound to an address; call its bind() first")
 
 
 def check_ssl_context(ssl_context: Optional[SSLContext], config: ServerConfig) -> Optional[SSLContext]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence,
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError
 from .connection.head import Connection
+from .inherited import inherit_socket, take_systemd_sockets
 from .plain import Listener
 from .service import Service
 from .speed import SPEED
@@ -50,14 +51,17 @@ Found = Sequence[Tuple[Any, Any, int, str, Any]]
 def open_sockets(config: ServerConfig) -> List[socket.socket]:
     """Open the sockets that ``config`` describes: bound, listening and not blocking, for its caller to close.
 
-    Blocks while a host name is resolved. Raises `ConfigError` for a malformed
-    address, and `OSError` if the server cannot listen on it. The path of a unix
+    Sockets that systemd has opened for this process are taken in their place,
+    see `take_systemd_sockets`. Blocks while a host name is resolved. Raises
+    `ConfigError` for a malformed address or a descriptor that cannot listen,
+    and `OSError` if the server cannot listen on the address. The path of a unix
     socket stays behind when the socket is closed: note what
     `unix_socket.identify` returns for it, and call `unix_socket.remove_path`.
     """
-    if config.uds is not None:
-        return [_listen_on_path(config, config.uds)]
     hosts = []
+    opened = _open_without_hosts(config, use_systemd=True)
+    if opened:
+        return opened
     for host in _list_hosts(config):
         with _naming(host):
             found = _look_up(host, config.port)
@@ -65,17 +69,35 @@ def open_sockets(config: ServerConfig) -> List[socket.socket]:
     return _listen_on_tcp(config, hosts)
 
 
-async def _open_in_loop(config: ServerConfig) -> List[socket.socket]:
+async def _open_in_loop(config: ServerConfig, *, use_systemd: bool) -> List[socket.socket]:
     """`open_sockets`, which does not block while a host name is resolved."""
-    if config.uds is not None:
-        return open_sockets(config)
     loop = asyncio.get_running_loop()
     hosts = []
+    opened = _open_without_hosts(config, use_systemd=use_systemd)
+    if opened:
+        return opened
     for host in _list_hosts(config):
         with _naming(host):
             found = _look_up(host, config.port)
             hosts.append(found or await loop.getaddrinfo(host, config.port, type=socket.SOCK_STREAM))
     return _listen_on_tcp(config, hosts)
+
+
+def _open_without_hosts(config: ServerConfig, *, use_systemd: bool) -> List[socket.socket]:
+    """The sockets, where they are not those of ``host`` and ``port``."""
+    opened = take_systemd_sockets(config) if use_systemd else []
+    if config.uds is not None:
+        with _naming(config.uds):
+            opened = [listen_on_path(config.uds, config.uds_mode, config.backlog)]
+    elif config.fd is not None:
+        opened = [inherit_socket(config.fd, f"fd={config.fd}")]
+    with contextlib.ExitStack() as closing:
+        for listening in opened:
+            closing.enter_context(listening)
+            listening.setblocking(False)
+            listening.listen(config.backlog)
+        closing.pop_all()
+    return opened
 
 
 def _list_hosts(config: ServerConfig) -> List[str]:
@@ -112,11 +134,6 @@ def _naming(address: str) -> Iterator[None]:
         raise
 
 
-def _listen_on_path(config: ServerConfig, path: str) -> socket.socket:
-    with _naming(path):
-        return listen_on_path(path, config.uds_mode, config.backlog)
-
-
 def _listen_on_tcp(config: ServerConfig, hosts: Sequence[Found]) -> List[socket.socket]:
     """Listen on every address of ``hosts``, or on none; for port 0 on the same port of each."""
     for _ in range(PORT_ATTEMPTS - 1 if config.port == 0 else 0):
@@ -131,7 +148,7 @@ def _listen_on_tcp(config: ServerConfig, hosts: Sequence[Found]) -> List[socket.
 def _try_to_listen(config: ServerConfig, hosts: Sequence[Found]) -> List[socket.socket]:
     addresses: Dict[Tuple[int, Any], socket.socket] = {}
     port = config.port
-    try:
+    with contextlib.ExitStack() as closing:
         for found in hosts:
             skipped: List[OSError] = []
             for family, _, _, _, address in found:
@@ -139,28 +156,27 @@ def _try_to_listen(config: ServerConfig, hosts: Sequence[Found]) -> List[socket.
                     # Two hosts have it, such as localhost and 127.0.0.1.
                     continue
                 try:
-                    listening = _listen_on(family, (address[0], port, *address[2:]), config.backlog)
+                    listening = _listen_on(family, (address[0], port, *address[2:]), config)
                 except OSError as error:
                     skipped.append(error)
                     # The error of a host's only address, and any of another kind.
                     if len(skipped) == len(found) or error.errno not in FAMILY_IS_OFF:
                         raise
                 else:
-                    addresses[family, address] = listening
+                    addresses[family, address] = closing.enter_context(listening)
                     port = listening.getsockname()[1]
-    except BaseException:
-        for listening in addresses.values():
-            listening.close()
-        raise
+        closing.pop_all()
     return list(addresses.values())
 
 
-def _listen_on(family: int, address: Any, backlog: int) -> socket.socket:
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
+def _listen_on(family: int, address: Any, config: ServerConfig) -> socket.socket:
+    with contextlib.ExitStack() as closing:
+        listening = closing.enter_context(socket.socket(family, socket.SOCK_STREAM))
         listening.setblocking(False)
         if REUSES_ADDRESS:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if config.reuse_port:
+            _share_port(listening)
         if family == socket.AF_INET6:
             # The same on every system: "::" stands for IPv6 alone, so that "0.0.0.0,::" is both, and the
             # address of an IPv4 client is never written in that of IPv6.
@@ -171,11 +187,17 @@ def _listen_on(family: int, address: Any, backlog: int) -> socket.socket:
             reason = str(error.strerror).lower()
             text = f"error while attempting to bind on address {address!r}: {reason}"
             raise OSError(error.errno, text) from None
-        listening.listen(backlog)
-    except BaseException:
-        listening.close()
-        raise
+        listening.listen(config.backlog)
+        closing.pop_all()
     return listening
+
+
+def _share_port(listening: socket.socket) -> None:
+    # Some systems have a name for it and no support.
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    except (AttributeError, OSError):
+        raise ConfigError("reuse_port is set, but this system has no SO_REUSEPORT") from None
 
 
 class ListeningSockets:
@@ -192,9 +214,10 @@ class ListeningSockets:
         self._listeners: List[Listener] = []
         self._path_identity: Optional[Tuple[int, int]] = None
 
-    async def open(self, service: Service, ssl: Optional[SSLContext]) -> None:
+    async def open(self, service: Service, ssl: Optional[SSLContext], *, use_systemd: bool = False) -> None:
         """Listen, and accept connections for ``service``; `close` what is open if this raises.
 
+        Sockets that systemd has opened are taken only if ``use_systemd``.
         Raises what `open_sockets` raises.
         """
         waiting: List[socket.socket] = []
@@ -202,7 +225,7 @@ class ListeningSockets:
             for given in self._given:
                 waiting.append(given.dup())
             if not self._given:
-                waiting = await _open_in_loop(self._config)
+                waiting = await _open_in_loop(self._config, use_systemd=use_systemd)
                 if self._config.uds is not None:
                     self._path_identity = identify(self._config.uds)
             while waiting:

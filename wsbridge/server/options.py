@@ -27,6 +27,10 @@ class ServerOptions(TypedDict, total=False):
     """path of a unix socket to listen on instead"""
     uds_mode: int
     """permissions of the unix socket, octal; by default any local user can connect"""
+    fd: Optional[int]
+    """descriptor of an inherited socket to listen on instead"""
+    reuse_port: bool
+    """let other servers listen on the same port; the kernel shares the connections"""
     backlog: int
     """connections that the kernel queues until they are accepted"""
     ssl_certfile: Optional[str]

@@ -40,6 +40,7 @@ def run(
     lifespan, before the server listened.
     """
     server = Server(app, config, **options)
+    server.is_main = True
     set_up_logging(server.config.log_level)
     SPEED.keep_freed_blocks()
     loop = build_loop(server)

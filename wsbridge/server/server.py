@@ -16,6 +16,7 @@ from .connection.info import ConnectionInfo
 from .connection.websocket import WebSocketExchange
 from .listening import ListeningSockets
 from .log import error_logger as logger
+from .notifying import READY, STOPPING, notify
 from .service import ABORT_TIMEOUT, Service
 from .signals import catch_signals
 
@@ -52,6 +53,9 @@ class Server:
 
     ``config`` is the `ServerConfig`. ``startup_signal`` is the number of the
     signal that ended `serve` before the application had started, or None.
+    ``is_main``, by default False, is set where the process is this server and
+    nothing else: `serve` then uses the sockets that systemd has opened for the
+    process, and tells systemd when it listens and when it stops.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Server:
     ) -> None:
         self.config = build_config(config, options)
         self.startup_signal: Optional[int] = None
+        self.is_main = False
         self._app = check_application(app, self.config)
         self._listening = ListeningSockets(self.config, check_sockets(sockets, self.config))
         self._ssl_context = check_ssl_context(ssl_context, self.config)
@@ -98,7 +103,7 @@ class Server:
                 ssl = self._ssl_context or _build_ssl_context(self.config)
                 state = await self._start_lifespan()
                 self._service = Service(self._app, self.config, state=state)
-                await self._listening.open(self._service, ssl)
+                await self._listening.open(self._service, ssl, use_systemd=self.is_main)
                 self._warn_of_open_origins()
             except BaseException:
                 await self._stop()
@@ -241,10 +246,16 @@ class Server:
             self._starting = None
         try:
             logger.info("listening on %s", ", ".join(self.urls))
+            self._notify(READY)
             await stop_requested.wait()
             logger.info("stopping; a second signal stops at once")
+            self._notify(STOPPING)
         finally:
             await self.stop()
+
+    def _notify(self, state: str) -> None:
+        if self.is_main:
+            notify(state)
 
     def stop_serving(self) -> None:
         """Stop `serve`, or the next call of it; a second time at once. May be called from any thread."""
