@@ -78,6 +78,8 @@ MAY_BE_NONE = {
     "ssl_certfile",
     "ssl_keyfile",
     "ssl_keyfile_password",
+    "ssl_ca_certs",
+    "ssl_ciphers",
     "allowed_origins",
     "limit_concurrency",
     *OWN_PATHS,
@@ -128,6 +130,10 @@ class FieldTests(unittest.TestCase):
             "headers",
             "uds_mode",
             "fd",
+            "ssl_ca_certs",
+            "ssl_cert_reqs",
+            "ssl_ciphers",
+            "ssl_version",
         }
         tested = {*RANGES, *CHOICES, *TEXTS, *SWITCHES, *SECONDS, *OWN_PATHS, *others}
         self.assertEqual(set(FIELDS), tested)
@@ -297,6 +303,51 @@ class CertificateTests(unittest.TestCase):
             ServerConfig(ssl_keyfile="key.pem")
         config = ServerConfig(ssl_keyfile="key.pem", ssl_certfile="certificate.pem")
         self.assertEqual(config.ssl_keyfile, "key.pem")
+
+    def assert_refused(self, text: str, **options: Any) -> None:
+        with self.assertRaises(ConfigError) as caught:
+            ServerConfig(**options)
+        self.assertEqual(str(caught.exception), text)
+
+    def test_options_of_tls_need_a_certificate(self) -> None:
+        for name, value in (
+            ("ssl_ca_certs", "ca.pem"),
+            ("ssl_cert_reqs", "required"),
+            ("ssl_ciphers", "ECDHE+AESGCM"),
+            ("ssl_version", "TLSv1.3"),
+        ):
+            text = f"{name} without ssl_certfile: without a certificate there is no TLS"
+            self.assert_refused(text, **{name: value})
+
+    def test_clients_are_verified_with_authorities_and_authorities_are_for_clients(self) -> None:
+        for reqs in ("optional", "required"):
+            rule = "it has the certificates that sign those of clients"
+            text = f"ssl_cert_reqs='{reqs}' without ssl_ca_certs: {rule}"
+            self.assert_refused(text, ssl_certfile="c.pem", ssl_cert_reqs=reqs)
+        with self.assertRaisesRegex(ConfigError, "^ssl_ca_certs without ssl_cert_reqs: set ssl_cert_reqs to"):
+            ServerConfig(ssl_certfile="c.pem", ssl_ca_certs="ca.pem")
+        config = ServerConfig(ssl_certfile="c.pem", ssl_ca_certs="ca.pem", ssl_cert_reqs="optional")
+        self.assertEqual((config.ssl_ca_certs, config.ssl_cert_reqs), ("ca.pem", "optional"))
+
+    def test_numbers_of_uvicorn_are_understood(self) -> None:
+        for number, reqs in (("1", "optional"), ("2", "required")):
+            config = ServerConfig(ssl_certfile="c.pem", ssl_ca_certs="ca.pem", ssl_cert_reqs=number)
+            self.assertEqual(config.ssl_cert_reqs, reqs)
+        self.assertEqual(ServerConfig(ssl_cert_reqs="0").ssl_cert_reqs, "none")
+        for value in ("3", 2, "CERT_REQUIRED"):
+            text = f"ssl_cert_reqs={value!r}: it must be one of none, optional, required"
+            self.assert_refused(text, ssl_certfile="c.pem", ssl_cert_reqs=value)
+
+    def test_versions_are_named(self) -> None:
+        for value in ("17", 17, "TLSv1", "SSLv3"):
+            text = f"ssl_version={value!r}: it must be one of TLSv1.2, TLSv1.3"
+            self.assert_refused(text, ssl_certfile="c.pem", ssl_version=value)
+
+    def test_ciphers_are_those_of_1_2(self) -> None:
+        config = ServerConfig(ssl_certfile="c.pem", ssl_ciphers="ECDHE+AESGCM")
+        self.assertEqual((config.ssl_ciphers, config.ssl_version), ("ECDHE+AESGCM", "TLSv1.2"))
+        text = "ssl_ciphers with ssl_version='TLSv1.3': it lists the ciphers of TLS 1.2"
+        self.assert_refused(text, ssl_certfile="c.pem", ssl_ciphers="ECDHE+AESGCM", ssl_version="TLSv1.3")
 
     def test_password_is_not_shown(self) -> None:
         shown = repr(ServerConfig(ssl_keyfile_password="secret"))

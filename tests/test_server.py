@@ -39,6 +39,7 @@ from .loopback import (
     KEY,
     PEER_CLOSE,
     PEER_HELLO,
+    RENEWED_CERTIFICATE,
     REQUEST,
     SWITCHING,
     TIMEOUT,
@@ -587,18 +588,61 @@ class TLSTests(CertificateFiles):
         server = await self.start_tls(ssl_keyfile=None)
         await self.assert_echo(await self.open_websocket(server))
 
-    async def test_certificate_that_cannot_be_read_is_a_config_error_that_names_the_files(self) -> None:
-        cases = (("no file", "/nowhere/cert.pem", self.key), ("no key", self.certificate, None))
-        for what, certificate, key in (*cases, ("no certificate", self.key, self.key)):
-            with self.subTest(what):
-                text = f"^ssl_certfile={certificate!r}, ssl_keyfile={key!r}: "
-                await self.assert_no_start(ConfigError, text, ssl_certfile=certificate, ssl_keyfile=key)
+    async def test_certificate_that_cannot_be_read_is_told_before_the_application_starts(self) -> None:
+        certificate = "/nowhere/cert.pem"
+        await self.assert_no_start(
+            ConfigError, f"^ssl_certfile={certificate!r}: No such", ssl_certfile=certificate
+        )
         self.assertEqual(self.app.scopes, [])
 
-    async def test_wrong_password_is_a_config_error(self) -> None:
-        Path(self.key).write_text(ENCRYPTED_KEY)
-        options = {"ssl_certfile": self.certificate, "ssl_keyfile": self.key, "ssl_keyfile_password": "no"}
-        await self.assert_no_start(ConfigError, "^ssl_certfile=", **options)
+    async def test_certificate_is_read_again_and_connections_stay(self) -> None:
+        server = await self.start_tls()
+        client = await self.open_websocket(server)
+        self.assertEqual(self.get_serial(client), "01")
+        Path(self.certificate).write_text(RENEWED_CERTIFICATE)
+        with self.assertLogs(logger, "INFO") as logs:
+            self.assertTrue(server.reload_certificates())
+        self.assertEqual(logs.records[0].getMessage(), "certificates are read again")
+        other = await self.open_websocket(server)
+        self.assertEqual(self.get_serial(other), "02")
+        await self.assert_echo(client)
+        await self.assert_echo(other)
+
+    async def test_certificate_that_is_broken_leaves_the_old_one_in_use(self) -> None:
+        server = await self.start_tls()
+        Path(self.certificate).write_text(KEY)
+        with self.assertLogs(logger, "ERROR") as logs:
+            self.assertFalse(server.reload_certificates())
+        text = (
+            "^certificates are not read again, and the old ones stay in use: ssl_certfile='.*': there is no"
+        )
+        self.assertRegex(logs.records[0].getMessage(), text)
+        self.assertEqual(self.get_serial(await self.open_websocket(server)), "01")
+
+    async def test_certificates_of_a_server_that_has_none_cannot_be_read(self) -> None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.certificate, self.key)
+        stopped = await self.start_tls()
+        await stopped.stop()
+        for server in (stopped, await self.start(), await self.start(ssl_context=context)):
+            with self.assertRaisesRegex(StateError, "^the server is not started with ssl_certfile"):
+                server.reload_certificates()
+
+    @unittest.skipUnless(hasattr(socket, "AF_UNIX"), "a system without systemd")
+    async def test_systemd_is_told_of_the_beginning_and_the_end(self) -> None:
+        server = await self.start_tls()
+        server.is_main = True
+        path = os.fspath(self.make_folder() / "notify")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            systemd.bind(path)
+            with mock.patch.dict(os.environ, {"NOTIFY_SOCKET": path}):
+                server.reload_certificates()
+            self.assertRegex(systemd.recv(100), b"^RELOADING=1\nMONOTONIC_USEC=[0-9]+$")
+            self.assertEqual(systemd.recv(100), b"READY=1")
+
+    def get_serial(self, client: Client) -> Any:
+        """The serial number of the server's certificate."""
+        return client.writer.get_extra_info("ssl_object").getpeercert()["serialNumber"]
 
     async def test_peer_that_never_begins_its_handshake_is_closed(self) -> None:
         # In its debug mode, which tests run in, asyncio reports it.

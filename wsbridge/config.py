@@ -81,6 +81,13 @@ def _one_of(*choices: str) -> Rule:
     return Rule("one of " + ", ".join(choices), lambda value: value in choices)
 
 
+# uvicorn has the numbers of the ssl module.
+_CERT_REQS_BY_NUMBER = {"0": "none", "1": "optional", "2": "required"}
+
+_CERT_REQS = Rule(
+    "one of none, optional, required",
+    lambda value: value in (*_CERT_REQS_BY_NUMBER, *_CERT_REQS_BY_NUMBER.values()),
+)
 _SECONDS = Rule("a number of seconds above 0", _is_seconds)
 _SWITCH = Rule("True or False", lambda value: type(value) is bool)
 _TEXT = Rule("a text", lambda value: isinstance(value, str))
@@ -142,6 +149,20 @@ class ServerConfig:
         None, _optional(_TEXT), "file of the PEM key, if it is not in ssl_certfile"
     )
     ssl_keyfile_password: Optional[str] = _option(None, _optional(_TEXT), "password of the key", repr=False)
+    ssl_ca_certs: Optional[str] = _option(
+        None, _optional(_TEXT), "file of PEM certificates that sign those of clients"
+    )
+    ssl_cert_reqs: str = _option(
+        "none",
+        _CERT_REQS,
+        "certificates of clients: not asked for, verified if there is one, or required",
+    )
+    ssl_ciphers: Optional[str] = _option(
+        None, _optional(_TEXT), "ciphers for TLS 1.2, as OpenSSL lists them; default: Python's"
+    )
+    ssl_version: str = _option(
+        "TLSv1.2", _one_of("TLSv1.2", "TLSv1.3"), "lowest version of TLS that a client may use"
+    )
 
     # The application.
     factory: bool = _option(
@@ -353,8 +374,9 @@ class ServerConfig:
             if not rule.holds(value):
                 raise ConfigError(f"{item.name}={value!r}: it must be {rule.words}")
         self._check_address()
-        if self.ssl_keyfile is not None and self.ssl_certfile is None:
-            raise ConfigError("ssl_keyfile without ssl_certfile: a key needs its certificate")
+        cert_reqs = _CERT_REQS_BY_NUMBER.get(self.ssl_cert_reqs, self.ssl_cert_reqs)
+        object.__setattr__(self, "ssl_cert_reqs", cert_reqs)
+        self._check_tls()
         # Every path begins with a slash, so that "/app/" and a path would have two.
         object.__setattr__(self, "root_path", self.root_path.rstrip("/"))
         object.__setattr__(self, "forwarded_headers", tuple(map(str.lower, self.forwarded_headers)))
@@ -370,6 +392,26 @@ class ServerConfig:
             raise ConfigError(f"uds={self.uds!r} and fd={self.fd!r}: give one of them")
         if self.reuse_port and (self.uds is not None or self.fd is not None):
             raise ConfigError("reuse_port with uds or fd: it is for host and port")
+
+    def _check_tls(self) -> None:
+        if self.ssl_certfile is None:
+            if self.ssl_keyfile is not None:
+                raise ConfigError("ssl_keyfile without ssl_certfile: a key needs its certificate")
+            for name in ("ssl_ca_certs", "ssl_cert_reqs", "ssl_ciphers", "ssl_version"):
+                if getattr(self, name) != getattr(ServerConfig, name):
+                    raise ConfigError(f"{name} without ssl_certfile: without a certificate there is no TLS")
+        if self.ssl_cert_reqs != "none" and self.ssl_ca_certs is None:
+            raise ConfigError(
+                f"ssl_cert_reqs={self.ssl_cert_reqs!r} without ssl_ca_certs: it has the certificates that "
+                "sign those of clients"
+            )
+        if self.ssl_cert_reqs == "none" and self.ssl_ca_certs is not None:
+            raise ConfigError(
+                "ssl_ca_certs without ssl_cert_reqs: set ssl_cert_reqs to optional or required to verify "
+                "clients; certificates between this server's and its authority belong in ssl_certfile"
+            )
+        if self.ssl_ciphers is not None and self.ssl_version == "TLSv1.3":
+            raise ConfigError("ssl_ciphers with ssl_version='TLSv1.3': it lists the ciphers of TLS 1.2")
 
     @cached_property
     def trusted_peers(self) -> TrustedPeers:

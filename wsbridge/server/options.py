@@ -39,6 +39,14 @@ class ServerOptions(TypedDict, total=False):
     """file of the PEM key, if it is not in ssl_certfile"""
     ssl_keyfile_password: Optional[str]
     """password of the key"""
+    ssl_ca_certs: Optional[str]
+    """file of PEM certificates that sign those of clients"""
+    ssl_cert_reqs: str
+    """certificates of clients: not asked for, verified if there is one, or required"""
+    ssl_ciphers: Optional[str]
+    """ciphers for TLS 1.2, as OpenSSL lists them; default: Python's"""
+    ssl_version: str
+    """lowest version of TLS that a client may use"""
     factory: bool
     """call what module:attribute names, without arguments, to get the application"""
     app_dir: str

@@ -16,9 +16,10 @@ from .connection.info import ConnectionInfo
 from .connection.websocket import WebSocketExchange
 from .listening import ListeningSockets
 from .log import error_logger as logger
-from .notifying import READY, STOPPING, notify
+from .notifying import READY, STOPPING, notify, notify_reloading
 from .service import ABORT_TIMEOUT, Service
 from .signals import catch_signals
+from .tls import build_ssl_context, replace_certificates
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -73,6 +74,8 @@ class Server:
         self._app = check_application(app, self.config)
         self._listening = ListeningSockets(self.config, check_sockets(sockets, self.config))
         self._ssl_context = check_ssl_context(ssl_context, self.config)
+        # Made from the configuration, while the server is started.
+        self._own_ssl_context: Optional[SSLContext] = None
         self._is_started = False
         # Held while the server starts or stops.
         self._lock: Optional[asyncio.Lock] = None
@@ -90,7 +93,7 @@ class Server:
         """Run the application's startup, then listen.
 
         Raises `LifespanFailed` if the application could not start,
-        `ConfigError` for a certificate that cannot be read or a malformed
+        `ConfigError` for a certificate or key that cannot be used or a malformed
         address, `OSError` if it cannot listen on the address, and
         `StateError` if the server is started already.
         """
@@ -100,7 +103,9 @@ class Server:
         self._lock = asyncio.Lock()
         async with self._lock:
             try:
-                ssl = self._ssl_context or _build_ssl_context(self.config)
+                ssl = self._ssl_context
+                if self.config.ssl_certfile is not None:
+                    ssl = self._own_ssl_context = build_ssl_context(self.config)
                 state = await self._start_lifespan()
                 self._service = Service(self._app, self.config, state=state)
                 await self._listening.open(self._service, ssl, use_systemd=self.is_main)
@@ -154,7 +159,7 @@ class Server:
             self._abort()
             raise
         finally:
-            self._service = self._lifespan = None
+            self._service = self._lifespan = self._own_ssl_context = None
             self._is_started = False
 
     async def _stop_lifespan(self, lifespan: Lifespan) -> None:
@@ -209,6 +214,30 @@ class Server:
         members = () if service is None else service.members.copy()
         infos = [member.info for member in members if isinstance(member, WebSocketExchange)]
         return [info for info in infos if info is not None and info.state != "closed"]
+
+    def reload_certificates(self) -> bool:
+        """Read ``ssl_certfile``, ``ssl_keyfile`` and ``ssl_ca_certs`` again, for new connections.
+
+        Open connections stay as they are. Returns whether the new files are
+        used: if one of them is broken, an error is logged, and those that were
+        read before stay in use. Call it in the server's event loop, or by
+        ``call_soon_threadsafe``. Raises `StateError` if the server is not
+        started with ``ssl_certfile``; an ``ssl_context`` is the caller's.
+        """
+        context = self._own_ssl_context
+        if context is None:
+            raise StateError("the server is not started with ssl_certfile: there are no certificates to read")
+        if self.is_main:
+            notify_reloading()
+        try:
+            replace_certificates(context, build_ssl_context(self.config))
+        except ConfigError as error:
+            logger.error("certificates are not read again, and the old ones stay in use: %s", error)
+            return False
+        finally:
+            self._notify(READY)
+        logger.info("certificates are read again")
+        return True
 
     async def serve(self) -> None:
         """Start, run until SIGINT, SIGTERM or `stop_serving`, then stop; a second signal ends at once.
@@ -285,21 +314,3 @@ async def serve(
 ) -> None:
     """Serve ``app`` until SIGINT or SIGTERM; see `Server` for the arguments, and `Server.serve`."""
     await Server(app, config, **options).serve()
-
-
-def _build_ssl_context(config: ServerConfig) -> Optional[SSLContext]:
-    if config.ssl_certfile is None:
-        return None
-    try:
-        import ssl
-    except ImportError:
-        raise ConfigError("ssl_certfile is set, but this Python was built without ssl") from None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    # RFC 7301: over TLS we speak HTTP/1.1 and nothing else.
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(config.ssl_certfile, config.ssl_keyfile, config.ssl_keyfile_password)
-    except OSError as error:
-        files = f"ssl_certfile={config.ssl_certfile!r}, ssl_keyfile={config.ssl_keyfile!r}"
-        raise ConfigError(f"{files}: {error}") from error
-    return context

@@ -1,0 +1,120 @@
+"""TLS: the context that ``ssl_*`` options describe, and certificates that are read again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, List
+
+from ..config import ServerConfig
+from ..protocols.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+__all__ = ["build_ssl_context", "replace_certificates"]
+
+# OpenSSL's reasons: a key of the certificate's kind, and of another one.
+IS_ANOTHER_KEY = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH")
+
+
+def build_ssl_context(config: ServerConfig) -> SSLContext:
+    """The context of a server with ``config.ssl_certfile``.
+
+    Raises `ConfigError`, which names the option and its file, for a file that
+    cannot be read or has the wrong content, for a key that is not the
+    certificate's or needs another password, and for unknown ciphers.
+    """
+    try:
+        import ssl
+    except ImportError:
+        raise ConfigError("ssl_certfile is set, but this Python was built without ssl") from None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    # RFC 7301: over TLS we speak HTTP/1.1 and nothing else.
+    context.set_alpn_protocols(["http/1.1"])
+    # RFC 8996: TLS 1.0 and 1.1 must not be used. The defaults of Python and OpenSSL differ by system.
+    is_newest = config.ssl_version == "TLSv1.3"
+    context.minimum_version = ssl.TLSVersion.TLSv1_3 if is_newest else ssl.TLSVersion.TLSv1_2
+    # A peer that asks for one handshake after another would cost us much more time than itself. OpenSSL 1.1.1
+    # allows it by default.
+    context.options |= getattr(ssl, "OP_NO_RENEGOTIATION", 0)
+    if config.ssl_ciphers is not None:
+        _set_ciphers(context, config.ssl_ciphers)
+    _load_certificate(context, config)
+    if config.ssl_ca_certs is not None:
+        _load_authorities(context, config.ssl_ca_certs)
+        is_required = config.ssl_cert_reqs == "required"
+        context.verify_mode = ssl.CERT_REQUIRED if is_required else ssl.CERT_OPTIONAL
+    return context
+
+
+def _set_ciphers(context: SSLContext, ciphers: str) -> None:
+    try:
+        context.set_ciphers(ciphers)
+    except OSError:
+        raise ConfigError(
+            f"ssl_ciphers={ciphers!r}: it must be a list of OpenSSL's names, such as ECDHE+AESGCM, with one "
+            "that this OpenSSL has"
+        ) from None
+
+
+def _load_certificate(context: SSLContext, config: ServerConfig) -> None:
+    certificate_path = str(config.ssl_certfile)
+    certificate = f"ssl_certfile={certificate_path!r}"
+    key = certificate if config.ssl_keyfile is None else f"ssl_keyfile={config.ssl_keyfile!r}"
+    _check_pem(certificate, certificate_path, "CERTIFICATE")
+    _check_pem(key, config.ssl_keyfile or certificate_path, "PRIVATE KEY")
+    given: List[str] = []
+
+    def give_password() -> str:
+        # Without a callback OpenSSL asks the terminal.
+        given.append(config.ssl_keyfile_password or "")
+        return given[0]
+
+    try:
+        context.load_cert_chain(certificate_path, config.ssl_keyfile, give_password)
+    except (OSError, ValueError) as error:
+        # ValueError: a password that is too long for OpenSSL.
+        if getattr(error, "reason", None) in IS_ANOTHER_KEY:
+            text = f"{key}: the key in it is not that of {certificate}"
+        elif given and config.ssl_keyfile_password is None:
+            text = f"{key}: the key in it is encrypted; set ssl_keyfile_password"
+        elif given:
+            text = f"{key}: ssl_keyfile_password does not decrypt the key in it"
+        else:
+            text = f"{certificate}, ssl_keyfile={config.ssl_keyfile!r}: {error}"
+        raise ConfigError(text) from error
+
+
+def _load_authorities(context: SSLContext, path: str) -> None:
+    name = f"ssl_ca_certs={path!r}"
+    _check_pem(name, path, "CERTIFICATE")
+    try:
+        context.load_verify_locations(path)
+    except OSError as error:
+        raise ConfigError(f"{name}: {error}") from error
+
+
+def _check_pem(name: str, path: str, content: str) -> None:
+    """Raise `ConfigError` for a file that cannot be read, or has no ``content``: OpenSSL names no file."""
+    try:
+        text = Path(path).read_text("ascii", "replace")
+    except (OSError, ValueError) as error:
+        # ValueError: the path has a NUL.
+        raise ConfigError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
+    if f"{content}-----" not in text:
+        raise ConfigError(f"{name}: there is no PEM block of a {content} in it")
+
+
+def replace_certificates(context: SSLContext, successor: SSLContext) -> None:
+    """Have new handshakes with ``context`` use the certificates of ``successor``.
+
+    Connections stay as they are. A certificate that is loaded into a context replaces only one with the same
+    kind of key: an RSA certificate would go on being used beside its successor
+    with an elliptic curve, and expire.
+    """
+
+    def use_successor(ssl_object: Any, server_name: Any, original: SSLContext) -> None:
+        ssl_object.context = successor
+
+    # OpenSSL calls it in every handshake, whether the client names a server or not.
+    context.sni_callback = use_successor
