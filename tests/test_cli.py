@@ -20,7 +20,7 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 from unittest import mock
 
 import wsbridge
@@ -138,28 +138,30 @@ class CommandCase(unittest.TestCase):
     def load(self, target: str, config: ServerConfig) -> None:
         self.app = check_application(target, config)
 
-    def command(self, *arguments: str, raises: Any = None) -> Tuple[int, str, str]:
+    def command(
+        self, *arguments: str, raises: Any = None, environ: Optional[Dict[str, str]] = None
+    ) -> Tuple[int, str, str]:
         """Exit code, standard output and error; what would be served is ``self.app`` and ``self.config``."""
         self.run_server.side_effect = raises or self.load
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                code: Any = cli.main(list(arguments))
+                code: Any = cli.main(list(arguments), environ or {})
             except SystemExit as end:
                 code = end.code
         if self.run_server.called:
             self.target, self.config = self.run_server.call_args.args
         return code, out.getvalue(), err.getvalue()
 
-    def assert_error(self, code: int, text: str, *arguments: str, raises: Any = None) -> None:
+    def assert_error(self, code: int, text: str, *arguments: str, **options: Any) -> None:
         """One line on standard error, nothing on standard output, and the exit code."""
-        found = self.command(*arguments, raises=raises)
+        found = self.command(*arguments, **options)
         self.assertEqual(found[:2], (code, ""))
         self.assertRegex(found[2], rf"^python3 -m {PACKAGE}: error: {text}\n$")
         self.assertEqual(found[2].count("\n"), 1)
 
-    def assert_config(self, expected: ServerConfig, *arguments: str) -> None:
-        self.assertEqual(self.command("served:app", *arguments), (0, "", ""))
+    def assert_config(self, expected: ServerConfig, *arguments: str, **environ: str) -> None:
+        self.assertEqual(self.command("served:app", *arguments, environ=environ), (0, "", ""))
         self.assertEqual(self.config, expected)
 
 
@@ -222,19 +224,65 @@ class ArgumentTests(CommandCase):
 
 
 class DemoTests(CommandCase):
-    def test_no_application_is_the_demo_for_its_own_page_alone(self) -> None:
-        self.assertEqual(self.command("--port=0"), (0, "", ""))
+    def assert_demo(self, expected: ServerConfig, *arguments: str, **environ: str) -> None:
+        self.assertEqual(self.command(*arguments, environ=environ), (0, "", ""))
         self.assertIs(self.app, sys.modules[f"{PACKAGE}.demo.app"].app)
-        self.assertEqual(self.config, ServerConfig(port=0, allowed_origins=("same-origin",)))
+        self.assertEqual(self.config, expected)
+
+    def test_no_argument_is_the_demo_for_its_own_page_alone(self) -> None:
+        self.assert_demo(ServerConfig(allowed_origins=("same-origin",)))
+
+    def test_demo_can_be_asked_for_with_other_flags(self) -> None:
+        self.assert_demo(ServerConfig(port=0, allowed_origins=("same-origin",)), "--port=0", "--demo")
+
+    def test_demo_that_is_asked_for_comes_before_the_application_of_the_environment(self) -> None:
+        environ = {"WSBRIDGE_APP": "served:create", "WSBRIDGE_FACTORY": "1"}
+        self.assert_demo(ServerConfig(allowed_origins=("same-origin",)), "--demo", **environ)
 
     def test_origins_that_are_given_hold_for_the_demo_too(self) -> None:
         for text, origins in (("none", None), ("https://a.example", ("https://a.example",))):
-            self.command("--allowed-origins", text)
-            self.assertEqual(self.config, ServerConfig(allowed_origins=origins))
+            self.assert_demo(ServerConfig(allowed_origins=origins), "--demo", "--allowed-origins", text)
+
+    def test_application_that_is_missing(self) -> None:
+        text = "an application is missing: name it as module:app, or serve the demo with --demo"
+        self.assert_error(2, text, "--port=0")
+        self.assert_error(2, text, environ={"WSBRIDGE_PORT": "0"})
+
+    def test_demo_and_an_application(self) -> None:
+        self.assert_error(2, "--demo and a:b: give one of them", "--demo", "a:b")
 
     def test_named_application_decides_for_itself(self) -> None:
         self.command(f"{PACKAGE}.demo.app:app")
         self.assertIsNone(self.config.allowed_origins)
+
+
+class EnvironmentTests(CommandCase):
+    def test_flag_comes_before_its_variable(self) -> None:
+        self.assert_config(ServerConfig(port=2, host="::"), "--port=2", WSBRIDGE_PORT="1", WSBRIDGE_HOST="::")
+        self.assert_config(ServerConfig(), "--date-header", WSBRIDGE_DATE_HEADER="0")
+
+    def test_application_can_be_named_there(self) -> None:
+        self.command(environ={"WSBRIDGE_APP": "served:app"})
+        self.assertIs(self.app, sys.modules["served"].app)
+        self.command("served:app", environ={"WSBRIDGE_APP": "nowhere:app"})
+        self.assertIs(self.app, sys.modules["served"].app)
+
+    def test_wrong_value_names_the_variable(self) -> None:
+        text = "port=70000: it must be a whole number from 0 to 65535"
+        for name in ("WSBRIDGE_PORT", "UVICORN_PORT"):
+            self.assert_error(2, rf"{text} \(set by {name}\)", "a:b", environ={name: "70000"})
+        self.assert_error(2, text, "a:b", "--port=70000", environ={"WSBRIDGE_PORT": "70001"})
+        self.assert_error(2, "WSBRIDGE_PORT='x': invalid int value", "a:b", environ={"WSBRIDGE_PORT": "x"})
+        environ = {"FORWARDED_ALLOW_IPS": "localhost", "WSBRIDGE_PORT": "1"}
+        text = r"forwarded_allow_ips: trusted peer 'localhost' .* \(set by FORWARDED_ALLOW_IPS\)"
+        self.assert_error(2, text, "a:b", environ=environ)
+
+    def test_unknown_variable_is_a_warning(self) -> None:
+        with self.assertLogs(logger, "WARNING") as logs:
+            self.command("served:app", environ={"WSBRIDGE_PROT": "1"})
+        text = "WSBRIDGE_PROT is set in the environment, but there is no such option"
+        self.assertEqual(logs.output, [f"WARNING:wsbridge:{text}: did you mean WSBRIDGE_PORT?"])
+        self.assertEqual(self.config, ServerConfig())
 
 
 class HelpTests(CommandCase):
@@ -256,6 +304,7 @@ class HelpTests(CommandCase):
         for item in fields(ServerConfig):
             self.assertIn(f"  {build_flag(item)}", text)
             default = WRITTEN.get(item.name, "none" if item.default in (None, "", ()) else item.default)
+            default = {True: "on", False: "off"}[default] if type(default) is bool else default
             described = f"{item.metadata['help']} (default: {default})"
             self.assertRegex(text, re.escape(described) + "\n")
         self.assertEqual(text.count("(default: "), len(fields(ServerConfig)))
@@ -280,13 +329,13 @@ class ErrorTests(CommandCase):
 
     def test_header_that_is_none(self) -> None:
         self.assert_error(2, "argument --header: 'X-A' is not of the form NAME:VALUE .*", "--header=X-A")
-        self.assert_error(2, "headers=.*: header name b'X A' is not a token", "--header=X A:b")
+        self.assert_error(2, "headers=.*: header name b'X A' is not a token", "a:b", "--header=X A:b")
 
     def test_value_that_breaks_its_rule(self) -> None:
-        self.assert_error(2, "port=70000: it must be a whole number from 0 to 65535", "--port=70000")
-        self.assert_error(2, "ws_ping_interval=nan: it must be .*", "--ws-ping-interval=nan")
-        self.assert_error(2, "log_level='loud': it must be one of critical, .*", "--log-level=loud")
-        self.assert_error(2, "ssl_keyfile without ssl_certfile: .*", "--ssl-keyfile=/key.pem")
+        self.assert_error(2, "port=70000: it must be a whole number from 0 to 65535", "a:b", "--port=70000")
+        self.assert_error(2, "ws_ping_interval=nan: it must be .*", "a:b", "--ws-ping-interval=nan")
+        self.assert_error(2, "log_level='loud': it must be one of critical, .*", "a:b", "--log-level=loud")
+        self.assert_error(2, "ssl_keyfile without ssl_certfile: .*", "a:b", "--ssl-keyfile=/key.pem")
 
     def test_name_that_is_no_name_of_an_application(self) -> None:
         self.assert_error(2, "'served' is not of the form module:attribute, .*", "served")
@@ -561,8 +610,8 @@ class ProgramTests(CommandCase):
             self.assertEqual((program.returncode, program.stderr), (0, b""))
             self.assertIn(expected, program.stdout.decode())
 
-    def test_demo_is_served_when_nothing_is_named(self) -> None:
-        program = self.start()
+    def test_demo_is_served_to_its_own_page(self) -> None:
+        program = self.start("--demo")
         port = self.read_port(program)
         page = self.connect(port)
         page.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")

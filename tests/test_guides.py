@@ -106,6 +106,8 @@ def build_process(command: str) -> Tuple[List[str], Dict[str, str]]:
         flags = ["-S"] * sys.flags.no_site + ["-O"] * sys.flags.optimize
         words[0:1] = [sys.executable, *flags]
         if "-m" in words and not {"--uds", "--help", "unittest", "selftest", "vendor"}.intersection(words):
+            # With nothing at all, the command serves the demo.
+            words += ["--demo"] * (words[-2] == "-m")
             # Somebody else may have the port that the page names.
             words += ["--port", "0"]
     return words, environment

@@ -7,9 +7,10 @@ command line's flags are made from the same declarations.
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from .protocols.deflate import DeflateSettings
 from .protocols.errors import ConfigError, EventError
@@ -104,6 +105,15 @@ def _option(
     return field(
         default=default, metadata={"rule": rule, "help": help, "base": base, "flag": flag}, repr=repr
     )
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Name the field whose item is wrong."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -416,12 +426,14 @@ class ServerConfig:
     @cached_property
     def trusted_peers(self) -> TrustedPeers:
         """The peers of ``forwarded_allow_ips``."""
-        return TrustedPeers(self.forwarded_allow_ips)
+        with _naming("forwarded_allow_ips"):
+            return TrustedPeers(self.forwarded_allow_ips)
 
     @cached_property
     def origins(self) -> Optional[AllowedOrigins]:
         """The origins of ``allowed_origins``; None if all are allowed."""
-        return None if self.allowed_origins is None else AllowedOrigins(self.allowed_origins)
+        with _naming("allowed_origins"):
+            return None if self.allowed_origins is None else AllowedOrigins(self.allowed_origins)
 
     @cached_property
     def default_headers(self) -> List[Tuple[bytes, bytes]]:

@@ -101,7 +101,7 @@ def build_server(request: pytest.FixtureRequest) -> Callable[..., ServerProcess]
     certificate = folder / "certificate.pem"
     AUTHORITY.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(certificate))
     serve = build_command(peer, python, APPLICATION)
-    demo = [python, "-m", "wsbridge", *LISTEN]
+    demo = [python, "-m", "wsbridge", "--demo", *LISTEN]
     if peer == "uvicorn":  # which tells the demo nothing about frames
         demo = build_command(peer, python, "wsbridge.demo.app:app")
     commands = {

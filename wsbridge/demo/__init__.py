@@ -1,1 +1,1 @@
-"""What ``python3 -m wsbridge`` serves when no application is named, and an example of one."""
+"""What ``python3 -m wsbridge`` serves without arguments, or with ``--demo``, and an example of one."""

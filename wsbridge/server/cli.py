@@ -6,15 +6,17 @@ import argparse
 import atexit
 import contextlib
 import os
+import re
 import sys
 import threading
 import traceback
 from types import TracebackType
-from typing import Container, List, NoReturn, Optional
+from typing import Any, Container, Dict, List, Mapping, NoReturn, Optional, Tuple
 
 from .. import __name__ as PACKAGE
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError, LifespanFailed
+from .environment import Environment, read_environment
 from .flags import build_parser
 from .loading import LoadingFailed
 from .log import error_logger as logger
@@ -77,27 +79,27 @@ def _list_pools() -> List[Container[threading.Thread]]:
     return [getattr(module, name, ()) for module, name in modules]
 
 
-def main(arguments: Optional[List[str]] = None) -> int:
+def main(arguments: Optional[List[str]] = None, environ: Mapping[str, str] = os.environ) -> int:
     """Serve until a signal; returns 0, 1 if the server could not run, or 2 for wrong arguments.
 
-    Raises SystemExit for ``--help`` and ``--version``, and as `run` does.
+    A flag comes before the variable of ``environ`` that stands for it. Raises
+    SystemExit for ``--help``, ``--version`` and unknown flags, and as `run` does.
     """
     parser = build_parser()
-    values = vars(parser.parse_args(arguments))
-    target = values.pop("app")
+    flags = parser.parse(arguments)
+    environment = Environment({}, {}, [])
     try:
-        if target is None:
-            # Pages of other sites must not open the demo's WebSocket in their visitors' browsers.
-            target = f"{PACKAGE}.demo.app:app"
-            values.setdefault("allowed_origins", ("same-origin",))
-        config = ServerConfig(**values)
+        environment = read_environment(environ)
+        target, config = _choose(flags, environment.values)
         set_up_logging(config.log_level)
+        for line in environment.unknown:
+            logger.warning("%s", line)
         run(target, config)
     except LoadingFailed as error:
         _print_error_of_application(error.__cause__)
         return _report(parser, error, 2)
     except ConfigError as error:
-        return _report(parser, error, 2)
+        return _report(parser, error, 2, _name_source(error, flags, environment))
     except LifespanFailed as error:
         _print_error_of_application(error.__cause__)
         return _report(parser, error, 1)
@@ -107,6 +109,34 @@ def main(arguments: Optional[List[str]] = None) -> int:
         # Only while the application is imported: later the server handles SIGINT.
         return 130
     return 0
+
+
+def _choose(flags: Dict[str, Any], values: Dict[str, Any]) -> Tuple[str, ServerConfig]:
+    """The application that is asked for, and the configuration."""
+    is_demo = flags.pop("demo", False)
+    if is_demo and "app" in flags:
+        raise ConfigError(f"--demo and {flags['app']}: give one of them")
+    values = {**values, **flags}
+    if is_demo or not values:
+        # Pages of other sites must not open the demo's WebSocket in their visitors' browsers.
+        values = {
+            "allowed_origins": ("same-origin",),
+            **values,
+            "app": f"{PACKAGE}.demo.app:app",
+            "factory": False,
+        }
+    target = values.pop("app", None)
+    if target is None:
+        raise ConfigError("an application is missing: name it as module:app, or serve the demo with --demo")
+    return target, ServerConfig(**values)
+
+
+def _name_source(error: ConfigError, flags: Dict[str, Any], environment: Environment) -> str:
+    """Which variable, if it is one, has set the field with which the error's text begins."""
+    for field, variable in environment.variables.items():
+        if field not in flags and re.match(rf"{field}\b", str(error)):
+            return f" (set by {variable})"
+    return ""
 
 
 def _print_error_of_application(error: Optional[BaseException]) -> None:
@@ -126,7 +156,7 @@ def _skip_other_frames(frames: Optional[TracebackType]) -> Optional[TracebackTyp
     return frames
 
 
-def _report(parser: argparse.ArgumentParser, error: Exception, exit_code: int) -> int:
+def _report(parser: argparse.ArgumentParser, error: Exception, exit_code: int, source: str = "") -> int:
     logger.debug("the error in full", exc_info=True)
-    print(f"{parser.prog}: error: {error}", file=sys.stderr)
+    print(f"{parser.prog}: error: {error}{source}", file=sys.stderr)
     return exit_code
