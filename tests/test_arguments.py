@@ -10,7 +10,14 @@ from typing import Any
 
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError
-from wsbridge.server.arguments import build_config, check_application, check_sockets, check_ssl_context
+from wsbridge.server.arguments import (
+    build_config,
+    check_application,
+    check_is_one_process,
+    check_sockets,
+    check_ssl_context,
+    split_arguments,
+)
 
 try:
     import ssl
@@ -71,6 +78,18 @@ class ConfigTests(unittest.TestCase):
     def test_wrong_value_is_a_config_error(self) -> None:
         with self.assertRaisesRegex(ConfigError, "^port=-1: "):
             build_config(None, {"port": -1})
+
+    def test_what_only_run_can_follow_is_an_error_of_a_server(self) -> None:
+        check_is_one_process(ServerConfig())
+        with self.assertRaisesRegex(
+            ConfigError, r"^workers=2: a Server is one process; run\(\) and the command"
+        ):
+            check_is_one_process(ServerConfig(workers=2))
+
+    def test_options_are_told_from_the_other_arguments(self) -> None:
+        arguments: Any = {"port": 5, "ssl_context": None}
+        expected = (ServerConfig(port=5), {"ssl_context": None})
+        self.assertEqual(split_arguments(None, arguments), expected)
 
 
 class SocketsTests(unittest.TestCase):

@@ -47,6 +47,7 @@ RANGES = {
     "port": (0, 65535),
     "uds_mode": (0, 0o777),
     "backlog": (1, None),
+    "workers": (1, None),
     "ws_max_size": (1, None),
     "ws_max_fragments": (1, None),
     "ws_max_queue": (1, None),

@@ -78,6 +78,10 @@ class RunTests(unittest.TestCase):
     def test_run_serves_until_it_is_stopped(self) -> None:
         self.assertEqual(self.run_and_stop()[1], ["lifespan.startup", "lifespan.shutdown"])
 
+    def test_several_workers_need_the_name_of_the_application(self) -> None:
+        with self.assertRaisesRegex(ConfigError, "^workers=2: "):
+            run(Application([]), workers=2)
+
     def build_tls(self) -> Dict[str, Any]:
         """The options of a server with a certificate."""
         folder = tempfile.TemporaryDirectory()

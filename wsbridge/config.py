@@ -222,6 +222,14 @@ class ServerConfig:
     )
     date_header: bool = _option(True, _SWITCH, "send a Date header, which RFC 9110 demands of origin servers")
 
+    # Processes.
+    workers: int = _option(
+        1,
+        _whole_number(1),
+        "processes that serve, each with an event loop of its own; above 1 the application must be given as "
+        "module:attribute",
+    )
+
     # WebSocket messages.
     ws_max_size: int = _option(
         16 * 1024 * 1024,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import fields, replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ..asgi.types import Application
 from ..config import ServerConfig
@@ -15,7 +15,15 @@ from .loading import call_factory, check_takes_events, load_application
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-__all__ = ["build_config", "check_application", "check_socket", "check_sockets", "check_ssl_context"]
+__all__ = [
+    "build_config",
+    "check_application",
+    "check_is_one_process",
+    "check_socket",
+    "check_sockets",
+    "check_ssl_context",
+    "split_arguments",
+]
 
 FAMILIES = tuple(
     getattr(socket, name) for name in ("AF_INET", "AF_INET6", "AF_UNIX") if hasattr(socket, name)
@@ -56,6 +64,23 @@ def build_config(config: Optional[ServerConfig], options: Mapping[str, Any]) -> 
             hint = f"did you mean {near[0]}?" if near else "ServerConfig lists the options"
             raise TypeError(f"there is no option {name!r}: {hint}")
     return replace(config, **options)
+
+
+def check_is_one_process(config: ServerConfig) -> None:
+    """Raise `ConfigError` for options that only `run` can follow."""
+    if config.workers > 1:
+        raise ConfigError(
+            f"workers={config.workers}: a Server is one process; run() and the command line start several"
+        )
+
+
+def split_arguments(
+    config: Optional[ServerConfig], arguments: Mapping[str, Any]
+) -> Tuple[ServerConfig, Dict[str, Any]]:
+    """The configuration, and those keyword arguments of `Server` that are no options."""
+    names = ("sockets", "ssl_context")
+    others = {name: arguments[name] for name in names if name in arguments}
+    return build_config(config, {name: arguments[name] for name in arguments if name not in names}), others
 
 
 def check_sockets(sockets: Optional[Sequence[socket.socket]], config: ServerConfig) -> List[socket.socket]:

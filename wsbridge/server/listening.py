@@ -26,7 +26,7 @@ from .unix_socket import identify, listen_on_path, remove_path
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-__all__ = ["ListeningSockets", "open_sockets"]
+__all__ = ["ListeningSockets", "build_urls", "open_sockets"]
 
 # Seconds, about 30 years: for asyncio None means its default of 60 seconds, not no limit.
 NO_LIMIT = 1e9
@@ -280,12 +280,17 @@ class ListeningSockets:
 
     def build_urls(self, scheme: str) -> List[str]:
         """The URL of each socket; ``unix:PATH`` for a unix socket."""
-        return [_build_url(scheme, bound) for bound in self.sockets]
+        return build_urls(scheme, self.sockets)
 
     @property
     def hosts(self) -> List[str]:
         """The addresses of the TCP sockets."""
         return [bound.getsockname()[0] for bound in self.sockets if bound.family != AF_UNIX]
+
+
+def build_urls(scheme: str, sockets: Sequence[Any]) -> List[str]:
+    """The URL of each socket; ``unix:PATH`` for a unix socket."""
+    return [_build_url(scheme, bound) for bound in sockets]
 
 
 def _build_url(scheme: str, bound: Any) -> str:

@@ -76,6 +76,10 @@ class ServerOptions(TypedDict, total=False):
     """headers that every response gets besides those of the application, 101 and errors included"""
     date_header: bool
     """send a Date header, which RFC 9110 demands of origin servers"""
+    workers: int
+    """processes that serve, each with an event loop of its own; above 1 the application must be given as
+    module:attribute
+    """
     ws_max_size: int
     """largest message, inflated; past it CLOSE 1009, and nothing of it is kept"""
     ws_max_fragments: int

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Union
 from ..asgi.types import Application
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError
+from .arguments import split_arguments
 from .connection.attribution import find_exchange
 from .log import log_raised
 from .log_output import set_up_logging
@@ -24,13 +25,17 @@ if TYPE_CHECKING:
 
     from .options import ServerArguments
 
-__all__ = ["build_loop", "close_loop", "run", "run_future"]
+__all__ = ["build_loop", "close_loop", "run", "run_future", "run_server"]
 
 
 def run(
     app: Union[Application, str], config: Optional[ServerConfig] = None, **options: Unpack[ServerArguments]
 ) -> None:
-    """Serve ``app`` in an event loop of its own until SIGINT or SIGTERM; see `Server` for the arguments.
+    """Serve ``app`` until SIGINT or SIGTERM; see `Server` for the arguments.
+
+    The server runs in an event loop of its own. With more than one worker, or
+    ``reload``, it runs in processes of its own, which import ``app``; it must
+    then be the text "module:attribute".
 
     Log lines go to stderr unless another handler prints them. malloc is set to
     keep large freed blocks. What an application raises, SystemExit and
@@ -39,14 +44,26 @@ def run(
     signal that came before the application had started, or, without a
     lifespan, before the server listened.
     """
-    server = Server(app, config, **options)
-    server.is_main = True
-    set_up_logging(server.config.log_level)
+    config, others = split_arguments(config, options)
+    if config.workers > 1:
+        # Imported here: where there is one process, nothing of it is needed.
+        from .supervisor import supervise
+
+        supervise(app, config, **others)
+    else:
+        server = Server(app, config, **others)
+        server.is_main = True
+        set_up_logging(config.log_level)
+        run_server(server)
+
+
+def run_server(server: Server) -> None:
+    """`run`, of a server that was made already."""
     SPEED.keep_freed_blocks()
     loop = build_loop(server)
     try:
         asyncio.set_event_loop(loop)
-        _run_server(loop, server)
+        _serve_in(loop, server)
     finally:
         close_loop(loop)
     if server.startup_signal is not None:
@@ -88,7 +105,7 @@ def _build_uvloop(server: Server) -> asyncio.AbstractEventLoop:
 _BUILDERS = {"auto": _build_fastest, "asyncio": _build_asyncio, "uvloop": _build_uvloop}
 
 
-def _run_server(loop: asyncio.AbstractEventLoop, server: Server) -> None:
+def _serve_in(loop: asyncio.AbstractEventLoop, server: Server) -> None:
     serving = loop.create_task(server.serve())
     try:
         run_future(loop, serving)

@@ -11,7 +11,7 @@ from ..asgi.lifespan import Lifespan
 from ..asgi.types import Application
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError, LifespanFailed, StateError
-from .arguments import build_config, check_application, check_sockets, check_ssl_context
+from .arguments import build_config, check_application, check_is_one_process, check_sockets, check_ssl_context
 from .connection.info import ConnectionInfo
 from .connection.websocket import WebSocketExchange
 from .listening import ListeningSockets
@@ -69,6 +69,7 @@ class Server:
         **options: Unpack[ServerOptions],
     ) -> None:
         self.config = build_config(config, options)
+        check_is_one_process(self.config)
         self.startup_signal: Optional[int] = None
         self.is_main = False
         self._app = check_application(app, self.config)
@@ -274,13 +275,20 @@ class Server:
         finally:
             self._starting = None
         try:
-            logger.info("listening on %s", ", ".join(self.urls))
-            self._notify(READY)
+            self._announce()
             await stop_requested.wait()
-            logger.info("stopping; a second signal stops at once")
-            self._notify(STOPPING)
+            self._announce_stop()
         finally:
             await self.stop()
+
+    def _announce(self) -> None:
+        """Say that the server listens."""
+        logger.info("listening on %s", ", ".join(self.urls))
+        self._notify(READY)
+
+    def _announce_stop(self) -> None:
+        logger.info("stopping; a second signal stops at once")
+        self._notify(STOPPING)
 
     def _notify(self, state: str) -> None:
         if self.is_main:

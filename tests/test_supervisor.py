@@ -1,0 +1,496 @@
+"""The supervisor: what it does when workers listen, fail, die, and when signals come."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import unittest
+from math import inf
+from typing import Any, List, Optional
+from unittest import mock
+
+from wsbridge.config import ServerConfig
+from wsbridge.protocols.errors import ConfigError, LifespanFailed
+from wsbridge.server import supervisor
+from wsbridge.server.log import logger
+from wsbridge.server.processes import Ends
+from wsbridge.server.running import run
+from wsbridge.server.supervisor import supervise
+
+from .world import Script, SupervisorCase, World
+
+TERM, KILL, HUP = signal.SIGTERM, signal.SIGKILL, signal.SIGHUP
+
+
+class LifeTests(SupervisorCase):
+    def test_workers_start_listen_and_stop(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1, 2)
+            yield from self.stop(1, 2)
+
+        self.assertEqual(
+            self.supervise(script),
+            [
+                "listening on http://a, http://b with 2 workers",
+                "worker 1 (pid 1) listens",
+                "worker 2 (pid 2) listens",
+                "stopping 2 workers; a second signal stops at once",
+                "worker 1 (pid 1) has stopped",
+                "worker 2 (pid 2) has stopped",
+            ],
+        )
+
+    def test_each_worker_works_in_its_seat(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1, 2)
+            yield from self.stop(1, 2)
+
+        self.supervise(script)
+        for work in self.world.works:
+            self.assertEqual(work(Ends(0, 0)), 0)
+        self.assertEqual(self.worked, [1, 2])
+
+    def test_report_may_come_in_pieces(self) -> None:
+        def script() -> Script:
+            self.world.running[1] = b"rea"
+            yield None
+            yield from self.serve(2)
+            self.world.running[1] = b"dy\n"
+            yield None
+            yield from self.stop(1, 2)
+
+        self.assertIn("worker 1 (pid 1) listens", self.supervise(script))
+
+    def test_pipe_that_has_ended_is_read_no_more(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1)
+            self.world.deaf.append(1)
+            yield None
+            self.world.deaf.clear()
+            self.world.report(1, b"replace")
+            yield None
+            self.assertEqual(len(self.world.works), 1)
+            yield from self.stop(1)
+
+        self.supervise(script, workers=1)
+
+    def test_signal_that_means_nothing_is_ignored(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1)
+            yield signal.SIGCHLD
+            yield 64
+            yield from self.stop(1)
+
+        self.supervise(script, workers=1)
+
+
+class DeathTests(SupervisorCase):
+    def test_worker_that_dies_is_replaced_at_once_and_no_other(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1, 2)
+            self.world.pass_time(1.5)
+            self.world.end(1, -KILL)
+            yield None
+            self.assertEqual(len(self.world.works), 3)
+            yield from self.serve(3)
+            yield from self.stop(2, 3)
+
+        logs = self.supervise(script)
+        text = "worker 1 (pid 1) has ended after 1.5 s: killed by SIGKILL; another takes its place"
+        self.assertIn(text, logs)
+        self.assertIn("worker 1 (pid 3) listens", logs)
+
+    def test_worker_that_dies_at_once_is_replaced_later_and_later(self) -> None:
+        delays = (0.5, 1, 2, 4, 8, 10, 10)
+
+        def script() -> Script:
+            yield from self.serve(1)
+            for pid, delay in enumerate(delays, 1):
+                self.world.end(pid, 3)
+                yield None
+                self.assertEqual((len(self.world.works), self.world.timeout), (pid, delay))
+                self.world.pass_time(delay)
+                yield None
+                self.assertEqual(len(self.world.works), pid + 1)
+                yield from self.serve(pid + 1)
+            self.world.pass_time(1)
+            self.world.end(8, 64)
+            yield None
+            self.world.end(9, -signal.SIGUSR1)
+            yield None
+            self.assertEqual((len(self.world.works), self.world.timeout), (9, 0.5))
+            yield TERM
+
+        logs = self.supervise(script, workers=1)
+        self.assertIn("worker 1 (pid 1) has ended after 0.0 s: exit code 3; the next starts in 0.5 s", logs)
+        self.assertIn("worker 1 (pid 8) has ended after 1.0 s: exit code 64; another takes its place", logs)
+        self.assertIn("worker 1 (pid 9) could not start: killed by SIGUSR1; the next starts in 0.5 s", logs)
+
+    def test_worker_that_cannot_start_later_is_tried_again(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1, 2)
+            self.world.pass_time(1)
+            self.world.end(1, 0)
+            yield None
+            self.world.report(3, b'["ConfigError", "no such module", "Traceback\\n"]')
+            self.world.end(3, 2)
+            yield None
+            self.world.pass_time(0.5)
+            yield None
+            yield from self.serve(4)
+            yield from self.stop(2, 4)
+
+        with contextlib.redirect_stderr(io.StringIO()) as printed:
+            logs = self.supervise(script)
+        self.assertIn("worker 1 (pid 3) could not start: no such module; the next starts in 0.5 s", logs)
+        self.assertEqual(printed.getvalue(), "Traceback\n")
+
+    def test_system_that_has_no_process_left_is_asked_again(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1, 2)
+            self.world.pass_time(1)
+            self.world.fork_error = OSError(11, "try again")
+            self.world.end(1, 0)
+            yield None
+            self.world.fork_error = None
+            self.world.pass_time(0.5)
+            yield None
+            yield from self.serve(3)
+            yield from self.stop(2, 3)
+
+        text = "worker 1 cannot be started: [Errno 11] try again; the next starts in 0.5 s"
+        self.assertIn(text, self.supervise(script))
+
+    def test_first_worker_that_the_system_does_not_start_is_an_error(self) -> None:
+        self.world.fork_error = OSError(11, "try again")
+        with self.assertRaises(BlockingIOError):
+            self.build(lambda *_: 0).run()
+
+
+class FirstStartTests(SupervisorCase):
+    def fail(self, line: Optional[bytes], code: int) -> None:  # type: ignore[override]
+        def script() -> Script:
+            if line is not None:
+                self.world.report(1, line)
+                self.world.report(2, line)
+            self.world.end(1, code)
+            yield None
+            self.assert_sent((2, TERM))
+            self.world.end(2, code)
+            yield None
+
+        self.printed = io.StringIO()
+        with contextlib.redirect_stderr(self.printed):
+            self.supervise(script)
+
+    def test_error_is_raised_as_in_one_process_and_its_traceback_printed_once(self) -> None:
+        for name, error in (("ConfigError", ConfigError), ("LifespanFailed", LifespanFailed)):
+            with self.assertRaisesRegex(error, "^no database$"):
+                self.fail(f'["{name}", "no database", "Traceback\\n"]'.encode(), 1)
+            self.assertEqual(self.printed.getvalue(), "Traceback\n")
+            self.setUp()
+
+    def test_exit_code_is_kept(self) -> None:
+        with self.assertRaisesRegex(SystemExit, "^5$"):
+            self.fail(None, 5)
+
+    def test_worker_that_is_killed_is_replaced(self) -> None:
+        def script() -> Script:
+            self.world.end(1, -KILL)
+            yield None
+            self.world.pass_time(0.5)
+            yield from self.serve(2)
+            yield from self.serve(3)
+            yield from self.stop(2, 3)
+
+        logs = self.supervise(script)
+        self.assertIn("worker 1 (pid 1) could not start: killed by SIGKILL; the next starts in 0.5 s", logs)
+
+    def test_signal_before_the_first_worker_listens_is_the_exit_code(self) -> None:
+        for number in (signal.SIGINT, TERM, signal.SIGQUIT):
+            with self.assertRaisesRegex(SystemExit, f"^{128 + number}$"):
+                self.supervise(lambda number=number: self.stop(1, 2, number=number))  # type: ignore[misc]
+            self.setUp()
+
+
+class StopTests(SupervisorCase):
+    def test_second_signal_is_passed_on_and_has_a_limit(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1, 2)
+            yield signal.SIGINT
+            yield signal.SIGINT
+            self.assert_sent(*[(1, TERM), (2, TERM)] * 2)
+            self.world.end(2, 0)
+            self.world.pass_time(4)
+            yield None
+            self.assert_sent((1, KILL))
+            self.world.end(1, -KILL)
+            yield None
+
+        with self.assertRaisesRegex(SystemExit, "^1$"):
+            self.supervise(script)
+        self.assertIn("worker 1 (pid 1) does not stop and is killed", self.logged)
+        self.assertIn("worker 1 (pid 1) has stopped: killed by SIGKILL", self.logged)
+
+    def test_stop_has_the_limit_of_a_worker_and_the_ends_of_its_tasks(self) -> None:
+        for options, limit in (
+            ({}, 29),
+            ({"timeout_graceful_shutdown": 2, "timeout_lifespan_shutdown": 3}, 9),
+            ({"timeout_graceful_shutdown": None}, inf),
+            ({"timeout_lifespan_shutdown": None}, inf),
+        ):
+
+            def script(limit: float = limit) -> Script:
+                yield from self.serve(1)
+                yield TERM
+                yield None
+                self.assertEqual(self.world.timeout, limit)
+                self.world.end(1)
+                yield None
+
+            self.supervise(script, workers=1, **options)
+            self.setUp()
+
+    def test_worker_that_did_not_end_as_it_should_is_exit_code_1(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1, 2)
+            yield TERM
+            self.world.report(1, b'["LifespanFailed", "application shutdown failed", ""]')
+            self.world.end(1, 1)
+            self.world.end(2, 1)
+            yield None
+
+        with self.assertRaisesRegex(SystemExit, "^1$"):
+            self.supervise(script)
+        self.assertIn("worker 1 (pid 1) has stopped: application shutdown failed", self.logged)
+        self.assertIn("worker 2 (pid 2) has stopped: exit code 1", self.logged)
+
+    def test_worker_that_was_still_starting_ends_with_the_signal(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1)
+            yield TERM
+            self.world.report(2, b"ready")
+            yield None
+            self.world.end(1)
+            self.world.end(2, -TERM)
+            yield None
+
+        with self.assertRaisesRegex(SystemExit, "^1$"):
+            self.supervise(script)
+        self.setUp()
+
+        def quick_script() -> Script:
+            yield from self.serve(1)
+            yield TERM
+            self.world.end(1)
+            self.world.end(2, -TERM)
+            yield None
+
+        self.assertIn("worker 2 (pid 2) has stopped", self.supervise(quick_script))
+
+    def test_worker_that_leaves_already_is_not_told_again(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1)
+            yield HUP
+            yield from self.serve(2)
+            self.assert_sent((1, TERM))
+            yield TERM
+            self.assert_sent((2, TERM))
+            self.world.end(1)
+            self.world.end(2)
+            yield None
+
+        self.supervise(script, workers=1)
+
+    def test_hangup_while_stopping_is_ignored(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1)
+            yield TERM
+            yield HUP
+            self.world.end(1)
+            yield None
+
+        self.supervise(script, workers=1)
+        self.assertEqual(len(self.world.works), 1)
+
+
+class HangupTests(SupervisorCase):
+    def test_workers_are_replaced_one_by_one_each_when_the_next_listens(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1, 2)
+            yield HUP
+            self.assertEqual(len(self.world.works), 3)
+            self.assert_sent()
+            yield from self.serve(3)
+            self.assert_sent((1, TERM))
+            self.assertEqual(len(self.world.works), 4)
+            yield from self.serve(4)
+            self.assert_sent((2, TERM))
+            self.world.end(1)
+            self.world.end(2, 1)
+            yield None
+            yield from self.stop(3, 4)
+
+        logs = self.supervise(script)
+        self.assertIn("replacing 2 workers", logs)
+        self.assertIn("worker 2 (pid 2) has stopped: exit code 1", logs)
+
+    def test_replacement_that_cannot_start_leaves_the_workers_of_before(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1, 2)
+            yield HUP
+            self.world.report(3, b'["ConfigError", "syntax error", ""]')
+            self.world.end(3, 2)
+            yield None
+            self.assert_sent()
+            self.assertEqual(self.world.timeout, inf)
+            yield from self.stop(1, 2)
+
+        text = "worker 1 (pid 3) could not start: syntax error; the workers of before go on"
+        self.assertIn(text, self.supervise(script))
+        self.assertEqual(len(self.world.works), 3)
+
+    def test_second_hangup_begins_again(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1)
+            yield HUP
+            yield HUP
+            self.assert_sent((2, TERM))
+            self.world.report(2, b"ready")
+            yield None
+            self.world.end(2)
+            yield None
+            yield from self.serve(3)
+            self.assert_sent((1, TERM))
+            self.world.end(1)
+            yield None
+            yield from self.stop(3)
+
+        self.supervise(script, workers=1)
+
+    def test_seat_that_waits_for_its_next_worker_gets_it_first(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1, 2)
+            self.world.end(2, 1)
+            yield None
+            yield HUP
+            self.world.works[2](Ends(0, 0))
+            yield from self.serve(3)
+            yield from self.serve(4)
+            self.world.end(1)
+            yield None
+            yield from self.stop(3, 4)
+
+        self.supervise(script)
+        self.assertEqual(self.worked, [2])
+
+    def test_worker_that_dies_while_the_next_starts_is_not_replaced_twice(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1)
+            yield HUP
+            self.world.end(1, -KILL)
+            yield None
+            yield from self.serve(2)
+            yield from self.stop(2)
+
+        logs = self.supervise(script, workers=1)
+        self.assertIn("worker 1 (pid 1) has ended after 0.0 s: killed by SIGKILL", logs)
+        self.assertEqual(len(self.world.works), 2)
+
+
+class LimitTests(SupervisorCase):
+    def test_worker_that_wants_to_be_replaced_goes_on_until_the_next_listens(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1, 2)
+            self.world.report(2, b"replace")
+            yield None
+            self.assert_sent()
+            yield from self.serve(3)
+            self.assert_sent((2, TERM))
+            self.world.end(2)
+            yield None
+            yield from self.stop(1, 3)
+
+        self.supervise(script)
+
+    def test_replacement_that_cannot_start_is_tried_again(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1)
+            self.world.report(1, b"replace")
+            yield None
+            self.world.end(2, 1)
+            yield None
+            self.world.pass_time(0.5)
+            yield None
+            yield from self.serve(3)
+            self.assert_sent((1, TERM))
+            self.world.end(1)
+            yield None
+            yield from self.stop(3)
+
+        self.supervise(script, workers=1)
+
+    def test_worker_whose_replacement_starts_already_gets_no_other(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1)
+            yield HUP
+            self.world.report(1, b"replace")
+            yield None
+            yield from self.serve(2)
+            self.world.end(1)
+            yield None
+            yield from self.stop(2)
+
+        self.supervise(script, workers=1)
+        self.assertEqual(len(self.world.works), 2)
+
+
+class SuperviseTests(unittest.TestCase):
+    def test_application_must_be_text(self) -> None:
+        async def app(*_: Any) -> None:
+            """Never called."""
+
+        with self.assertRaisesRegex(ConfigError, "workers=2: .* 'module:attribute', not <function"):
+            run(app, workers=2)
+
+    def test_system_must_be_able_to_fork(self) -> None:
+        rule = "workers=2: this system cannot fork; start one process"
+        with mock.patch.object(supervisor, "CAN_FORK", False), self.assertRaisesRegex(ConfigError, rule):
+            run("module:app", workers=2)
+
+    def test_workers_share_the_port_and_stop_with_the_supervisor(self) -> None:
+        world = World()
+        pipe = os.pipe()
+
+        def script() -> Script:
+            # What the first worker would do.
+            codes.append(world.works[0](Ends(pipe[1], pipe[0])))
+            yield TERM
+            world.end(1)
+            world.end(2)
+            yield None
+
+        codes: List[int] = []
+        world.script = script()
+        self.addCleanup(setattr, logger, "handlers", list(logger.handlers))
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(mock.patch.object(supervisor, "Processes", return_value=world))
+            stack.enter_context(self.assertLogs("wsbridge"))
+            stack.enter_context(self.assertRaisesRegex(SystemExit, "^143$"))
+            run("no.such:app", workers=2, port=0)
+        self.assertEqual(codes, [2])
+        self.assertIn(b"no.such", os.read(pipe[0], 65536))
+        for end in pipe:
+            os.close(end)
+
+    def test_other_arguments_are_checked_before_anything_is_started(self) -> None:
+        with self.assertRaisesRegex(ConfigError, "at least one is needed"):
+            supervise("module:app", ServerConfig(workers=2), sockets=[])
+        with self.assertRaisesRegex(TypeError, "must be an ssl.SSLContext"):
+            run("module:app", workers=2, ssl_context=object())  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    unittest.main()

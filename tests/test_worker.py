@@ -1,0 +1,121 @@
+"""A worker, in this process: what it tells its supervisor, and what it takes from whom."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import socket
+import unittest
+from typing import Any, Callable, List, Optional
+from unittest import mock
+
+from wsbridge.config import ServerConfig
+from wsbridge.protocols.errors import ConfigError, LifespanFailed
+from wsbridge.server.log import logger
+from wsbridge.server.processes import Ends
+from wsbridge.server.worker import READY, Failure, read_failure, run_worker
+
+PACKAGE = __name__.rpartition(".")[0]
+
+
+class WorkerCase(unittest.TestCase):
+    def setUp(self) -> None:
+        self.addCleanup(setattr, logger, "handlers", list(logger.handlers))
+        reports, report = os.pipe()
+        lifeline, self.supervisor = os.pipe()
+        os.set_blocking(reports, False)
+        self.reports = reports
+        self.ends = Ends(report, lifeline)
+        for end in (report, lifeline):
+            self.addCleanup(os.close, end)
+        self.told: List[str] = []
+
+    def read(self) -> bytes:
+        """What the worker has reported."""
+        try:
+            return os.read(self.reports, 65536)
+        except BlockingIOError:
+            return b""
+
+    def work(self, after_start: Callable[[], Any], app: Optional[Any] = None, **options: Any) -> int:
+        """The exit code; ``after_start`` is called when the application has started."""
+
+        async def call_after_start(scope: Any, receive: Any, send: Any) -> None:
+            self.told.append((await receive())["type"])
+            await send({"type": "lifespan.startup.complete"})
+            after_start()
+            self.told.append((await receive())["type"])
+            await send({"type": "lifespan.shutdown.complete"})
+
+        with mock.patch.object(importlib, "import_module") as load:
+            load.return_value.app = app or call_after_start
+            listening = socket.create_server(("127.0.0.1", 0))
+            self.addCleanup(listening.close)
+            return run_worker("served:app", ServerConfig(**options), self.ends, [listening])
+
+
+@unittest.skipUnless(hasattr(os, "fork"), "this system cannot fork")
+class RunTests(WorkerCase):
+    def tearDown(self) -> None:
+        os.close(self.reports)
+        os.close(self.supervisor)
+
+    def test_worker_says_when_it_listens_and_stops_with_a_signal(self) -> None:
+        self.assertEqual(self.work(lambda: os.kill(os.getpid(), signal.SIGTERM)), 0)
+        self.assertEqual(self.read(), READY + b"\n")
+        self.assertEqual(self.told, ["lifespan.startup", "lifespan.shutdown"])
+
+    def test_signals_of_a_terminal_are_the_supervisors(self) -> None:
+        def send_all() -> None:
+            for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+                os.kill(os.getpid(), number)
+
+        self.assertEqual(self.work(send_all), 0)
+        self.assertEqual(self.told, ["lifespan.startup", "lifespan.shutdown"])
+
+    def test_failure_is_reported_and_not_printed(self) -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+        self.assertEqual(self.work(lambda: None, app), 1)
+        failure = read_failure(self.read())
+        error = failure.build_error()
+        self.assertIs(type(error), LifespanFailed)
+        self.assertIn("no database", str(error))
+
+    def test_application_that_cannot_be_imported_is_reported_with_its_traceback(self) -> None:
+        code = run_worker(f"{PACKAGE}.no_such_module:app", ServerConfig(), self.ends, [])
+        self.assertEqual(code, 2)
+        failure = read_failure(self.read())
+        self.assertIs(type(failure.build_error()), ConfigError)
+        self.assertEqual(failure.traceback, "")
+        with mock.patch.object(importlib, "import_module", side_effect=SyntaxError("bad")):
+            run_worker("served:app", ServerConfig(), self.ends, [])
+        self.assertTrue(read_failure(self.read()).traceback.endswith("\nSyntaxError: bad\n"))
+
+    def test_error_of_the_system_is_reported_as_one(self) -> None:
+        failure = Failure("OSError", "address in use", "")
+        self.assertEqual(
+            (type(failure.build_error()), str(failure.build_error())), (OSError, "address in use")
+        )
+
+
+@unittest.skipUnless(hasattr(os, "fork"), "this system cannot fork")
+class LostSupervisorTests(WorkerCase):
+    def test_worker_stops_when_its_supervisor_has_ended(self) -> None:
+        def end_supervisor() -> None:
+            os.close(self.supervisor)
+            os.close(self.reports)
+
+        with self.assertLogs(logger, "DEBUG") as logs:
+            self.assertEqual(self.work(end_supervisor), 0)
+        self.assertEqual(self.told, ["lifespan.startup", "lifespan.shutdown"])
+        messages = [record.getMessage() for record in logs.records]
+        self.assertIn(f"the supervisor has ended: worker {os.getpid()} stops", messages)
+        self.assertIn("the supervisor has ended, and does not read b'ready'", messages)
+
+
+if __name__ == "__main__":
+    unittest.main()

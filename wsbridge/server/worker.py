@@ -1,0 +1,116 @@
+"""A worker: one process of a supervisor, in which a server runs on sockets that it has inherited."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence
+
+from ..config import ServerConfig
+from ..protocols.errors import ConfigError, LifespanFailed
+from .failures import format_error_of_application
+from .loading import LoadingFailed
+from .log import error_logger as logger
+from .processes import SIGNALS_OF_TERMINAL, Ends
+from .running import run_server
+from .server import Server
+
+if TYPE_CHECKING:
+    from socket import socket
+    from ssl import SSLContext
+
+__all__ = ["READY", "WANTS_REPLACEMENT", "Failure", "read_failure", "run_worker"]
+
+# What a worker reports, a line each; any other line is a `Failure`.
+READY = b"ready"
+WANTS_REPLACEMENT = b"replace"
+
+# By name, so that a report says which the supervisor raises. The first that fits counts.
+KINDS = {"ConfigError": ConfigError, "LifespanFailed": LifespanFailed, "OSError": OSError}
+
+
+class Failure(NamedTuple):
+    """Why a worker could not run: the error that `Server` raised, and what to print of the application's."""
+
+    kind: str
+    message: str
+    traceback: str
+
+    def build_error(self) -> Exception:
+        """The error, to be raised in another process."""
+        return KINDS[self.kind](self.message)
+
+
+def read_failure(line: bytes) -> Failure:
+    """Parse what a worker has reported."""
+    return Failure(*json.loads(line))
+
+
+class WorkerServer(Server):
+    """A server that says when it listens, and leaves Ctrl-C and SIGHUP to its supervisor."""
+
+    def __init__(
+        self,
+        app: str,
+        config: ServerConfig,
+        ends: Ends,
+        sockets: Sequence[socket],
+        ssl_context: Optional[SSLContext] = None,
+    ) -> None:
+        super().__init__(app, config, sockets=sockets, ssl_context=ssl_context)
+        self._ends = ends
+
+    async def serve(self) -> None:
+        """As `Server.serve`, and stop when the supervisor has ended."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._ends.lifeline, self._lose_supervisor, loop)
+        try:
+            await super().serve()
+        finally:
+            loop.remove_reader(self._ends.lifeline)
+
+    def _lose_supervisor(self, loop: asyncio.AbstractEventLoop) -> None:
+        # The end of the pipe stays readable.
+        loop.remove_reader(self._ends.lifeline)
+        logger.error("the supervisor has ended: worker %d stops", os.getpid())
+        self.stop_serving()
+
+    def _announce(self) -> None:
+        _report(self._ends, READY)
+
+    def _announce_stop(self) -> None:
+        """The supervisor has said so already."""
+
+    def _handle_signal(self, number: int) -> None:
+        # A terminal sends these to every process. Here they would count beside what the supervisor sends.
+        if number not in SIGNALS_OF_TERMINAL:
+            super()._handle_signal(number)
+
+
+def run_worker(
+    app: str,
+    config: ServerConfig,
+    ends: Ends,
+    sockets: Sequence[socket],
+    ssl_context: Optional[SSLContext] = None,
+) -> int:
+    """Serve ``app`` on ``sockets`` until SIGTERM; returns the exit code of the process."""
+    try:
+        run_server(WorkerServer(app, config, ends, sockets, ssl_context))
+    except (ConfigError, LifespanFailed, OSError) as error:
+        # Of other errors the cause is our own.
+        cause = error.__cause__ if isinstance(error, (LoadingFailed, LifespanFailed)) else None
+        kind = next(name for name, base in KINDS.items() if isinstance(error, base))
+        failure = Failure(kind, str(error), format_error_of_application(cause))
+        _report(ends, json.dumps(failure).encode())
+        return 2 if kind == "ConfigError" else 1
+    return 0
+
+
+def _report(ends: Ends, line: bytes) -> None:
+    try:
+        os.write(ends.report, line + b"\n")
+    except BrokenPipeError:
+        # The supervisor has ended. The lifeline says so as well.
+        logger.debug("the supervisor has ended, and does not read %r", line[:80])
