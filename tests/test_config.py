@@ -59,6 +59,7 @@ RANGES = {
     "ws_deflate_server_max_window_bits": (9, 15),
     "ws_deflate_client_max_window_bits": (9, 15),
     "limit_concurrency": (1, None),
+    "limit_max_requests": (1, None),
     "limit_keep_alive_requests": (1, None),
     "limit_request_line": (16, None),
     "limit_request_head": (64, None),
@@ -83,6 +84,7 @@ MAY_BE_NONE = {
     "ssl_ciphers",
     "allowed_origins",
     "limit_concurrency",
+    "limit_max_requests",
     *OWN_PATHS,
     *SECONDS,
 }
@@ -135,6 +137,8 @@ class FieldTests(unittest.TestCase):
             "ssl_cert_reqs",
             "ssl_ciphers",
             "ssl_version",
+            "drain_seconds",
+            "limit_max_requests_jitter",
         }
         tested = {*RANGES, *CHOICES, *TEXTS, *SWITCHES, *SECONDS, *OWN_PATHS, *others}
         self.assertEqual(set(FIELDS), tested)
@@ -213,6 +217,24 @@ class RuleTests(unittest.TestCase):
                 self.assert_accepts(name, None)
             else:
                 self.assert_refuses(name, None)
+
+    def test_drain_may_take_no_time(self) -> None:
+        self.assert_accepts("drain_seconds", 0, 0.5, 18.9)
+        self.assert_refuses("drain_seconds", -1, 10**9, float("nan"), None, True)
+
+    def test_drain_is_part_of_the_stop(self) -> None:
+        text = r"^drain_seconds=19: it must be more than a second below timeout_graceful_shutdown=20\.0"
+        with self.assertRaisesRegex(ConfigError, text):
+            ServerConfig(drain_seconds=19)
+        ServerConfig(drain_seconds=60, timeout_graceful_shutdown=None)
+        ServerConfig(timeout_graceful_shutdown=0.5)
+
+    def test_jitter_needs_a_limit(self) -> None:
+        ServerConfig(limit_max_requests_jitter=5, limit_max_requests=100)
+        self.assert_accepts("limit_max_requests_jitter", 0)
+        self.assert_refuses("limit_max_requests_jitter", -1, 1.0, "1")
+        with self.assertRaisesRegex(ConfigError, "^limit_max_requests_jitter without limit_max_requests"):
+            ServerConfig(limit_max_requests_jitter=5)
 
     def test_rules_say_what_is_allowed(self) -> None:
         words = {name: FIELDS[name].metadata["rule"].words for name in FIELDS}

@@ -78,6 +78,26 @@ class RunTests(unittest.TestCase):
     def test_run_serves_until_it_is_stopped(self) -> None:
         self.assertEqual(self.run_and_stop()[1], ["lifespan.startup", "lifespan.shutdown"])
 
+    def test_application_that_ignores_its_cancellation_is_exit_code_1(self) -> None:
+        async def ignore(scope: Event, receive: Any, send: Any) -> None:
+            await send({"type": "websocket.accept"})
+            while len(cancellations) < 2:
+                try:
+                    await asyncio.sleep(TIMEOUT)
+                except asyncio.CancelledError:
+                    cancellations.append("ignored")
+
+        async def program(client: Client) -> None:
+            client.send(REQUEST)
+            self.assertEqual(await client.read(len(SWITCHING)), SWITCHING)
+            signal.raise_signal(signal.SIGTERM)
+            await client.read_to_end()
+            await client.close()
+
+        cancellations: List[str] = []
+        with make_loops(SkippingLoop), self.assertRaisesRegex(SystemExit, "^1$"):
+            self.run_program(program, websocket=ignore)
+
     def test_several_workers_need_the_name_of_the_application(self) -> None:
         with self.assertRaisesRegex(ConfigError, "^workers=2: "):
             run(Application([]), workers=2)

@@ -1194,6 +1194,33 @@ class ServeTests(ServeCase):
             await serve(app, port=0, lifespan="on")
 
 
+class RequestLimitTests(ServeCase):
+    """``limit_max_requests``: the server stops when the application has been called so often."""
+
+    async def request_pages(self, server: Server, count: int) -> None:
+        for _ in range(count):
+            client = Client(*await asyncio.open_connection(*server.sockets[0].getsockname()))
+            client.send(PAGE_REQUEST)
+            self.assertTrue((await client.read_to_end()).startswith(b"HTTP/1.1 200 "))
+            await client.close()
+
+    async def test_serve_ends_and_the_last_request_is_answered(self) -> None:
+        server = Server(Application(), port=0, limit_max_requests=2)
+        serving = asyncio.ensure_future(server.serve())
+        while not server.sockets:
+            await asyncio.sleep(0)
+        with self.assertLogs(logger, "INFO") as logs:
+            await self.request_pages(server, 2)
+            await serving
+        self.assertIn("INFO:wsbridge:limit_max_requests is reached", logs.output)
+
+    async def test_server_in_a_block_stops(self) -> None:
+        async with Server(Application(), port=0, limit_max_requests=1) as server:
+            await self.request_pages(server, 1)
+            while server.sockets:
+                await asyncio.sleep(0)
+
+
 class ThreadTests(unittest.TestCase):
     def test_thread_that_gets_no_signals_can_serve_as_well(self) -> None:
         is_over = threading.Event()

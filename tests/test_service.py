@@ -10,7 +10,7 @@ import os
 import time
 import unittest
 import weakref
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Tuple
 from unittest import mock
 
 from wsbridge.config import ServerConfig
@@ -504,7 +504,48 @@ class ShutDownTests(SkippingCase, ServiceCase):
         with self.assertLogs(logger, "ERROR") as logs:
             await self.shut_down(10)
         self.assertEqual(logs.output, ["ERROR:wsbridge.error:1 applications ignore their cancellation"])
+        self.assertEqual(self.service.abandoned, 1)
         self.service.discard(member)
+
+
+class DrainTests(SkippingCase):
+    """``drain_seconds``: members that close in turn."""
+
+    def build(self, **options: Any) -> Service:
+        self.closed: List[Tuple[int, float]] = []
+        return Service(app, ServerConfig(**options))
+
+    def add(self, service: Service, number: int) -> Member:
+        def close() -> None:
+            self.closed.append((number, round(service.clock() - self.begun, 3)))
+            service.discard(member)
+
+        member = Member(service, shut_down=lambda: service.close_in_turn(close))
+        return member
+
+    async def shut_down(self, service: Service) -> None:
+        self.begun = service.clock()
+        await service.shut_down(20)
+
+    async def test_they_close_one_after_the_other_in_the_order_in_which_they_came(self) -> None:
+        service = self.build(drain_seconds=10)
+        for number in range(4):
+            self.add(service, number)
+        await self.shut_down(service)
+        self.assertEqual(self.closed, [(0, 0.0), (1, 2.5), (2, 5.0), (3, 7.5)])
+
+    async def test_they_close_at_once_by_default(self) -> None:
+        service = self.build()
+        for number in range(4):
+            self.add(service, number)
+        await self.shut_down(service)
+        self.assertEqual(self.closed, [(number, 0.0) for number in range(4)])
+
+    async def test_member_that_closes_alone_does_not_wait(self) -> None:
+        service = self.build(drain_seconds=10)
+        self.begun = service.clock()
+        self.add(service, 0).shut_down()
+        self.assertEqual(self.closed, [(0, 0.0)])
 
 
 class ShutDownTimeTests(unittest.TestCase):

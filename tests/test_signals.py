@@ -22,7 +22,7 @@ BOTH = (signal.SIGINT, signal.SIGTERM)
 
 class SignalCase(unittest.TestCase):
     def setUp(self) -> None:
-        for number in BOTH:
+        for number in (*BOTH, *signals.ENDING_SIGNALS):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
         self.told: List[Any] = []
 
@@ -114,6 +114,26 @@ class CatchTests(SignalCase):
             signal.raise_signal(signal.SIGTERM)
         self.assert_told()
         self.assertFalse(are_signals_caught())
+
+
+@unittest.skipUnless(hasattr(signal, "SIGHUP"), "this system has no SIGHUP")
+class EndingSignalTests(SignalCase):
+    """SIGHUP and SIGQUIT end a process that does not handle them."""
+
+    def test_they_are_caught_and_reset(self) -> None:
+        for number in (signal.SIGHUP, signal.SIGQUIT):
+            with self.handle(number, signal.SIG_DFL):
+                asyncio.run(self.serve("server", number))
+            self.assert_told(("server", number))
+
+    def test_they_are_left_to_a_program_that_ignores_or_handles_them(self) -> None:
+        for number in (signal.SIGHUP, signal.SIGQUIT):
+            with self.handle(number, signal.SIG_IGN):
+                asyncio.run(self.serve("server", number))
+            self.assert_told()
+            with self.handle(number, self.note("host")):
+                asyncio.run(self.serve("server", number))
+            self.assert_told(("host", number))
 
 
 class GiveBackTests(SignalCase):

@@ -2070,6 +2070,20 @@ class ShutdownTests(WebSocketTestCase):
         self.assert_written()
         await self.assert_stopped()
 
+    async def test_drained_connection_closes_when_its_turn_has_come(self) -> None:
+        await self.open(drain_seconds=5)
+        self.service.begin_shutdown()
+        self.assert_written()
+        await turn_loop()
+        self.assert_written(CLOSE_1012)
+
+    async def test_drained_connection_that_closes_before_its_turn_is_left_alone(self) -> None:
+        await self.open(drain_seconds=5)
+        self.service.begin_shutdown()
+        self.transport.feed(PEER_CLOSE)
+        await turn_loop()
+        self.assert_written(CLOSE)
+
     async def test_cut_ends_connection_and_application(self) -> None:
         await self.open()
         self.service.abort()

@@ -42,6 +42,11 @@ class WorkerCase(unittest.TestCase):
         """The exit code; ``after_start`` is called when the application has started."""
 
         async def call_after_start(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http":
+                self.told.append("request")
+                # The supervisor has started another.
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
             self.told.append((await receive())["type"])
             await send({"type": "lifespan.startup.complete"})
             after_start()
@@ -50,9 +55,9 @@ class WorkerCase(unittest.TestCase):
 
         with mock.patch.object(importlib, "import_module") as load:
             load.return_value.app = app or call_after_start
-            listening = socket.create_server(("127.0.0.1", 0))
-            self.addCleanup(listening.close)
-            return run_worker("served:app", ServerConfig(**options), self.ends, [listening])
+            with socket.create_server(("127.0.0.1", 0)) as listening:
+                self.address = listening.getsockname()
+                return run_worker("served:app", ServerConfig(**options), self.ends, [listening])
 
 
 @unittest.skipUnless(hasattr(os, "fork"), "this system cannot fork")
@@ -73,6 +78,17 @@ class RunTests(WorkerCase):
 
         self.assertEqual(self.work(send_all), 0)
         self.assertEqual(self.told, ["lifespan.startup", "lifespan.shutdown"])
+
+    def test_worker_that_has_reached_its_limit_asks_for_another_and_goes_on(self) -> None:
+        def request_page() -> None:
+            client = socket.create_connection(self.address)
+            self.addCleanup(client.close)
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+
+        with self.assertLogs(logger):
+            self.assertEqual(self.work(request_page, limit_max_requests=1), 0)
+        self.assertEqual(self.read(), b"ready\nreplace\n")
+        self.assertEqual(self.told, ["lifespan.startup", "request", "lifespan.shutdown"])
 
     def test_failure_is_reported_and_not_printed(self) -> None:
         async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -90,6 +90,9 @@ _CERT_REQS = Rule(
     lambda value: value in (*_CERT_REQS_BY_NUMBER, *_CERT_REQS_BY_NUMBER.values()),
 )
 _SECONDS = Rule("a number of seconds above 0", _is_seconds)
+_SECONDS_OR_ZERO = Rule(
+    "a number of seconds, or 0", lambda value: type(value) in (int, float) and 0 <= value < 10**9
+)
 _SWITCH = Rule("True or False", lambda value: type(value) is bool)
 _TEXT = Rule("a text", lambda value: isinstance(value, str))
 _HOSTS = Rule("hosts separated by commas, or empty", _is_host_list)
@@ -336,6 +339,12 @@ class ServerConfig:
         "time for the application to return after the disconnect; past it the application is cancelled; "
         "None: no limit, because cleanup and background tasks may take long",
     )
+    drain_seconds: float = _option(
+        0,
+        _SECONDS_OR_ZERO,
+        "time over which a server that stops spreads the CLOSE 1012 of its WebSockets, so that their clients "
+        "do not come back in one instant; part of timeout_graceful_shutdown",
+    )
     timeout_graceful_shutdown: Optional[float] = _option(
         20.0,
         _optional(_SECONDS),
@@ -353,6 +362,17 @@ class ServerConfig:
         None,
         _optional(_whole_number(1)),
         "open connections; past it 503. As many more, refused or closed, may wait for their peer to close",
+    )
+    limit_max_requests: Optional[int] = _option(
+        None,
+        _optional(_whole_number(1)),
+        "requests and WebSockets after which a process stops, and a worker is replaced; against memory that "
+        "an application never frees",
+    )
+    limit_max_requests_jitter: int = _option(
+        0,
+        _whole_number(0),
+        "most that is added to limit_max_requests, at random, so that workers do not stop at the same time",
     )
     limit_keep_alive_requests: int = _option(
         1000,
@@ -395,6 +415,7 @@ class ServerConfig:
         cert_reqs = _CERT_REQS_BY_NUMBER.get(self.ssl_cert_reqs, self.ssl_cert_reqs)
         object.__setattr__(self, "ssl_cert_reqs", cert_reqs)
         self._check_tls()
+        self._check_stop()
         # Every path begins with a slash, so that "/app/" and a path would have two.
         object.__setattr__(self, "root_path", self.root_path.rstrip("/"))
         object.__setattr__(self, "forwarded_headers", tuple(map(str.lower, self.forwarded_headers)))
@@ -430,6 +451,16 @@ class ServerConfig:
             )
         if self.ssl_ciphers is not None and self.ssl_version == "TLSv1.3":
             raise ConfigError("ssl_ciphers with ssl_version='TLSv1.3': it lists the ciphers of TLS 1.2")
+
+    def _check_stop(self) -> None:
+        limit = self.timeout_graceful_shutdown
+        if self.drain_seconds and limit is not None and self.drain_seconds + 1 >= limit:
+            raise ConfigError(
+                f"drain_seconds={self.drain_seconds!r}: it must be more than a second below "
+                f"timeout_graceful_shutdown={limit!r}, whose last second is for cancelled applications"
+            )
+        if self.limit_max_requests_jitter and self.limit_max_requests is None:
+            raise ConfigError("limit_max_requests_jitter without limit_max_requests: there is no limit")
 
     @cached_property
     def trusted_peers(self) -> TrustedPeers:

@@ -130,6 +130,10 @@ class ServerOptions(TypedDict, total=False):
     """time for the application to return after the disconnect; past it the application is cancelled; None: no
     limit, because cleanup and background tasks may take long
     """
+    drain_seconds: float
+    """time over which a server that stops spreads the CLOSE 1012 of its WebSockets, so that their clients do
+    not come back in one instant; part of timeout_graceful_shutdown
+    """
     timeout_graceful_shutdown: Optional[float]
     """time for closing handshakes and applications when the server stops; the last second of it is for
     cancelled applications; past it they are left running
@@ -138,6 +142,12 @@ class ServerOptions(TypedDict, total=False):
     """time for the application's lifespan shutdown, after that; past it the application is cancelled"""
     limit_concurrency: Optional[int]
     """open connections; past it 503. As many more, refused or closed, may wait for their peer to close"""
+    limit_max_requests: Optional[int]
+    """requests and WebSockets after which a process stops, and a worker is replaced; against memory that an
+    application never frees
+    """
+    limit_max_requests_jitter: int
+    """most that is added to limit_max_requests, at random, so that workers do not stop at the same time"""
     limit_keep_alive_requests: int
     """requests that a connection may carry; the last is answered with Connection: close"""
     limit_request_line: int

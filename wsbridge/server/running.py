@@ -42,7 +42,9 @@ def run(
     KeyboardInterrupt included, ends only its own connection. Raises what
     `Server.start` raises, and SystemExit (128 + the signal's number) for a
     signal that came before the application had started, or, without a
-    lifespan, before the server listened.
+    lifespan, before the server listened. Raises SystemExit (1) if applications
+    ignored their cancellation when the server stopped, or a worker has not
+    stopped as it should.
     """
     config, others = split_arguments(config, options)
     if config.workers > 1:
@@ -68,6 +70,8 @@ def run_server(server: Server) -> None:
         close_loop(loop)
     if server.startup_signal is not None:
         raise SystemExit(128 + server.startup_signal)
+    if server.abandoned:
+        raise SystemExit(1)
 
 
 def build_loop(server: Server) -> asyncio.AbstractEventLoop:

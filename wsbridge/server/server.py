@@ -14,6 +14,7 @@ from ..protocols.errors import ConfigError, LifespanFailed, StateError
 from .arguments import build_config, check_application, check_is_one_process, check_sockets, check_ssl_context
 from .connection.info import ConnectionInfo
 from .connection.websocket import WebSocketExchange
+from .limited import build_service
 from .listening import ListeningSockets
 from .log import error_logger as logger
 from .notifying import READY, STOPPING, notify, notify_reloading
@@ -57,6 +58,8 @@ class Server:
     ``is_main``, by default False, is set where the process is this server and
     nothing else: `serve` then uses the sockets that systemd has opened for the
     process, and tells systemd when it listens and when it stops.
+    ``abandoned`` is the number of applications that ignored their cancellation
+    when the server stopped.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Server:
         check_is_one_process(self.config)
         self.startup_signal: Optional[int] = None
         self.is_main = False
+        self.abandoned = 0
         self._app = check_application(app, self.config)
         self._listening = ListeningSockets(self.config, check_sockets(sockets, self.config))
         self._ssl_context = check_ssl_context(ssl_context, self.config)
@@ -87,6 +91,8 @@ class Server:
         self._starting: Optional[asyncio.Task[None]] = None
         self._stop_requests = 0
         self._stop_requested: Optional[asyncio.Event] = None
+        # The stop after ``limit_max_requests``, where nobody has called `serve`.
+        self._stopping: Optional[asyncio.Future[None]] = None
 
     # ------------------------------------------------------------------ start, stop
 
@@ -108,7 +114,7 @@ class Server:
                 if self.config.ssl_certfile is not None:
                     ssl = self._own_ssl_context = build_ssl_context(self.config)
                 state = await self._start_lifespan()
-                self._service = Service(self._app, self.config, state=state)
+                self._service = build_service(self._app, self.config, state, self._reach_limit)
                 await self._listening.open(self._service, ssl, use_systemd=self.is_main)
                 self._warn_of_open_origins()
             except BaseException:
@@ -160,6 +166,8 @@ class Server:
             self._abort()
             raise
         finally:
+            if self._service is not None:
+                self.abandoned = self._service.abandoned
             self._service = self._lifespan = self._own_ssl_context = None
             self._is_started = False
 
@@ -241,7 +249,10 @@ class Server:
         return True
 
     async def serve(self) -> None:
-        """Start, run until SIGINT, SIGTERM or `stop_serving`, then stop; a second signal ends at once.
+        """Start, run until a signal, `stop_serving` or ``limit_max_requests``, then stop.
+
+        The signals are SIGINT and SIGTERM, and those of SIGQUIT and SIGHUP that
+        would end the process. A second one ends the server at once.
 
         Only the main thread catches signals. At the end the program's own
         handlers are restored, and called with the signals that have come.
@@ -293,6 +304,14 @@ class Server:
     def _notify(self, state: str) -> None:
         if self.is_main:
             notify(state)
+
+    def _reach_limit(self) -> None:
+        """The application has been called ``limit_max_requests`` times."""
+        logger.info("limit_max_requests is reached")
+        if self._stop_requested is not None:
+            self._stop_requested.set()
+        else:
+            self._stopping = asyncio.ensure_future(self.stop())
 
     def stop_serving(self) -> None:
         """Stop `serve`, or the next call of it; a second time at once. May be called from any thread."""

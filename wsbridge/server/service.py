@@ -8,7 +8,19 @@ import logging
 import os
 import time
 from math import inf
-from typing import TYPE_CHECKING, Any, Callable, Coroutine, Dict, Optional, Protocol, Tuple, TypeVar, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Coroutine,
+    Dict,
+    List,
+    Optional,
+    Protocol,
+    Tuple,
+    TypeVar,
+    Union,
+)
 
 from ..asgi.response import build_date
 from ..asgi.types import Application, HeaderPairs, Scope
@@ -151,6 +163,9 @@ class Service:
         if self.own_paths is not None and parent is None:
             # Shadows the method, and a subclass's: a test in it would cost every answer.
             self.log_answer = functools.partial(self._log_foreign_answer, self.log_answer)  # type: ignore[method-assign]
+        self.abandoned = 0
+        # What closes the members, while `begin_shutdown` gathers them for ``drain_seconds``.
+        self._closes: Optional[List[Callable[[], None]]] = None
         self._timer: Optional[asyncio.TimerHandle] = None
         # Whether the last sweep was skipped because the loop had been blocked.
         self._has_skipped_sweep = False
@@ -345,7 +360,23 @@ class Service:
         detached = self._count_detached()
         if detached:
             self.logger.info("%d applications go on after their disconnect", detached)
+        drain = self.config.drain_seconds
+        closes: List[Callable[[], None]] = []
+        self._closes = closes if drain else None
         self._call_all(lambda member: member.shut_down())
+        self._closes = None
+        for index, close in enumerate(closes):
+            self.loop.call_later(drain * index / len(closes), close)
+
+    def close_in_turn(self, close: Callable[[], None]) -> None:
+        """Call ``close``: now, or, while `begin_shutdown` calls all members, when its turn has come.
+
+        The turns are spread evenly over ``drain_seconds``.
+        """
+        if self._closes is None:
+            close()
+        else:
+            self._closes.append(close)
 
     async def shut_down(self, timeout: Optional[float]) -> None:
         """`begin_shutdown`, then abort the connections that are left before ``timeout``.
@@ -360,7 +391,8 @@ class Service:
             self.abort()
             await self.wait_until_empty()
         if self.members:
-            self.logger.error("%d applications ignore their cancellation", len(self.members))
+            self.abandoned = len(self.members)
+            self.logger.error("%d applications ignore their cancellation", self.abandoned)
 
     async def wait_until_empty(self) -> None:
         """Wait until every connection, and every application, has ended."""

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM while servers run: a signal reaches all servers, then the program's own handler."""
+"""The signals that end servers: each reaches all servers of the process, then the program's own handler."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ __all__ = ["are_signals_caught", "catch_signals", "may_be_ctrl_c"]
 # Ctrl-Break is how Windows asks a process group to end.
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
 
+# Caught only where they would end the process: `nohup` ignores SIGHUP, and a host may have its own use for
+# it. nginx stops gracefully on SIGQUIT, too.
+ENDING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGQUIT") if hasattr(signal, name))
+
 # On Windows a signal does not interrupt `select`, and Python calls its handler only after `select` has
 # returned: wake the loop every `TICK` seconds.
 SELECT_IGNORES_SIGNALS = sys.platform == "win32"
@@ -28,7 +32,10 @@ _received: Set[int] = set()
 
 @contextlib.contextmanager
 def catch_signals(callback: Callable[[int], None]) -> Iterator[None]:
-    """Call ``callback`` in the running loop with every SIGINT and SIGTERM; only the main thread catches any.
+    """Call ``callback`` in the running loop with every signal; only the main thread catches any.
+
+    The signals are SIGINT and SIGTERM, and SIGHUP and SIGQUIT where nobody
+    handles or ignores them.
 
     If several servers run, the callbacks of all are called. When the last one
     ends, the previous handlers are restored, and those of the program are
@@ -68,8 +75,10 @@ def _install() -> None:
     if threading.current_thread() is not threading.main_thread():
         # `signal.signal` would raise, but is not called if the main thread has set our handlers already.
         raise ValueError("only the main thread handles signals")
-    for number in SIGNALS:
+    for number in (*SIGNALS, *ENDING_SIGNALS):
         handler = signal.getsignal(number)
+        if number in ENDING_SIGNALS and handler is not signal.SIG_DFL:
+            continue
         # None: the handler was not set by Python, so it could not be restored.
         if handler not in (None, _note_signal):
             _previous[number] = signal.signal(number, _note_signal)

@@ -82,6 +82,9 @@ class WorkerServer(Server):
     def _announce_stop(self) -> None:
         """The supervisor has said so already."""
 
+    def _reach_limit(self) -> None:
+        _report(self._ends, WANTS_REPLACEMENT)
+
     def _handle_signal(self, number: int) -> None:
         # A terminal sends these to every process. Here they would count beside what the supervisor sends.
         if number not in SIGNALS_OF_TERMINAL:

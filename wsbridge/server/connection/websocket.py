@@ -542,6 +542,11 @@ class WebSocketExchange(Exchange, SessionOwner):
         if phase in (Phase.CONNECTING, Phase.DENYING):
             self._session.refuse(ServiceUnavailable("the server is stopping"))
         elif phase in (Phase.OPEN, Phase.ENDING):
+            self._service.close_in_turn(self._close_for_restart)
+
+    def _close_for_restart(self) -> None:
+        # It may have closed before its turn.
+        if self._session.phase in (Phase.OPEN, Phase.ENDING):
             self._note_closed_by("stop")
             # What the peer sends before it sees our CLOSE is still delivered.
             self._session.close(SERVICE_RESTART, discard=False)
