@@ -113,8 +113,9 @@ class Service:
     ``lingering``, those of them that only wait for their peer to close;
     ``detached``, those whose application goes on after its disconnect, with the
     time of the disconnect; ``own_paths``, the paths that are answered in place of
-    the application, None if there are none; ``is_stopping``; ``waker``, which resumes
-    applications; ``next_accept_warning``, the loop's time from which on a
+    the application, None if there are none; ``is_stopping``; ``abandoned``, the number
+    of applications that ignored their cancellation when the server stopped;
+    ``waker``, which resumes applications; ``next_accept_warning``, the loop's time from which on a
     `Listener` may warn again.
     """
 
