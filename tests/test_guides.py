@@ -51,7 +51,9 @@ NOT_RUN = {
 # What `re.escape` makes of "...".
 ANY_TEXT = re.escape("...")
 
-LANGUAGES = {"python", "shell", "js", "nginx", "haproxy", "ini", "dockerfile", "text"}
+LANGUAGES = {"python", "shell", "js", "ini", "dockerfile", "text"}
+# The configurations of proxies, which `python3 conformance/run.py proxies` runs.
+LANGUAGES |= {"nginx", "haproxy", "apache", "caddy", "yaml"}
 
 
 class Block(NamedTuple):
@@ -151,7 +153,7 @@ def importable(blocks: List[Block], folder: Path) -> Iterator[None]:
 class PageTests(unittest.TestCase):
     def test_there_are_guides(self) -> None:
         names = {page.relative_to(FOLDER).as_posix() for page in FOLDER.rglob("*.md")}
-        pages = ("deployment", "embedding", "hosts", "options", "plugins", "vendoring")
+        pages = ("deployment", "embedding", "hosts", "options", "plugins", "proxies", "vendoring")
         guides = {f"guide/{name}.md" for name in pages}
         self.assertEqual(names, {"README.md", *guides})
 
