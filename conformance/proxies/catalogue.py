@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Dict, List, Mapping, Sequence
+from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence
 
 from conformance.lib.environment import ENVIRONMENTS, Unavailable, say_line
 
@@ -29,6 +29,26 @@ NO_KEY = "passes a WebSocket of HTTP/2 on without a Sec-WebSocket-Key, so that i
 NO_HTTP2 = "does not take WebSockets over HTTP/2"
 
 
+class Line(NamedTuple):
+    """A part of the guide's configuration, and the check that fails where it is left out.
+
+    hint: what the server's log then says. instead: what then stands there.
+    """
+
+    text: str
+    check: str
+    hint: str = ""
+    instead: str = ""
+
+
+ECHO = "messages come back as they were"
+SCOPE = "scope has the client of the proxy"
+FORGED = "forged headers are not believed"
+EVENTS = "server sent events pass at once"
+AGAIN = "server that was away is asked again"
+LEAVES = "client that leaves is seen"
+
+
 @dataclass(frozen=True)
 class Proxy:
     """One proxy.
@@ -41,6 +61,7 @@ class Proxy:
     kept: the lines with its limit for kept connections to the server, and the same with a second.
     health: the lines with the interval of its health check, and the same with half a second.
     reload: the signal that makes it read its configuration again, or a command.
+    lines: those of its lines that are not what any configuration has.
     lacks: the checks that it cannot pass, each with a sentence.
     """
 
@@ -54,6 +75,7 @@ class Proxy:
     kept: Mapping[str, str] = field(default_factory=dict)
     health: Mapping[str, str] = field(default_factory=dict)
     reload: object = None
+    lines: Sequence[Line] = ()
     lacks: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
 
@@ -129,6 +151,26 @@ def list_proxies() -> List[Proxy]:
             idle={"proxy_read_timeout 60s": "proxy_read_timeout 1s"},
             kept={"keepalive_timeout 60s": "keepalive_timeout 1s"},
             reload=signal.SIGHUP,
+            lines=[
+                Line("proxy_http_version 1.1;", ECHO, "proxy_http_version 1.1"),
+                Line("proxy_set_header Upgrade $http_upgrade;", ECHO, "Sec-WebSocket-Key without Upgrade"),
+                Line(
+                    "proxy_set_header Connection $connection_upgrade;",
+                    ECHO,
+                    "Upgrade: websocket without Connection: Upgrade",
+                ),
+                Line("proxy_set_header Host $http_host;", SCOPE),
+                Line("proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;", FORGED),
+                Line("proxy_set_header X-Forwarded-Proto $scheme;", FORGED),
+                Line("client_max_body_size 100m;", "large upload arrives whole"),
+                Line("proxy_buffering off;", EVENTS),
+                Line("proxy_request_buffering off;", "upload passes while it comes"),
+                Line(
+                    "server unix:/run/app/app.sock max_fails=0;",
+                    AGAIN,
+                    instead="server unix:/run/app/app.sock; server unix:/run/app/app.sock;",
+                ),
+            ],
             lacks={"over http 2": NO_HTTP2, "health": "has passive health checks only"},
         ),
         Proxy(
@@ -141,6 +183,11 @@ def list_proxies() -> List[Proxy]:
             idle={"timeout tunnel 60s": "timeout tunnel 1s"},
             health={" check": " check inter 500ms"},
             reload=signal.SIGUSR2,
+            lines=[
+                Line("option abortonclose", LEAVES),
+                Line("option forwardfor", FORGED),
+                Line("http-request set-header X-Forwarded-Proto https if { ssl_fc }", FORGED),
+            ],
         ),
         Proxy(
             "Apache httpd",
@@ -152,10 +199,16 @@ def list_proxies() -> List[Proxy]:
             idle={"ProxyPreserveHost On": "ProxyPreserveHost On\nTimeout 1"},
             kept={"ttl=60": "ttl=1"},
             reload=signal.SIGUSR1,
+            lines=[
+                Line("upgrade=websocket", ECHO, "Sec-WebSocket-Key without Upgrade"),
+                Line("ProxyPreserveHost On", SCOPE),
+                Line("RequestHeader set X-Forwarded-Proto expr=%{REQUEST_SCHEME}", FORGED),
+            ],
             lacks={
                 "over http 2": NO_HTTP2,
                 "health": "has no health check here",
                 "client that leaves": NEXT_WRITE,
+                "upload passes while": "waits for 16 KiB of a body, or its end",
             },
         ),
         Proxy(
@@ -174,6 +227,7 @@ def list_proxies() -> List[Proxy]:
                 *(of_environment("caddy"), "reload", "--config", "{config}", "--adapter", "caddyfile"),
                 *("--address", "127.0.0.1:{admin}", "--force"),
             ],
+            lines=[Line("stream_close_delay 5m", "open connection outlives a reload")],
             lacks={"idle connection": NO_IDLE_LIMIT, "over http 2": NO_HTTP2},
             settings={"XDG_DATA_HOME": "{folder}", "XDG_CONFIG_HOME": "{folder}"},
         ),
@@ -187,6 +241,10 @@ def list_proxies() -> List[Proxy]:
             idle={"stream_idle_timeout: 60s": "stream_idle_timeout: 1s"},
             kept={"idle_timeout: 60s": "idle_timeout: 1s"},
             health={"interval: 5s": "interval: 0.5s"},
+            lines=[
+                Line("upgrade_configs: [{upgrade_type: websocket}]", ECHO),
+                Line("use_remote_address: true", FORGED),
+            ],
             lacks={"over http 2": NO_KEY, "reload": "takes a new configuration from its control plane"},
         ),
         Proxy(
@@ -196,6 +254,12 @@ def list_proxies() -> List[Proxy]:
             prepare_http_proxy,
             ["node", "--version"],
             {"server.listen(443)": 'server.listen({port}, "127.0.0.1")'},
+            lines=[
+                Line(", xfwd: true", FORGED),
+                Line(
+                    'server.on("upgrade", (request, socket, head) => proxy.ws(request, socket, head));', ECHO
+                ),
+            ],
             lacks={
                 "idle connection": NO_IDLE_LIMIT,
                 "over http 2": NO_HTTP2,

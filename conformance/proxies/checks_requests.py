@@ -55,9 +55,10 @@ async def client_that_leaves_is_seen(site: Site) -> None:
 
 async def expect_100_continue_is_answered(site: Site) -> None:
     fields = "Content-Length: 5\r\nExpect: 100-continue\r\nConnection: close\r\n"
-    reader, writer = await send_request(site, "POST /digest", fields, b"HTTP/1.1 100 Continue\r\n\r\n")
+    continues = b"HTTP/1.1 100 "
+    reader, writer = await send_request(site, "POST /digest", fields, continues)
     writer.write(b"hello")
-    head, body = parse_head(await reader.read())
+    head, body = parse_head(continues + await reader.read())
     writer.close()
     # RFC 9110 15.2: more than one may come. Caddy sends its own, and passes that of the server on.
     while head is not None and head.status == 100:
@@ -66,11 +67,11 @@ async def expect_100_continue_is_answered(site: Site) -> None:
 
 
 async def send_request(
-    site: Site, request: str, fields: str, until: bytes
+    site: Site, request: str, fields: str, until: bytes, end: str = "\r\n"
 ) -> Tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection on which a request was sent, and its answer has come until those bytes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", site.port, ssl=site.tls)
-    writer.write(f"{request} HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n{fields}\r\n".encode())
+    writer.write(f"{request} HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n{fields}{end}".encode())
     await asyncio.wait_for(reader.readuntil(until), STEP_SECONDS)
     return reader, writer
 
@@ -88,6 +89,15 @@ async def answer_before_the_end_of_the_upload_comes(site: Site) -> None:
     """413 from the application, which takes nothing of a body that is small enough to be dropped."""
     async with site.open_session() as session, session.post("/early", data=bytes(20_000)) as answer:
         assert (answer.status, await answer.text()) == (413, "enough\n")
+
+
+async def upload_passes_while_it_comes(site: Site) -> None:
+    """The second part is sent only once the first has come back."""
+    fields = "Transfer-Encoding: chunked\r\nConnection: close\r\n"
+    reader, writer = await send_request(site, "POST /echo", fields + "\r\n6\r\nfirst!\r\n", b"first!", end="")
+    writer.write(b"4\r\nlast\r\n0\r\n\r\n")
+    assert b"last" in await asyncio.wait_for(reader.read(), STEP_SECONDS)
+    writer.close()
 
 
 async def read_scopes(site: Site, headers: Dict[str, str]) -> List[Any]:
@@ -124,6 +134,18 @@ async def forged_headers_are_not_believed(site: Site) -> None:
         assert (scope["root_path"], scope["path"]) == ("", "/scope"), scope
 
 
+async def prefix_is_part_of_the_scope(site: Site) -> None:
+    """For a site below /app."""
+    async with site.open_session() as session:
+        async with session.get("/app/scope?a=%20") as answer:
+            page = await answer.json()
+        async with session.ws_connect("/app/scope?a=%20") as socket:
+            scopes = [page, json.loads((await socket.receive()).data)]
+    for scope in scopes:
+        assert (scope["root_path"], scope["path"]) == ("/app", "/app/scope"), scope
+        assert scope["query_string"] == "a=%20", scope
+
+
 async def burst_of_requests_is_answered(site: Site) -> None:
     async with site.open_session() as session:
 
@@ -138,6 +160,7 @@ async def burst_of_requests_is_answered(site: Site) -> None:
 CHECKS: List[Check] = [
     large_upload_arrives_whole,
     upload_without_length_arrives_whole,
+    upload_passes_while_it_comes,
     large_download_arrives_whole,
     server_sent_events_pass_at_once,
     client_that_leaves_is_seen,

@@ -24,9 +24,9 @@ def read_block(language: str, start: str = "") -> str:
     return str(blocks[0])
 
 
-def read_command() -> List[str]:
-    """The words of the command that starts the server, without `python3`."""
-    return shlex.split(read_block("text", "python3 -m wsbridge"))[1:]
+def read_command(place: str) -> List[str]:
+    """The words, without `python3`, of the command that starts the server on `--uds`, or on `--port`."""
+    return shlex.split(read_block("text", f"python3 -m wsbridge app:app {place} "))[1:]
 
 
 def read_modules() -> List[str]:
@@ -35,17 +35,17 @@ def read_modules() -> List[str]:
 
 
 def read_lines(heading: str) -> Dict[str, Dict[str, str]]:
-    """A table of the guide: for each proxy, what is written in place of what."""
+    """The table below a heading of the guide: for each proxy, what is written in place of what."""
     text = GUIDE.read_text("utf-8")
     section = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
-    rows = re.findall(r"^\| (\w[^|]*) \| `(.+?)` \| `(.+?)` \|$", section.group(1) if section else "", re.M)
+    rows = re.findall(r"^\| (\w.*?) \| `(.+?)` \| (`.+`) \|$", section.group(1) if section else "", re.M)
     if not rows:
         raise GuideChanged(f"{GUIDE.name} has no table under {heading!r}")
     lines: Dict[str, Dict[str, str]] = {}
     for name, found, written in rows:
-        # In a table a bar is escaped.
-        edits = lines.setdefault(name.strip(), {})
-        edits[found.replace("\\|", "|")] = written.replace("\\|", "|")
+        # Several pieces of code are as many lines; a bar is escaped in a table.
+        pieces = re.findall(r"`(.+?)`", written.replace("\\|", "|"))
+        lines.setdefault(name, {})[found.replace("\\|", "|")] = "\n".join(pieces)
     return lines
 
 

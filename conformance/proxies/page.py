@@ -13,6 +13,8 @@ from .site import list_versions
 if TYPE_CHECKING:
     from .run import Result
 
+WITHOUT = "without "
+
 
 def build_page(proxies: Sequence[Proxy], results: Sequence[Result], folder: Path, seconds: float) -> Page:
     page = Page("Proxies", "; ".join(list_versions(proxies)))
@@ -23,12 +25,25 @@ def build_page(proxies: Sequence[Proxy], results: Sequence[Result], folder: Path
     )
     rows: Dict[str, Dict[str, Cell]] = {}
     for result in results:
+        if result.name.startswith(WITHOUT):
+            continue
         rows.setdefault(result.name, {})[result.proxy] = build_cell(result)
     names = [proxy.name for proxy in proxies]
     page.table(
         ["check", *names], [[name, *(row.get(one, Cell("")) for one in names)] for name, row in rows.items()]
     )
     page.paragraph("The dash: the proxy cannot do this; the reason is its title.")
+    page.heading("Lines of the configurations that are needed")
+    page.paragraph("Each was left out once: then the check beside it fails, as it should.")
+    lines = {(one.name, WITHOUT + line.text): line.check for one in proxies for line in one.lines}
+    page.table(
+        ["proxy", "line", "what fails without it", "found"],
+        [
+            [one.proxy, one.name[len(WITHOUT) :], lines[one.proxy, one.name], build_cell(one)]
+            for one in results
+            if one.name.startswith(WITHOUT)
+        ],
+    )
     if failed:
         page.heading("What went wrong")
         page.table(

@@ -11,15 +11,23 @@ import traceback
 from pathlib import Path
 from typing import List, Mapping, NamedTuple, Sequence, Tuple
 
+from aiohttp import ClientError
+from websockets import ConnectionClosed
+
+from conformance.lib.clients import Closed, Refused
 from conformance.lib.environment import say_line
 
 from . import checks_life, checks_messages, checks_requests
-from .catalogue import Proxy
+from .catalogue import Line, Proxy
+from .guide import read_lines
 from .page import build_page
 from .site import Site
 
 AT_ONCE = 2
-CHECK_SECONDS = 30.0
+# Headings of the guide.
+PORT, PREFIX = "A port instead of a unix socket", "Below a prefix"
+
+CHECK_SECONDS, LINE_SECONDS = 30.0, 10.0
 
 
 class Result(NamedTuple):
@@ -30,6 +38,32 @@ class Result(NamedTuple):
     seconds: float
     fault: str = ""
     lack: str = ""
+
+
+PORT_CHECKS = [
+    checks_messages.messages_come_back_as_they_were,
+    checks_requests.scope_has_the_client_of_the_proxy,
+    checks_requests.forged_headers_are_not_believed,
+    checks_life.server_that_was_away_is_asked_again,
+]
+PREFIX_CHECKS = [checks_requests.prefix_is_part_of_the_scope]
+
+
+ALL_CHECKS = [
+    *(*checks_messages.CHECKS, *checks_requests.CHECKS),
+    *(*checks_life.IDLE_CHECKS, *checks_life.KEPT_CHECKS, *checks_life.END_CHECKS),
+]
+
+
+def describe(check: checks_messages.Check) -> str:
+    return check.__name__.replace("_", " ")
+
+
+# How a check fails that should.
+FAILURES = (
+    *(AssertionError, KeyError, OSError, asyncio.TimeoutError, ClientError),
+    *(Closed, ConnectionClosed, Refused),
+)
 
 
 class Group(NamedTuple):
@@ -48,6 +82,8 @@ def list_groups(proxy: Proxy) -> List[Group]:
         Group("idle", checks_life.IDLE_CHECKS, proxy.idle, ["--ws-ping-interval", "0.4"]),
         Group("kept", checks_life.KEPT_CHECKS, proxy.kept, ["--timeout-keep-alive", "2"]),
         Group("ends", checks_life.END_CHECKS, proxy.health),
+        Group("port", PORT_CHECKS, read_lines(PORT)[proxy.name], tcp=True),
+        Group("prefix", PREFIX_CHECKS, read_lines(PREFIX)[proxy.name], ["--root-path", "/app"]),
     ]
 
 
@@ -69,8 +105,27 @@ class Run:
     def find_lack(self, name: str) -> str:
         return next((text for word, text in self.proxy.lacks.items() if word in name), "")
 
-    async def check(self, function: checks_messages.Check, site: Site) -> None:
-        name = function.__name__.replace("_", " ")
+    async def run_without(self, number: int, line: Line) -> None:
+        """Without the line the check fails: the line is needed, and the check finds it missing."""
+        check = next(one for one in ALL_CHECKS if describe(one) == line.check)
+        name = f"without {line.text}"
+        if self._only not in name:
+            return
+        edits = {line.text: line.instead}
+
+        async def fails(site: Site) -> None:
+            try:
+                await asyncio.wait_for(check(site), LINE_SECONDS)
+            except FAILURES:
+                assert line.hint in site.read_server_logs(), f"no {line.hint!r} in the log"
+            else:
+                raise AssertionError(f"without it, too, {line.check}")
+
+        async with Site(self.proxy, self.folder, self.tls, f"without-{number}", edits=edits) as site:
+            await self.check(fails, site, name)
+
+    async def check(self, function: checks_messages.Check, site: Site, name: str = "") -> None:
+        name = name or describe(function)
         self.results += self.list_lacks([name])
         if self._only not in name or self.find_lack(name):
             return
@@ -86,11 +141,13 @@ class Run:
 
     async def run(self) -> None:
         for group in list_groups(self.proxy):
-            names = [function.__name__.replace("_", " ") for function in group.checks]
+            names = list(map(describe, group.checks))
             if any(self._only in name and not self.find_lack(name) for name in names):
                 await self.run_group(group)
             else:
                 self.results += self.list_lacks(names)
+        for number, line in enumerate(self.proxy.lines):
+            await self.run_without(number, line)
 
     async def run_group(self, group: Group) -> None:
         site = Site(
@@ -143,7 +200,6 @@ def run_all(proxies: Sequence[Proxy], only: str, folder: Path) -> int:
     for result in failed:
         print(f"FAILED  {result.proxy}: {result.name}: {result.fault:.300}")
     done = sum(not result.lack for result in results)
-    print(
-        f"{done} checks, {len(failed)} failed, {len(results) - done} that a proxy cannot do, {time.monotonic() - started:.0f} s"
-    )
+    lacks, seconds = len(results) - done, time.monotonic() - started
+    print(f"{done} checks, {len(failed)} failed, {lacks} that a proxy cannot do, {seconds:.0f} s")
     return 1 if failed or not done else 0

@@ -74,9 +74,7 @@ class Site:
         }
         text = edit(read_block(proxy.language), edits)
         addresses = {"/etc/ssl/app.pem": str(certificate), **proxy.addresses}
-        addresses["127.0.0.1:8000" if tcp else "/run/app/app.sock"] = (
-            f"127.0.0.1:{self._upstream}" if tcp else str(self._path)
-        )
+        addresses["8000" if tcp else "/run/app/app.sock"] = str(self._path or self._upstream)
         self.configuration = fill(edit(text, addresses), self.values)
         Path(str(self.values["config"])).write_text(self.configuration, "utf-8")
 
@@ -106,14 +104,9 @@ class Site:
 
     def build_server(self, *more: str) -> ServerProcess:
         """The guide's command, with another application, and another path or port."""
-        words = [APPLICATION if word == "app:app" else word for word in read_command()]
-        at = words.index("--uds")
-        trust = words.index("--forwarded-allow-ips") + 1
-        if self._path is None:
-            words[trust] = "127.0.0.1"
-            words[at : at + 2] = ["--host", "127.0.0.1", "--port", str(self._upstream)]
-        else:
-            words[at + 1] = str(self._path)
+        place = "--port" if self._path is None else "--uds"
+        words = [APPLICATION if word == "app:app" else word for word in read_command(place)]
+        words[words.index(place) + 1] = str(self._path or self._upstream)
         command = [sys.executable, *words, *self._flags, *more]
         self._starts += 1
         log = self.folder / f"server-{self._starts}.log"

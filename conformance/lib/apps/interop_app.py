@@ -33,15 +33,21 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         return
     await receive()  # websocket.connect
     query = dict(parse_qsl(scope["query_string"].decode("ascii")))
-    serve = UNACCEPTED.get(scope["path"])
+    path = get_route(scope)
+    serve = UNACCEPTED.get(path)
     if serve is None:
-        serve = ACCEPTED[scope["path"]]
-        headers = COOKIES if scope["path"] == "/headers" else []
+        serve = ACCEPTED[path]
+        headers = COOKIES if path == "/headers" else []
         await send({"type": "websocket.accept", "subprotocol": query.get("pick"), "headers": headers})
     value = await serve({**scope, "query": query}, receive, send)
     if value is not None:
         await send({"type": "websocket.send", "text": json.dumps(value, default=build_plain)})
         await send({"type": "websocket.close"})
+
+
+def get_route(scope: Scope) -> str:
+    """The path below the prefix under which a proxy has mounted the application."""
+    return str(scope.get("path", ""))[len(scope.get("root_path", "")) :]
 
 
 def build_plain(value: object) -> str:

@@ -14,7 +14,15 @@ from typing import Any, Dict
 from urllib.parse import parse_qsl
 
 from conformance.lib.apps import interop_app
-from conformance.lib.apps.interop_app import Receive, Scope, Send, build_plain, leave_seen, wait_seen
+from conformance.lib.apps.interop_app import (
+    Receive,
+    Scope,
+    Send,
+    build_plain,
+    get_route,
+    leave_seen,
+    wait_seen,
+)
 
 PAGE = b"<!doctype html><title>HTTP/2</title><p>Served over HTTP/2.\n"
 
@@ -24,7 +32,7 @@ _released: Dict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     query = dict(parse_qsl(scope.get("query_string", b"").decode("ascii")))
-    serve = {"http": PAGES, "websocket": WEBSOCKETS}.get(scope["type"], {}).get(scope.get("path", ""))
+    serve = {"http": PAGES, "websocket": WEBSOCKETS}.get(scope["type"], {}).get(get_route(scope))
     if serve is not None:
         await serve({**scope, "query": query}, receive, send)
     elif scope["type"] == "http":
