@@ -1212,7 +1212,7 @@ class RequestLimitTests(ServeCase):
         with self.assertLogs(logger, "INFO") as logs:
             await self.request_pages(server, 2)
             await serving
-        self.assertIn("INFO:wsbridge:limit_max_requests is reached", logs.output)
+        self.assertIn("INFO:wsbridge.error:limit_max_requests is reached", logs.output)
 
     async def test_server_in_a_block_stops(self) -> None:
         async with Server(Application(), port=0, limit_max_requests=1) as server:

@@ -17,6 +17,7 @@ __all__ = ["Parser", "build_flag", "build_parser", "parse_text"]
 SECTIONS = {
     "host": "Listening",
     "factory": "The application",
+    "workers": "Processes",
     "ws_max_size": "WebSocket messages",
     "ws_per_message_deflate": "Compression",
     "timeout_handshake": "Deadlines",
