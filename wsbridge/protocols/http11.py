@@ -154,9 +154,12 @@ class RequestParser(PartParser):
     def _receive_ordinary_head(self, data: bytes) -> Optional[RequestReceived]:
         """Parse an ordinary head that came in one piece; None if it must be parsed part by part."""
         line = _ORDINARY_LINE.match(data, 0, self._max_line)
-        if line is None or line[1] == b"CONNECT":
+        if line is None:
             return None
-        self.method, self.target = line.groups()
+        method, target = line.groups()
+        if method == b"CONNECT":
+            return None
+        self.method, self.target = method, target
         start = line.end()
         if not self._last_lines or not data.startswith(self._last_lines, start):
             fields = _ORDINARY_FIELDS.match(data, start, self._max_head)
@@ -167,9 +170,7 @@ class RequestParser(PartParser):
             return None
         self._part = DONE
         self.trailing = data[end:]
-        return RequestReceived.from_parser(
-            self.method, self.target, self._last_headers, "1.1", self._last_values
-        )
+        return RequestReceived.from_parser(method, target, self._last_headers, "1.1", self._last_values)
 
     def _remember_fields(self, lines: bytes) -> bool:
         """Set the last headers to what ``lines`` hold; False if they must be parsed part by part."""

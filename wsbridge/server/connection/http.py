@@ -313,7 +313,7 @@ class HttpExchange(Exchange, HttpOwner):
             self._hand_back(self._reader)
 
     def _hand_back(self, reader: Reader) -> None:
-        if not self._held_data:
+        if self.is_reading_paused and not self._held_data:
             # Else the reader resumes: what is held must be parsed before more comes, or it would grow.
             self._resume_reading()
         transport, self._transport = self._transport, None
