@@ -82,12 +82,13 @@ class HttpSession:
     def put_body(self, part: bytes, is_complete: bool) -> None:
         """Queue the next part of the body; ``is_complete``: it is the last."""
         if part:
-            if self._parts is None:
-                self._parts = []
-            self._parts.append(part)
             self.body_size += len(part)
-            if len(self._parts) > MAX_PARTS:
-                self._parts = [b"".join(self._parts)]
+            if self._parts is None:
+                self._parts = [part]
+            elif len(self._parts) < MAX_PARTS:
+                self._parts.append(part)
+            else:
+                self._parts = [b"".join(self._parts), part]
         if part or is_complete:
             self._is_body_complete = is_complete
             self._wake()

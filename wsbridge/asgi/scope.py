@@ -222,7 +222,11 @@ _SCHEMES = {"websocket": ("ws", "wss"), "http": ("http", "https")}
 
 def _build_paths(target: bytes, root_path: str) -> Tuple[str, bytes, bytes]:
     """``path``, ``raw_path`` and ``query_string`` of a scope; both paths begin with ``root_path``."""
-    raw_path, query_string = split_target(target)
+    if target.startswith(b"/"):
+        # What `split_target` does: the call would cost every request.
+        raw_path, _, query_string = target.partition(b"?")
+    else:
+        raw_path, query_string = split_target(target)
     path = (unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path).decode("utf-8", "replace")
     if root_path and raw_path != b"*":
         path = root_path + path

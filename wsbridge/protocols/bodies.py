@@ -98,9 +98,9 @@ def build_body(
     their lines. Raises `BadRequest` for more than one Content-Length or
     Transfer-Encoding line, even if they agree, and what `check_framing` raises.
     """
-    if BODY_HEADERS.isdisjoint(dict(headers)):
+    lines = [line for line in headers if line[0] in BODY_HEADERS]
+    if not lines:
         return None
-    lines = [(name, value) for name, value in headers if name in BODY_HEADERS]
     name, value = lines[0]
     # Line by line, as `RequestParser` reads a head in pieces: the answer does not depend on them.
     check_framing(name, value, http_version)

@@ -140,18 +140,21 @@ class HttpExchange(Exchange, HttpOwner):
             self._refuse_body(refusal)
             return
         self._expects_continue = False
+        is_answered = self._wire.is_complete
         if body.is_complete:
             self._body, self._body_deadline = None, math.inf
             # The application learns of the disconnect only while its connection is read.
             self._resume_reading()
-            self._hold(body.trailing)
-        elif not self._wire.is_complete:
+            if body.trailing:
+                self._hold(body.trailing)
+        elif not is_answered:
             self._restart_body_deadline()
-        if self._wire.is_complete:
+        if is_answered:
             self._release()
             return
-        self._session.put_body(content, body.is_complete)
-        if not body.is_complete and self._session.body_size >= HELD_LIMIT:
+        session = self._session
+        session.put_body(content, body.is_complete)
+        if session.body_size >= HELD_LIMIT and not body.is_complete:
             self._pause_reading()
 
     def _hold(self, data: bytes) -> None:
