@@ -55,6 +55,7 @@ class Connection(asyncio.Protocol):
         "_deadline",
         "_first_bytes",
         "_held_data",
+        "_is_reading_paused",
         "_last",
         "_parser",
         "_relay",
@@ -76,10 +77,12 @@ class Connection(asyncio.Protocol):
         self._successor: Optional[Stage] = None
         # Requests that were answered; another may follow.
         self._answered = 0
-        # The exchange of the last request, while its application may go on and nothing else keeps it.
+        # The exchange of the last request, while its application goes on and nothing else keeps it.
         self._last: Optional[HttpExchange] = None
-        # What was read behind the last request, and whether the end of the peer's stream was read.
+        # What was read behind the last request, whether its exchange has paused reading, and whether the end
+        # of the peer's stream was read.
         self._held_data = b""
+        self._is_reading_paused = False
         self._at_eof = False
         # The first bytes of a head that has not come whole: if it is refused, a hint in the log needs them.
         self._first_bytes = b""
@@ -114,7 +117,7 @@ class Connection(asyncio.Protocol):
             return
         if self._held_data:
             data, self._held_data = self._held_data + data, b""
-            if self._last is not None and self._last.is_reading_paused:
+            if self._is_reading_paused:
                 # The next exchange pauses again before anything is read, if it has to hold too much.
                 resume_reading(self._transport)
         parser = self._parser
@@ -241,6 +244,7 @@ class Connection(asyncio.Protocol):
         service = self._service
         # Most applications return at once: the exchange is a member again only if its application goes on.
         self._last = exchange
+        self._is_reading_paused = exchange.is_reading_paused
         service.replace(exchange, self)
         self._answered += 1
         self._transport, self._held_data, self._at_eof = transport, data, at_eof
@@ -252,6 +256,11 @@ class Connection(asyncio.Protocol):
         if data:
             # Not now: requests that came together would be answered inside each other.
             service.loop.call_soon(self.data_received, b"")
+
+    def forget(self, exchange: HttpExchange) -> None:
+        """Drop the exchange of the last request: before the next one comes, which then takes less time."""
+        if self._last is exchange:
+            self._last = None
 
     def _log_hint(self, transport: asyncio.Transport, hint: Optional[str]) -> None:
         if hint is not None:
@@ -293,7 +302,7 @@ class Connection(asyncio.Protocol):
     def _let_last_go(self) -> None:
         """If the application of the last request goes on, its exchange becomes a member."""
         last, self._last = self._last, None
-        if last is not None and last.is_running:
+        if last is not None:
             last.outlive()
 
     def eof_received(self) -> bool:
@@ -314,9 +323,7 @@ class Connection(asyncio.Protocol):
         return not self._first_bytes and not self._held_data
 
     def check_deadlines(self, now: float) -> None:
-        if not self._held_data:
-            # While data is held, `data_received` needs the last exchange, which may have paused reading.
-            self._let_last_go()
+        self._let_last_go()
         if now < self._deadline:
             return
         if self._is_idle:

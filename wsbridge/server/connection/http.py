@@ -40,6 +40,9 @@ class Reader(Stage, Protocol):
         ``data`` was read behind the request, and the end of the stream if ``at_eof``.
         """
 
+    def forget(self, exchange: HttpExchange) -> None:
+        """The application of an exchange that has handed ``transport`` over is at its end."""
+
 
 class HttpExchange(Exchange, HttpOwner):
     """An asyncio protocol that takes ``transport`` over once the head of ``request`` is parsed.
@@ -280,7 +283,9 @@ class HttpExchange(Exchange, HttpOwner):
     def _detach(self) -> None:
         self._wire.detach()
         self._session.detach()
-        self._reader = None
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.forget(self)
 
     # --------------------------------------------------------------------- the end
 
@@ -331,11 +336,6 @@ class HttpExchange(Exchange, HttpOwner):
         if self._ends_by_closing and self._transport is not None:
             set_reset(self._transport, False)
         super()._hand_over(closed=closed)
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the application goes on."""
-        return self._task is not None
 
     def outlive(self) -> None:
         """The application goes on while the connection is another's, or closed."""
