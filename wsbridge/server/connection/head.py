@@ -14,7 +14,7 @@ import contextvars
 from typing import Optional, Union
 
 from ...asgi.scope import HttpScopes, check_ws_request
-from ...protocols.bodies import BODY_HEADERS, Body, build_body
+from ...protocols.bodies import Body, build_body
 from ...protocols.errors import BadRequest, RequestRefused, RequestTimeout, ServiceUnavailable
 from ...protocols.events import RequestReceived
 from ...protocols.fields import lists_token
@@ -161,7 +161,9 @@ class Connection(asyncio.Protocol):
 
     def _start(self, transport: asyncio.Transport, request: RequestReceived, trailing: bytes) -> None:
         values = request.values
-        body = None if BODY_HEADERS.isdisjoint(values) else self._build_body(request)
+        body = None
+        if b"content-length" in values or b"transfer-encoding" in values:
+            body = self._build_body(request)
         if b"upgrade" in values or b"sec-websocket-key" in values:
             if is_upgrade_request(request):
                 if body is not None:

@@ -118,7 +118,7 @@ class HttpExchange(Exchange, HttpOwner):
             service.date,
             service.get_headers,
         )
-        self._session = HttpSession(self, self._wire, body is not None)
+        session = self._session = HttpSession(self, self._wire, body is not None)
         if request.http_version == "1.0":
             # RFC 9112 8: without a length, a response that is cut must not look whole.
             self._ends_by_closing = True
@@ -128,7 +128,7 @@ class HttpExchange(Exchange, HttpOwner):
         if at_eof:
             self.eof_received()
         if self._transport is not None:
-            self._run(self._scope, self._session.receive, self._session.send)
+            self._run(scope, session.receive, session.send)
 
     # ------------------------------------------------------------------- receiving
 
