@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import os
 import re
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 import zipfile
 from dataclasses import fields
@@ -26,6 +28,7 @@ from wsbridge.server import cli
 from wsbridge.server.arguments import check_application
 from wsbridge.server.flags import build_flag
 from wsbridge.server.log import logger
+from wsbridge.server.log_output import use_log_format
 
 from .loopback import CLOSE_1012, REQUEST, SWITCHING, TIMEOUT
 
@@ -128,6 +131,7 @@ class CommandCase(unittest.TestCase):
             self.addCleanup(sys.modules.pop, name, None)
         self.addCleanup(logger.handlers.__setitem__, slice(None), logger.handlers[:])
         self.addCleanup(logger.setLevel, logger.level)
+        self.addCleanup(setattr, logging, "lastResort", logging.lastResort)
         patch = mock.patch.object(cli, "run")
         self.run_server = patch.start()
         self.addCleanup(patch.stop)
@@ -160,6 +164,45 @@ class CommandCase(unittest.TestCase):
     def assert_config(self, expected: ServerConfig, *arguments: str, **environ: str) -> None:
         self.assertEqual(self.command("served:app", *arguments, environ=environ), (0, "", ""))
         self.assertEqual(self.config, expected)
+
+
+class JsonErrorTests(CommandCase):
+    """With ``--log-format json`` every line is an object, whatever is wrong, and where it stands."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for module, hook in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
+            self.addCleanup(setattr, module, hook, getattr(module, hook))
+        self.addCleanup(setattr, logging, "lastResort", logging.lastResort)
+        self.addCleanup(logging.getLogger("py.warnings").handlers.clear)
+        self.addCleanup(logging.captureWarnings, False)
+        self.addCleanup(use_log_format, "text")
+
+    def assert_messages(self, code: int, patterns: List[str], *arguments: str, raises: Any = None) -> None:
+        found = self.command(*arguments, raises=raises)
+        self.assertEqual(found[:2], (code, ""))
+        lines = [json.loads(line) for line in found[2].splitlines()]
+        self.assertEqual(len(lines), len(patterns), lines)
+        for line, pattern in zip(lines, patterns):
+            self.assertEqual((line["level"], line["logger"]), ("error", "wsbridge.error"))
+            self.assertRegex(line["message"], pattern)
+
+    def test_unknown_flag_before_and_behind(self) -> None:
+        error = [f"^python3 -m {PACKAGE}: error: unrecognized arguments: --nonsense .*$"]
+        self.assert_messages(2, error, "--nonsense", "--log-format", "json")
+        self.assert_messages(2, error, "--log-format=json", "--nonsense")
+
+    def test_value_that_breaks_its_rule(self) -> None:
+        error = [f"^python3 -m {PACKAGE}: error: port=70000: it must be .*$"]
+        self.assert_messages(2, error, "served:app", "--port=70000", "--log-format=json")
+
+    def test_application_that_cannot_be_imported(self) -> None:
+        errors = ["(?s)^Traceback .*KeyError: 'setting'$", "error: cannot import 'served_broken': KeyError"]
+        self.assert_messages(2, errors, "served_broken:app", "--log-format=json")
+
+    def test_port_that_is_taken(self) -> None:
+        error = OSError(98, "Address already in use", "127.0.0.1")
+        self.assert_messages(1, ["error: .*in use"], "served:app", "--log-format=json", raises=error)
 
 
 class ArgumentTests(CommandCase):

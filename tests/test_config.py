@@ -69,6 +69,7 @@ CHOICES = {
     "loop": ("auto", "asyncio", "uvloop"),
     "lifespan": ("auto", "on", "off"),
     "log_level": ("critical", "error", "warning", "info", "debug"),
+    "log_format": ("text", "json"),
 }
 TEXTS = ("uds", "ssl_certfile", "ssl_keyfile_password", "app_dir")
 SWITCHES = [name for name, item in FIELDS.items() if type(item.default) is bool]

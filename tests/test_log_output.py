@@ -2,30 +2,60 @@
 
 from __future__ import annotations
 
-import contextlib
+import atexit
 import io
+import json
 import logging
+import os
+import sys
+import threading
 import unittest
-from typing import List
+import warnings
+from typing import Any, List
+from unittest import mock
 
-from wsbridge.server.log import logger
-from wsbridge.server.log_output import set_up_logging
+from wsbridge.config import ServerConfig
+from wsbridge.server.log import access_logger, error_logger, logger
+from wsbridge.server.log_output import find_log_format, print_error, set_up_logging, use_log_format
 
 
-class SetUpTests(unittest.TestCase):
-    """Each line once, and in the form of whoever sets logging up."""
+class OutputCase(unittest.TestCase):
+    """`errors` stands for stderr; afterwards logging is as it was."""
 
     def setUp(self) -> None:
-        for one in (logger, logging.root):
+        for one in (logger, logging.root, logging.getLogger("py.warnings")):
             self.addCleanup(one.handlers.__setitem__, slice(None), one.handlers[:])
             self.addCleanup(one.setLevel, one.level)
             one.handlers.clear()
         self.addCleanup(setattr, logger, "propagate", logger.propagate)
+        self.addCleanup(setattr, logging, "lastResort", logging.lastResort)
+        self.addCleanup(logging.captureWarnings, False)
+        for module, hook in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
+            self.addCleanup(setattr, module, hook, getattr(module, hook))
+        self.addCleanup(use_log_format, "text")
         self.errors = io.StringIO()
+        self.replace_stderr(self.errors)
 
-    def set_up(self, level: str = "info") -> None:
-        with contextlib.redirect_stderr(self.errors):
-            set_up_logging(level)
+    def replace_stderr(self, stream: Any) -> None:
+        self.addCleanup(setattr, sys, "stderr", sys.stderr)
+        sys.stderr = stream
+
+    def set_up(self, **options: Any) -> None:
+        set_up_logging(ServerConfig(**options))
+
+    def read_lines(self) -> List[str]:
+        lines = self.errors.getvalue().splitlines()
+        self.errors.truncate(self.errors.seek(0))
+        return lines
+
+    def read_json(self) -> Any:
+        """The one line that was printed."""
+        [line] = self.read_lines()
+        return json.loads(line)
+
+
+class SetUpTests(OutputCase):
+    """Each line once, and in the form of whoever sets logging up."""
 
     def set_up_application(self, one: logging.Logger) -> None:
         handler = logging.StreamHandler(self.errors)
@@ -34,11 +64,10 @@ class SetUpTests(unittest.TestCase):
 
     def assert_printed(self, *patterns: str) -> None:
         logger.info("listening")
-        lines: List[str] = self.errors.getvalue().splitlines()
+        lines = self.read_lines()
         self.assertEqual(len(lines), len(patterns), lines)
         for line, pattern in zip(lines, patterns):
             self.assertRegex(line, pattern)
-        self.errors.truncate(self.errors.seek(0))
 
     def test_it_prints_where_nobody_else_does(self) -> None:
         self.set_up()
@@ -79,11 +108,195 @@ class SetUpTests(unittest.TestCase):
         self.assert_printed("INFO listening$")
 
     def test_once_more_is_one_handler_and_another_level(self) -> None:
-        self.set_up("debug")
-        self.set_up("info")
+        self.set_up(log_level="debug")
+        self.set_up(log_level="info")
         self.assert_printed("INFO listening$")
-        self.set_up("warning")
+        self.set_up(log_level="warning")
         self.assert_printed()
+
+    def test_lines_of_each_logger_are_printed_once(self) -> None:
+        self.set_up()
+        for one in (access_logger, error_logger):
+            one.info("a")
+            self.assertEqual(len(self.read_lines()), 1)
+
+    def test_handler_of_the_access_log_alone_takes_its_lines(self) -> None:
+        self.set_up()
+        self.set_up_application(access_logger)
+        self.addCleanup(access_logger.handlers.clear)
+        access_logger.info("answer")
+        error_logger.logger.info("started")
+        first, second = self.read_lines()
+        self.assertEqual(first, "app INFO answer")
+        self.assertRegex(second, r"^\d{4}-.* INFO started$")
+
+    def test_logger_without_a_handler_is_printed_in_the_same_form(self) -> None:
+        self.set_up()
+        logging.getLogger("tests.nobody").warning("lost\n2026-11-30 17:00:00,000 INFO listening")
+        first, second = self.read_lines()
+        self.assertRegex(first, r"^\d{4}-.* WARNING lost$")
+        self.assertEqual(second, "    2026-11-30 17:00:00,000 INFO listening")
+
+
+class JsonTests(OutputCase):
+    """With ``log_format="json"`` every line is one object."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.set_up(log_format="json")
+
+    def test_line_of_ours(self) -> None:
+        error_logger.info("listening on %s", "http://a")
+        line = self.read_json()
+        self.assertEqual((line["logger"], line["message"]), ("wsbridge.error", "listening on http://a"))
+
+    def test_the_form_can_be_changed(self) -> None:
+        self.set_up(log_format="text")
+        error_logger.info("started")
+        self.assertRegex(self.read_lines()[0], "INFO started$")
+
+    def test_logger_without_a_handler(self) -> None:
+        logging.getLogger("tests.nobody").error("a")
+        line = self.read_json()
+        self.assertEqual((line["logger"], line["level"], line["message"]), ("tests.nobody", "error", "a"))
+        logging.getLogger("tests.nobody").info("a")
+        self.assertEqual(self.read_lines(), [])
+
+    def test_warning(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            logging.captureWarnings(False)
+            self.set_up(log_format="json")
+            warnings.warn("an old\nname", DeprecationWarning, stacklevel=1)
+        line = self.read_json()
+        self.assertEqual((line["logger"], line["level"]), ("py.warnings", "warning"))
+        self.assertIn("DeprecationWarning: an old\nname", line["message"])
+
+    def raise_it(self) -> Any:
+        try:
+            raise ValueError("a\nb")
+        except ValueError as error:
+            return type(error), error, error.__traceback__
+
+    def test_error_that_leaves_the_program(self) -> None:
+        sys.excepthook(*self.raise_it())
+        line = self.read_json()
+        self.assertEqual((line["level"], line["message"]), ("critical", "uncaught exception"))
+        self.assertRegex(line["traceback"], r"(?s)^Traceback .*ValueError: a\nb$")
+
+    def test_error_that_leaves_a_thread(self) -> None:
+        thread = threading.Thread(target=self.raise_it, name="worker")
+        threading.excepthook(threading.ExceptHookArgs((*self.raise_it(), thread)))
+        line = self.read_json()
+        self.assertEqual(line["message"], "uncaught exception in worker")
+        self.assertRegex(line["traceback"], "ValueError")
+        threading.excepthook(threading.ExceptHookArgs((*self.raise_it(), None)))
+        self.assertEqual(self.read_json()["message"], "uncaught exception in a thread")
+        threading.excepthook(threading.ExceptHookArgs((SystemExit, SystemExit(), None, thread)))
+        self.assertEqual(self.read_lines(), [])
+
+    def test_error_that_nobody_can_catch(self) -> None:
+        for message, expected in ((None, "exception ignored in: 5"), ("while closing", "while closing: 5")):
+            kind, error, traceback = self.raise_it()
+            sys.unraisablehook(
+                mock.Mock(exc_type=kind, exc_value=error, exc_traceback=traceback, err_msg=message, object=5)
+            )
+            line = self.read_json()
+            self.assertEqual(line["message"], expected)
+            self.assertRegex(line["traceback"], "ValueError")
+
+
+class ErrorTests(OutputCase):
+    """What the command prints where it could not run."""
+
+    def test_text_is_printed_as_it_is(self) -> None:
+        print_error("wsbridge: error: no\n")
+        print_error("")
+        self.assertEqual(self.read_lines(), ["wsbridge: error: no"])
+
+    def test_json_is_one_line(self) -> None:
+        use_log_format("json")
+        print_error("Traceback:\n  a\nValueError: b\n")
+        line = self.read_json()
+        self.assertEqual((line["level"], line["logger"]), ("error", "wsbridge.error"))
+        self.assertEqual(line["message"], "Traceback:\n  a\nValueError: b")
+
+    def test_format_is_found_though_the_rest_of_the_command_line_is_wrong(self) -> None:
+        for arguments, environ, expected in (
+            ("", "", "text"),
+            ("a:app --nonsense", "json", "json"),
+            ("a:app --log-format json --nonsense", "", "json"),
+            ("--log-format=json", "text", "json"),
+            ("--log-format json --log-format text", "json", "text"),
+            ("a:app --log-format", "json", ""),
+        ):
+            variables = {"WSBRIDGE_LOG_FORMAT": environ} if environ else {}
+            self.assertEqual(find_log_format(arguments.split(), variables), expected, arguments)
+
+
+class FailingStream(io.StringIO):
+    """A full disk, or a pipe that nobody reads."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def write(self, text: str) -> int:
+        raise self.error
+
+    def flush(self) -> None:
+        raise self.error
+
+
+class FailureTests(OutputCase):
+    """What stderr cannot take is dropped: the server goes on, and its exit code stays."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.exit_handlers: List[Any] = []
+        with mock.patch.object(atexit, "register", self.exit_handlers.append):
+            self.set_up()
+
+    def test_line_that_cannot_be_written_is_dropped(self) -> None:
+        closed = io.StringIO()
+        closed.close()
+        full, broken = OSError(28, "No space left on device"), BrokenPipeError(32, "Broken pipe")
+        for stream in (None, closed, FailingStream(full), FailingStream(broken)):
+            self.replace_stderr(stream)
+            error_logger.warning("a")
+            logging.getLogger("tests.nobody").warning("a")
+            print_error("a")
+        self.replace_stderr(self.errors)
+        error_logger.warning("b")
+        [line] = self.read_lines()
+        self.assertRegex(line, "WARNING b$")
+
+    def test_what_the_encoding_lacks_is_escaped(self) -> None:
+        raw = io.BytesIO()
+        self.replace_stderr(io.TextIOWrapper(raw, "ascii"))
+        error_logger.warning("a \u20ac")
+        self.assertRegex(raw.getvalue(), rb"WARNING a \\u20ac\n$")
+
+    def test_exit_code_stays_where_the_disk_is_full(self) -> None:
+        [at_exit] = self.exit_handlers
+        descriptor, other = os.pipe()
+        self.addCleanup(os.close, descriptor)
+        os.close(other)
+        stream = os.fdopen(os.dup(descriptor), "w", closefd=True)
+        self.addCleanup(stream.close)
+        # The end of a pipe that is for reading takes nothing.
+        stream.write("a")
+        self.replace_stderr(stream)
+        at_exit()
+        stream.flush()
+
+    def test_exit_with_a_stderr_that_is_closed_or_missing(self) -> None:
+        [at_exit] = self.exit_handlers
+        closed = io.StringIO()
+        closed.close()
+        for stream in (None, closed, self.errors, FailingStream(OSError(28, "full"))):
+            self.replace_stderr(stream)
+            at_exit()
 
 
 if __name__ == "__main__":

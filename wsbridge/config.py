@@ -393,6 +393,12 @@ class ServerConfig:
         _one_of("critical", "error", "warning", "info", "debug"),
         "least severe level that is logged",
     )
+    log_format: str = _option(
+        "text",
+        _one_of("text", "json"),
+        "form of the lines that are printed; json: one object a line, tracebacks and errors of the command "
+        "included",
+    )
     access_log: bool = _option(
         True, _SWITCH, "log a line for every answer, every refusal, and the end of every WebSocket"
     )

@@ -17,7 +17,7 @@ from .failures import format_error_of_application
 from .flags import build_parser
 from .loading import LoadingFailed
 from .log import error_logger as logger
-from .log_output import set_up_logging
+from .log_output import find_log_format, print_error, set_up_logging, use_log_format
 from .running import run
 
 __all__ = ["command", "main"]
@@ -41,13 +41,14 @@ def main(arguments: Optional[List[str]] = None, environ: Mapping[str, str] = os.
     A flag comes before the variable of ``environ`` that stands for it. Raises
     SystemExit for ``--help``, ``--version`` and unknown flags, and as `run` does.
     """
+    use_log_format(find_log_format(sys.argv[1:] if arguments is None else arguments, environ))
     parser = build_parser()
     flags = parser.parse(arguments)
     environment = Environment({}, {}, [])
     try:
         environment = read_environment(environ)
         target, config = _choose(flags, environment.values)
-        set_up_logging(config.log_level)
+        set_up_logging(config)
         for line in environment.unknown:
             logger.warning("%s", line)
         run(target, config)
@@ -96,10 +97,10 @@ def _name_source(error: ConfigError, flags: Dict[str, Any], environment: Environ
 
 
 def _print_error_of_application(error: Optional[BaseException]) -> None:
-    print(format_error_of_application(error), end="", file=sys.stderr)
+    print_error(format_error_of_application(error))
 
 
 def _report(parser: argparse.ArgumentParser, error: Exception, exit_code: int, source: str = "") -> int:
     logger.debug("the error in full", exc_info=True)
-    print(f"{parser.prog}: error: {error}{source}", file=sys.stderr)
+    print_error(f"{parser.prog}: error: {error}{source}")
     return exit_code

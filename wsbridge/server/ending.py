@@ -10,6 +10,7 @@ import threading
 from typing import Container, List, NoReturn
 
 from .log import error_logger
+from .log_output import print_error
 
 __all__ = ["end_process", "get_exit_code", "limit_exit"]
 
@@ -21,7 +22,7 @@ def get_exit_code(end: SystemExit) -> int:
     """The exit code that the interpreter makes of ``end``; a text is printed, and the code is 1."""
     if end.code is None or isinstance(end.code, int):
         return end.code or 0
-    print(end.code, file=sys.stderr)
+    print_error(str(end.code))
     return 1
 
 

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List, NoReturn, Optional
 from .. import __name__ as PACKAGE
 from .. import __version__
 from ..config import ServerConfig
+from .log_output import print_error
 
 __all__ = ["Parser", "build_flag", "build_parser", "parse_text"]
 
@@ -80,7 +81,8 @@ class Parser(argparse.ArgumentParser):
     """Ends the process with one line and exit code 2 for arguments that it does not understand."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (--help lists the flags)\n")
+        print_error(f"{self.prog}: error: {message} (--help lists the flags)")
+        self.exit(2)
 
     def parse(self, arguments: Optional[List[str]] = None) -> Dict[str, Any]:
         """The values of what is given, by field; ``app`` and ``demo`` are no fields."""

@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import logging
-from typing import Iterator
+import os
+import sys
+import threading
+from typing import Any, Iterator, Mapping, Sequence
 
-from .log import logger
+from ..config import ServerConfig
+from .log import error_logger, logger
+from .log_format import build_formatter
 
-__all__ = ["set_up_logging"]
+__all__ = ["find_log_format", "print_error", "set_up_logging", "use_log_format"]
+
+# What `print_error` prints in: a process has one form of lines.
+_log_format = "text"
 
 
-class FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]
+class StderrHandler(logging.Handler):
+    """Prints records to what is `sys.stderr` at the time, each in one write."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print ``record``; dropped if stderr is closed, or cannot take it."""
+        _print_line(self.format(record))
+
+
+def _print_line(line: str) -> None:
+    stream = sys.stderr
+    if stream is None:
+        return
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    # A full disk, or a pipe that nobody reads any more: there is nobody to tell, and the server goes on.
+    with contextlib.suppress(OSError, ValueError):
+        stream.write(f"{line}\n".encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+
+
+class FallbackHandler(StderrHandler):
     """Prints a record only if no other handler gets it; an application may add one at any time."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Print ``record``, unless another handler gets it."""
         if all(handler is self for handler in _list_handlers(record.name)):
             super().emit(record)
 
@@ -26,10 +56,95 @@ def _list_handlers(name: str) -> Iterator[logging.Handler]:
         yield from _list_handlers(logger.parent.name)
 
 
-def set_up_logging(level: str) -> None:
-    """Log records of ``level`` and above, to stderr as long as no other handler gets them."""
+def set_up_logging(config: ServerConfig) -> None:
+    """Log as ``config`` says, to stderr as long as no other handler gets the lines.
+
+    The records of other loggers that have no handler are printed in the same
+    form, and with ``log_format="json"`` also warnings, and errors that leave a
+    thread or the program. May be called again.
+    """
+    use_log_format(config.log_format)
+    _add_fallback(logger)
+    logger.setLevel(config.log_level.upper())
+    # Prints the records of loggers without a handler, such as asyncio's.
+    logging.lastResort = StderrHandler(logging.WARNING)
+    logging.lastResort.setFormatter(build_formatter(_log_format))
+    if config.log_format == "json":
+        _take_over_output()
+    atexit.unregister(_drop_unwritten)
+    atexit.register(_drop_unwritten)
+
+
+def find_log_format(arguments: Sequence[str], environ: Mapping[str, str]) -> str:
+    """The ``log_format`` that a command line or else the environment asks for, whatever else is wrong."""
+    found = environ.get("WSBRIDGE_LOG_FORMAT", "text")
+    for index, argument in enumerate(arguments):
+        flag, _, value = argument.partition("=")
+        if flag == "--log-format":
+            found = value or "".join(arguments[index + 1 : index + 2])
+    return found
+
+
+def use_log_format(log_format: str) -> None:
+    """Have `print_error` print in this form."""
+    global _log_format
+    _log_format = log_format
+
+
+def print_error(text: str) -> None:
+    """Print an error of the command, which may be a traceback, to stderr; nothing if ``text`` is empty."""
+    if not text:
+        return
+    if _log_format == "json":
+        record = logging.makeLogRecord({"name": error_logger.logger.name, "msg": text.rstrip("\n")})
+        record.levelname = "ERROR"
+        text = build_formatter(_log_format).format(record)
+    _print_line(text.rstrip("\n"))
+
+
+def _add_fallback(logger: logging.Logger) -> None:
     if not logger.handlers:
-        handler = FallbackHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logger.addHandler(handler)
-    logger.setLevel(level.upper())
+        logger.addHandler(FallbackHandler())
+    for handler in logger.handlers:
+        if isinstance(handler, FallbackHandler):
+            handler.setFormatter(build_formatter(_log_format))
+
+
+def _take_over_output() -> None:
+    # Without a handler, warnings would go nowhere.
+    _add_fallback(logging.getLogger("py.warnings"))
+    logging.captureWarnings(True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_uncaught_in_thread
+    sys.unraisablehook = _log_unraisable
+
+
+def _log_uncaught(kind: Any, error: Any, traceback: Any) -> None:
+    error_logger.critical("uncaught exception", exc_info=(kind, error, traceback))
+
+
+def _log_uncaught_in_thread(arguments: Any) -> None:
+    if arguments.exc_type is not SystemExit:
+        name = "a thread" if arguments.thread is None else arguments.thread.name
+        exc_info = (arguments.exc_type, arguments.exc_value, arguments.exc_traceback)
+        error_logger.error("uncaught exception in %s", name, exc_info=exc_info)
+
+
+def _log_unraisable(arguments: Any) -> None:
+    exc_info = (arguments.exc_type, arguments.exc_value, arguments.exc_traceback)
+    what = arguments.err_msg or "exception ignored in"
+    error_logger.error("%s: %r", what, arguments.object, exc_info=exc_info)
+
+
+def _drop_unwritten() -> None:
+    """Drop what stderr cannot take, so that the exit code stays what it is: Python's would be 120."""
+    stream = sys.stderr
+    if stream is None or stream.closed:
+        return
+    try:
+        stream.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)

@@ -158,6 +158,10 @@ class ServerOptions(TypedDict, total=False):
     """header lines of a request; past it 431"""
     log_level: str
     """least severe level that is logged"""
+    log_format: str
+    """form of the lines that are printed; json: one object a line, tracebacks and errors of the command
+    included
+    """
     access_log: bool
     """log a line for every answer, every refusal, and the end of every WebSocket"""
     health_path: Optional[str]

@@ -55,7 +55,7 @@ def run(
     else:
         server = Server(app, config, **others)
         server.is_main = True
-        set_up_logging(config.log_level)
+        set_up_logging(config)
         run_server(server)
 
 

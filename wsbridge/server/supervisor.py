@@ -8,7 +8,6 @@ a worker does in `worker`.
 from __future__ import annotations
 
 import signal
-import sys
 from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Union
@@ -18,7 +17,7 @@ from ..config import ServerConfig
 from ..protocols.errors import ConfigError
 from .arguments import check_sockets, check_ssl_context
 from .log import error_logger as logger
-from .log_output import set_up_logging
+from .log_output import print_error, set_up_logging
 from .processes import CAN_FORK, Child, Ends, Processes, name_signal
 from .service import ABORT_TIMEOUT
 from .worker import READY, WANTS_REPLACEMENT, Failure, read_failure, run_worker
@@ -261,7 +260,7 @@ class Supervisor:
 
     def _print_traceback(self, worker: Worker) -> None:
         if worker.failure is not None:
-            print(worker.failure.traceback, end="", file=sys.stderr, flush=True)
+            print_error(worker.failure.traceback)
 
     def _handle_death(self, worker: Worker, code: int) -> None:
         seat = worker.seat
@@ -347,7 +346,7 @@ def supervise(
     if sockets is not None:
         check_sockets(sockets, config)
     check_ssl_context(ssl_context, config)
-    set_up_logging(config.log_level)
+    set_up_logging(config)
     of_worker = replace(config, workers=1)
 
     def work(seat: Seat, ends: Ends) -> int:
