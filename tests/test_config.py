@@ -71,7 +71,7 @@ CHOICES = {
     "log_level": ("critical", "error", "warning", "info", "debug"),
     "log_format": ("text", "json"),
 }
-TEXTS = ("uds", "ssl_certfile", "ssl_keyfile_password", "app_dir")
+TEXTS = ("uds", "ssl_certfile", "ssl_keyfile_password", "app_dir", "log_config")
 SWITCHES = [name for name, item in FIELDS.items() if type(item.default) is bool]
 OWN_PATHS = ("health_path",)
 SECONDS = [name for name in FIELDS if name.startswith(("timeout_", "ws_ping_"))] + ["close_grace"]
@@ -84,6 +84,7 @@ MAY_BE_NONE = {
     "ssl_ca_certs",
     "ssl_ciphers",
     "allowed_origins",
+    "log_config",
     "limit_concurrency",
     "limit_max_requests",
     *OWN_PATHS,

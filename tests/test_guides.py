@@ -51,7 +51,7 @@ NOT_RUN = {
 # What `re.escape` makes of "...".
 ANY_TEXT = re.escape("...")
 
-LANGUAGES = {"python", "shell", "js", "ini", "dockerfile", "text"}
+LANGUAGES = {"python", "shell", "js", "ini", "dockerfile", "json", "text"}
 # The configurations of proxies, which `python3 conformance/run.py proxies` runs.
 LANGUAGES |= {"nginx", "haproxy", "apache", "caddy", "yaml"}
 

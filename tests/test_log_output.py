@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import threading
 import unittest
 import warnings
@@ -15,6 +16,7 @@ from typing import Any, List
 from unittest import mock
 
 from wsbridge.config import ServerConfig
+from wsbridge.protocols.errors import ConfigError
 from wsbridge.server.log import access_logger, error_logger, logger
 from wsbridge.server.log_output import find_log_format, print_error, set_up_logging, use_log_format
 
@@ -232,6 +234,35 @@ class ErrorTests(OutputCase):
         ):
             variables = {"WSBRIDGE_LOG_FORMAT": environ} if environ else {}
             self.assertEqual(find_log_format(arguments.split(), variables), expected, arguments)
+
+
+class FileTests(OutputCase):
+    """With ``log_config`` a file says who prints what; this side prints the rest."""
+
+    def set_up_file(self, content: Any, **options: Any) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "log.json")
+            with open(path, "w", encoding="ascii") as file:
+                json.dump(content, file)
+            for _ in range(2):
+                # The second time it is not read again.
+                self.set_up(log_config=path, **options)
+                os.truncate(path, 0)
+
+    def test_level_of_the_file_goes_before_log_level(self) -> None:
+        self.set_up_file({"version": 1, "loggers": {"wsbridge": {"level": "ERROR"}}}, log_level="debug")
+        error_logger.warning("a")
+        error_logger.error("b")
+        [line] = self.read_lines()
+        self.assertRegex(line, "ERROR b$")
+
+    def test_log_level_counts_where_the_file_has_none(self) -> None:
+        self.set_up_file({"version": 1}, log_level="error")
+        self.assertEqual(logger.level, logging.ERROR)
+
+    def test_file_that_is_wrong(self) -> None:
+        with self.assertRaisesRegex(ConfigError, "^log_config=.*: Unsupported version: 2$"):
+            self.set_up_file({"version": 2})
 
 
 class FailingStream(io.StringIO):

@@ -399,6 +399,12 @@ class ServerConfig:
         "form of the lines that are printed; json: one object a line, tracebacks and errors of the command "
         "included",
     )
+    log_config: Optional[str] = _option(
+        None,
+        _optional(_TEXT),
+        "file that sets logging up: .json and .yaml (with PyYAML) as logging.config.dictConfig has it, .ini "
+        "and others as fileConfig",
+    )
     access_log: bool = _option(
         True, _SWITCH, "log a line for every answer, every refusal, and the end of every WebSocket"
     )

@@ -8,13 +8,17 @@ import logging
 import os
 import sys
 import threading
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Optional, Sequence
 
 from ..config import ServerConfig
 from .log import error_logger, logger
+from .log_config import apply_log_config
 from .log_format import build_formatter
 
 __all__ = ["find_log_format", "print_error", "set_up_logging", "use_log_format"]
+
+# The ``log_config`` that was applied: a second time would open its files again.
+_applied: Optional[str] = None
 
 # What `print_error` prints in: a process has one form of lines.
 _log_format = "text"
@@ -62,10 +66,19 @@ def set_up_logging(config: ServerConfig) -> None:
     The records of other loggers that have no handler are printed in the same
     form, and with ``log_format="json"`` also warnings, and errors that leave a
     thread or the program. May be called again.
+
+    A level that the file ``log_config`` gives to the logger ``wsbridge`` goes
+    before ``log_level``. Raises `ConfigError` if the file cannot be applied.
     """
+    global _applied
     use_log_format(config.log_format)
+    if config.log_config is not None and config.log_config != _applied:
+        logger.setLevel(logging.NOTSET)
+        apply_log_config(config.log_config)
+        _applied = config.log_config
     _add_fallback(logger)
-    logger.setLevel(config.log_level.upper())
+    if config.log_config is None or logger.level == logging.NOTSET:
+        logger.setLevel(config.log_level.upper())
     # Prints the records of loggers without a handler, such as asyncio's.
     logging.lastResort = StderrHandler(logging.WARNING)
     logging.lastResort.setFormatter(build_formatter(_log_format))

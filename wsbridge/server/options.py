@@ -162,6 +162,10 @@ class ServerOptions(TypedDict, total=False):
     """form of the lines that are printed; json: one object a line, tracebacks and errors of the command
     included
     """
+    log_config: Optional[str]
+    """file that sets logging up: .json and .yaml (with PyYAML) as logging.config.dictConfig has it, .ini and
+    others as fileConfig
+    """
     access_log: bool
     """log a line for every answer, every refusal, and the end of every WebSocket"""
     health_path: Optional[str]
