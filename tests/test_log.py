@@ -16,6 +16,7 @@ from wsbridge.server.log import (
     error_logger,
     log_answer,
     log_end,
+    log_plain_request,
     log_raised,
     log_refusal,
     logger,
@@ -82,6 +83,14 @@ class LogRefusalTests(unittest.TestCase):
     def test_request_that_is_answered(self) -> None:
         self.assert_line(
             '"GET /a" ends its connection: too late', b"GET", b"/a", BadRequest("too late"), is_answered=True
+        )
+
+    def test_request_without_tls(self) -> None:
+        with self.assertLogs(logger, "INFO") as logs:
+            log_plain_request()
+        [record] = logs.records
+        self.assertRegex(
+            record.getMessage(), "^refused: TLS handshake failed; this looks like HTTP without TLS"
         )
 
     def test_long_target_is_cut(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import tempfile
 import unittest
@@ -72,6 +73,33 @@ class TLSCase(unittest.TestCase):
         """The serial number of the server's certificate."""
         serial: str = self.shake_hands(server, client)[1].getpeercert()["serialNumber"]
         return serial
+
+
+@unittest.skipIf(ssl is None, NO_SSL)
+class HintTests(TLSCase):
+    """What comes without TLS is one line of the access log."""
+
+    def receive(self, data: bytes, **options: Any) -> None:
+        incoming = ssl.MemoryBIO()
+        incoming.write(data)
+        server = self.build(**options).wrap_bio(incoming, ssl.MemoryBIO(), server_side=True)
+        with self.assertRaises(ssl.SSLError):
+            server.do_handshake()
+
+    def test_request_without_tls(self) -> None:
+        for data in (b"GET / HTTP/1.1\r\n\r\n", b"POST / HTTP/1.1\r\n\r\n"):
+            with self.assertLogs("wsbridge", "INFO") as logs:
+                self.receive(data)
+            hint = "this looks like HTTP without TLS on a port with TLS (ssl_certfile)"
+            line = f"INFO:wsbridge.access:refused: TLS handshake failed; {hint}"
+            self.assertEqual(logs.output, [line])
+
+    def test_other_data_has_no_line(self) -> None:
+        with self.assertLogs("wsbridge", "DEBUG") as logs:
+            self.receive(b"\x16\x03\x01\x00\x01\xff")
+            self.receive(b"GET / HTTP/1.1\r\n\r\n", access_log=False)
+            logging.getLogger("wsbridge").debug("nothing else")
+        self.assertEqual(logs.output, ["DEBUG:wsbridge:nothing else"])
 
 
 @unittest.skipIf(ssl is None, NO_SSL)

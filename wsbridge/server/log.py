@@ -33,6 +33,7 @@ __all__ = [
     "list_end",
     "log_answer",
     "log_end",
+    "log_plain_request",
     "log_raised",
     "log_refusal",
     "log_safely",
@@ -167,6 +168,15 @@ def log_refusal(
         fields["hint"] = hint
         text += "; %(hint)s"
     log_safely(logger, logging.INFO, text, fields)
+
+
+def log_plain_request(logger: logging.Logger = access_logger) -> None:
+    """Log one line for a request that came without TLS; whose it was is not known."""
+    fields = {
+        "error": "TLS handshake failed",
+        "hint": "this looks like HTTP without TLS on a port with TLS (ssl_certfile)",
+    }
+    log_safely(logger, logging.INFO, "refused: %(error)s; %(hint)s", fields)
 
 
 def log_raised(message: str, error: BaseException, logger: AnyLogger = error_logger) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, List
+from typing import TYPE_CHECKING, Any, List, Type
 
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError
+from .log import log_plain_request
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
+    from ssl import SSLContext, SSLObject
 
 __all__ = ["build_ssl_context", "replace_certificates"]
 
@@ -39,12 +40,30 @@ def build_ssl_context(config: ServerConfig) -> SSLContext:
     context.options |= getattr(ssl, "OP_NO_RENEGOTIATION", 0)
     if config.ssl_ciphers is not None:
         _set_ciphers(context, config.ssl_ciphers)
+    if config.access_log:
+        context.sslobject_class = _build_object_class()
     _load_certificate(context, config)
     if config.ssl_ca_certs is not None:
         _load_authorities(context, config.ssl_ca_certs)
         is_required = config.ssl_cert_reqs == "required"
         context.verify_mode = ssl.CERT_REQUIRED if is_required else ssl.CERT_OPTIONAL
     return context
+
+
+def _build_object_class() -> Type[SSLObject]:
+    """A class of connections that logs a request without TLS: asyncio keeps its error to itself."""
+    import ssl
+
+    class HintingSSLObject(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            try:
+                super().do_handshake()
+            except ssl.SSLError as error:
+                if error.reason == "HTTP_REQUEST":
+                    log_plain_request()
+                raise
+
+    return HintingSSLObject
 
 
 def _set_ciphers(context: SSLContext, ciphers: str) -> None:
