@@ -18,7 +18,13 @@ from unittest import mock
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError
 from wsbridge.server.log import access_logger, error_logger, logger
-from wsbridge.server.log_output import find_log_format, print_error, set_up_logging, use_log_format
+from wsbridge.server.log_output import (
+    find_log_format,
+    print_error,
+    reserve_descriptors,
+    set_up_logging,
+    use_log_format,
+)
 
 
 class OutputCase(unittest.TestCase):
@@ -320,6 +326,13 @@ class FailureTests(OutputCase):
         self.replace_stderr(stream)
         at_exit()
         stream.flush()
+
+    def test_descriptors_that_are_closed_are_reserved(self) -> None:
+        # What the system hands out: the lowest number that is free.
+        for free in ([0, 2, 5], [3]):
+            with mock.patch.object(os, "open", side_effect=free), mock.patch.object(os, "close") as close:
+                reserve_descriptors()
+            self.assertEqual(close.mock_calls, [mock.call(free[-1])])
 
     def test_exit_with_a_stderr_that_is_closed_or_missing(self) -> None:
         [at_exit] = self.exit_handlers

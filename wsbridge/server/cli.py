@@ -17,7 +17,7 @@ from .failures import format_error_of_application
 from .flags import build_parser
 from .loading import LoadingFailed
 from .log import error_logger as logger
-from .log_output import find_log_format, print_error, set_up_logging, use_log_format
+from .log_output import find_log_format, print_error, reserve_descriptors, set_up_logging, use_log_format
 from .running import run
 
 __all__ = ["command", "main"]
@@ -26,6 +26,7 @@ __all__ = ["command", "main"]
 def command() -> NoReturn:
     """Run `main`, then end the process, even if threads of the application go on."""
     code: object = 1
+    reserve_descriptors()
     try:
         code = main()
     except SystemExit as end:

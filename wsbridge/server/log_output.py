@@ -15,7 +15,7 @@ from .log import error_logger, logger
 from .log_config import apply_log_config
 from .log_format import build_formatter
 
-__all__ = ["find_log_format", "print_error", "set_up_logging", "use_log_format"]
+__all__ = ["find_log_format", "print_error", "reserve_descriptors", "set_up_logging", "use_log_format"]
 
 # The ``log_config`` that was applied: a second time would open its files again.
 _applied: Optional[str] = None
@@ -86,6 +86,18 @@ def set_up_logging(config: ServerConfig) -> None:
         _take_over_output()
     atexit.unregister(_drop_unwritten)
     atexit.register(_drop_unwritten)
+
+
+def reserve_descriptors() -> None:
+    """Open /dev/null as what is closed of standard input, output and error.
+
+    Else a socket would get the number, and what a library or a child process
+    prints would go to a client.
+    """
+    descriptor = 0
+    while descriptor <= 2:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)
 
 
 def find_log_format(arguments: Sequence[str], environ: Mapping[str, str]) -> str:
