@@ -7,7 +7,13 @@ import json
 import unittest
 from typing import Any, Dict, Tuple
 
-from wsbridge.asgi.scope import HttpScopes, build_http_scope, build_ws_scope, check_ws_request
+from wsbridge.asgi.scope import (
+    HttpScopes,
+    SecureHttpScopes,
+    build_http_scope,
+    build_ws_scope,
+    check_ws_request,
+)
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import BadRequest, Forbidden
 from wsbridge.protocols.events import RequestReceived
@@ -209,6 +215,18 @@ class ScopesTests(unittest.TestCase):
         self.use(ServerConfig())
         for _ in range(2):
             self.assertNotIn("state", self.assert_built(self.request()))
+
+    def test_under_tls_each_has_an_extension_of_its_own(self) -> None:
+        tls = {"tls_version": 0x0304}
+        self.scopes = SecureHttpScopes(tls, self.config, CLIENT, SERVER, state=self.state)
+        for _ in range(3):
+            received = self.request()
+            scope = self.scopes.build(received)
+            expected = build_http_scope(
+                received, self.config, CLIENT, SERVER, scheme="https", state=self.state
+            )
+            self.assertEqual(scope, {**expected, "extensions": {"tls": {"tls_version": 0x0304}}})
+            scope["extensions"]["tls"].clear()
 
     def test_large_headers_may_come_again(self) -> None:
         for size in (5000, 5000, 3000, 3000):

@@ -640,6 +640,20 @@ class TLSTests(CertificateFiles):
             self.assertRegex(systemd.recv(100), b"^RELOADING=1\nMONOTONIC_USEC=[0-9]+$")
             self.assertEqual(systemd.recv(100), b"READY=1")
 
+    async def test_application_is_told_of_tls(self) -> None:
+        options = {"ssl_ca_certs": self.certificate, "ssl_cert_reqs": "optional"}
+        server = await self.start_tls(**options, timeout_close=0.001)
+        await self.open_websocket(server)
+        page = await self.connect_to(server)
+        for _ in range(2):
+            page.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await self.assert_answer(page, b"HTTP/1.1 200 OK\r\nDate: today\r\nContent-Length: 2\r\n\r\nhi")
+        websocket, first, second = (scope["extensions"]["tls"] for scope in self.app.scopes[-3:])
+        self.assertEqual(websocket["server_cert"], CERTIFICATE)
+        self.assertEqual((websocket["client_cert_chain"], websocket["client_cert_name"]), ((), None))
+        self.assertEqual([first, second], [websocket, websocket])
+        self.assertIsNot(first, second)
+
     def get_serial(self, client: Client) -> Any:
         """The serial number of the server's certificate."""
         return client.writer.get_extra_info("ssl_object").getpeercert()["serialNumber"]

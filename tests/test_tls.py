@@ -13,7 +13,7 @@ from unittest import mock
 
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError
-from wsbridge.server.tls import build_ssl_context, replace_certificates
+from wsbridge.server.tls import build_ssl_context, find_certificate, replace_certificates
 
 from .doubles import without
 from .loopback import (
@@ -124,6 +124,14 @@ class ContextTests(TLSCase):
         name = "ECDHE-ECDSA-AES128-GCM-SHA256"
         self.assertEqual(self.shake_hands(self.build(ssl_ciphers=name), client)[0].cipher()[0], name)
 
+    def test_certificate_of_its_own_is_known(self) -> None:
+        self.assertEqual(find_certificate(self.build()), CERTIFICATE)
+        path = self.write("chain.pem", RENEWED_CERTIFICATE + CERTIFICATE)
+        self.assertEqual(find_certificate(self.build(ssl_certfile=path)), RENEWED_CERTIFICATE)
+        # A name that OpenSSL understands as well.
+        path = self.write("x509.pem", CERTIFICATE.replace(" CERTIFICATE", " X509 CERTIFICATE"))
+        self.assertIsNone(find_certificate(self.build(ssl_certfile=path)))
+
     def test_handshakes_are_not_repeated(self) -> None:
         self.assertTrue(self.build().options & getattr(ssl, "OP_NO_RENEGOTIATION", -1))
 
@@ -176,7 +184,7 @@ class WrongFileTests(FileTests):
         text = f"ssl_ca_certs={path!r}: No such file or directory"
         self.assert_refused(text, ssl_ca_certs=path, ssl_cert_reqs="required")
         error = PermissionError(13, "Permission denied")
-        with mock.patch.object(Path, "read_text", side_effect=error):
+        with mock.patch("builtins.open", side_effect=error):
             self.assert_refused(f"ssl_certfile={self.certificate!r}: Permission denied")
         self.assert_refused("ssl_keyfile='a\\x00': embedded null byte", ssl_keyfile="a\0")
 
@@ -227,6 +235,8 @@ class ReplaceTests(TLSCase):
         renewed = self.write("renewed.pem", RENEWED_CERTIFICATE)
         replace_certificates(server, self.build(ssl_certfile=renewed))
         self.assertEqual(self.get_serial(server, client), "02")
+        own = find_certificate(self.shake_hands(server, client)[0].context)
+        self.assertEqual(own, RENEWED_CERTIFICATE)
         replace_certificates(server, self.build())
         self.assertEqual(self.get_serial(server, client), "01")
 

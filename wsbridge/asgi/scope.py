@@ -13,7 +13,14 @@ from ..protocols.forwarded import Forwarded, read_forwarded
 from ..protocols.handshake import check_upgrade_request
 from .types import HeaderPairs, Scope
 
-__all__ = ["HttpScopes", "build_http_scope", "build_ws_scope", "check_ws_request", "split_target"]
+__all__ = [
+    "HttpScopes",
+    "SecureHttpScopes",
+    "build_http_scope",
+    "build_ws_scope",
+    "check_ws_request",
+    "split_target",
+]
 
 # Host and port; a path and None for a server on a unix socket; None for a client on one.
 Address = Optional[Tuple[str, Optional[int]]]
@@ -141,6 +148,29 @@ class HttpScopes:
             # The application may change its own.
             self._headers = request.headers
             self._template = {**scope, "asgi": scope["asgi"].copy(), "headers": scope["headers"].copy()}
+        return scope
+
+
+class SecureHttpScopes(HttpScopes):
+    """`HttpScopes` of a connection under TLS; ``tls`` is the extension of this name."""
+
+    __slots__ = ("_tls",)
+
+    def __init__(
+        self,
+        tls: Dict[str, Any],
+        config: ServerConfig,
+        client: Address,
+        server: Address,
+        *,
+        state: Optional[Dict[str, Any]] = None,
+    ) -> None:
+        super().__init__(config, client, server, scheme="https", state=state)
+        self._tls = tls
+
+    def build(self, request: RequestReceived) -> Scope:
+        scope = super().build(request)
+        scope["extensions"]["tls"] = self._tls.copy()
         return scope
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, List, Type
+import re
+from typing import TYPE_CHECKING, Any, List, MutableMapping, Optional, Type
+from weakref import WeakKeyDictionary
 
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError
@@ -12,10 +13,16 @@ from .log import log_plain_request
 if TYPE_CHECKING:
     from ssl import SSLContext, SSLObject
 
-__all__ = ["build_ssl_context", "replace_certificates"]
+__all__ = ["build_ssl_context", "find_certificate", "replace_certificates"]
 
 # OpenSSL's reasons: a key of the certificate's kind, and of another one.
 IS_ANOTHER_KEY = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH")
+
+# The first one of a file is the server's own; those that sign it follow.
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
+
+# The server's certificate of each context that was made here: the ssl module does not tell it.
+_certificates: MutableMapping[SSLContext, str] = WeakKeyDictionary()
 
 
 def build_ssl_context(config: ServerConfig) -> SSLContext:
@@ -80,8 +87,10 @@ def _load_certificate(context: SSLContext, config: ServerConfig) -> None:
     certificate_path = str(config.ssl_certfile)
     certificate = f"ssl_certfile={certificate_path!r}"
     key = certificate if config.ssl_keyfile is None else f"ssl_keyfile={config.ssl_keyfile!r}"
-    _check_pem(certificate, certificate_path, "CERTIFICATE")
-    _check_pem(key, config.ssl_keyfile or certificate_path, "PRIVATE KEY")
+    own = _CERTIFICATE.search(_read_pem(certificate, certificate_path, "CERTIFICATE"))
+    if own is not None:
+        _certificates[context] = own[0]
+    _read_pem(key, config.ssl_keyfile or certificate_path, "PRIVATE KEY")
     given: List[str] = []
 
     def give_password() -> str:
@@ -106,22 +115,32 @@ def _load_certificate(context: SSLContext, config: ServerConfig) -> None:
 
 def _load_authorities(context: SSLContext, path: str) -> None:
     name = f"ssl_ca_certs={path!r}"
-    _check_pem(name, path, "CERTIFICATE")
+    _read_pem(name, path, "CERTIFICATE")
     try:
         context.load_verify_locations(path)
     except OSError as error:
         raise ConfigError(f"{name}: {error}") from error
 
 
-def _check_pem(name: str, path: str, content: str) -> None:
-    """Raise `ConfigError` for a file that cannot be read, or has no ``content``: OpenSSL names no file."""
+def _read_pem(name: str, path: str, content: str) -> str:
+    """The text of a file that has a ``content``.
+
+    Raises `ConfigError` if it cannot be read or has none: OpenSSL names no file.
+    """
     try:
-        text = Path(path).read_text("ascii", "replace")
+        with open(path, encoding="ascii", errors="replace") as file:
+            text = file.read()
     except (OSError, ValueError) as error:
         # ValueError: the path has a NUL.
         raise ConfigError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
     if f"{content}-----" not in text:
         raise ConfigError(f"{name}: there is no PEM block of a {content} in it")
+    return text
+
+
+def find_certificate(context: SSLContext) -> Optional[str]:
+    """The server's certificate in PEM; None if ``context`` is not one of `build_ssl_context`."""
+    return _certificates.get(context)
 
 
 def replace_certificates(context: SSLContext, successor: SSLContext) -> None:

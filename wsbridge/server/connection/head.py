@@ -13,7 +13,7 @@ import asyncio
 import contextvars
 from typing import Optional, Union
 
-from ...asgi.scope import HttpScopes, check_ws_request
+from ...asgi.scope import HttpScopes, SecureHttpScopes, check_ws_request
 from ...protocols.bodies import Body, build_body
 from ...protocols.errors import BadRequest, RequestRefused, RequestTimeout, ServiceUnavailable
 from ...protocols.events import RequestReceived
@@ -33,6 +33,7 @@ from .http import HttpExchange
 from .linger import Linger
 from .reading import limit_reads, resume_reading
 from .relay import Relay, Stage
+from .tls_extension import build_tls_extension
 from .websocket import WebSocketExchange
 
 __all__ = ["Connection", "RefusedConnection"]
@@ -227,6 +228,9 @@ class Connection(asyncio.Protocol):
 
     def _make_scopes(self, transport: asyncio.Transport) -> HttpScopes:
         service, ends = self._service, get_ends(transport)
+        tls = build_tls_extension(transport)
+        if tls is not None:
+            return SecureHttpScopes(tls, service.config, ends.client, ends.server, state=service.state)
         scheme = "https" if ends.is_secure else "http"
         return HttpScopes(service.config, ends.client, ends.server, scheme=scheme, state=service.state)
 

@@ -23,6 +23,7 @@ from ..service import Service
 from .addresses import get_client, get_ends
 from .http import HttpExchange
 from .linger import Linger
+from .tls_extension import add_tls_extension
 from .websocket import WebSocketExchange
 
 __all__ = ["RequestStream"]
@@ -157,6 +158,7 @@ class RequestStream(asyncio.Transport, ABC):
             scope = build_http_scope(
                 request, service.config, ends.client, ends.server, scheme=scheme, state=service.state
             )
+            add_tls_extension(scope, self)
             _StreamExchange(service, self, request, scope, StreamBody(), wire=wire)
 
     def receive_data(self, data: bytes, size: Optional[int] = None) -> None:

@@ -38,6 +38,7 @@ from .exchange import MAX_SENDS_IN_A_ROW, Exchange
 from .info import ConnectionInfo
 from .reading import get_unsent_size, pause_reading, resume_reading
 from .relay import Relay
+from .tls_extension import add_tls_extension
 
 __all__ = ["WebSocketExchange"]
 
@@ -124,6 +125,7 @@ class WebSocketExchange(Exchange, SessionOwner):
             state=service.state,
             connection=info,
         )
+        add_tls_extension(scope, transport)
         info.client, info.path, info.raw_path = scope["client"], scope["path"], scope["raw_path"]
         self.info: Optional[ConnectionInfo] = info
         super().__init__(service, transport, relay, predecessor)
