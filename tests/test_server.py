@@ -1235,6 +1235,31 @@ class RequestLimitTests(ServeCase):
                 await asyncio.sleep(0)
 
 
+@unittest.skipUnless(hasattr(signal, "SIGHUP"), "a system without SIGHUP")
+class HangupTests(CertificateFiles, ServeCase):
+    def allow_hangup(self) -> None:
+        # As in a program that has no use for it: what runs the tests may ignore it.
+        self.addCleanup(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, signal.SIG_DFL))
+
+    async def test_signal_stops_a_server_without_certificates(self) -> None:
+        self.allow_hangup()
+        serving = await self.begin_listening()
+        signal.raise_signal(signal.SIGHUP)
+        await self.assert_over(serving)
+
+    @unittest.skipIf(ssl is None, "this Python was built without ssl")
+    async def test_signal_has_certificates_read_again(self) -> None:
+        self.allow_hangup()
+        serving = await self.begin_listening(ssl_certfile=self.certificate, ssl_keyfile=self.key)
+        with self.assertLogs("wsbridge", "INFO") as logs:
+            signal.raise_signal(signal.SIGHUP)
+            await turn_loop()
+        self.assertIn("certificates are read again", [record.getMessage() for record in logs.records])
+        self.assertFalse(serving.done())
+        self.server.stop_serving()
+        await self.assert_over(serving)
+
+
 class ThreadTests(unittest.TestCase):
     def test_thread_that_gets_no_signals_can_serve_as_well(self) -> None:
         is_over = threading.Event()

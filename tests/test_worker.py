@@ -71,6 +71,11 @@ class RunTests(WorkerCase):
         self.assertEqual(self.read(), READY + b"\n")
         self.assertEqual(self.told, ["lifespan.startup", "lifespan.shutdown"])
 
+    def test_path_and_descriptor_are_those_that_the_supervisor_has_opened(self) -> None:
+        for option in ({"uds": "/nowhere/s"}, {"fd": 12345}):
+            self.assertEqual(self.work(lambda: os.kill(os.getpid(), signal.SIGTERM), **option), 0)
+            self.assertEqual(self.read(), READY + b"\n")
+
     def test_signals_of_a_terminal_are_the_supervisors(self) -> None:
         def send_all() -> None:
             for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):

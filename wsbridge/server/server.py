@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Union
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from .options import ServerArguments, ServerOptions
 
 __all__ = ["Server", "serve"]
+
+# None on Windows.
+SIGHUP = getattr(signal, "SIGHUP", None)
 
 
 class Server:
@@ -252,7 +256,8 @@ class Server:
         """Start, run until a signal, `stop_serving` or ``limit_max_requests``, then stop.
 
         The signals are SIGINT and SIGTERM, and those of SIGQUIT and SIGHUP that
-        would end the process. A second one ends the server at once.
+        would end the process. A second one ends the server at once. With
+        ``ssl_certfile`` SIGHUP does not stop: see `reload_certificates`.
 
         Only the main thread catches signals. At the end the program's own
         handlers are restored, and called with the signals that have come.
@@ -321,6 +326,9 @@ class Server:
             loop.call_soon_threadsafe(self._handle_stop_requests)
 
     def _handle_signal(self, number: int) -> None:
+        if number == SIGHUP and self._own_ssl_context is not None:
+            self.reload_certificates()
+            return
         has_started = self._lifespan is not None and self._lifespan.has_started
         if self._starting is not None and not has_started and self.startup_signal is None:
             self.startup_signal = number

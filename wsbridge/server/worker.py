@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence
 
 from ..config import ServerConfig
@@ -58,6 +59,8 @@ class WorkerServer(Server):
         sockets: Sequence[socket],
         ssl_context: Optional[SSLContext] = None,
     ) -> None:
+        # The supervisor has opened the path, or taken the descriptor.
+        config = replace(config, uds=None, fd=None)
         super().__init__(app, config, sockets=sockets, ssl_context=ssl_context)
         self._ends = ends
 
