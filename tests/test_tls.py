@@ -21,6 +21,7 @@ from .loopback import (
     CLIENT_CERTIFICATE,
     ENCRYPTED_KEY,
     KEY,
+    KEY_OF_ANOTHER_KIND,
     OTHER_KEY,
     RENEWED_CERTIFICATE,
 )
@@ -193,7 +194,8 @@ class WrongFileTests(FileTests):
         self.assert_refused(f"ssl_certfile={self.key!r}: {text} CERTIFICATE in it", ssl_certfile=self.key)
         path = self.certificate
         self.assert_refused(f"ssl_keyfile={path!r}: {text} PRIVATE KEY in it", ssl_keyfile=path)
-        self.assert_refused(f"ssl_certfile={path!r}: {text} PRIVATE KEY in it", ssl_keyfile=None)
+        way_out = "PRIVATE KEY in it; set ssl_keyfile"
+        self.assert_refused(f"ssl_certfile={path!r}: {text} {way_out}", ssl_keyfile=None)
         text = f"ssl_ca_certs={self.key!r}: {text} CERTIFICATE in it"
         self.assert_refused(text, ssl_ca_certs=self.key, ssl_cert_reqs="optional")
 
@@ -205,9 +207,10 @@ class WrongFileTests(FileTests):
             self.build(ssl_ca_certs=path, ssl_cert_reqs="required")
 
     def test_key_of_another_certificate(self) -> None:
-        path = self.write("other.pem", OTHER_KEY)
-        text = f"ssl_keyfile={path!r}: the key in it is not that of ssl_certfile={self.certificate!r}"
-        self.assert_refused(text, ssl_keyfile=path)
+        for key in (OTHER_KEY, KEY_OF_ANOTHER_KIND):
+            path = self.write("other.pem", key)
+            text = f"ssl_keyfile={path!r}: the key in it is not that of ssl_certfile={self.certificate!r}"
+            self.assert_refused(text, ssl_keyfile=path)
 
     def test_key_that_needs_a_password_asks_no_terminal(self) -> None:
         path = self.write("encrypted.pem", ENCRYPTED_KEY)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["build_ssl_context", "find_certificate", "replace_certificates"]
 
-# OpenSSL's reasons: a key of the certificate's kind, and of another one.
-IS_ANOTHER_KEY = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH")
+# OpenSSL's reasons: a key of the certificate's kind, and of others.
+IS_ANOTHER_KEY = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
 
 # The first one of a file is the server's own; those that sign it follow.
 _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
@@ -90,7 +90,10 @@ def _load_certificate(context: SSLContext, config: ServerConfig) -> None:
     own = _CERTIFICATE.search(_read_pem(certificate, certificate_path, "CERTIFICATE"))
     if own is not None:
         _certificates[context] = own[0]
-    _read_pem(key, config.ssl_keyfile or certificate_path, "PRIVATE KEY")
+    if config.ssl_keyfile is None:
+        _read_pem(certificate, certificate_path, "PRIVATE KEY", "; set ssl_keyfile")
+    else:
+        _read_pem(key, config.ssl_keyfile, "PRIVATE KEY")
     given: List[str] = []
 
     def give_password() -> str:
@@ -122,7 +125,7 @@ def _load_authorities(context: SSLContext, path: str) -> None:
         raise ConfigError(f"{name}: {error}") from error
 
 
-def _read_pem(name: str, path: str, content: str) -> str:
+def _read_pem(name: str, path: str, content: str, way_out: str = "") -> str:
     """The text of a file that has a ``content``.
 
     Raises `ConfigError` if it cannot be read or has none: OpenSSL names no file.
@@ -134,7 +137,7 @@ def _read_pem(name: str, path: str, content: str) -> str:
         # ValueError: the path has a NUL.
         raise ConfigError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
     if f"{content}-----" not in text:
-        raise ConfigError(f"{name}: there is no PEM block of a {content} in it")
+        raise ConfigError(f"{name}: there is no PEM block of a {content} in it{way_out}")
     return text
 
 
