@@ -87,6 +87,10 @@ class ListeningTests(OnPoller, test_server.ListeningTests):
         self.assertEqual(await self.count_our_transports(), 0)
 
 
+class SocketsTests(OnPoller, test_server.SocketsTests):
+    """The same: our transports serve on sockets that somebody else has made."""
+
+
 class AddressErrorTests(OnPoller, test_server.AddressErrorTests):
     """The same."""
 
