@@ -6,7 +6,7 @@ import asyncio
 import unittest
 from typing import Any
 
-from wsbridge.server.connection.addresses import format_client, get_client, get_server, is_secure
+from wsbridge.server.connection.addresses import format_client, get_client, get_peer, get_server, is_secure
 
 
 def transport(**extra: Any) -> asyncio.BaseTransport:
@@ -40,6 +40,19 @@ class ServerTests(unittest.TestCase):
 
     def test_unknown_is_none(self) -> None:
         self.assertIsNone(get_server(transport()))
+
+
+class PeerTests(unittest.TestCase):
+    def test_internet_socket_is_its_host(self) -> None:
+        self.assertEqual(get_peer(transport(peername=("192.0.2.1", 5000))), "192.0.2.1")
+
+    def test_unix_socket_is_none(self) -> None:
+        self.assertIsNone(get_peer(transport(peername="", sockname="/run/ws.sock")))
+        self.assertIsNone(get_peer(transport()))
+
+    def test_internet_socket_without_an_address_is_no_unix_socket(self) -> None:
+        # uvloop has none of a peer that has reset its connection.
+        self.assertEqual(get_peer(transport(sockname=("192.0.2.2", 80))), "")
 
 
 class SecureTests(unittest.TestCase):

@@ -197,7 +197,9 @@ class RuleTests(unittest.TestCase):
     def test_switches_are_true_or_false(self) -> None:
         self.assertIn("ws_per_message_deflate", SWITCHES)
         for name in SWITCHES:
-            self.assert_accepts(name, True, False)
+            # It needs a proxy that is trusted.
+            if name != "proxy_protocol":
+                self.assert_accepts(name, True, False)
             self.assert_refuses(name, 1, 0, "true", None)
 
     def test_texts_are_texts(self) -> None:
@@ -373,6 +375,15 @@ class CertificateTests(unittest.TestCase):
         self.assertEqual((config.ssl_ciphers, config.ssl_version), ("ECDHE+AESGCM", "TLSv1.2"))
         text = "ssl_ciphers with ssl_version='TLSv1.3': it lists the ciphers of TLS 1.2"
         self.assert_refused(text, ssl_certfile="c.pem", ssl_ciphers="ECDHE+AESGCM", ssl_version="TLSv1.3")
+
+    def test_proxy_protocol_needs_a_proxy_that_is_trusted_and_does_the_tls(self) -> None:
+        with self.assertRaisesRegex(
+            ConfigError, "^proxy_protocol without forwarded_allow_ips: name the proxies"
+        ):
+            ServerConfig(proxy_protocol=True)
+        self.assertTrue(ServerConfig(proxy_protocol=True, forwarded_allow_ips="unix").proxy_protocol)
+        with self.assertRaisesRegex(ConfigError, "^proxy_protocol and ssl_certfile: the proxy in front must"):
+            ServerConfig(proxy_protocol=True, forwarded_allow_ips="unix", ssl_certfile="certificate.pem")
 
     def test_password_is_not_shown(self) -> None:
         shown = repr(ServerConfig(ssl_keyfile_password="secret"))

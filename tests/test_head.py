@@ -415,7 +415,7 @@ class HintTests(ConnectionCase):
             await self.assert_foreign(hello, "byte 0x16 in the method", hint)
 
     async def test_proxy_protocol_line(self) -> None:
-        hint = "this looks like a PROXY protocol line, which is not supported"
+        hint = "this looks like a PROXY protocol line where none is read (proxy_protocol)"
         for line in (b"TCP4 192.0.2.1 192.0.2.2 56324 443\r\n", b"TCP6 2001:db8::1 ::1 56324 443\r\n"):
             refusal = "target is neither a path nor an absolute URI"
             await self.assert_foreign(b"PROXY " + line + PAGE_REQUEST, refusal, hint)
@@ -423,7 +423,7 @@ class HintTests(ConnectionCase):
 
     async def test_proxy_protocol_header_of_version_2(self) -> None:
         signature = bytes.fromhex("0d0a0d0a000d0a515549540a")
-        hint = "this looks like a PROXY protocol header (version 2), which is not supported"
+        hint = "this looks like a PROXY protocol header (version 2) where none is read (proxy_protocol)"
         line = await self.assert_hint(
             signature + b"\x21\x11\x00\x0c" + bytes(12), f"refused: 400 malformed request line; {hint}"
         )

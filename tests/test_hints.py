@@ -32,11 +32,11 @@ class StartTests(unittest.TestCase):
         self.assert_looks_like(what, b"\x16\x03\x01\x02\x00", b"\x16\x03\x03", b"\x16\x03", b"\x16")
 
     def test_proxy_protocol_line(self) -> None:
-        what = "a PROXY protocol line, which is not supported"
+        what = "a PROXY protocol line where none is read (proxy_protocol)"
         self.assert_looks_like(what, b"PROXY TCP4 192.0.2.1", b"PROXY TCP6 ", b"PROXY UNKNOWN\r\n")
 
     def test_proxy_protocol_header_of_version_2(self) -> None:
-        what = "a PROXY protocol header (version 2), which is not supported"
+        what = "a PROXY protocol header (version 2) where none is read (proxy_protocol)"
         signature = bytes.fromhex("0d0a0d0a000d0a515549540a")
         self.assert_looks_like(what, signature, signature + b"\x21\x11\x00\x0c")
 

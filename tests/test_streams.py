@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import unittest
-from typing import Any, Callable, Dict, List, Optional, cast
+from typing import Any, Callable, Dict, List, Optional, Tuple, cast
 
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.http11 import RequestParser
+from wsbridge.protocols.proxy_protocol import ProxyHeader
 from wsbridge.server import streams
 from wsbridge.server.service import Service
 from wsbridge.server.streams import StreamTransport, handle_websocket
@@ -54,7 +55,7 @@ class StreamsCase(LoopbackCase):
 
     async def start(self, app: Any = None, **options: Any) -> Client:
         """A client that has connected; what `handle_websocket` returned or raised will be in ``over``."""
-        names = ("state", "service", "trailing")
+        names = ("state", "service", "trailing", "proxy_header")
         arguments = {name: options.pop(name) for name in names if name in options}
         wrong_request = options.pop("request", None)
 
@@ -117,10 +118,12 @@ class ConversationTests(StreamsCase):
         await self.assert_over()
 
     async def test_argument_of_another_type_is_an_error_and_nothing_is_written(self) -> None:
-        for arguments, text in (
+        cases: List[Tuple[Event, str]] = [
             ({"request": {"method": "GET"}}, "^request must be a RequestReceived, not {'method': 'GET'}$"),
             ({"trailing": "a"}, "^trailing must be bytes, not 'a'$"),
-        ):
+            ({"proxy_header": ("a", 5)}, r"^proxy_header must be a ProxyHeader, not \('a', 5\)$"),
+        ]
+        for arguments, text in cases:
             client = await self.start(**arguments)
             client.send(REQUEST)
             await self.assert_end(client)
@@ -148,6 +151,14 @@ class ConversationTests(StreamsCase):
         self.assertEqual(scope["client"], client.writer.get_extra_info("sockname"))
         self.assertEqual(scope["server"], client.writer.get_extra_info("peername"))
         self.assertEqual((scope["scheme"], scope["state"]), ("ws", {"room": 5}))
+
+    async def test_scope_tells_the_ends_that_a_proxy_has_told(self) -> None:
+        header = ProxyHeader(("192.0.2.7", 5), ("198.51.100.1", 443), True)
+        client = await self.start(proxy_header=header)
+        client.send(REQUEST)
+        self.assertEqual(await client.read(len(SWITCHING)), SWITCHING)
+        found = [self.scopes[0][key] for key in ("client", "server", "scheme")]
+        self.assertEqual(found, [header.client, header.server, "wss"])
 
     async def test_half_closed_peer_gets_what_it_is_still_owed(self) -> None:
         client = await self.start(self.wait_and_echo)

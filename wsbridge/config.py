@@ -211,6 +211,12 @@ class ServerConfig:
         "headers that the trusted proxy sets, out of " + ", ".join(FORWARDED_HEADERS) + "; no other is read, "
         "because a proxy passes on the client's headers that it does not set",
     )
+    proxy_protocol: bool = _option(
+        False,
+        _SWITCH,
+        "every connection begins with a PROXY protocol header (version 1 or 2), which names the client; only "
+        "the peers of forwarded_allow_ips may connect",
+    )
     allowed_origins: Optional[Tuple[str, ...]] = _option(
         None,
         _optional(_TEXTS),
@@ -428,6 +434,7 @@ class ServerConfig:
         object.__setattr__(self, "ssl_cert_reqs", cert_reqs)
         self._check_tls()
         self._check_stop()
+        self._check_proxy()
         # Every path begins with a slash, so that "/app/" and a path would have two.
         object.__setattr__(self, "root_path", self.root_path.rstrip("/"))
         object.__setattr__(self, "forwarded_headers", tuple(map(str.lower, self.forwarded_headers)))
@@ -443,6 +450,14 @@ class ServerConfig:
             raise ConfigError(f"uds={self.uds!r} and fd={self.fd!r}: give one of them")
         if self.reuse_port and (self.uds is not None or self.fd is not None):
             raise ConfigError("reuse_port with uds or fd: it is for host and port")
+
+    def _check_proxy(self) -> None:
+        if self.proxy_protocol and not self.trusted_peers:
+            raise ConfigError(
+                "proxy_protocol without forwarded_allow_ips: name the proxies that send the header"
+            )
+        if self.proxy_protocol and self.ssl_certfile is not None:
+            raise ConfigError("proxy_protocol and ssl_certfile: the proxy in front must do the TLS")
 
     def _check_tls(self) -> None:
         if self.ssl_certfile is None:

@@ -136,7 +136,8 @@ def build_config(config: UvicornConfig, options: Mapping[str, Any]) -> ServerCon
         "ws_ping_timeout": config.ws_ping_timeout or None,
         "ws_per_message_deflate": config.ws_per_message_deflate,
     }
-    return ServerConfig(**{**values, **options})
+    # uvicorn has read the head, and whatever was in front of it.
+    return ServerConfig(**{**values, **options, "proxy_protocol": False})
 
 
 class _Head(Connection):

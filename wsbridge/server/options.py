@@ -68,6 +68,10 @@ class ServerOptions(TypedDict, total=False):
     x-forwarded-port, x-forwarded-prefix, forwarded, forwarded-host; no other is read, because a proxy passes
     on the client's headers that it does not set
     """
+    proxy_protocol: bool
+    """every connection begins with a PROXY protocol header (version 1 or 2), which names the client; only the
+    peers of forwarded_allow_ips may connect
+    """
     allowed_origins: Optional[Tuple[str, ...]]
     """origins that may open WebSockets, others get 403; 'https://*.example.com' stands for all hosts below
     example.com, 'same-origin' for the host of the request, '*' for all; default: all

@@ -11,9 +11,11 @@ from ..asgi.types import Application
 from ..config import ServerConfig
 from ..protocols.errors import RequestRefused, ServiceUnavailable
 from ..protocols.events import RequestReceived
+from ..protocols.proxy_protocol import ProxyHeader
 from ..protocols.responses import build_refusal
-from .connection.addresses import get_client, get_server
+from .connection.addresses import get_ends
 from .connection.linger import Linger
+from .connection.proxied import apply_header
 from .connection.websocket import WebSocketExchange
 from .service import Service
 
@@ -32,6 +34,7 @@ async def handle_websocket(
     state: Optional[Dict[str, Any]] = None,
     service: Optional[Service] = None,
     trailing: bytes = b"",
+    proxy_header: Optional[ProxyHeader] = None,
 ) -> None:
     """Answer an upgrade request that you have parsed, and run ``app`` until the connection ends.
 
@@ -41,7 +44,9 @@ async def handle_websocket(
     returned and the connection is closed; cancelling ends both. ``state`` is
     the application's lifespan state, if you run its lifespan. A ``service``
     that many connections share has one timer for all of them, and its
-    ``shut_down`` closes them with 1012.
+    ``shut_down`` closes them with 1012. ``proxy_header`` is what a
+    `ProxyHeaderParser` has read in front of the head, if a proxy that you trust
+    has sent it.
 
     Raises `TypeError` for an argument of another type, before anything is written.
     """
@@ -49,15 +54,18 @@ async def handle_websocket(
         raise TypeError(f"request must be a RequestReceived, not {request!r:.80}")
     if not isinstance(trailing, bytes):
         raise TypeError(f"trailing must be bytes, not {trailing!r:.80}")
+    if proxy_header is not None and not isinstance(proxy_header, ProxyHeader):
+        raise TypeError(f"proxy_header must be a ProxyHeader, not {proxy_header!r:.80}")
     service = Service(app, config, state=state, parent=service)
     transport = StreamTransport(reader, writer)
+    ends = apply_header(get_ends(transport), proxy_header or ProxyHeader())
     try:
         if service.is_stopping:
             raise ServiceUnavailable("the server is stopping")
-        ws_key = check_ws_request(request, config, get_client(transport), get_server(transport))
-        WebSocketExchange(service, transport, request, ws_key, trailing)
+        ws_key = check_ws_request(request, config, ends.client, ends.server)
+        WebSocketExchange(service, transport, request, ws_key, trailing, ends=ends)
     except RequestRefused as refusal:
-        service.log_refusal(get_client(transport), request.method, request.target, refusal)
+        service.log_refusal(ends.client, request.method, request.target, refusal)
         is_head = request.method == b"HEAD"
         transport.write(
             build_refusal(refusal, head=is_head, date=service.date(), headers=service.get_headers())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, NamedTuple, Optional, Tuple
 
-__all__ = ["Ends", "format_client", "get_client", "get_ends", "get_server", "is_secure"]
+__all__ = ["Ends", "format_client", "get_client", "get_ends", "get_peer", "get_server", "is_secure"]
 
 
 class Ends(NamedTuple):
@@ -24,6 +24,15 @@ def get_ends(transport: asyncio.BaseTransport) -> Ends:
 def get_client(transport: asyncio.BaseTransport) -> Optional[Tuple[str, int]]:
     """Host and port of the peer; None on a unix socket."""
     return _host_and_port(transport.get_extra_info("peername"))
+
+
+def get_peer(transport: asyncio.BaseTransport) -> Optional[str]:
+    """The address that `TrustedPeers` judges: None on a unix socket."""
+    client, server = get_client(transport), get_server(transport)
+    if client is not None:
+        return client[0]
+    # uvloop has no address of a peer that has reset its TCP connection.
+    return "" if server is not None and server[1] is not None else None
 
 
 def get_server(transport: asyncio.BaseTransport) -> Any:

@@ -22,7 +22,7 @@ from ...protocols.handshake import is_upgrade_request
 from ...protocols.http11 import RequestParser
 from ...protocols.responses import build_refusal
 from ..service import Service
-from .addresses import format_client, get_client, get_ends, get_server
+from .addresses import Ends, format_client, get_ends
 from .hints import (
     START_SIZE,
     describe_ignored_host,
@@ -31,6 +31,7 @@ from .hints import (
 )
 from .http import HttpExchange
 from .linger import Linger
+from .proxied import Preface
 from .reading import limit_reads, resume_reading
 from .relay import Relay, Stage
 from .tls_extension import build_tls_extension
@@ -54,6 +55,7 @@ class Connection(asyncio.Protocol):
         "_at_eof",
         "_context",
         "_deadline",
+        "_ends",
         "_first_bytes",
         "_held_data",
         "_is_reading_paused",
@@ -70,6 +72,8 @@ class Connection(asyncio.Protocol):
         self._service = service
         self._relay = relay
         self._context = contextvars.copy_context()
+        # Of the client, if a proxy has told them; else None, and they are the transport's.
+        self._ends: Optional[Ends] = None
         # Made for the first request that opens no WebSocket.
         self._scopes: Optional[HttpScopes] = None
         # None before it is made, and while a request is answered.
@@ -97,6 +101,10 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         made: asyncio.Transport = transport  # type: ignore[assignment]
+        if self._service.config.proxy_protocol and self._ends is None:
+            # Not kept: it refers to this connection, and only the collector frees a cycle.
+            Preface(self._service, made, self, self._deadline, self._relay)
+            return
         limit_reads(made)
         made.set_write_buffer_limits(high=self._service.config.ws_write_limit)
         self._transport = made
@@ -105,12 +113,18 @@ class Connection(asyncio.Protocol):
         if refusal is not None:
             self._turn_away(made, refusal)
 
+    def begin(self, transport: asyncio.Transport, ends: Ends, data: bytes) -> None:
+        """`connection_made` for a connection whose ``ends`` a proxy has told; then `data_received`."""
+        self._ends = ends
+        self.connection_made(transport)
+        (self._successor or self).data_received(data)
+
     def _turn_away(self, transport: asyncio.Transport, refusal: RequestRefused) -> None:
         """Refuse the connection: now, or, where there are `OwnPaths`, once its request's head is read."""
         if self._service.own_paths is None:
             self._refuse(refusal)
         else:
-            self._successor = RefusedConnection(self._service, transport, refusal, self._relay)
+            self._successor = RefusedConnection(self._service, transport, refusal, self._relay, self._ends)
             self._leave()
 
     def data_received(self, data: bytes) -> None:
@@ -190,13 +204,18 @@ class Connection(asyncio.Protocol):
     def _start_websocket(
         self, transport: asyncio.Transport, request: RequestReceived, trailing: bytes
     ) -> None:
-        service = self._service
-        ws_key = check_ws_request(request, service.config, get_client(transport), get_server(transport))
-        websocket = WebSocketExchange(service, transport, request, ws_key, trailing, self._relay, self)
+        service, ends = self._service, self._find_ends(transport)
+        ws_key = check_ws_request(request, service.config, ends.client, ends.server)
+        websocket = WebSocketExchange(
+            service, transport, request, ws_key, trailing, self._relay, self, ends=ends
+        )
         if self._at_eof:
             websocket.eof_received()
         self._transport, self._successor = None, websocket
         self._let_last_go()
+
+    def _find_ends(self, transport: asyncio.Transport) -> Ends:
+        return self._ends or get_ends(transport)
 
     def _start_http(
         self,
@@ -227,7 +246,7 @@ class Connection(asyncio.Protocol):
             self._successor = exchange
 
     def _make_scopes(self, transport: asyncio.Transport) -> HttpScopes:
-        service, ends = self._service, get_ends(transport)
+        service, ends = self._service, self._find_ends(transport)
         tls = build_tls_extension(transport)
         if tls is not None:
             return SecureHttpScopes(tls, service.config, ends.client, ends.server, state=service.state)
@@ -270,7 +289,7 @@ class Connection(asyncio.Protocol):
 
     def _log_hint(self, transport: asyncio.Transport, hint: Optional[str]) -> None:
         if hint is not None:
-            self._service.logger.info("%s %s", format_client(get_client(transport)), hint)
+            self._service.logger.info("%s %s", format_client(self._find_ends(transport).client), hint)
 
     def _refuse(
         self,
@@ -282,7 +301,8 @@ class Connection(asyncio.Protocol):
         if transport is None:
             return
         refused = refused or self._parser
-        service.log_refusal(get_client(transport), refused.method, refused.target, refusal, hint)
+        client = self._find_ends(transport).client
+        service.log_refusal(client, refused.method, refused.target, refusal, hint)
         is_head = refused.method == b"HEAD"
         transport.write(
             build_refusal(refusal, head=is_head, date=service.date(), headers=service.get_headers())
@@ -379,8 +399,10 @@ class RefusedConnection(Connection):
         transport: asyncio.Transport,
         refusal: RequestRefused,
         relay: Optional[Relay] = None,
+        ends: Optional[Ends] = None,
     ) -> None:
         super().__init__(service, relay)
+        self._ends = ends
         self._refusal = refusal
         self._transport = transport
         (transport if relay is None else relay).set_protocol(self)

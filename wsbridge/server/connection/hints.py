@@ -33,8 +33,14 @@ _FOREIGN_STARTS = (
     # RFC 8446 5.1: a handshake record. The parser refuses its first byte, which may have come alone.
     (re.compile(rb"\x16(?:\x03|$)"), "a TLS hello on a port without TLS (ssl_certfile)"),
     # The PROXY protocol, versions 1 and 2.
-    (re.compile(rb"PROXY (?:TCP4|TCP6|UNKNOWN)"), "a PROXY protocol line, which is not supported"),
-    (re.compile(rb"\r\n\r\n\x00\r\nQUIT\n"), "a PROXY protocol header (version 2), which is not supported"),
+    (
+        re.compile(rb"PROXY (?:TCP4|TCP6|UNKNOWN)"),
+        "a PROXY protocol line where none is read (proxy_protocol)",
+    ),
+    (
+        re.compile(rb"\r\n\r\n\x00\r\nQUIT\n"),
+        "a PROXY protocol header (version 2) where none is read (proxy_protocol)",
+    ),
     # RFC 9113 3.4: the connection preface.
     (re.compile(rb"PRI \* "), "HTTP/2, which is not supported"),
 )

@@ -33,7 +33,7 @@ from ...protocols.frames import INTERNAL_ERROR, SERVICE_RESTART
 from ...protocols.ws import Receiving, WSProtocol
 from ..plain import ResumeTask
 from ..service import Member, Service
-from .addresses import get_client, get_server, is_secure
+from .addresses import Ends, get_ends
 from .exchange import MAX_SENDS_IN_A_ROW, Exchange
 from .info import ConnectionInfo
 from .reading import get_unsent_size, pause_reading, resume_reading
@@ -74,7 +74,8 @@ class WebSocketExchange(Exchange, SessionOwner):
     ``ws_key`` is the request's Sec-WebSocket-Key, ``early_data`` the bytes that
     followed its head; a ``relay`` stays the transport's protocol in its place;
     ``predecessor`` is the member of the service whose place it takes; ``wire``
-    writes the answer, by default in HTTP/1.1. Raises `BadRequest` for malformed
+    writes the answer, by default in HTTP/1.1; ``ends`` are the transport's, unless a
+    proxy has told others. Raises `BadRequest` for malformed
     extension offers or subprotocols, before the transport is taken over.
 
     ``info`` is what the application and the server's host see of it; None at its end.
@@ -112,16 +113,18 @@ class WebSocketExchange(Exchange, SessionOwner):
         relay: Optional[Relay] = None,
         predecessor: Optional[Member] = None,
         wire: Optional[Wire] = None,
+        ends: Optional[Ends] = None,
     ) -> None:
         config = service.config
+        ends = ends or get_ends(transport)
         self._ws = _build_protocol(service, request)
         info = ConnectionInfo(self._ws, self)
         scope = build_ws_scope(
             request,
             config,
-            get_client(transport),
-            get_server(transport),
-            scheme="wss" if is_secure(transport) else "ws",
+            ends.client,
+            ends.server,
+            scheme="wss" if ends.is_secure else "ws",
             state=service.state,
             connection=info,
         )

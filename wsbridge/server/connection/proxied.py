@@ -1,0 +1,112 @@
+"""`Preface`: reads the PROXY protocol header in front of a connection's first request."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Optional
+
+from ...protocols.errors import BadRequest, Forbidden, RequestRefused, RequestTimeout
+from ...protocols.proxy_protocol import ProxyHeader, ProxyHeaderParser
+from ..service import Service
+from .addresses import Ends, get_client, get_ends, get_peer
+from .relay import Relay
+
+if TYPE_CHECKING:
+    from .head import Connection
+
+__all__ = ["Preface", "apply_header"]
+
+
+def apply_header(ends: Ends, header: ProxyHeader) -> Ends:
+    """Both ends of the client's connection to the proxy; ``ends`` are those of the proxy's to this server."""
+    is_secure = ends.is_secure or header.is_secure
+    if header.client is None:
+        return ends._replace(is_secure=is_secure)
+    return Ends(header.client, header.server, is_secure)
+
+
+class Preface(asyncio.Protocol):
+    """Takes ``transport`` over, and gives it to ``connection`` once the header has come, before ``deadline``.
+
+    A peer that ``forwarded_allow_ips`` does not name is refused before it has sent
+    anything, and so is what does not begin with a valid header: section 2 of the
+    specification forbids to guess whether there is one, and has the connection
+    aborted, so that the proxy notices. Nothing is answered.
+    """
+
+    __slots__ = ("_connection", "_deadline", "_parser", "_relay", "_service", "_transport")
+
+    def __init__(
+        self,
+        service: Service,
+        transport: asyncio.Transport,
+        connection: Connection,
+        deadline: float,
+        relay: Optional[Relay] = None,
+    ) -> None:
+        self._service = service
+        self._connection = connection
+        self._deadline = deadline
+        self._relay = relay
+        self._parser = ProxyHeaderParser()
+        # None once it was given away, or aborted.
+        self._transport: Optional[asyncio.Transport] = transport
+        (transport if relay is None else relay).set_protocol(self)
+        service.add(self)
+        if not service.config.trusted_peers.trusts(get_peer(transport)):
+            self._refuse(
+                Forbidden("forwarded_allow_ips does not name this peer, which may not name its client")
+            )
+
+    def data_received(self, data: bytes) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        try:
+            header = self._parser.receive_data(data)
+        except BadRequest as error:
+            self._refuse(error, "the proxy must send one (HAProxy: send-proxy-v2; nginx: proxy_protocol on)")
+            return
+        if header is not None:
+            self._transport = None
+            self._service.discard(self)
+            (transport if self._relay is None else self._relay).set_protocol(self._connection)
+            self._connection.begin(
+                transport, apply_header(get_ends(transport), header), self._parser.trailing
+            )
+
+    def _refuse(self, refusal: RequestRefused, hint: Optional[str] = None) -> None:
+        """Abort, with a line in the log. Its status stands for the kind of refusal: nothing is answered."""
+        transport = self._transport
+        if transport is not None:
+            self._service.log_refusal(get_client(transport), b"", b"", refusal, hint)
+            self.abort()
+
+    def eof_received(self) -> Optional[bool]:
+        """Close. Without a byte it was a health check that only connects."""
+        if self._parser.has_begun:
+            self._refuse(BadRequest("the connection has ended within its PROXY protocol header"))
+        return None
+
+    def pause_writing(self) -> None:
+        """Nothing is written here."""
+
+    def resume_writing(self) -> None:
+        """Nothing is written here."""
+
+    def connection_lost(self, exc: Optional[Exception]) -> None:
+        self._transport = None
+        self._service.discard(self)
+
+    def check_deadlines(self, now: float) -> None:
+        if now >= self._deadline:
+            self._refuse(RequestTimeout("the PROXY protocol header was not complete in time"))
+
+    def shut_down(self) -> None:
+        """The server is stopping, and no request has begun."""
+        self.abort()
+
+    def abort(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
