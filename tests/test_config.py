@@ -376,14 +376,12 @@ class CertificateTests(unittest.TestCase):
         text = "ssl_ciphers with ssl_version='TLSv1.3': it lists the ciphers of TLS 1.2"
         self.assert_refused(text, ssl_certfile="c.pem", ssl_ciphers="ECDHE+AESGCM", ssl_version="TLSv1.3")
 
-    def test_proxy_protocol_needs_a_proxy_that_is_trusted_and_does_the_tls(self) -> None:
+    def test_proxy_protocol_needs_a_proxy_that_is_trusted(self) -> None:
         with self.assertRaisesRegex(
             ConfigError, "^proxy_protocol without forwarded_allow_ips: name the proxies"
         ):
             ServerConfig(proxy_protocol=True)
         self.assertTrue(ServerConfig(proxy_protocol=True, forwarded_allow_ips="unix").proxy_protocol)
-        with self.assertRaisesRegex(ConfigError, "^proxy_protocol and ssl_certfile: the proxy in front must"):
-            ServerConfig(proxy_protocol=True, forwarded_allow_ips="unix", ssl_certfile="certificate.pem")
 
     def test_password_is_not_shown(self) -> None:
         shown = repr(ServerConfig(ssl_keyfile_password="secret"))

@@ -130,9 +130,14 @@ class RefusalTests(PrefaceCase):
         await self.assert_refused(why)
         self.connect(forwarded_allow_ips="127.0.0.1", peername="", sockname="/run/a")
         await self.assert_refused(why, "unix socket")
+
+    async def test_peer_that_has_left_already_is_no_line_in_the_log(self) -> None:
         # uvloop has no address of a peer that has reset its connection.
-        self.connect(forwarded_allow_ips="unix", peername=None)
-        await self.assert_refused(why, "unix socket")
+        for trusted in ("unix", "*"):
+            self.connect(forwarded_allow_ips=trusted, peername=None)
+            self.assertEqual(self.transport.calls, ["abort"])
+            self.assert_logged()
+            self.transport.lose()
 
     async def test_what_has_no_header_is_refused(self) -> None:
         for start in (GET, b"\x16\x03\x01\x02\x00"):

@@ -456,8 +456,6 @@ class ServerConfig:
             raise ConfigError(
                 "proxy_protocol without forwarded_allow_ips: name the proxies that send the header"
             )
-        if self.proxy_protocol and self.ssl_certfile is not None:
-            raise ConfigError("proxy_protocol and ssl_certfile: the proxy in front must do the TLS")
 
     def _check_tls(self) -> None:
         if self.ssl_certfile is None:

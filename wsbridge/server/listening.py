@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import os
 import socket
 import sys
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError
 from .connection.head import Connection
+from .connection.secured import SecuredConnection
 from .inherited import inherit_socket, take_systemd_sockets
 from .plain import Listener
 from .service import Service
@@ -241,13 +243,14 @@ class ListeningSockets:
         # asyncio accepts up to `backlog` connections in a row, and reports an error for each when no
         # descriptor is left. So asyncio gets 1, and a second `listen` gives the kernel the real number. On
         # Windows only the first `listen` counts, which is therefore not asyncio's.
-        options: Dict[str, Any] = {"ssl": ssl, "backlog": 1, "start_serving": False}
-        if ssl is not None:
+        options: Dict[str, Any] = {"backlog": 1, "start_serving": False}
+        if ssl is not None and not config.proxy_protocol:
+            options["ssl"] = ssl
             # The TLS handshake is part of timeout_handshake.
             options["ssl_handshake_timeout"] = config.timeout_handshake or NO_LIMIT
         listening.setblocking(False)
         listening.listen(config.backlog)
-        server = await loop.create_server(lambda: Connection(service), sock=listening, **options)
+        server = await loop.create_server(_find_factory(service, ssl), sock=listening, **options)
         try:
             build_listener = SPEED.find_listener(loop) if ssl is None else None
             if build_listener is None:
@@ -291,6 +294,12 @@ class ListeningSockets:
 def build_urls(scheme: str, sockets: Sequence[Any]) -> List[str]:
     """The URL of each socket; ``unix:PATH`` for a unix socket."""
     return [_build_url(scheme, bound) for bound in sockets]
+
+
+def _find_factory(service: Service, ssl: Optional[SSLContext]) -> Callable[[], Connection]:
+    if ssl is not None and service.config.proxy_protocol:
+        return functools.partial(SecuredConnection, service, ssl)
+    return functools.partial(Connection, service)
 
 
 def _build_url(scheme: str, bound: Any) -> str:

@@ -1,8 +1,12 @@
-"""`Preface`: reads the PROXY protocol header in front of a connection's first request."""
+"""`Preface`: reads the PROXY protocol header in front of a connection's first request.
+
+`secured` does so where TLS follows.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Optional
 
 from ...protocols.errors import BadRequest, Forbidden, RequestRefused, RequestTimeout
@@ -14,7 +18,7 @@ from .relay import Relay
 if TYPE_CHECKING:
     from .head import Connection
 
-__all__ = ["Preface", "apply_header"]
+__all__ = ["HeaderReader", "Preface", "apply_header"]
 
 
 def apply_header(ends: Ends, header: ProxyHeader) -> Ends:
@@ -25,8 +29,8 @@ def apply_header(ends: Ends, header: ProxyHeader) -> Ends:
     return Ends(header.client, header.server, is_secure)
 
 
-class Preface(asyncio.Protocol):
-    """Takes ``transport`` over, and gives it to ``connection`` once the header has come, before ``deadline``.
+class HeaderReader(ABC):
+    """Reads the header from ``transport`` before ``deadline``; a subclass does what follows.
 
     A peer that ``forwarded_allow_ips`` does not name is refused before it has sent
     anything, and so is what does not begin with a valid header: section 2 of the
@@ -34,31 +38,24 @@ class Preface(asyncio.Protocol):
     aborted, so that the proxy notices. Nothing is answered.
     """
 
-    __slots__ = ("_connection", "_deadline", "_parser", "_relay", "_service", "_transport")
+    __slots__ = ("_deadline", "_parser", "_service", "_transport")
 
-    def __init__(
-        self,
-        service: Service,
-        transport: asyncio.Transport,
-        connection: Connection,
-        deadline: float,
-        relay: Optional[Relay] = None,
-    ) -> None:
+    def __init__(self, service: Service, transport: asyncio.Transport, deadline: float) -> None:
         self._service = service
-        self._connection = connection
         self._deadline = deadline
-        self._relay = relay
         self._parser = ProxyHeaderParser()
         # None once it was given away, or aborted.
         self._transport: Optional[asyncio.Transport] = transport
-        (transport if relay is None else relay).set_protocol(self)
         service.add(self)
-        if not service.config.trusted_peers.trusts(get_peer(transport)):
-            self._refuse(
-                Forbidden("forwarded_allow_ips does not name this peer, which may not name its client")
-            )
+        peer = get_peer(transport)
+        if peer == "":
+            # It has left already: a health check that only connects, on uvloop.
+            self.abort()
+        elif not service.config.trusted_peers.trusts(peer):
+            rule = "forwarded_allow_ips does not name this peer, which may not name its client"
+            self._refuse(Forbidden(rule))
 
-    def data_received(self, data: bytes) -> None:
+    def _receive(self, data: bytes) -> None:
         transport = self._transport
         if transport is None:
             return
@@ -68,12 +65,11 @@ class Preface(asyncio.Protocol):
             self._refuse(error, "the proxy must send one (HAProxy: send-proxy-v2; nginx: proxy_protocol on)")
             return
         if header is not None:
-            self._transport = None
-            self._service.discard(self)
-            (transport if self._relay is None else self._relay).set_protocol(self._connection)
-            self._connection.begin(
-                transport, apply_header(get_ends(transport), header), self._parser.trailing
-            )
+            self._continue(transport, header)
+
+    @abstractmethod
+    def _continue(self, transport: asyncio.Transport, header: ProxyHeader) -> None:
+        """The header is complete."""
 
     def _refuse(self, refusal: RequestRefused, hint: Optional[str] = None) -> None:
         """Abort, with a line in the log. Its status stands for the kind of refusal: nothing is answered."""
@@ -87,12 +83,6 @@ class Preface(asyncio.Protocol):
         if self._parser.has_begun:
             self._refuse(BadRequest("the connection has ended within its PROXY protocol header"))
         return None
-
-    def pause_writing(self) -> None:
-        """Nothing is written here."""
-
-    def resume_writing(self) -> None:
-        """Nothing is written here."""
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self._transport = None
@@ -110,3 +100,31 @@ class Preface(asyncio.Protocol):
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abort()
+
+
+class Preface(HeaderReader, asyncio.Protocol):
+    """Takes ``transport`` over, and gives it to ``connection`` once the header has come."""
+
+    __slots__ = ("_connection", "_relay")
+
+    def __init__(
+        self,
+        service: Service,
+        transport: asyncio.Transport,
+        connection: Connection,
+        deadline: float,
+        relay: Optional[Relay] = None,
+    ) -> None:
+        self._connection = connection
+        self._relay = relay
+        (transport if relay is None else relay).set_protocol(self)
+        super().__init__(service, transport, deadline)
+
+    def data_received(self, data: bytes) -> None:
+        self._receive(data)
+
+    def _continue(self, transport: asyncio.Transport, header: ProxyHeader) -> None:
+        self._transport = None
+        self._service.discard(self)
+        (transport if self._relay is None else self._relay).set_protocol(self._connection)
+        self._connection.begin(transport, apply_header(get_ends(transport), header), self._parser.trailing)
