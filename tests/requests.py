@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from typing import Any, Dict, List
 
-from tests.doubles import DATE, ManualApp, ServiceTestCase, turn_loop
+from tests.doubles import DATE, ManualApp, MemoryTransport, ServiceTestCase, turn_loop
 from wsbridge.server.connection.head import Connection
 
-__all__ = ["END", "GET", "LAST", "PART", "POST", "START", "WHOLE", "HttpCase", "build_page", "build_refusal"]
+__all__ = [
+    "END",
+    "GET",
+    "LAST",
+    "PART",
+    "POST",
+    "START",
+    "WHOLE",
+    "HttpCase",
+    "ManyConnectionsCase",
+    "build_page",
+    "build_refusal",
+]
 
 GET = b"GET /a HTTP/1.1\r\nHost: b\r\n\r\n"
 LAST = b"GET /a HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n"
@@ -137,3 +149,22 @@ class HttpCase(ServiceTestCase):
         self.assertEqual(self.transport.read(), b"")
         self.assertIn("abort", self.transport.calls)
         self.assertTrue(self.transport.is_lost)
+
+
+class ManyConnectionsCase(HttpCase):
+    """Several connections of one service; `transport` is the latest, ``others`` are those before."""
+
+    async def asyncSetUp(self) -> None:
+        await super().asyncSetUp()
+        self.others: List[MemoryTransport] = []
+
+    async def asyncTearDown(self) -> None:
+        for transport in self.others:
+            transport.lose()
+        await super().asyncTearDown()
+
+    def connect_another(self) -> None:
+        """One more connection of the same service."""
+        self.others.append(self.transport)
+        self.transport = MemoryTransport()
+        self.take_over()

@@ -73,7 +73,7 @@ CHOICES = {
 }
 TEXTS = ("uds", "ssl_certfile", "ssl_keyfile_password", "app_dir", "log_config")
 SWITCHES = [name for name, item in FIELDS.items() if type(item.default) is bool]
-OWN_PATHS = ("health_path",)
+OWN_PATHS = ("health_path", "metrics_path")
 SECONDS = [name for name in FIELDS if name.startswith(("timeout_", "ws_ping_"))] + ["close_grace"]
 MAY_BE_NONE = {
     "uds",
@@ -250,9 +250,15 @@ class RuleTests(unittest.TestCase):
     def test_own_path_is_written_as_requests_have_it(self) -> None:
         for name in OWN_PATHS:
             self.assert_accepts(name, "/", "/healthz", "/a/b/", "/caf%C3%A9", "/a;b=c,d:e@f")
-            self.assert_refuses(
-                name, "", "healthz", "//healthz", "/a b", "/a?b", "/a#b", "/caf\xe9", "/a\n", 1
-            )
+            self.assert_refuses(name, "healthz", "//healthz", "/a b", "/a?b", "/a#b", "/caf\xe9", "/a\n", 1)
+
+    def test_empty_path_is_one_of_metrics_that_are_not_shown(self) -> None:
+        self.assert_accepts("metrics_path", "")
+        self.assert_refuses("health_path", "")
+
+    def test_own_paths_differ(self) -> None:
+        with self.assertRaisesRegex(ConfigError, "^metrics_path='/a': it must differ from health_path$"):
+            ServerConfig(health_path="/a", metrics_path="/a")
 
 
 class RootPathTests(unittest.TestCase):

@@ -472,7 +472,7 @@ class RefusalTests(StreamCase):
 
     async def test_full_and_stopping_server_answers_health_checks(self) -> None:
         check = [*GET[:3], (b":path", b"/healthz?a")]
-        self.set_up(limit_concurrency=1, health_path="/healthz")
+        self.set_up(limit_concurrency=1, health_path="/healthz", metrics_path="/metrics")
         await self.open(GET)
         first = self.stream
         for status, body in ((b"200", b"ok\n"), (b"503", b"stopping\n")):
@@ -485,6 +485,9 @@ class RefusalTests(StreamCase):
             self.assertEqual(self.stream.sent[0][0], (b":status", b"503"))
             self.service.begin_shutdown()
         first.lose(None)
+        assert self.service.metrics is not None
+        metrics = self.service.metrics.collect()
+        self.assertEqual(metrics['wsbridge_http_requests_total{method="GET",code="503"}'], 2)
 
     async def test_health_path_opens_no_websocket(self) -> None:
         """In HTTP/2 a 200 would."""

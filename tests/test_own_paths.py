@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import unittest
-from typing import Any, List
+from typing import Any
 
 from tests.doubles import DATE, MemoryTransport, turn_loop
 from tests.loopback import REQUEST
-from tests.requests import GET, HttpCase, build_page
+from tests.requests import GET, ManyConnectionsCase, build_page
 from wsbridge.protocols.events import RequestReceived
 from wsbridge.server.connection.embedded import EmbeddedConnection
 from wsbridge.server.connection.head import Connection, RefusedConnection
@@ -30,24 +30,9 @@ HEALTHY = build_health()
 STOPPING = build_health(b"503 Service Unavailable", b"stopping\n")
 
 
-class OwnPathCase(HttpCase):
-    async def asyncSetUp(self) -> None:
-        await super().asyncSetUp()
-        self.others: List[MemoryTransport] = []
-
-    async def asyncTearDown(self) -> None:
-        for transport in self.others:
-            transport.lose()
-        await super().asyncTearDown()
-
+class OwnPathCase(ManyConnectionsCase):
     def connect(self, *, half_close: bool = True, **config: Any) -> None:
         super().connect(half_close=half_close, **{"health_path": "/healthz", **config})
-
-    def connect_another(self) -> None:
-        """One more connection of the same service."""
-        self.others.append(self.transport)
-        self.transport = MemoryTransport()
-        self.take_over()
 
     async def assert_answer(self, *writes: bytes) -> None:
         """What was written, behind which the connection closes, and no application was called."""

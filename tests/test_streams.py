@@ -195,7 +195,7 @@ class SharedServiceTests(StreamsCase):
         self.assertEqual(list(service.members), [])
 
     async def test_request_that_comes_while_it_stops_is_refused(self) -> None:
-        service = Service(self.echo, ServerConfig())
+        service = Service(self.echo, ServerConfig(metrics_path=""))
         client = await self.start(service=service)
         await service.shut_down(TIMEOUT)
         client.send(REQUEST)
@@ -206,6 +206,10 @@ class SharedServiceTests(StreamsCase):
         self.assertEqual(self.scopes, [])
         await client.close()
         await self.assert_over()
+        assert service.metrics is not None
+        metrics = service.metrics.collect()
+        self.assertEqual(metrics['wsbridge_handshakes_total{code="503"}'], 1)
+        self.assertEqual(metrics["wsbridge_connections_total"], 1)
 
     async def test_one_connection_ends_without_the_others(self) -> None:
         service = Service(self.echo, ServerConfig())

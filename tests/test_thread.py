@@ -84,7 +84,7 @@ class ThreadCase(unittest.TestCase):
 
 class RunTests(ThreadCase):
     def test_block_serves_inside_and_no_longer_behind(self) -> None:
-        with run_in_thread(echo, port=0, lifespan="off") as server:
+        with run_in_thread(echo, port=0, lifespan="off", metrics_path="") as server:
             self.assertRegex(server.urls[0], r"^http://127\.0\.0\.1:\d+$")
             client = self.open_websocket(server)
             self.assert_echo(client)
@@ -92,6 +92,8 @@ class RunTests(ThreadCase):
             self.assertEqual((connection.path, connection.state), ("/chat", "open"))
             client.close()
         self.assertEqual(server.connections, [])
+        self.assertEqual(server.metrics["wsbridge_connections_total"], 1)
+        self.assertIn("\nwsbridge_connections_total 1\n", server.metrics_text)
         with self.assertRaises(ConnectionRefusedError):
             self.connect(server)
 

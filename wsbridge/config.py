@@ -74,6 +74,10 @@ def _is_own_path(value: Any) -> bool:
     return isinstance(value, str) and _VISIBLE_PATH.fullmatch(value) is not None
 
 
+def _is_metrics_path(value: Any) -> bool:
+    return value is None or value == "" or _is_own_path(value)
+
+
 def _optional(rule: Rule) -> Rule:
     return Rule(f"{rule.words}, or None", lambda value: value is None or rule.holds(value))
 
@@ -422,6 +426,12 @@ class ServerConfig:
         "path that the server itself answers, past every limit and without a line in the log: 200, and 503 "
         "while it stops",
     )
+    metrics_path: Optional[str] = _option(
+        None,
+        Rule("a path of visible ASCII characters, such as /metrics, or empty, or None", _is_metrics_path),
+        "path at which the server shows its metrics to Prometheus, like health_path; empty: they are kept, "
+        "for Server.metrics, and not shown",
+    )
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -435,6 +445,8 @@ class ServerConfig:
         self._check_tls()
         self._check_stop()
         self._check_proxy()
+        if self.metrics_path and self.metrics_path == self.health_path:
+            raise ConfigError(f"metrics_path={self.metrics_path!r}: it must differ from health_path")
         # Every path begins with a slash, so that "/app/" and a path would have two.
         object.__setattr__(self, "root_path", self.root_path.rstrip("/"))
         object.__setattr__(self, "forwarded_headers", tuple(map(str.lower, self.forwarded_headers)))

@@ -434,7 +434,11 @@ class WSProtocol:
         elif payload == self._ping_payload:
             self._ping_payload = None
             if self._clock is not None:
-                self.latency = self._clock() - self._ping_sent
+                self.note_latency(self._clock() - self._ping_sent)
+
+    def note_latency(self, seconds: float) -> None:
+        """Keep the time between a PING and its PONG; a subclass may do more with it."""
+        self.latency = seconds
 
     def _fail(self, violation: ProtocolViolation, events: List[Any]) -> None:
         # RFC 6455 7.1.7: send a CLOSE with the status that says why, and process nothing more.

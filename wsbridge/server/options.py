@@ -176,6 +176,10 @@ class ServerOptions(TypedDict, total=False):
     """path that the server itself answers, past every limit and without a line in the log: 200, and 503 while
     it stops
     """
+    metrics_path: Optional[str]
+    """path at which the server shows its metrics to Prometheus, like health_path; empty: they are kept, for
+    Server.metrics, and not shown
+    """
 
 
 class ServerArguments(ServerOptions, total=False):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Awaitable, Callable, Dict, NamedTuple
+from functools import partial
+from typing import Awaitable, Callable, Dict, NamedTuple, Optional
 from urllib.parse import quote
 
 from ..asgi.scope import split_target
 from ..asgi.types import Application, HeaderPairs, Receive, Scope, Send
 from ..config import ServerConfig
+from .metrics import Metrics
 
 __all__ = ["OwnPaths"]
 
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
+
+# Prometheus takes no other version of the format without OpenMetrics, which has no more to say here.
+_METRICS = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 
 # Behind a health check. A connection that is kept would be idle when the server stops, and close before the
 # next check.
@@ -27,9 +32,10 @@ class _Response(NamedTuple):
 
 
 class OwnPaths:
-    """Answers ``health_path``, and passes every other request on to the application.
+    """Answers ``health_path`` and ``metrics_path``, and passes every other request on to the application.
 
-    ``is_stopping`` tells whether the server is stopping. The paths are compared
+    ``is_stopping`` tells whether the server is stopping; ``metrics`` are shown
+    unless it is None or ``metrics_path`` empty. The paths are compared
     with the path of the request's target as it was sent, without what a proxy
     has removed from it.
 
@@ -38,12 +44,16 @@ class OwnPaths:
     WebSocket gets 404: in HTTP/2 a 200 would open it.
     """
 
-    def __init__(self, config: ServerConfig, is_stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self, config: ServerConfig, is_stopping: Callable[[], bool], metrics: Optional[Metrics] = None
+    ) -> None:
         self._is_stopping = is_stopping
-        paths = ((config.health_path, self._check_health),)
-        self._responses: Dict[bytes, Callable[[str], _Response]] = {
-            path.encode(): respond for path, respond in paths if path is not None
-        }
+        self._responses: Dict[bytes, Callable[[str], _Response]] = {}
+        if config.health_path is not None:
+            self._responses[config.health_path.encode()] = self._check_health
+        # An empty path stands for none.
+        if metrics is not None and config.metrics_path:
+            self._responses[config.metrics_path.encode()] = partial(_show_metrics, metrics)
 
     def include(self, target: bytes) -> bool:
         """Whether the request target ``target`` has one of the paths."""
@@ -71,6 +81,13 @@ class OwnPaths:
         if self._is_stopping():
             return _Response(503, b"stopping\n", [_TEXT, _CLOSE])
         return _Response(200, b"ok\n", [_TEXT, _CLOSE])
+
+
+def _show_metrics(metrics: Metrics, method: str) -> _Response:
+    if method not in ("GET", "HEAD"):
+        # RFC 9110 15.5.6: a 405 names the methods.
+        return _Response(405, b"GET and HEAD are allowed\n", [_TEXT, (b"allow", b"GET, HEAD")])
+    return _Response(200, metrics.render().encode(), [_METRICS])
 
 
 def _get_sent_path(scope: Scope) -> bytes:

@@ -18,6 +18,8 @@ from .connection.websocket import WebSocketExchange
 from .limited import build_service
 from .listening import ListeningSockets
 from .log import error_logger as logger
+from .metrics import Metrics
+from .metrics_slot import MetricsSlot
 from .notifying import READY, STOPPING, notify, notify_reloading
 from .service import ABORT_TIMEOUT, Service
 from .signals import catch_signals
@@ -89,6 +91,9 @@ class Server:
         # Held while the server starts or stops.
         self._lock: Optional[asyncio.Lock] = None
         self._service: Optional[Service] = None
+        # Kept when the server has stopped.
+        self._metrics: Optional[Metrics] = None
+        self._metrics_slot: Optional[MetricsSlot] = None
         self._lifespan: Optional[Lifespan] = None
         # While `serve` runs: its loop, the task of `start` until that is done, and the requests to stop.
         self._loop: Optional[asyncio.AbstractEventLoop] = None
@@ -119,7 +124,10 @@ class Server:
                     ssl = self._own_ssl_context = build_ssl_context(self.config)
                 state = await self._start_lifespan()
                 self._service = build_service(self._app, self.config, state, self._reach_limit)
+                self._metrics = self._service.metrics
                 await self._listening.open(self._service, ssl, use_systemd=self.is_main)
+                if self._metrics is not None and self._metrics_slot is not None:
+                    self._metrics.share(self._metrics_slot)
                 self._warn_of_open_origins()
             except BaseException:
                 await self._stop()
@@ -227,6 +235,24 @@ class Server:
         members = () if service is None else service.members.copy()
         infos = [member.info for member in members if isinstance(member, WebSocketExchange)]
         return [info for info in infos if info is not None and info.state != "closed"]
+
+    @property
+    def metrics(self) -> Dict[str, float]:
+        """The values of all metrics by their series, such as ``wsbridge_handshakes_total{code="101"}``.
+
+        They begin with a start, and stay as they are when the server has stopped. Empty without
+        ``metrics_path``, and before the first start.
+        """
+        return {} if self._metrics is None else self._metrics.collect()
+
+    @property
+    def metrics_text(self) -> str:
+        """What ``metrics_path`` shows: `metrics` in the text format, and those of other workers."""
+        return "" if self._metrics is None else self._metrics.render()
+
+    def share_metrics(self, slot: MetricsSlot) -> None:
+        """Show the metrics of all workers that share memory with ``slot``, from the next start on."""
+        self._metrics_slot = slot
 
     def reload_certificates(self) -> bool:
         """Read ``ssl_certfile``, ``ssl_keyfile`` and ``ssl_ca_certs`` again, for new connections.

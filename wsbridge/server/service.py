@@ -28,6 +28,7 @@ from ..config import ServerConfig
 from ..protocols.errors import RequestRefused, ServiceUnavailable
 from ..protocols.masking import prefer_libcrypto
 from .log import SafeLogger, access_logger, error_logger, log_answer, log_end, log_refusal
+from .metrics import Metrics
 from .own_paths import OwnPaths
 from .plain import Waker
 from .signals import may_be_ctrl_c
@@ -112,10 +113,11 @@ class Service:
     the event loop; ``members``, the connections;
     ``lingering``, those of them that only wait for their peer to close;
     ``detached``, those whose application goes on after its disconnect, with the
-    time of the disconnect; ``own_paths``, the paths that are answered in place of
-    the application, None if there are none; ``is_stopping``; ``abandoned``, the number
-    of applications that ignored their cancellation when the server stopped;
-    ``waker``, which resumes applications; ``next_accept_warning``, the loop's time from which on a
+    time of the disconnect; ``metrics``, None without ``metrics_path``;
+    ``own_paths``, the paths that are answered in place of the application, None
+    if there are none; ``is_stopping``; ``abandoned``, the number of applications
+    that ignored their cancellation when the server stopped; ``waker``, which
+    resumes applications; ``next_accept_warning``, the loop's time from which on a
     `Listener` may warn again.
     """
 
@@ -158,12 +160,14 @@ class Service:
         if parent is not None:
             self.access_logger, self._logger = parent.access_logger, parent.logger
         self.is_stopping: bool = parent is not None and parent.is_stopping
-        self.own_paths: Optional[OwnPaths] = self._build_own_paths() if parent is None else parent.own_paths
+        self.metrics: Optional[Metrics] = None
+        self.own_paths: Optional[OwnPaths] = None
+        if parent is not None:
+            self.metrics, self.own_paths = parent.metrics, parent.own_paths
+        elif config.health_path is not None or config.metrics_path is not None:
+            self._add_own_paths()
         if self.own_paths is not None:
             self.app = self.own_paths.answer_for(app)
-        if self.own_paths is not None and parent is None:
-            # Shadows the method, and a subclass's: a test in it would cost every answer.
-            self.log_answer = functools.partial(self._log_foreign_answer, self.log_answer)  # type: ignore[method-assign]
         self.abandoned = 0
         # What closes the members, while `begin_shutdown` gathers them for ``drain_seconds``.
         self._closes: Optional[List[Callable[[], None]]] = None
@@ -173,15 +177,24 @@ class Service:
         self._is_empty = asyncio.Event()
         self._is_empty.set()
 
-    def _build_own_paths(self) -> Optional[OwnPaths]:
-        if self.config.health_path is None:
-            return None
-        return OwnPaths(self.config, lambda: self.is_stopping)
+    def _add_own_paths(self) -> None:
+        if self.config.metrics_path is not None:
+            self.metrics = Metrics(self)
+        self.own_paths = OwnPaths(self.config, lambda: self.is_stopping, self.metrics)
+        # Shadows the method, and a subclass's: a test in it would cost every answer.
+        self.log_answer = functools.partial(  # type: ignore[method-assign]
+            self._log_counted_answer, self.own_paths, self.log_answer
+        )
 
-    def _log_foreign_answer(self, log: Callable[[Scope, int], None], scope: Scope, status: int) -> None:
-        """Log an answer, unless its path is one of `own_paths`."""
-        if self.own_paths is None or not self.own_paths.include_page(scope):
-            log(scope, status)
+    def _log_counted_answer(
+        self, own_paths: OwnPaths, log: Callable[[Scope, int], None], scope: Scope, status: int
+    ) -> None:
+        """Count and log an answer, unless the server itself has answered."""
+        if own_paths.include_page(scope):
+            return
+        if self.metrics is not None:
+            self.metrics.count_answer(scope, status)
+        log(scope, status)
 
     @property
     def logger(self) -> SafeLogger:
@@ -313,9 +326,13 @@ class Service:
             self._parent.discard(member)
         if not self.members:
             self._is_empty.set()
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            if self.metrics is None or not self.metrics.is_shared:
+                self._stop_timer()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _tick(self) -> None:
         # A loop that was blocked may run its timers before it reads what has come meanwhile (uvloop does).
@@ -325,6 +342,11 @@ class Service:
         self._has_skipped_sweep = was_blocked and not self._has_skipped_sweep
         if not self._has_skipped_sweep:
             self.sweep()
+        if self.metrics is not None:
+            self.metrics.publish()
+        if not self.members:
+            # What was true without members is published now.
+            self._stop_timer()
 
     def sweep(self) -> None:
         """Have every member check its deadlines."""

@@ -59,6 +59,8 @@ async def handle_websocket(
     service = Service(app, config, state=state, parent=service)
     transport = StreamTransport(reader, writer)
     ends = apply_header(get_ends(transport), proxy_header or ProxyHeader())
+    if service.metrics is not None:
+        service.metrics.connections += 1
     try:
         if service.is_stopping:
             raise ServiceUnavailable("the server is stopping")
@@ -66,6 +68,8 @@ async def handle_websocket(
         WebSocketExchange(service, transport, request, ws_key, trailing, ends=ends)
     except RequestRefused as refusal:
         service.log_refusal(ends.client, request.method, request.target, refusal)
+        if service.metrics is not None:
+            service.metrics.count_refusal(request, refusal.status)
         is_head = request.method == b"HEAD"
         transport.write(
             build_refusal(refusal, head=is_head, date=service.date(), headers=service.get_headers())

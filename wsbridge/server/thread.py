@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from typing import TYPE_CHECKING, List, Optional, Union
+from typing import TYPE_CHECKING, Dict, List, Optional, Union
 
 from ..asgi.types import Application
 from ..config import ServerConfig
@@ -87,6 +87,16 @@ class ThreadedServer:
     def connections(self) -> List[ConnectionInfo]:
         """The connections of `Server.connections`; their attributes may be read from any thread."""
         return self._server.connections
+
+    @property
+    def metrics(self) -> Dict[str, float]:
+        """The values of `Server.metrics`."""
+        return self._server.metrics
+
+    @property
+    def metrics_text(self) -> str:
+        """The text of `Server.metrics_text`."""
+        return self._server.metrics_text
 
     def close(self, timeout: Optional[float] = None) -> None:
         """Stop the server as `Server.stop` does, and wait until its thread has ended.

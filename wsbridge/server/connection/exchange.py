@@ -12,6 +12,7 @@ from typing import Awaitable, List, Optional, Union
 from ...asgi.types import Receive, Scope, Send
 from ...protocols.errors import ClientDisconnected
 from ..log import SafeLogger, log_raised
+from ..metrics import Load
 from ..service import Member, Service
 from .attribution import claim
 from .linger import Linger
@@ -279,6 +280,10 @@ class Exchange(asyncio.Protocol):
 
     def _note_stall(self) -> None:
         """Note for the log that the peer has read nothing for ``timeout_write``, and is aborted."""
+
+    def measure(self) -> Load:
+        """What the connection is and holds now: nothing, once it is lost or another's."""
+        return Load()
 
     def shut_down(self) -> None:
         """Close in an orderly way, because the server is stopping."""

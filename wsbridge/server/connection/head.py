@@ -21,6 +21,7 @@ from ...protocols.fields import lists_token
 from ...protocols.handshake import is_upgrade_request
 from ...protocols.http11 import RequestParser
 from ...protocols.responses import build_refusal
+from ..metrics import Load
 from ..service import Service
 from .addresses import Ends, format_client, get_ends
 from .hints import (
@@ -32,7 +33,7 @@ from .hints import (
 from .http import HttpExchange
 from .linger import Linger
 from .proxied import Preface
-from .reading import limit_reads, resume_reading
+from .reading import get_unsent_size, limit_reads, resume_reading
 from .relay import Relay, Stage
 from .tls_extension import build_tls_extension
 from .websocket import WebSocketExchange
@@ -108,6 +109,8 @@ class Connection(asyncio.Protocol):
         limit_reads(made)
         made.set_write_buffer_limits(high=self._service.config.ws_write_limit)
         self._transport = made
+        if self._service.metrics is not None:
+            self._service.metrics.connections += 1
         refusal = self._service.find_refusal()
         self._service.add(self)
         if refusal is not None:
@@ -302,6 +305,8 @@ class Connection(asyncio.Protocol):
             return
         refused = refused or self._parser
         client = self._find_ends(transport).client
+        if service.metrics is not None:
+            service.metrics.count_refusal(refused, refusal.status)
         service.log_refusal(client, refused.method, refused.target, refusal, hint)
         is_head = refused.method == b"HEAD"
         transport.write(
@@ -356,6 +361,11 @@ class Connection(asyncio.Protocol):
             self._close()
         else:
             self._refuse(RequestTimeout("the request's head was not complete in time"))
+
+    def measure(self) -> Load:
+        # What is unsent is the end of the last response.
+        unsent = 0 if self._transport is None else get_unsent_size(self._transport)
+        return Load("waiting", queued=len(self._held_data), unsent=unsent)
 
     def shut_down(self) -> None:
         own_paths, transport = self._service.own_paths, self._transport

@@ -13,9 +13,10 @@ from ...protocols.bodies import Body
 from ...protocols.errors import BadRequest, InternalServerError, RequestRefused, RequestTimeout
 from ...protocols.events import RequestReceived
 from ...protocols.fields import lists_token
+from ..metrics import Load
 from ..service import Member, Service
 from .exchange import Exchange
-from .reading import pause_reading, resume_reading
+from .reading import get_unsent_size, pause_reading, resume_reading
 from .relay import Relay, Stage
 from .resetting import set_reset
 
@@ -198,6 +199,8 @@ class HttpExchange(Exchange, HttpOwner):
         self._session.disconnect()
         self._log_refusal(refusal)
         if not self._wire.is_on_wire:
+            if self._service.metrics is not None:
+                self._service.metrics.count_answer(self._scope, refusal.status)
             self._refuse(refusal)
             return
         if self._wire.is_complete:
@@ -358,6 +361,12 @@ class HttpExchange(Exchange, HttpOwner):
             self._session.disconnect()
         if now >= self._body_deadline and self._transport is not None:
             self._refuse_body(RequestTimeout("the request's body did not come in time"))
+
+    def measure(self) -> Load:
+        if self._transport is None:
+            return super().measure()
+        queued, unsent = self._session.body_size + len(self._held_data), get_unsent_size(self._transport)
+        return Load("http", self.is_reading_paused, self._writing_paused, queued, unsent)
 
     def shut_down(self) -> None:
         """Let the response finish. An application that is told would end it, and it would look whole."""

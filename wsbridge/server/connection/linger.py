@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Optional
 
+from ..metrics import Load
 from ..service import Service
 from .reading import get_unsent_size, resume_reading
 from .relay import Relay
@@ -129,6 +130,9 @@ class Linger(asyncio.Protocol):
             self._transport.close()
         else:
             self.abort()
+
+    def measure(self) -> Load:
+        return Load("lingering", unsent=get_unsent_size(self._transport))
 
     def shut_down(self) -> None:
         """The connection is closing already: let the peer take no longer than it needs."""

@@ -145,6 +145,8 @@ class RequestStream(asyncio.Transport, ABC):
         except RequestRefused as refusal:
             method, target = (b"", b"") if request is None else (request.method, request.target)
             service.log_refusal(get_client(self), method, target, refusal)
+            if service.metrics is not None:
+                service.metrics.count_refusal(request, refusal.status)
             wire.refuse(refusal)
             Linger(service, self, at_eof=True)
 

@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Awaitable, List, Optional, Union
+from functools import partial
+from typing import Awaitable, Callable, List, Optional, Union
 
 from ...asgi.scope import build_ws_scope
 from ...asgi.session import Phase, Session, SessionOwner
@@ -31,6 +32,7 @@ from ...protocols.errors import ServiceUnavailable
 from ...protocols.events import RequestReceived
 from ...protocols.frames import INTERNAL_ERROR, SERVICE_RESTART
 from ...protocols.ws import Receiving, WSProtocol
+from ..metrics import Load, MeasuredProtocol
 from ..plain import ResumeTask
 from ..service import Member, Service
 from .addresses import Ends, get_ends
@@ -437,6 +439,8 @@ class WebSocketExchange(Exchange, SessionOwner):
         if info.closed_by is None:
             info.closed_by = _ENDED_BY[self._ws.receiving]
         info.seconds = self._service.clock() - opened_at
+        if self._service.metrics is not None:
+            self._service.metrics.count_end(info)
         self._service.log_end(info)
 
     def _expects_disconnect(self) -> bool:
@@ -538,6 +542,18 @@ class WebSocketExchange(Exchange, SessionOwner):
         """Bytes that are written and not sent."""
         return 0 if self._transport is None else get_unsent_size(self._transport) + self._gathered_size
 
+    def measure(self) -> Load:
+        info, session = self.info, self._session
+        is_held = self._is_holding and session.is_accepted
+        return Load(
+            None if info is None or self._transport is None else info.state,
+            is_held,
+            self._writing_paused,
+            len(self._held_data) + sum(map(len, session.queued_messages)),
+            self.write_buffer_size,
+            None if self._opened_at is None else info,
+        )
+
     def abort(self) -> None:
         self._note_closed_by("stop")
         super().abort()
@@ -558,8 +574,11 @@ class WebSocketExchange(Exchange, SessionOwner):
 
 
 def _build_protocol(service: Service, request: RequestReceived) -> WSProtocol:
-    config = service.config
-    return WSProtocol(
+    config, metrics = service.config, service.metrics
+    build: Callable[..., WSProtocol] = WSProtocol
+    if metrics is not None:
+        build = partial(MeasuredProtocol, metrics)
+    return build(
         enable_compression=config.ws_per_message_deflate,
         peer_extensions=request.values.get(b"sec-websocket-extensions", ()),
         deflate=config.deflate,
