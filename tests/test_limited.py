@@ -15,7 +15,11 @@ from .doubles import turn_loop
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Never called here."""
+    """Does nothing."""
+
+
+async def send(event: Any) -> None:
+    """Drops what is sent."""
 
 
 class LimitTests(unittest.IsolatedAsyncioTestCase):
@@ -25,10 +29,13 @@ class LimitTests(unittest.IsolatedAsyncioTestCase):
     def build(self, **options: Any) -> Service:
         return build_service(app, ServerConfig(**options), None, lambda: self.told.append("limit"))
 
-    async def count(self, service: Service) -> int:
+    async def count(self, service: Service, path: bytes = b"/") -> int:
         """How often an application is called until the limit is told of."""
         for count in range(1, 20):
-            await service.create_task(app(None, None, None))
+            await service.app(
+                {"type": "http", "raw_path": path, "root_path": "", "method": "GET"}, None, send
+            )
+            await turn_loop(1)
             if self.told:
                 return count
         return 0
@@ -44,6 +51,11 @@ class LimitTests(unittest.IsolatedAsyncioTestCase):
         await self.count(service)
         await turn_loop()
         self.assertEqual(self.told, ["limit"])
+
+    async def test_health_checks_do_not_count(self) -> None:
+        service = self.build(limit_max_requests=3, health_path="/healthz")
+        self.assertEqual(await self.count(service, b"/healthz"), 0)
+        self.assertEqual(await self.count(service), 3)
 
     async def test_jitter_is_added_at_random(self) -> None:
         for drawn, limit in ((0, 3), (2, 5), (5, 8), (6, 3)):

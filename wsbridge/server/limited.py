@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from typing import Any, Callable, Coroutine, Dict, Optional, TypeVar
+from typing import Any, Awaitable, Callable, Dict, Optional
 
-from ..asgi.types import Application
+from ..asgi.types import Application, Receive, Scope, Send
 from ..config import ServerConfig
 from .service import Service
 
 __all__ = ["LimitedService", "build_service"]
-
-T = TypeVar("T")
 
 
 class LimitedService(Service):
@@ -26,17 +23,18 @@ class LimitedService(Service):
         limit: int,
         on_limit: Callable[[], None],
     ) -> None:
-        super().__init__(app, config, state=state)
+        # In front of the application and behind `OwnPaths`: health checks do not count.
+        super().__init__(self._count_call, config, state=state)
+        self._counted_app = app
         self._left = limit
         self._on_limit = on_limit
 
-    def create_task(self, application: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """As `Service.create_task`, and count it."""
+    def _count_call(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         self._left -= 1
         if not self._left:
             # Not now: the request must first be a member, to be waited for.
             self.loop.call_soon(self._on_limit)
-        return super().create_task(application)
+        return self._counted_app(scope, receive, send)
 
 
 def build_service(
