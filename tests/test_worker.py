@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import mmap
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from unittest import mock
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError, LifespanFailed
 from wsbridge.server.log import logger
+from wsbridge.server.metrics_slot import MetricsSlot, get_slots_size
 from wsbridge.server.processes import Ends
 from wsbridge.server.worker import READY, Failure, read_failure, run_worker
 
@@ -30,6 +32,9 @@ class WorkerCase(unittest.TestCase):
         for end in (report, lifeline):
             self.addCleanup(os.close, end)
         self.told: List[str] = []
+        memory = mmap.mmap(-1, get_slots_size(1))
+        self.addCleanup(memory.close)
+        self.slot = MetricsSlot(memory, 1)
 
     def read(self) -> bytes:
         """What the worker has reported."""
@@ -57,7 +62,8 @@ class WorkerCase(unittest.TestCase):
             load.return_value.app = app or call_after_start
             with socket.create_server(("127.0.0.1", 0)) as listening:
                 self.address = listening.getsockname()
-                return run_worker("served:app", ServerConfig(**options), self.ends, [listening])
+                config = ServerConfig(**options)
+                return run_worker("served:app", config, self.ends, [listening], metrics_slot=self.slot)
 
 
 @unittest.skipUnless(hasattr(os, "fork"), "this system cannot fork")
@@ -75,6 +81,12 @@ class RunTests(WorkerCase):
         for option in ({"uds": "/nowhere/s"}, {"fd": 12345}):
             self.assertEqual(self.work(lambda: os.kill(os.getpid(), signal.SIGTERM), **option), 0)
             self.assertEqual(self.read(), READY + b"\n")
+
+    def test_worker_shares_its_metrics_once_it_listens(self) -> None:
+        for options in ({}, {"metrics_path": "/metrics"}):
+            self.assertEqual(self.slot.read_all(), {})
+            self.assertEqual(self.work(lambda: os.kill(os.getpid(), signal.SIGTERM), **options), 0)
+        self.assertEqual(self.slot.read_all()[1]["wsbridge_connections_total"], 0)
 
     def test_signals_of_a_terminal_are_the_supervisors(self) -> None:
         def send_all() -> None:

@@ -250,8 +250,8 @@ class Server:
         """What ``metrics_path`` shows: `metrics` in the text format, and those of other workers."""
         return "" if self._metrics is None else self._metrics.render()
 
-    def share_metrics(self, slot: MetricsSlot) -> None:
-        """Show the metrics of all workers that share memory with ``slot``, from the next start on."""
+    def share_metrics(self, slot: Optional[MetricsSlot]) -> None:
+        """From the next start on, show the metrics of all workers that share the memory of ``slot``."""
         self._metrics_slot = slot
 
     def reload_certificates(self) -> bool:

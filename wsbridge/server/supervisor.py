@@ -7,6 +7,7 @@ a worker does in `worker`.
 
 from __future__ import annotations
 
+import mmap
 import signal
 from dataclasses import replace
 from math import inf
@@ -18,6 +19,7 @@ from ..protocols.errors import ConfigError
 from .arguments import check_sockets, check_ssl_context
 from .log import error_logger as logger
 from .log_output import print_error, set_up_logging
+from .metrics_slot import MetricsSlot, get_slots_size
 from .processes import CAN_FORK, Child, Ends, Processes, name_signal
 from .service import ABORT_TIMEOUT
 from .worker import READY, WANTS_REPLACEMENT, Failure, read_failure, run_worker
@@ -348,9 +350,13 @@ def supervise(
     check_ssl_context(ssl_context, config)
     set_up_logging(config)
     of_worker = replace(config, workers=1)
+    # Takes no memory before it is written, which workers do if there is a ``metrics_path``.
+    metrics = mmap.mmap(-1, get_slots_size(config.workers))
 
     def work(seat: Seat, ends: Ends) -> int:
-        return run_worker(target, of_worker, ends, seat.sockets, ssl_context)
+        return run_worker(
+            target, of_worker, ends, seat.sockets, ssl_context, MetricsSlot(metrics, seat.number)
+        )
 
     with WorkerSockets(config, sockets) as all_sockets, Processes() as processes:
         scheme = "http" if ssl_context is None and config.ssl_certfile is None else "https"

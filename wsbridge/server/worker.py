@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from socket import socket
     from ssl import SSLContext
 
+    from .metrics_slot import MetricsSlot
+
 __all__ = ["READY", "WANTS_REPLACEMENT", "Failure", "read_failure", "run_worker"]
 
 # What a worker reports, a line each; any other line is a `Failure`.
@@ -100,10 +102,13 @@ def run_worker(
     ends: Ends,
     sockets: Sequence[socket],
     ssl_context: Optional[SSLContext] = None,
+    metrics_slot: Optional[MetricsSlot] = None,
 ) -> int:
     """Serve ``app`` on ``sockets`` until SIGTERM; returns the exit code of the process."""
     try:
-        run_server(WorkerServer(app, config, ends, sockets, ssl_context))
+        server = WorkerServer(app, config, ends, sockets, ssl_context)
+        server.share_metrics(metrics_slot)
+        run_server(server)
     except (ConfigError, LifespanFailed, OSError) as error:
         # Of other errors the cause is our own.
         cause = error.__cause__ if isinstance(error, (LoadingFailed, LifespanFailed)) else None
