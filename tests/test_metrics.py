@@ -13,7 +13,7 @@ from tests.requests import GET, POST, ManyConnectionsCase
 from tests.skipping import SkippingCase, pass_time
 from wsbridge.config import ServerConfig
 from wsbridge.server.connection.head import Connection
-from wsbridge.server.metrics import FAMILIES, MeasuredProtocol, Metrics, build_series, render_metrics
+from wsbridge.server.metrics import FAMILIES, Load, MeasuredProtocol, Metrics, build_series, render_metrics
 from wsbridge.server.metrics_slot import MetricsSlot, get_slots_size
 from wsbridge.server.server import Server
 from wsbridge.server.service import Service
@@ -26,6 +26,18 @@ SEND_HELLO = {"type": "websocket.send", "text": "Hello"}
 # RFC 7692 7.2.3.1: "Hello" compressed, under an all-zero key.
 PEER_COMPRESSED = bytes.fromhex("c1 87 00000000 f248cdc9c90700")
 DEFLATE_OFFER = b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
+
+
+class Member:
+    """One of a host's own."""
+
+    def check_deadlines(self, now: float) -> None:
+        """Nothing to do."""
+
+    def shut_down(self) -> None:
+        """Nothing to do."""
+
+    abort = shut_down
 
 
 class MetricsCase(ManyConnectionsCase):
@@ -242,12 +254,6 @@ class ConnectionTests(MetricsCase):
         )
 
     async def test_member_of_a_host_holds_nothing(self) -> None:
-        class Member:
-            def check_deadlines(self, now: float) -> None:
-                """Nothing to do."""
-
-            shut_down = abort = lambda self: None
-
         self.connect()
         member = Member()
         self.service.add(member)
@@ -474,6 +480,27 @@ class ScrapeTests(MetricsCase):
         for config in ({}, {"health_path": "/healthz"}):
             service = Service(self.app, ServerConfig(**config))  # type: ignore[arg-type]
             self.assertIsNone(service.metrics)
+
+    async def test_who_asks_often_sees_the_same_values_for_twenty_times_as_long_as_they_take(self) -> None:
+        class Slow(Member):
+            def measure(inner) -> Load:
+                self.clock.advance(0.02)
+                return Load()
+
+        self.connect()
+        member = Slow()
+        self.service.add(member)
+        metrics = self.service.metrics
+        assert metrics is not None
+        found = []
+        for metrics.connections in range(5):
+            text = metrics.render()
+            found += [
+                series for series in text.splitlines() if series.startswith("wsbridge_connections_total")
+            ]
+            self.clock.advance(0.2)
+        self.assertEqual([series[-1] for series in found], ["0", "0", "2", "2", "4"])
+        self.service.discard(member)
 
     async def test_each_service_has_its_own(self) -> None:
         self.connect()
