@@ -494,13 +494,14 @@ class ScrapeTests(MetricsCase):
         assert metrics is not None
         found = []
         for metrics.connections in range(5):
-            text = metrics.render()
-            found += [
-                series for series in text.splitlines() if series.startswith("wsbridge_connections_total")
-            ]
+            found.append(metrics.render().partition("\nwsbridge_connections_total ")[2][0])
             self.clock.advance(0.2)
-        self.assertEqual([series[-1] for series in found], ["0", "0", "2", "2", "4"])
+        self.assertEqual(found, ["0", "0", "2", "2", "4"])
+        # Without connections it takes no time.
         self.service.discard(member)
+        self.transport.lose()
+        metrics.connections = 9
+        self.assertIn("\nwsbridge_connections_total 9\n", metrics.render())
 
     async def test_each_service_has_its_own(self) -> None:
         self.connect()
