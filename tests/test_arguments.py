@@ -85,6 +85,8 @@ class ConfigTests(unittest.TestCase):
             ConfigError, r"^workers=2: a Server is one process; run\(\) and the command"
         ):
             check_is_one_process(ServerConfig(workers=2))
+        with self.assertRaisesRegex(ConfigError, "^reload: a Server cannot start again; run"):
+            check_is_one_process(ServerConfig(reload=True))
 
     def test_options_are_told_from_the_other_arguments(self) -> None:
         arguments: Any = {"port": 5, "ssl_context": None}

@@ -34,7 +34,11 @@ from .loopback import CLOSE_1012, REQUEST, SWITCHING, TIMEOUT
 
 PACKAGE = wsbridge.__name__
 # Defaults that are written otherwise than Python writes them.
-WRITTEN = {"uds_mode": "666", "forwarded_headers": "x-forwarded-for,x-forwarded-proto"}
+WRITTEN = {
+    "uds_mode": "666",
+    "forwarded_headers": "x-forwarded-for,x-forwarded-proto",
+    "reload_includes": "*.py",
+}
 ROOT = Path(str(wsbridge.__file__)).parents[PACKAGE.count(".") + 1]
 
 APPLICATIONS = """

@@ -47,7 +47,7 @@ RANGES = {
     "port": (0, 65535),
     "uds_mode": (0, 0o777),
     "backlog": (1, None),
-    "workers": (1, None),
+    "workers": (1, 256),
     "ws_max_size": (1, None),
     "ws_max_fragments": (1, None),
     "ws_max_queue": (1, None),
@@ -140,6 +140,9 @@ class FieldTests(unittest.TestCase):
             "ssl_ciphers",
             "ssl_version",
             "drain_seconds",
+            "reload_dirs",
+            "reload_includes",
+            "reload_excludes",
             "limit_max_requests_jitter",
         }
         tested = {*RANGES, *CHOICES, *TEXTS, *SWITCHES, *SECONDS, *OWN_PATHS, *others}
@@ -232,6 +235,20 @@ class RuleTests(unittest.TestCase):
             ServerConfig(drain_seconds=19)
         ServerConfig(drain_seconds=60, timeout_graceful_shutdown=None)
         ServerConfig(timeout_graceful_shutdown=0.5)
+
+    def test_reload_is_for_one_process(self) -> None:
+        with self.assertRaisesRegex(ConfigError, "^reload with workers=2: it is for one process$"):
+            ServerConfig(reload=True, workers=2)
+
+    def test_what_is_watched_needs_reload(self) -> None:
+        for name in ("reload_dirs", "reload_includes", "reload_excludes"):
+            options: Any = {name: ("a",)}
+            self.assertEqual(getattr(ServerConfig(reload=True, **options), name), ("a",))
+            with self.assertRaisesRegex(ConfigError, f"^{name} without reload: nothing is watched$"):
+                ServerConfig(**options)
+            options = {name: "a"}
+            with self.assertRaisesRegex(ConfigError, f"^{name}='a': it must be a tuple of texts$"):
+                ServerConfig(reload=True, **options)
 
     def test_jitter_needs_a_limit(self) -> None:
         ServerConfig(limit_max_requests_jitter=5, limit_max_requests=100)

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import signal
 import unittest
 from math import inf
-from typing import Any, List, Optional
-from unittest import mock
+from typing import Optional
 
-from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError, LifespanFailed
-from wsbridge.server import supervisor
-from wsbridge.server.log import logger
 from wsbridge.server.processes import Ends
-from wsbridge.server.running import run
-from wsbridge.server.supervisor import supervise
 
-from .world import Script, SupervisorCase, World
+from .world import Script, SupervisorCase
 
 TERM, KILL, HUP = signal.SIGTERM, signal.SIGKILL, signal.SIGHUP
 
@@ -447,49 +440,66 @@ class LimitTests(SupervisorCase):
         self.assertEqual(len(self.world.works), 2)
 
 
-class SuperviseTests(unittest.TestCase):
-    def test_application_must_be_text(self) -> None:
-        async def app(*_: Any) -> None:
-            """Never called."""
+class NumberTests(SupervisorCase):
+    """SIGTTIN and SIGTTOU: one worker more, and one fewer."""
 
-        with self.assertRaisesRegex(ConfigError, "workers=2: .* 'module:attribute', not <function"):
-            run(app, workers=2)
-
-    def test_system_must_be_able_to_fork(self) -> None:
-        rule = "workers=2: this system cannot fork; start one process"
-        with mock.patch.object(supervisor, "CAN_FORK", False), self.assertRaisesRegex(ConfigError, rule):
-            run("module:app", workers=2)
-
-    def test_workers_share_the_port_and_stop_with_the_supervisor(self) -> None:
-        world = World()
-        pipe = os.pipe()
-
+    def test_worker_more(self) -> None:
         def script() -> Script:
-            # What the first worker would do.
-            codes.append(world.works[0](Ends(pipe[1], pipe[0])))
+            yield from self.serve(1)
+            yield signal.SIGTTIN
+            yield from self.serve(2)
+            yield from self.stop(1, 2)
+
+        self.assertIn("worker 2 (pid 2) listens", self.supervise(script, workers=1))
+        self.assertEqual((self.sockets.opened, self.sockets.closed), (2, 0))
+
+    def test_most_workers(self) -> None:
+        def script() -> Script:
+            yield from self.serve(*range(1, 257))
+            yield signal.SIGTTIN
+            yield from self.stop(*range(1, 257))
+
+        self.supervise(script, workers=256)
+
+    def test_worker_fewer(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1, 2)
+            yield HUP
+            yield signal.SIGTTOU
+            self.assert_sent((2, TERM))
+            self.world.end(2)
+            yield from self.serve(3)
+            self.world.end(1)
+            yield None
+            yield from self.stop(3)
+
+        self.assertIn("1 workers from now on", self.supervise(script))
+        self.assertEqual((self.sockets.opened, self.sockets.closed), (2, 1))
+
+    def test_worker_that_starts_is_told_too(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1)
+            yield signal.SIGTTOU
+            self.assert_sent((2, TERM))
+            self.world.end(2)
+            yield None
+            yield from self.stop(1)
+
+        self.supervise(script)
+
+    def test_last_worker_stays_and_a_supervisor_that_stops_changes_nothing(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1)
+            yield signal.SIGTTOU
+            self.assert_sent()
             yield TERM
-            world.end(1)
-            world.end(2)
+            yield signal.SIGTTIN
+            yield signal.SIGTTOU
+            self.world.end(1)
             yield None
 
-        codes: List[int] = []
-        world.script = script()
-        self.addCleanup(setattr, logger, "handlers", list(logger.handlers))
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(mock.patch.object(supervisor, "Processes", return_value=world))
-            stack.enter_context(self.assertLogs("wsbridge"))
-            stack.enter_context(self.assertRaisesRegex(SystemExit, "^143$"))
-            run("no.such:app", workers=2, port=0)
-        self.assertEqual(codes, [2])
-        self.assertIn(b"no.such", os.read(pipe[0], 65536))
-        for end in pipe:
-            os.close(end)
-
-    def test_other_arguments_are_checked_before_anything_is_started(self) -> None:
-        with self.assertRaisesRegex(ConfigError, "at least one is needed"):
-            supervise("module:app", ServerConfig(workers=2), sockets=[])
-        with self.assertRaisesRegex(TypeError, "must be an ssl.SSLContext"):
-            run("module:app", workers=2, ssl_context=object())  # type: ignore[arg-type]
+        self.supervise(script, workers=1)
+        self.assertEqual((self.sockets.opened, self.sockets.closed), (1, 0))
 
 
 if __name__ == "__main__":

@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 import unittest
 from math import inf
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
+from socket import socket
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from wsbridge.config import ServerConfig
 from wsbridge.server.processes import Child, Ends, Processes
 from wsbridge.server.supervisor import Seat, Supervisor
+from wsbridge.server.worker_sockets import WorkerSockets
 
 from .doubles import Clock
 
@@ -80,6 +82,19 @@ class World(Processes):
         self.clock.advance(seconds)  # type: ignore[attr-defined]
 
 
+class Sockets(WorkerSockets):
+    """No sockets; ``opened`` and ``closed`` count."""
+
+    opened = closed = 0
+
+    def open_for_worker(self) -> List[socket]:
+        self.opened += 1
+        return []
+
+    def close_those_of_worker(self, sockets: Sequence[socket]) -> None:
+        self.closed += 1
+
+
 class SupervisorCase(unittest.TestCase):
     """A supervisor in a `World`."""
 
@@ -87,9 +102,9 @@ class SupervisorCase(unittest.TestCase):
         self.world = World()
 
     def build(self, work: Callable[[Seat, Ends], int], workers: int = 2, **options: Any) -> Supervisor:
-        seats = [Seat(number + 1, []) for number in range(workers)]
+        self.sockets = Sockets(ServerConfig())
         config = ServerConfig(workers=workers, **options)
-        return Supervisor(config, seats, work, self.world, ["http://a", "http://b"])
+        return Supervisor(config, self.sockets, work, self.world, ["http://a", "http://b"])
 
     def supervise(self, script: Callable[[], Script], workers: int = 2, **options: Any) -> List[str]:
         """Run ``script`` to its end, at which all must have ended; returns the log lines."""

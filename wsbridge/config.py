@@ -23,7 +23,10 @@ from .protocols.forwarded import (
 from .protocols.handshake import check_default_headers
 from .protocols.origins import AllowedOrigins
 
-__all__ = ["ServerConfig"]
+__all__ = ["MAX_WORKERS", "ServerConfig"]
+
+# So many snapshots have room in the memory in which workers show their metrics.
+MAX_WORKERS = 256
 
 
 class Rule(NamedTuple):
@@ -238,9 +241,27 @@ class ServerConfig:
     # Processes.
     workers: int = _option(
         1,
-        _whole_number(1),
+        _whole_number(1, MAX_WORKERS),
         "processes that serve, each with an event loop of its own; above 1 the application must be given as "
         "module:attribute",
+    )
+    reload: bool = _option(
+        False,
+        _SWITCH,
+        "for development: start the application again when a file changes; needs the application as "
+        "module:attribute",
+    )
+    reload_dirs: Tuple[str, ...] = _option(
+        (), _TEXTS, "folders whose files are watched; by default app_dir, or the working directory"
+    )
+    reload_includes: Tuple[str, ...] = _option(
+        ("*.py",), _TEXTS, "patterns of the names of watched files; one with a slash is of the whole path"
+    )
+    reload_excludes: Tuple[str, ...] = _option(
+        (),
+        _TEXTS,
+        "patterns of files and folders that are not watched, besides folders that begin with a dot, "
+        "__pycache__, node_modules and virtual environments",
     )
 
     # WebSocket messages.
@@ -443,6 +464,7 @@ class ServerConfig:
         cert_reqs = _CERT_REQS_BY_NUMBER.get(self.ssl_cert_reqs, self.ssl_cert_reqs)
         object.__setattr__(self, "ssl_cert_reqs", cert_reqs)
         self._check_tls()
+        self._check_reload()
         self._check_stop()
         self._check_proxy()
         if self.metrics_path and self.metrics_path == self.health_path:
@@ -488,6 +510,13 @@ class ServerConfig:
             )
         if self.ssl_ciphers is not None and self.ssl_version == "TLSv1.3":
             raise ConfigError("ssl_ciphers with ssl_version='TLSv1.3': it lists the ciphers of TLS 1.2")
+
+    def _check_reload(self) -> None:
+        if self.reload and self.workers > 1:
+            raise ConfigError(f"reload with workers={self.workers}: it is for one process")
+        for name in ("reload_dirs", "reload_includes", "reload_excludes"):
+            if not self.reload and getattr(self, name) != getattr(type(self), name):
+                raise ConfigError(f"{name} without reload: nothing is watched")
 
     def _check_stop(self) -> None:
         limit = self.timeout_graceful_shutdown

@@ -72,6 +72,8 @@ def check_is_one_process(config: ServerConfig) -> None:
         raise ConfigError(
             f"workers={config.workers}: a Server is one process; run() and the command line start several"
         )
+    if config.reload:
+        raise ConfigError("reload: a Server cannot start again; run() and the command line can")
 
 
 def split_arguments(

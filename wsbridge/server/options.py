@@ -84,6 +84,18 @@ class ServerOptions(TypedDict, total=False):
     """processes that serve, each with an event loop of its own; above 1 the application must be given as
     module:attribute
     """
+    reload: bool
+    """for development: start the application again when a file changes; needs the application as
+    module:attribute
+    """
+    reload_dirs: Tuple[str, ...]
+    """folders whose files are watched; by default app_dir, or the working directory"""
+    reload_includes: Tuple[str, ...]
+    """patterns of the names of watched files; one with a slash is of the whole path"""
+    reload_excludes: Tuple[str, ...]
+    """patterns of files and folders that are not watched, besides folders that begin with a dot, __pycache__,
+    node_modules and virtual environments
+    """
     ws_max_size: int
     """largest message, inflated; past it CLOSE 1009, and nothing of it is kept"""
     ws_max_fragments: int

@@ -47,11 +47,11 @@ def run(
     stopped as it should.
     """
     config, others = split_arguments(config, options)
-    if config.workers > 1:
+    if config.workers > 1 or config.reload:
         # Imported here: where there is one process, nothing of it is needed.
-        from .supervisor import supervise
+        from .workers import run_workers
 
-        supervise(app, config, **others)
+        run_workers(app, config, **others)
     else:
         server = Server(app, config, **others)
         server.is_main = True

@@ -1,4 +1,4 @@
-"""`supervise`: one process that serves nothing itself, and keeps workers alive that do.
+"""`Supervisor`: one process that serves nothing itself, and keeps workers alive that do.
 
 It imports no application, and has no event loop and no thread, so that it can
 fork at any time. What it needs of the operating system is in `processes`, what
@@ -7,29 +7,22 @@ a worker does in `worker`.
 
 from __future__ import annotations
 
-import mmap
 import signal
-from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence
 
-from ..asgi.types import Application
-from ..config import ServerConfig
-from ..protocols.errors import ConfigError
-from .arguments import check_sockets, check_ssl_context
+from ..config import MAX_WORKERS, ServerConfig
 from .log import error_logger as logger
-from .log_output import print_error, set_up_logging
-from .metrics_slot import MetricsSlot, get_slots_size
-from .processes import CAN_FORK, Child, Ends, Processes, name_signal
+from .log_output import print_error
+from .processes import Child, Ends, Processes, name_signal
 from .service import ABORT_TIMEOUT
-from .worker import READY, WANTS_REPLACEMENT, Failure, read_failure, run_worker
+from .worker import READY, WANTS_REPLACEMENT, Failure, read_failure
 from .worker_sockets import WorkerSockets
 
 if TYPE_CHECKING:
     from socket import socket
-    from ssl import SSLContext
 
-__all__ = ["Seat", "Supervisor", "supervise"]
+__all__ = ["Seat", "Supervisor", "Worker"]
 
 # Seconds. A worker that has served for this long has not failed at its start: another replaces it at once.
 SETTLED = 1.0
@@ -76,8 +69,9 @@ class Seat:
 
 
 class Supervisor:
-    """Keeps one worker in each of ``seats``; `run` returns when it has been told to stop and all have ended.
+    """Keeps ``config.workers`` alive; `run` returns when it has been told to stop and all have ended.
 
+    ``sockets`` are those of the workers, ``urls`` what is logged of them.
     ``work`` is what a worker does: it gets its seat and its ends of the pipes,
     and returns the exit code of its process.
     """
@@ -85,13 +79,14 @@ class Supervisor:
     def __init__(
         self,
         config: ServerConfig,
-        seats: List[Seat],
+        sockets: WorkerSockets,
         work: Callable[[Seat, Ends], int],
         processes: Processes,
-        urls: Sequence[str] = (),
+        urls: Sequence[str],
     ) -> None:
         self._config = config
-        self._seats = seats
+        self._sockets = sockets
+        self._seats = [Seat(number + 1, sockets.open_for_worker()) for number in range(config.workers)]
         self._work = work
         self._processes = processes
         self._urls = urls
@@ -108,6 +103,8 @@ class Supervisor:
             signal.SIGTERM: self._handle_stop,
             signal.SIGQUIT: self._handle_stop,
             signal.SIGHUP: self._handle_hangup,
+            signal.SIGTTIN: self._handle_more,
+            signal.SIGTTOU: self._handle_fewer,
         }
 
     def run(self) -> None:
@@ -125,10 +122,8 @@ class Supervisor:
             raise self._error
 
     def _step(self) -> None:
-        numbers, readable = self._processes.wait(
-            [worker.child.reports for worker in self._workers if worker.unread is not None],
-            max(0, self._find_next_time() - self._processes.clock()),
-        )
+        timeout = max(0, self._find_next_time() - self._processes.clock())
+        numbers, readable = self._processes.wait(self._list_descriptors(), timeout)
         for number in numbers:
             handle = self._handlers.get(number)
             if handle is not None:
@@ -140,6 +135,10 @@ class Supervisor:
             if code is not None:
                 self._handle_end(worker, code)
         self._do_what_is_due()
+
+    def _list_descriptors(self) -> List[int]:
+        """What is readable when there is something to do."""
+        return [worker.child.reports for worker in self._workers if worker.unread is not None]
 
     def _find_next_time(self) -> float:
         return min(
@@ -252,13 +251,18 @@ class Supervisor:
         seat = worker.seat
         seat.failures += 1
         self._print_traceback(worker)
-        reason = _describe_end(code) if worker.failure is None else worker.failure.message
+        reason = self._explain(worker, code)
         if seat.serving is None or seat.serving.wants_replacement:
             self._retry(seat, f"{worker.name} could not start: {reason}")
         else:
             # SIGHUP: what the next would be like is known.
             self._outdated.clear()
             logger.error("%s could not start: %s; the workers of before go on", worker.name, reason)
+
+    def _explain(self, worker: Worker, code: int) -> str:
+        if worker.failure is not None:
+            return worker.failure.message
+        return f"exit code {code}" if code >= 0 else f"killed by {name_signal(-code)}"
 
     def _print_traceback(self, worker: Worker) -> None:
         if worker.failure is not None:
@@ -267,7 +271,7 @@ class Supervisor:
     def _handle_death(self, worker: Worker, code: int) -> None:
         seat = worker.seat
         lived = self._processes.clock() - (worker.ready_at or 0)
-        text = f"{worker.name} has ended after {lived:.1f} s: {_describe_end(code)}"
+        text = f"{worker.name} has ended after {lived:.1f} s: {self._explain(worker, code)}"
         if seat.starting is not None:
             logger.error("%s", text)
         elif lived >= SETTLED:
@@ -289,8 +293,7 @@ class Supervisor:
             logger.info("%s has stopped", worker.name)
             return
         self._print_traceback(worker)
-        reason = _describe_end(code) if worker.failure is None else worker.failure.message
-        logger.error("%s has stopped: %s", worker.name, reason)
+        logger.error("%s has stopped: %s", worker.name, self._explain(worker, code))
         if self._is_stopping and self._error is None:
             self._error = SystemExit(1)
 
@@ -331,50 +334,23 @@ class Supervisor:
         # Those that have none begin.
         self._outdated = sorted(self._seats, key=lambda seat: seat.serving is not None)
 
+    def _handle_more(self, number: int) -> None:
+        """Add a worker, as gunicorn and uvicorn do on SIGTTIN."""
+        if self._is_stopping or len(self._seats) == MAX_WORKERS:
+            return
+        seat = Seat(len(self._seats) + 1, self._sockets.open_for_worker())
+        self._seats.append(seat)
+        logger.info("%d workers from now on", len(self._seats))
+        self._start(seat)
 
-def _describe_end(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else f"killed by {name_signal(-code)}"
-
-
-def supervise(
-    app: Union[Application, str],
-    config: ServerConfig,
-    *,
-    sockets: Optional[Sequence[socket]] = None,
-    ssl_context: Optional[SSLContext] = None,
-) -> None:
-    """`run` with more than one worker: serve ``app`` in processes of their own until a signal stops them."""
-    target = check_target(app, config)
-    if sockets is not None:
-        check_sockets(sockets, config)
-    check_ssl_context(ssl_context, config)
-    set_up_logging(config)
-    of_worker = replace(config, workers=1)
-    # Takes no memory before it is written, which workers do if there is a ``metrics_path``.
-    metrics = mmap.mmap(-1, get_slots_size(config.workers))
-
-    def work(seat: Seat, ends: Ends) -> int:
-        return run_worker(
-            target, of_worker, ends, seat.sockets, ssl_context, MetricsSlot(metrics, seat.number)
-        )
-
-    with WorkerSockets(config, sockets) as all_sockets, Processes() as processes:
-        scheme = "http" if ssl_context is None and config.ssl_certfile is None else "https"
-        seats = [Seat(number + 1, all_sockets.open_for_worker()) for number in range(config.workers)]
-        Supervisor(config, seats, work, processes, all_sockets.build_urls(scheme)).run()
-
-
-def check_target(app: Any, config: ServerConfig) -> str:
-    """The application as text; `ConfigError` if workers cannot import it, or cannot be made."""
-    option = f"workers={config.workers}"
-    if not isinstance(app, str):
-        raise ConfigError(
-            f"{option}: each process imports the application, which must therefore be given as the text "
-            f"'module:attribute', not {app!r:.80}"
-        )
-    if not CAN_FORK:
-        raise ConfigError(
-            f"{option}: this system cannot fork; start one process for each, on ports of their own, behind a "
-            "proxy that shares the connections among them"
-        )
-    return app
+    def _handle_fewer(self, number: int) -> None:
+        """Stop the worker that was added last, but not the only one."""
+        if self._is_stopping or len(self._seats) == 1:
+            return
+        seat = self._seats.pop()
+        self._outdated = [other for other in self._outdated if other is not seat]
+        logger.info("%d workers from now on", len(self._seats))
+        for worker in (seat.serving, seat.starting):
+            if worker is not None:
+                self._retire(worker)
+        self._sockets.close_those_of_worker(seat.sockets)

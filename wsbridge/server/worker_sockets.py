@@ -42,3 +42,9 @@ class WorkerSockets:
     def open_for_worker(self) -> List[socket.socket]:
         """The sockets of one more worker."""
         return list(self._given or self._opened)
+
+    def close_those_of_worker(self, sockets: Sequence[socket.socket]) -> None:
+        """A worker is no more: its sockets are closed, unless others have them too."""
+
+    def keep_those_of_worker(self, sockets: Sequence[socket.socket]) -> None:
+        """In a worker: close the sockets of the others."""
