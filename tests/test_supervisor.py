@@ -26,10 +26,10 @@ class LifeTests(SupervisorCase):
         self.assertEqual(
             self.supervise(script),
             [
-                "listening on http://a, http://b with 2 workers",
+                "listening on http://a, http://b, workers: 2",
                 "worker 1 (pid 1) listens",
                 "worker 2 (pid 2) listens",
-                "stopping 2 workers; a second signal stops at once",
+                "stopping; a second signal stops at once; workers: 2",
                 "worker 1 (pid 1) has stopped",
                 "worker 2 (pid 2) has stopped",
             ],
@@ -327,7 +327,7 @@ class HangupTests(SupervisorCase):
             yield from self.stop(3, 4)
 
         logs = self.supervise(script)
-        self.assertIn("replacing 2 workers", logs)
+        self.assertIn("replacing the workers, one by one; workers: 2", logs)
         self.assertIn("worker 2 (pid 2) has stopped: exit code 1", logs)
 
     def test_replacement_that_cannot_start_leaves_the_workers_of_before(self) -> None:
@@ -473,7 +473,7 @@ class NumberTests(SupervisorCase):
             yield None
             yield from self.stop(3)
 
-        self.assertIn("1 workers from now on", self.supervise(script))
+        self.assertIn("workers from now on: 1", self.supervise(script))
         self.assertEqual((self.sockets.opened, self.sockets.closed), (2, 1))
 
     def test_worker_that_starts_is_told_too(self) -> None:

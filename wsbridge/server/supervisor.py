@@ -210,7 +210,7 @@ class Supervisor:
             return
         if not self._has_served:
             self._has_served = True
-            logger.info("listening on %s with %d workers", ", ".join(self._urls), len(self._seats))
+            logger.info("listening on %s, workers: %d", ", ".join(self._urls), len(self._seats))
         seat = worker.seat
         predecessor, seat.serving, seat.starting = seat.serving, worker, None
         logger.info("%s listens", worker.name)
@@ -303,7 +303,7 @@ class Supervisor:
         if not self._is_stopping:
             if not self._has_served:
                 self._error = SystemExit(128 + number)
-            logger.info("stopping %d workers; a second signal stops at once", len(self._workers))
+            logger.info("stopping; a second signal stops at once; workers: %d", len(self._workers))
             self._stop_all()
             return
         at_once = self._processes.clock() + END_TIMEOUT
@@ -324,7 +324,7 @@ class Supervisor:
     def _handle_hangup(self, number: int) -> None:
         if self._is_stopping:
             return
-        logger.info("replacing %d workers", len(self._seats))
+        logger.info("replacing the workers, one by one; workers: %d", len(self._seats))
         for seat in self._seats:
             if seat.starting is not None:
                 # It may have imported what is outdated now, or hang.
@@ -340,7 +340,7 @@ class Supervisor:
             return
         seat = Seat(len(self._seats) + 1, self._sockets.open_for_worker())
         self._seats.append(seat)
-        logger.info("%d workers from now on", len(self._seats))
+        logger.info("workers from now on: %d", len(self._seats))
         self._start(seat)
 
     def _handle_fewer(self, number: int) -> None:
@@ -349,7 +349,7 @@ class Supervisor:
             return
         seat = self._seats.pop()
         self._outdated = [other for other in self._outdated if other is not seat]
-        logger.info("%d workers from now on", len(self._seats))
+        logger.info("workers from now on: %d", len(self._seats))
         for worker in (seat.serving, seat.starting):
             if worker is not None:
                 self._retire(worker)
