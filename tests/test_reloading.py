@@ -54,7 +54,7 @@ class ReloadTests(SupervisorCase):
         files = WatchedFiles(config)
         with mock.patch.object(reloading, "build_watcher", return_value=self.watcher):
             return ReloadingSupervisor(
-                build_hasty_config(config), self.sockets, work, self.world, ["http://a"], files=files
+                build_hasty_config(config), self.sockets, work, self.world, "http", files=files
             )
 
     def change(self, *names: str) -> Script:
@@ -83,6 +83,15 @@ class ReloadTests(SupervisorCase):
         logs = self.reload(script)
         self.assertIn("app.py changed: reloading", logs)
         self.assertIn("worker 1 (pid 2) listens", logs)
+
+    def test_there_is_one_worker_only(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1)
+            yield signal.SIGTTIN
+            yield from self.stop(1)
+
+        self.reload(script)
+        self.assertEqual(len(self.world.works), 1)
 
     def test_names_are_few(self) -> None:
         def script() -> Script:

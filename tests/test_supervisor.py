@@ -7,9 +7,11 @@ import io
 import signal
 import unittest
 from math import inf
-from typing import Optional
+from typing import List, Optional
+from unittest import mock
 
 from wsbridge.protocols.errors import ConfigError, LifespanFailed
+from wsbridge.server import supervisor
 from wsbridge.server.processes import Ends
 
 from .world import Script, SupervisorCase
@@ -393,6 +395,34 @@ class HangupTests(SupervisorCase):
         self.assertEqual(len(self.world.works), 2)
 
 
+class SystemdTests(SupervisorCase):
+    """What systemd is told in a unit of ``Type=notify``."""
+
+    def test_systemd_is_told_of_the_start_each_replacement_and_the_stop(self) -> None:
+        told: List[str] = []
+
+        def script() -> Script:
+            self.assertEqual(told, [])
+            yield from self.serve(1, 2)
+            yield HUP
+            self.assertEqual(told, ["READY=1", "reloading"])
+            yield from self.serve(3)
+            yield from self.serve(4)
+            self.assertEqual(told, ["READY=1", "reloading", "READY=1"])
+            self.world.end(1)
+            self.world.end(2)
+            yield None
+            yield from self.stop(3, 4)
+
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(mock.patch.object(supervisor, "notify", told.append))
+            stack.enter_context(
+                mock.patch.object(supervisor, "notify_reloading", lambda: told.append("reloading"))
+            )
+            self.supervise(script)
+        self.assertEqual(told, ["READY=1", "reloading", "READY=1", "STOPPING=1"])
+
+
 class LimitTests(SupervisorCase):
     def test_worker_that_wants_to_be_replaced_goes_on_until_the_next_listens(self) -> None:
         def script() -> Script:
@@ -460,6 +490,15 @@ class NumberTests(SupervisorCase):
             yield from self.stop(*range(1, 257))
 
         self.supervise(script, workers=256)
+
+    def test_worker_without_a_socket_is_not_added(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1)
+            self.sockets.error = OSError(98, "in use")
+            yield signal.SIGTTIN
+            yield from self.stop(1)
+
+        self.assertIn("no worker can be added: [Errno 98] in use", self.supervise(script, workers=1))
 
     def test_worker_fewer(self) -> None:
         def script() -> Script:

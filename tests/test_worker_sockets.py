@@ -2,23 +2,67 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import tempfile
 import unittest
+from typing import List, Set
+from unittest import mock
 
 from wsbridge.config import ServerConfig
-from wsbridge.server.worker_sockets import WorkerSockets
+from wsbridge.server import worker_sockets
+from wsbridge.server.worker_sockets import SPREADS_CONNECTIONS, WorkerSockets
 
 
 class SocketTests(unittest.TestCase):
-    def test_all_workers_have_one_port(self) -> None:
+    def list_ports(self, *sockets: socket.socket) -> Set[int]:
+        return {each.getsockname()[1] for each in sockets}
+
+    @unittest.skipUnless(SPREADS_CONNECTIONS, "this system does not spread connections over sockets")
+    def test_each_worker_has_a_socket_of_its_own_on_one_port(self) -> None:
         with WorkerSockets(ServerConfig(port=0, workers=2)) as sockets:
-            opened = sockets.open_for_worker() + sockets.open_for_worker()
-            ports = {each.getsockname()[1] for each in opened}
-            self.assertEqual(len(ports), 1)
-            self.assertEqual(sockets.build_urls("https"), [f"https://127.0.0.1:{ports.pop()}"])
-        self.assertEqual({each.fileno() for each in opened}, {-1})
+            [first], [second] = sockets.open_for_worker(), sockets.open_for_worker()
+            self.assertIsNot(first, second)
+            [port] = self.list_ports(first, second)
+            self.assertEqual(sockets.build_urls("https"), [f"https://127.0.0.1:{port}"])
+            [third] = sockets.open_for_worker()
+            sockets.close_those_of_worker([third])
+            self.assertEqual([each.fileno() >= 0 for each in (first, second, third)], [True, True, False])
+            # In the second worker.
+            sockets.keep_those_of_worker([second])
+            self.assertEqual([each.fileno() >= 0 for each in (first, second)], [False, True])
+        self.assertEqual(second.fileno(), -1)
+
+    def test_where_the_system_does_not_spread_them_the_socket_is_shared(self) -> None:
+        shared = WorkerSockets(ServerConfig(port=0, workers=2))
+        with mock.patch.object(worker_sockets, "SPREADS_CONNECTIONS", False), shared as sockets:
+            first, second = sockets.open_for_worker(), sockets.open_for_worker()
+            self.assertIs(first, second)
+            sockets.keep_those_of_worker(first)
+            sockets.close_those_of_worker(second)
+            self.assertGreaterEqual(first[0].fileno(), 0)
+        self.assertEqual(first[0].fileno(), -1)
+
+    @unittest.skipUnless(SPREADS_CONNECTIONS, "this system does not spread connections over sockets")
+    def test_sockets_of_systemd_are_shared(self) -> None:
+        listening = socket.create_server(("127.0.0.1", 0))
+
+        def open_sockets(config: ServerConfig) -> List[socket.socket]:
+            del os.environ["LISTEN_PID"]
+            return [listening]
+
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(mock.patch.dict(os.environ, LISTEN_PID="1"))
+            stack.enter_context(mock.patch.object(worker_sockets, "open_sockets", open_sockets))
+            sockets = stack.enter_context(WorkerSockets(ServerConfig(workers=2)))
+            self.assertEqual(sockets.open_for_worker(), [listening])
+
+    def test_port_of_another_program_is_an_error(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            [port] = self.list_ports(other)
+            with self.assertRaises(OSError), WorkerSockets(ServerConfig(port=port, workers=2)):
+                """Never entered."""
 
     def test_sockets_of_the_caller_stay_the_callers(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as given:

@@ -86,8 +86,14 @@ class Sockets(WorkerSockets):
     """No sockets; ``opened`` and ``closed`` count."""
 
     opened = closed = 0
+    error: Optional[OSError] = None
 
-    def open_for_worker(self) -> List[socket]:
+    def build_urls(self, scheme: str) -> List[str]:
+        return [f"{scheme}://a", f"{scheme}://b"]
+
+    def open_for_worker(self) -> Sequence[socket]:
+        if self.error is not None:
+            raise self.error
         self.opened += 1
         return []
 
@@ -104,7 +110,7 @@ class SupervisorCase(unittest.TestCase):
     def build(self, work: Callable[[Seat, Ends], int], workers: int = 2, **options: Any) -> Supervisor:
         self.sockets = Sockets(ServerConfig())
         config = ServerConfig(workers=workers, **options)
-        return Supervisor(config, self.sockets, work, self.world, ["http://a", "http://b"])
+        return Supervisor(config, self.sockets, work, self.world, "http")
 
     def supervise(self, script: Callable[[], Script], workers: int = 2, **options: Any) -> List[str]:
         """Run ``script`` to its end, at which all must have ended; returns the log lines."""

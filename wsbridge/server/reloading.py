@@ -83,6 +83,9 @@ class ReloadingSupervisor(Supervisor):
             logger.info("reloading")
             self._reload()
 
+    def _handle_more(self, number: int) -> None:
+        """There is one worker."""
+
     def _handle_stopped(self, worker: Worker, code: int) -> None:
         super()._handle_stopped(worker, code)
         if not self._is_stopping and not self._workers:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence
 from ..config import MAX_WORKERS, ServerConfig
 from .log import error_logger as logger
 from .log_output import print_error
+from .notifying import READY as IS_READY
+from .notifying import STOPPING, notify, notify_reloading
 from .processes import Child, Ends, Processes, name_signal
 from .service import ABORT_TIMEOUT
 from .worker import READY, WANTS_REPLACEMENT, Failure, read_failure
@@ -71,7 +73,7 @@ class Seat:
 class Supervisor:
     """Keeps ``config.workers`` alive; `run` returns when it has been told to stop and all have ended.
 
-    ``sockets`` are those of the workers, ``urls`` what is logged of them.
+    ``sockets`` are those of the workers, ``scheme`` that of the URLs in the log.
     ``work`` is what a worker does: it gets its seat and its ends of the pipes,
     and returns the exit code of its process.
     """
@@ -82,17 +84,19 @@ class Supervisor:
         sockets: WorkerSockets,
         work: Callable[[Seat, Ends], int],
         processes: Processes,
-        urls: Sequence[str],
+        scheme: str,
     ) -> None:
         self._config = config
         self._sockets = sockets
         self._seats = [Seat(number + 1, sockets.open_for_worker()) for number in range(config.workers)]
         self._work = work
         self._processes = processes
-        self._urls = urls
+        self._scheme = scheme
         self._workers: List[Worker] = []
         # Seats whose worker is to be replaced because of SIGHUP, one after the other.
         self._outdated: List[Seat] = []
+        # Whether systemd was told so.
+        self._is_replacing = False
         # Whether any worker has ever listened.
         self._has_served = False
         self._is_stopping = False
@@ -158,6 +162,9 @@ class Supervisor:
                 self._start(seat)
         while self._outdated and not any(seat.starting for seat in self._seats):
             self._start(self._outdated.pop(0))
+        if self._is_replacing and not any(seat.starting for seat in self._seats):
+            self._is_replacing = False
+            notify(IS_READY)
 
     # ----------------------------------------------------------------- one worker
 
@@ -210,7 +217,9 @@ class Supervisor:
             return
         if not self._has_served:
             self._has_served = True
-            logger.info("listening on %s, workers: %d", ", ".join(self._urls), len(self._seats))
+            urls = self._sockets.build_urls(self._scheme)
+            logger.info("listening on %s, workers: %d", ", ".join(urls), len(self._seats))
+            notify(IS_READY)
         seat = worker.seat
         predecessor, seat.serving, seat.starting = seat.serving, worker, None
         logger.info("%s listens", worker.name)
@@ -313,7 +322,9 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         self._is_stopping = True
+        self._is_replacing = False
         self._outdated.clear()
+        notify(STOPPING)
         for seat in self._seats:
             seat.start_at = inf
         for worker in self._workers:
@@ -324,6 +335,8 @@ class Supervisor:
     def _handle_hangup(self, number: int) -> None:
         if self._is_stopping:
             return
+        self._is_replacing = True
+        notify_reloading()
         logger.info("replacing the workers, one by one; workers: %d", len(self._seats))
         for seat in self._seats:
             if seat.starting is not None:
@@ -338,7 +351,11 @@ class Supervisor:
         """Add a worker, as gunicorn and uvicorn do on SIGTTIN."""
         if self._is_stopping or len(self._seats) == MAX_WORKERS:
             return
-        seat = Seat(len(self._seats) + 1, self._sockets.open_for_worker())
+        try:
+            seat = Seat(len(self._seats) + 1, self._sockets.open_for_worker())
+        except OSError as error:
+            logger.error("no worker can be added: %s", error)
+            return
         self._seats.append(seat)
         logger.info("workers from now on: %d", len(self._seats))
         self._start(seat)

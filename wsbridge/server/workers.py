@@ -42,7 +42,10 @@ def run_workers(
     set_up_logging(config)
     # Takes no memory before it is written, which workers do if there is a ``metrics_path``.
     metrics = mmap.mmap(-1, get_slots_size(MAX_WORKERS))
-    of_worker = replace(config, workers=1) if files is None else build_hasty_config(config)
+    # Its sockets are given to it.
+    of_worker = replace(config, workers=1, uds=None, fd=None, reuse_port=False)
+    if files is not None:
+        of_worker = build_hasty_config(of_worker)
 
     def work(seat: Seat, ends: Ends) -> int:
         all_sockets.keep_those_of_worker(seat.sockets)
@@ -50,13 +53,11 @@ def run_workers(
         return run_worker(target, of_worker, ends, seat.sockets, ssl_context, slot)
 
     with WorkerSockets(config, sockets) as all_sockets, Processes() as processes:
-        urls = all_sockets.build_urls(
-            "http" if ssl_context is None and config.ssl_certfile is None else "https"
-        )
+        scheme = "http" if ssl_context is None and config.ssl_certfile is None else "https"
         if files is None:
-            supervisor = Supervisor(config, all_sockets, work, processes, urls)
+            supervisor = Supervisor(config, all_sockets, work, processes, scheme)
         else:
-            supervisor = ReloadingSupervisor(of_worker, all_sockets, work, processes, urls, files=files)
+            supervisor = ReloadingSupervisor(of_worker, all_sockets, work, processes, scheme, files=files)
         supervisor.run()
 
 
