@@ -20,7 +20,7 @@ from wsbridge.server.log import logger
 from wsbridge.server.service import Service
 
 from .doubles import Clock, MemoryTransport, turn_loop
-from .loopback import HELLO, PEER_HELLO, REQUEST, SWITCHING
+from .loopback import CLOSE_1012, HELLO, PEER_HELLO, REQUEST, SWITCHING
 
 Event = Dict[str, Any]
 
@@ -376,6 +376,7 @@ class RefusalTests(ConnectionCase):
             with self.assertLogs(logger, "INFO") as logs:
                 connection = self.connect()
                 connection.feed(data)
+                self.clock.advance(1)
                 connection.get_protocol().shut_down()  # type: ignore[attr-defined]
             self.assertTrue(
                 logs.output[0].startswith(f"INFO:wsbridge.access:127.0.0.1:50000 {named}"), logs.output
@@ -639,9 +640,23 @@ class StoppingTests(ConnectionCase):
     async def test_stopping_server_refuses_who_has_not_asked_yet(self) -> None:
         transport = self.connect()
         transport.feed(b"GET / HT")
+        self.clock.advance(1)
         stopping = asyncio.ensure_future(self.service.shut_down(10))
         await self.assert_refused(transport, STOPPING)
         await asyncio.wait_for(stopping, 10)
+
+    async def test_idle_connection_closes(self) -> None:
+        transport = self.connect()
+        self.clock.advance(1)
+        self.service.begin_shutdown()
+        await self.assert_answer(transport, b"")
+        self.assertIn("write_eof", transport.calls)
+
+    async def test_handshake_that_was_on_its_way_is_closed_once_it_is_accepted(self) -> None:
+        transport = self.connect()
+        self.service.begin_shutdown()
+        transport.feed(REQUEST)
+        await self.assert_answer(transport, SWITCHING + CLOSE_1012)
 
     async def test_cut_aborts(self) -> None:
         transport = self.connect()

@@ -118,10 +118,36 @@ class StopTests(HttpCase):
         await self.feed(GET)
         await self.respond()
         await self.feed(GET[:5])
+        await self.advance(1)
         self.transport.read()
         stopping = await self.stop()
         self.assertRegex(self.transport.read(), b"(?s)^HTTP/1.1 503 .*Connection: close\r\n")
         await self.assert_stopped(stopping)
+
+    async def test_request_that_is_on_its_way_is_answered(self) -> None:
+        """Another worker may listen already: no client fails because this one stops."""
+        for first in (b"", GET[:5]):
+            self.connect()
+            await self.feed(first)
+            await self.advance(0.5)
+            stopping = await self.stop()
+            self.assert_written()
+            await self.feed(GET[len(first) :])
+            await self.respond()
+            self.assert_written(build_page(closes=True))
+            await self.assert_stopped(stopping)
+
+    async def test_request_that_does_not_come_within_a_second_is_not_waited_for(self) -> None:
+        for first, answer in ((b"", b"^$"), (GET[:5], b"(?s)^HTTP/1.1 503 .*Connection: close\r\n")):
+            self.connect()
+            await self.feed(first)
+            await self.advance(0.5)
+            stopping = await self.stop()
+            await self.advance(0.25)
+            self.assert_written()
+            await self.advance(0.25)
+            self.assertRegex(self.transport.read(), answer)
+            await self.assert_stopped(stopping)
 
     async def test_response_that_the_peer_does_not_read_is_sent_before_the_close(self) -> None:
         self.connect(ws_write_limit=100)

@@ -200,6 +200,7 @@ class StoppingTests(OwnPathCase):
         self.connect()
         await self.feed(GET)
         self.connect_another()
+        await self.advance(1)
         self.service.begin_shutdown()
         self.assert_written()
 

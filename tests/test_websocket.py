@@ -1982,12 +1982,33 @@ class ShutdownTests(WebSocketTestCase):
         await turn_loop()
         self.assertTrue(self.stopping.done())
 
-    async def test_connecting_is_503(self) -> None:
+    async def test_connecting_is_503_if_the_application_does_not_accept_within_a_second(self) -> None:
         await self.connect()
         await self.shut_down()
+        await self.advance(0.75)
+        self.assert_written()
+        await self.advance(0.25)
         self.assert_written(STOPPING)
         await self.assert_receives(CONNECT, LOST)
         await self.assert_stopped()
+
+    async def test_connecting_that_is_accepted_is_1012(self) -> None:
+        await self.connect()
+        await self.shut_down()
+        await self.assert_receives(CONNECT)
+        await self.send(ACCEPT)
+        await turn_loop()
+        self.assertEqual(self.transport.read()[-len(CLOSE_1012) :], CLOSE_1012)
+        self.transport.feed(bytes.fromhex("88 82 00000000 03f4"))
+        await self.assert_receives(disconnect(1012))
+        await self.assert_stopped()
+
+    async def test_connecting_that_is_told_twice_is_503_at_once(self) -> None:
+        await self.connect()
+        self.exchange.shut_down()
+        self.assert_written()
+        self.exchange.shut_down()
+        self.assert_written(STOPPING)
 
     async def test_denial_that_streams_is_cut(self) -> None:
         await self.connect()

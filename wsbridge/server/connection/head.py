@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 from typing import Optional, Union
 
 from ...asgi.scope import HttpScopes, SecureHttpScopes, check_ws_request
@@ -42,6 +43,11 @@ __all__ = ["Connection", "RefusedConnection"]
 
 # The Connection header of most requests that have one: comparing takes less time than parsing the list.
 _KEEP_ALIVE = [b"keep-alive"]
+
+
+# Seconds from the connection, or the first byte of a head, in which the rest of a request is waited for when
+# the server stops.
+ON_ITS_WAY = 1.0
 
 
 class Connection(asyncio.Protocol):
@@ -216,6 +222,8 @@ class Connection(asyncio.Protocol):
             websocket.eof_received()
         self._transport, self._successor = None, websocket
         self._let_last_go()
+        if service.is_stopping:
+            websocket.shut_down()
 
     def _find_ends(self, transport: asyncio.Transport) -> Ends:
         return self._ends or get_ends(transport)
@@ -357,7 +365,9 @@ class Connection(asyncio.Protocol):
         self._let_last_go()
         if now < self._deadline:
             return
-        if self._is_idle:
+        if self._service.is_stopping:
+            self._end_for_stop()
+        elif self._is_idle:
             self._close()
         else:
             self._refuse(RequestTimeout("the request's head was not complete in time"))
@@ -368,6 +378,15 @@ class Connection(asyncio.Protocol):
         return Load("waiting", queued=len(self._held_data), unsent=unsent)
 
     def shut_down(self) -> None:
+        begun = self._deadline - (self._service.config.timeout_handshake or math.inf)
+        may_be_on_its_way = not self._held_data and not (self._answered and self._is_idle)
+        if may_be_on_its_way and self._service.clock() < begun + ON_ITS_WAY:
+            # Another worker listens already when this one stops: no client shall fail because of it.
+            self._deadline = begun + ON_ITS_WAY
+        else:
+            self._end_for_stop()
+
+    def _end_for_stop(self) -> None:
         own_paths, transport = self._service.own_paths, self._transport
         if own_paths is not None and transport is not None and self._is_idle and not self._answered:
             self._turn_away(transport, _build_stopping())

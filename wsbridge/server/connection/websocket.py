@@ -60,6 +60,9 @@ LARGE_PAYLOAD = 16 * 1024
 # waits between them, short enough for the client of an application that pushes without end.
 ANSWER_TIME = 0.1
 
+# Seconds from the stop of the server in which a connection may still be accepted.
+ACCEPT_GRACE = 1.0
+
 # Before Python 3.12 the attribute of an Enum class takes ten times as long as a global.
 _READABLE, _ENDING, _OVER = Receiving.OPEN, Phase.ENDING, Phase.OVER
 
@@ -93,6 +96,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         "_is_resuming",
         "_pinged_at",
         "_is_holding",
+        "_is_stopping",
         "_opened_at",
         "_received_at_ping",
         "_scope",
@@ -142,6 +146,8 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._answer_timer: Optional[asyncio.TimerHandle] = None
         # Whether data is held unparsed: before the accept, and while the queue is full.
         self._is_holding = True
+        # Whether the server stops, so that the connection closes once it is accepted.
+        self._is_stopping = False
         self._held_data = b""
         self._gathered: List[Union[bytes, bytearray]] = []
         self._gathered_size = 0
@@ -397,6 +403,9 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._opened_at = self._pinged_at = self._service.clock()
         self._deadline = self._service.get_deadline(interval)
         self._resume_reading()
+        if self._is_stopping:
+            # Not inside the application's send: the 101 must leave first.
+            self._service.loop.call_soon(self._close_for_restart)
 
     def session_refused(self, status: int) -> None:
         self._log_answer(status)
@@ -498,7 +507,8 @@ class WebSocketExchange(Exchange, SessionOwner):
         if self._session.is_response_on_wire:
             self._deadline = math.inf
             return
-        self._session.refuse(ServiceUnavailable("the application did not accept in time"))
+        reason = "the server is stopping" if self._is_stopping else "the application did not accept in time"
+        self._session.refuse(ServiceUnavailable(reason))
         self._cancel_app()
 
     def _keep_alive(self, now: float) -> None:
@@ -560,7 +570,11 @@ class WebSocketExchange(Exchange, SessionOwner):
 
     def shut_down(self) -> None:
         phase = self._session.phase
-        if phase in (Phase.CONNECTING, Phase.DENYING):
+        if phase is Phase.CONNECTING and not self._is_stopping:
+            # Most applications accept at once, and a client that is told 1012 comes back.
+            self._is_stopping = True
+            self._deadline = min(self._deadline, self._service.get_deadline(ACCEPT_GRACE))
+        elif phase in (Phase.CONNECTING, Phase.DENYING):
             self._session.refuse(ServiceUnavailable("the server is stopping"))
         elif phase in (Phase.OPEN, Phase.ENDING):
             self._service.close_in_turn(self._close_for_restart)
