@@ -46,6 +46,7 @@ SCOPE = "scope has the client of the proxy"
 FORGED = "forged headers are not believed"
 EVENTS = "server sent events pass at once"
 AGAIN = "server that was away is asked again"
+HEALTH = "health checks find the server well"
 LEAVES = "client that leaves is seen"
 
 
@@ -60,6 +61,7 @@ class Proxy:
     idle: the lines with its idle limit for WebSockets, and the same with a second.
     kept: the lines with its limit for kept connections to the server, and the same with a second.
     health: the lines with the interval of its health check, and the same with half a second.
+    default_health: the lines with its health check, and the same as the proxy has it by default.
     reload: the signal that makes it read its configuration again, or a command.
     lines: those of its lines that are not what any configuration has.
     lacks: the checks that it cannot pass, each with a sentence.
@@ -74,6 +76,7 @@ class Proxy:
     idle: Mapping[str, str] = field(default_factory=dict)
     kept: Mapping[str, str] = field(default_factory=dict)
     health: Mapping[str, str] = field(default_factory=dict)
+    default_health: Mapping[str, str] = field(default_factory=dict)
     reload: object = None
     lines: Sequence[Line] = ()
     lacks: Mapping[str, str] = field(default_factory=dict)
@@ -182,9 +185,11 @@ def list_proxies() -> List[Proxy]:
             {"bind :443": "bind 127.0.0.1:{port}"},
             idle={"timeout tunnel 60s": "timeout tunnel 1s"},
             health={" check": " check inter 500ms"},
+            default_health={"option httpchk GET /healthz": "option httpchk"},
             reload=signal.SIGUSR2,
             lines=[
                 Line("option abortonclose", LEAVES),
+                Line("GET /healthz", HEALTH, instead="GET /nowhere"),
                 Line("option forwardfor", FORGED),
                 Line("http-request set-header X-Forwarded-Proto https if { ssl_fc }", FORGED),
             ],
@@ -227,7 +232,10 @@ def list_proxies() -> List[Proxy]:
                 *(of_environment("caddy"), "reload", "--config", "{config}", "--adapter", "caddyfile"),
                 *("--address", "127.0.0.1:{admin}", "--force"),
             ],
-            lines=[Line("stream_close_delay 5m", "open connection outlives a reload")],
+            lines=[
+                Line("stream_close_delay 5m", "open connection outlives a reload"),
+                Line("/healthz", HEALTH, instead="/nowhere"),
+            ],
             lacks={"idle connection": NO_IDLE_LIMIT, "over http 2": NO_HTTP2},
             settings={"XDG_DATA_HOME": "{folder}", "XDG_CONFIG_HOME": "{folder}"},
         ),
@@ -244,6 +252,12 @@ def list_proxies() -> List[Proxy]:
             lines=[
                 Line("upgrade_configs: [{upgrade_type: websocket}]", ECHO),
                 Line("use_remote_address: true", FORGED),
+                # By default Envoy sends requests to servers that are all unhealthy.
+                Line(
+                    "{path: /healthz}",
+                    HEALTH,
+                    instead="{path: /nowhere}\n    common_lb_config: {healthy_panic_threshold: {value: 0}}",
+                ),
             ],
             lacks={"over http 2": NO_KEY, "reload": "takes a new configuration from its control plane"},
         ),

@@ -16,6 +16,7 @@ from websockets import ConnectionClosed
 
 from conformance.lib.clients import Closed, Refused
 from conformance.lib.environment import say_line
+from conformance.lib.servers import ServerFailed
 
 from . import checks_life, checks_messages, checks_requests
 from .catalogue import Line, Proxy
@@ -24,10 +25,9 @@ from .page import build_page
 from .site import Site
 
 AT_ONCE = 2
+CHECK_SECONDS, LINE_SECONDS = 30.0, 10.0
 # Headings of the guide.
 PORT, PREFIX = "A port instead of a unix socket", "Below a prefix"
-
-CHECK_SECONDS, LINE_SECONDS = 30.0, 10.0
 
 
 class Result(NamedTuple):
@@ -40,25 +40,22 @@ class Result(NamedTuple):
     lack: str = ""
 
 
+def describe(check: checks_messages.Check) -> str:
+    return check.__name__.replace("_", " ")
+
+
 PORT_CHECKS = [
     checks_messages.messages_come_back_as_they_were,
     checks_requests.scope_has_the_client_of_the_proxy,
     checks_requests.forged_headers_are_not_believed,
     checks_life.server_that_was_away_is_asked_again,
 ]
+HEALTH_CHECKS = [checks_life.health_checks_by_default_find_the_server_well]
 PREFIX_CHECKS = [checks_requests.prefix_is_part_of_the_scope]
-
-
 ALL_CHECKS = [
     *(*checks_messages.CHECKS, *checks_requests.CHECKS),
     *(*checks_life.IDLE_CHECKS, *checks_life.KEPT_CHECKS, *checks_life.END_CHECKS),
 ]
-
-
-def describe(check: checks_messages.Check) -> str:
-    return check.__name__.replace("_", " ")
-
-
 # How a check fails that should.
 FAILURES = (
     *(AssertionError, KeyError, OSError, asyncio.TimeoutError, ClientError),
@@ -77,11 +74,13 @@ class Group(NamedTuple):
 
 
 def list_groups(proxy: Proxy) -> List[Group]:
+    health = {**proxy.health, **proxy.default_health}
     return [
         Group("guide", [*checks_messages.CHECKS, *checks_requests.CHECKS]),
         Group("idle", checks_life.IDLE_CHECKS, proxy.idle, ["--ws-ping-interval", "0.4"]),
         Group("kept", checks_life.KEPT_CHECKS, proxy.kept, ["--timeout-keep-alive", "2"]),
         Group("ends", checks_life.END_CHECKS, proxy.health),
+        *([Group("health", HEALTH_CHECKS, health)] if proxy.default_health else []),
         Group("port", PORT_CHECKS, read_lines(PORT)[proxy.name], tcp=True),
         Group("prefix", PREFIX_CHECKS, read_lines(PREFIX)[proxy.name], ["--root-path", "/app"]),
     ]
@@ -111,7 +110,7 @@ class Run:
         name = f"without {line.text}"
         if self._only not in name:
             return
-        edits = {line.text: line.instead}
+        edits = {**self.proxy.health, line.text: line.instead}
 
         async def fails(site: Site) -> None:
             try:
@@ -153,9 +152,12 @@ class Run:
         site = Site(
             self.proxy, self.folder, self.tls, group.name, edits=group.edits, flags=group.flags, tcp=group.tcp
         )
-        async with site:
-            for check in group.checks:
-                await self.check(check, site)
+        try:
+            async with site:
+                for check in group.checks:
+                    await self.check(check, site)
+        except ServerFailed as error:
+            self.results.append(Result(self.proxy.name, f"site {group.name}", 0.0, str(error)))
 
 
 def build_tls(folder: Path) -> Tuple[Path, ssl.SSLContext]:
