@@ -29,6 +29,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 import wsbridge
 from wsbridge.config import ServerConfig
+from wsbridge.server.cli import main
 
 from .doubles import HAS_FAST
 from .loopback import HELLO, PEER_HELLO, REQUEST, SWITCHING, TIMEOUT, Client
@@ -153,8 +154,8 @@ def importable(blocks: List[Block], folder: Path) -> Iterator[None]:
 class PageTests(unittest.TestCase):
     def test_there_are_guides(self) -> None:
         names = {page.relative_to(FOLDER).as_posix() for page in FOLDER.rglob("*.md")}
-        pages = ("deployment", "embedding", "hosts", "options", "plugins", "proxies", "vendoring")
-        guides = {f"guide/{name}.md" for name in pages}
+        pages = ("deployment", "embedding", "hosts", "migrating", "options", "plugins", "proxies")
+        guides = {f"guide/{name}.md" for name in (*pages, "vendoring")}
         self.assertEqual(names, {"README.md", *guides})
 
     def test_every_block_says_what_it_is(self) -> None:
@@ -266,6 +267,34 @@ class OptionTableTests(unittest.TestCase):
             self.assertEqual(len(table), 10)
             for name, default in table:
                 self.assertEqual((name, default), (name, self.defaults[name]))
+
+
+class FlagTests(unittest.TestCase):
+    """The flags that guides name are flags of the command."""
+
+    def setUp(self) -> None:
+        with contextlib.redirect_stdout(io.StringIO()) as printed, self.assertRaises(SystemExit):
+            main(["--help"])
+        self.flags = set(re.findall(r"--[a-z-]+", printed.getvalue()))
+
+    def test_commands_that_are_not_run_have_only_flags_that_exist(self) -> None:
+        for page in sorted((FOLDER / "guide").glob("*.md")):
+            for block in read_blocks(page):
+                for command in re.findall(r'-m"?,? "?wsbridge"?,? "?(?:\w+:\w+)(.*)', block.text):
+                    flags = set(re.findall(r"--[a-z-]+", command))
+                    self.assertEqual(flags - self.flags, set(), block.place)
+
+    def test_flags_of_uvicorn_become_flags_that_exist(self) -> None:
+        text = (FOLDER / "guide" / "migrating.md").read_text("utf-8")
+        rows = re.findall(r"^\| `(--[\w-]+)` \| (?:`(--[\w-]+)`)? ?\| (.+) \|$", text, re.MULTILINE)
+        self.assertGreater(len(rows), 50)
+        for theirs, ours, difference in rows:
+            with self.subTest(theirs):
+                self.assertTrue(not ours or ours in self.flags, f"{ours} is no flag")
+                if difference.startswith("the same"):
+                    self.assertEqual(ours, theirs)
+                if not ours:
+                    self.assertNotIn(theirs, self.flags)
 
 
 class HouseTests(unittest.TestCase):

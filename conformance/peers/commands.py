@@ -1,4 +1,7 @@
-"""Runs the commands of the guide to plug-ins, and others with uvicorn's options, and talks to the servers."""
+"""Runs the commands of the guide to plug-ins, and others with uvicorn's options, and talks to the servers.
+
+Also compares the flags of the guide to migrating with those of uvicorn.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 import time
 from pathlib import Path
 from typing import Any, Awaitable, Callable, List, Tuple
@@ -29,6 +33,7 @@ from ..lib.wire import (
 from .differences import Case
 
 GUIDE = ROOT / "wsbridge" / "guide" / "plugins.md"
+MIGRATING = GUIDE.with_name("migrating.md")
 SECONDS = 5.0
 MASK = b"\x37\xfa\x21\x3d"
 HELLO = build_frame(FIN | TEXT, b"hello", MASK)
@@ -184,10 +189,21 @@ def run_commands(python: Path, folder: Path) -> List[Case]:
     for name, block in re.findall(r"^```\w+\n# (\w+\.py)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
         (files / name).write_text(block)
     commands = re.findall(r"^```shell\n(.*?)\n```$", text, re.DOTALL | re.MULTILINE)
-    return [
+    cases = [
         asyncio.run(run_command(command, check, python, files, number))
         for number, (command, check) in enumerate(build_runs(commands))
     ]
+    return [*cases, compare_flags(python)]
+
+
+def compare_flags(python: Path) -> Case:
+    """Whether the guide to migrating has every flag of this uvicorn, and no other."""
+    command = [str(python), "-m", "uvicorn", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    theirs = set(re.findall(r"^  (--[\w-]+)", done.stdout, re.MULTILINE))
+    table = re.findall(r"^\| `(--[\w-]+)` \|", MIGRATING.read_text("utf-8"), re.MULTILINE)
+    wrong = sorted(theirs.symmetric_difference(table))
+    return Case("uvicorn --help", f"only in uvicorn, or only in {MIGRATING.name}: {wrong}" if wrong else "")
 
 
 async def run_command(command: str, check: Check, python: Path, files: Path, number: int) -> Case:

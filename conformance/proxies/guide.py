@@ -26,7 +26,7 @@ def read_block(language: str, start: str = "") -> str:
 
 def read_command(place: str) -> List[str]:
     """The words, without `python3`, of the command that starts the server on `--uds`, or on `--port`."""
-    return shlex.split(read_block("text", f"python3 -m wsbridge app:app {place} "))[1:]
+    return shlex.split(read_block("text", f"python3 -m wsbridge app:app {place}"))[1:]
 
 
 def read_modules() -> List[str]:
