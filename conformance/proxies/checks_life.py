@@ -21,6 +21,7 @@ IDLE_LIMIT, KEEP_ALIVE = 1.0, 2.0
 NOTICE_SECONDS = 2.0
 # What a health check with half a second between two needs, twice for HAProxy.
 RETURN_SECONDS = 4.0
+REPLACE_SECONDS, WORKERS = 4.0, 2
 UNREACHABLE = (502, 503, 504)
 
 
@@ -163,6 +164,32 @@ async def kill_of_the_proxy_ends_its_connections(site: Site) -> None:
     await (await site.connect("/echo")).finish(1000)
 
 
+async def replaced_workers_fail_no_request(site: Site) -> None:
+    """For a server with workers: SIGHUP while pages are asked for, and a WebSocket is open."""
+    client = await site.connect("/echo")
+    await expect_echo(client, "before")
+    statuses: List[int] = []
+    until = time.monotonic() + REPLACE_SECONDS
+
+    async def ask() -> None:
+        async with site.open_session() as session:
+            while time.monotonic() < until:
+                async with session.get("/scope") as answer:
+                    await answer.read()
+                    statuses.append(answer.status)
+
+    async def replace() -> None:
+        await asyncio.sleep(REPLACE_SECONDS / 4)
+        site.server.send_signal(signal.SIGHUP)
+        end = await client.wait_closed()
+        assert end.code == 1012, end
+
+    await asyncio.gather(replace(), *(ask() for _ in range(8)))
+    assert set(statuses) == {200}, {status: statuses.count(status) for status in set(statuses)}
+    assert site.read_server_logs().count("has stopped") >= WORKERS, site.read_server_logs()[-500:]
+    await (await site.connect("/echo")).finish(1000)
+
+
 async def health_checks_find_the_server_well(site: Site) -> None:
     """For a proxy that asks twice a second, and gives a server up after three failures at the most."""
     for _ in range(25):
@@ -176,6 +203,7 @@ async def health_checks_by_default_find_the_server_well(site: Site) -> None:
 
 IDLE_CHECKS: List[Check] = [idle_connection_stays_open_by_pings, idle_connection_ends_without_pings]
 KEPT_CHECKS: List[Check] = [requests_at_the_moment_of_the_idle_close_are_answered]
+WORKER_CHECKS: List[Check] = [replaced_workers_fail_no_request]
 END_CHECKS: List[Check] = [
     health_checks_find_the_server_well,
     open_connection_outlives_a_reload,

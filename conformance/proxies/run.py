@@ -80,6 +80,7 @@ def list_groups(proxy: Proxy) -> List[Group]:
         Group("idle", checks_life.IDLE_CHECKS, proxy.idle, ["--ws-ping-interval", "0.4"]),
         Group("kept", checks_life.KEPT_CHECKS, proxy.kept, ["--timeout-keep-alive", "2"]),
         Group("ends", checks_life.END_CHECKS, proxy.health),
+        Group("workers", checks_life.WORKER_CHECKS, read_lines(PORT)[proxy.name], ["--workers", str(checks_life.WORKERS)], tcp=True),
         *([Group("health", HEALTH_CHECKS, health)] if proxy.default_health else []),
         Group("port", PORT_CHECKS, read_lines(PORT)[proxy.name], tcp=True),
         Group("prefix", PREFIX_CHECKS, read_lines(PREFIX)[proxy.name], ["--root-path", "/app"]),
