@@ -12,6 +12,7 @@ from unittest import mock
 from wsbridge.protocols import deflate, errors
 from wsbridge.protocols.deflate import (
     Agreement,
+    CeilingReached,
     Deflater,
     DeflateSettings,
     Inflater,
@@ -263,11 +264,12 @@ class CodecAgreementTests(unittest.TestCase):
     def assert_no_context_takeover(self, codec: Any, ours: bool, theirs: bool) -> None:
         hello = codec.deflater.deflate(b"Hello"), codec.deflater.deflate(b"Hello")
         self.assertIs(hello[0] == hello[1], ours)
-        codec.inflater.inflate(bytes.fromhex("f248cdc9c90700"), 5)
+        codec.inflater.ceiling = 1024
+        codec.inflater.inflate(bytes.fromhex("f248cdc9c90700"))
         codec.inflater.finish()
         # RFC 7692 7.2.3.2: "Hello" again, out of the window.
         with self.assertRaises(errors.InvalidCompressedData) if theirs else contextlib.nullcontext():
-            codec.inflater.inflate(bytes.fromhex("f200110000"), 5)
+            codec.inflater.inflate(bytes.fromhex("f200110000"))
 
     def test_server_answers_the_offer_and_plays_its_role(self) -> None:
         codec, response = self.agree("permessage-deflate; server_no_context_takeover", False)
@@ -295,6 +297,12 @@ class CodecAgreementTests(unittest.TestCase):
                 self.agree("permessage-deflate; =", client)
 
 
+def open_inflater(window_bits: int, no_context_takeover: bool, ceiling: int = 1 << 20) -> Inflater:
+    inflater = Inflater(window_bits, no_context_takeover)
+    inflater.ceiling = ceiling
+    return inflater
+
+
 class InflaterTestCase(unittest.TestCase):
     """Messages one after the other, each whole, byte by byte and cut in two at every place."""
 
@@ -303,11 +311,11 @@ class InflaterTestCase(unittest.TestCase):
     ) -> None:
         """Pairs of what a message is and what it is on the wire."""
         for pieces in cut(bytes.fromhex(messages[-1][1])):
-            inflater = Inflater(window_bits, no_context_takeover)
+            inflater = open_inflater(window_bits, no_context_takeover)
             for expected, wire in messages[:-1]:
-                self.assertEqual(inflater.inflate(bytes.fromhex(wire), 1024), expected)
+                self.assertEqual(inflater.inflate(bytes.fromhex(wire)), expected)
                 inflater.finish()
-            self.assertEqual(b"".join(inflater.inflate(piece, 1024) for piece in pieces), messages[-1][0])
+            self.assertEqual(b"".join(inflater.inflate(piece) for piece in pieces), messages[-1][0])
             inflater.finish()
 
     def assert_fails(
@@ -315,12 +323,12 @@ class InflaterTestCase(unittest.TestCase):
     ) -> None:
         """The message ``wire`` does not inflate, behind a good one, ``before``."""
         for pieces in cut(bytes.fromhex(wire)):
-            inflater = Inflater(15, no_context_takeover)
-            inflater.inflate(bytes.fromhex(before), 1024)
+            inflater = open_inflater(15, no_context_takeover)
+            inflater.inflate(bytes.fromhex(before))
             inflater.finish()
             with self.assertRaises(errors.InvalidCompressedData) as caught:
                 for piece in pieces:
-                    inflater.inflate(piece, 1024)
+                    inflater.inflate(piece)
                 inflater.finish()
             self.assertIn(detail, str(caught.exception))
             # RFC 6455 5.5: the reason has to fit into a CLOSE.
@@ -384,27 +392,27 @@ class InflaterTests(InflaterTestCase):
         stored = bytes.fromhex("00 5802 a7fd") + b"abc" + b"x" * 597
         match = int("01000000011001011101010"[::-1], 2).to_bytes(4, "little")
         for bits in (15, 10):
-            inflater = Inflater(bits, False)
-            self.assertEqual(inflater.inflate(stored, 1024), b"abc" + b"x" * 597)
-            self.assertEqual(inflater.inflate(match, 1024), b"abc")
-        inflater = Inflater(9, False)
-        inflater.inflate(stored, 1024)
+            inflater = open_inflater(bits, False)
+            self.assertEqual(inflater.inflate(stored), b"abc" + b"x" * 597)
+            self.assertEqual(inflater.inflate(match), b"abc")
+        inflater = open_inflater(9, False)
+        inflater.inflate(stored)
         with self.assertRaisesRegex(errors.InvalidCompressedData, "too far back"):
-            inflater.inflate(match, 1024)
+            inflater.inflate(match)
 
     def test_window_goes_on_through_messages_of_every_size(self) -> None:
         # A match in the fixed code, 3 bytes (0000001) from 512 back (10001 for 385 to 512, and 127 in seven
         # bits), the end of the block (0000000), and the header of the empty one.
         match = int("01000000011000111111110000000000"[::-1], 2).to_bytes(4, "little")
         for sizes in ((512,), (3, 509), (100, 1, 411), (509, 3), (700, 512), (512, 511, 1), (2, 600, 1)):
-            inflater = Inflater(9, False)
+            inflater = open_inflater(9, False)
             rest = b"y" * (sum(sizes) - 512) + b"abc" + b"x" * 509
             for size in sizes:
                 message, rest = rest[:size], rest[size:]
                 header = b"\0" + size.to_bytes(2, "little") + (size ^ 0xFFFF).to_bytes(2, "little")
-                self.assertEqual(inflater.inflate(header + message + b"\0", 1024), message)
+                self.assertEqual(inflater.inflate(header + message + b"\0"), message)
                 inflater.finish()
-            self.assertEqual(inflater.inflate(match, 1024), b"abc")
+            self.assertEqual(inflater.inflate(match), b"abc")
             inflater.finish()
 
     def test_window_goes_on_through_the_pieces_of_a_long_message(self) -> None:
@@ -412,11 +420,11 @@ class InflaterTests(InflaterTestCase):
         stored = bytes.fromhex("00 8813 77ec") + b"y" * 4488 + b"abc" + b"x" * 509 + b"\0"
         match = int("01000000011000111111110000000000"[::-1], 2).to_bytes(4, "little")
         for size in (1, 100, 5004, 5006):
-            inflater = Inflater(9, False)
+            inflater = open_inflater(9, False)
             pieces = [stored[start : start + size] for start in range(0, len(stored), size)]
-            self.assertEqual(b"".join(inflater.inflate(piece, 5000) for piece in pieces), stored[5:-1])
+            self.assertEqual(b"".join(inflater.inflate(piece) for piece in pieces), stored[5:-1])
             inflater.finish()
-            self.assertEqual(inflater.inflate(match, 1024), b"abc")
+            self.assertEqual(inflater.inflate(match), b"abc")
             inflater.finish()
 
     def test_new_stream_has_a_new_window(self) -> None:
@@ -432,45 +440,45 @@ class InflaterTests(InflaterTestCase):
             (stored + "00", "01"),
             (stored + "01",),
         ):
-            inflater = Inflater(15, False)
+            inflater = open_inflater(15, False)
             for wire in wires:
-                inflater.inflate(bytes.fromhex(wire), 1024)
+                inflater.inflate(bytes.fromhex(wire))
                 inflater.finish()
             with self.assertRaisesRegex(errors.InvalidCompressedData, "too far back"):
-                inflater.inflate(match, 1024)
+                inflater.inflate(match)
 
     def test_message_that_is_over_leaves_a_window_and_no_more(self) -> None:
         # RFC 1951 3.2.4: 4,000 stored bytes, which are within the slack of a window of 512.
         wire = bytes.fromhex("00 a00f 5ff0") + bytes(4000) + b"\0"
-        inflater = Inflater(9, False)
+        inflater = open_inflater(9, False)
         with measured_memory() as memory:
-            inflater.inflate(wire, 4000)
+            inflater.inflate(wire)
             inflater.finish()
         self.assertLess(memory.kept, 1024)
 
     def test_between_messages_only_the_window_is_held(self) -> None:
         compressor = zlib.compressobj(1, zlib.DEFLATED, -12)
         wire = compressor.compress(bytes(range(256)) * 64) + compressor.flush(zlib.Z_SYNC_FLUSH)
-        inflater = Inflater(12, False)
+        inflater = open_inflater(12, False)
         with measured_memory() as memory:
-            inflater.inflate(wire[:-4], 1 << 20)
+            inflater.inflate(wire[:-4])
             inflater.finish()
         self.assertLess(memory.kept, 4096 + 1024)
 
     def test_within_a_message_little_more_than_the_window_is_held(self) -> None:
         compressor = zlib.compressobj(1, zlib.DEFLATED, -9)
         wire = compressor.compress(bytes(1 << 20)) + compressor.flush(zlib.Z_SYNC_FLUSH)
-        inflater = Inflater(9, False)
+        inflater = open_inflater(9, False)
         with measured_memory() as memory:
             for start in range(0, len(wire), 32):
-                inflater.inflate(wire[start : start + 32], 1 << 20)
+                inflater.inflate(wire[start : start + 32])
         # zlib's state of 7 KiB is among it, and 4 KiB besides the window.
         self.assertLess(memory.kept, 16 * 1024)
 
     def test_bytes_are_counted(self) -> None:
-        inflater = Inflater(15, False)
+        inflater = open_inflater(15, False)
         for wire in ("f248cdc9c90700", "f200110000"):
-            inflater.inflate(bytes.fromhex(wire), 1024)
+            inflater.inflate(bytes.fromhex(wire))
             inflater.finish()
         self.assertEqual((inflater.bytes_in, inflater.bytes_out), (12, 10))
 
@@ -478,7 +486,7 @@ class InflaterTests(InflaterTestCase):
         # RFC 1951 3.2.4: the beginning of 65,535 stored bytes.
         wire = bytes.fromhex("00 ffff 0000") + bytes(65535)
         for size in (0, 1, deflate.SLICE):
-            inflated = Inflater(15, False).inflate(Whole(wire[:size]), 65535)
+            inflated = open_inflater(15, False).inflate(Whole(wire[:size]))
             self.assertEqual(len(inflated), max(0, size - 5))
 
     def test_long_pieces(self) -> None:
@@ -488,7 +496,60 @@ class InflaterTests(InflaterTestCase):
         wire = (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
         self.assertGreater(len(wire), 2 * deflate.SLICE)
         for piece in (wire, bytearray(wire)):
-            self.assertEqual(Inflater(15, False).inflate(piece, len(data)), data)
+            message = Message(BINARY, len(data), 1024, Inflater(15, False))
+            self.assertEqual(message.append(piece), 0)
+            self.assertEqual(message.finish(), data)
+
+
+class CeilingTests(unittest.TestCase):
+    """Where inflating stops, and goes on."""
+
+    # RFC 7692 7.2.3.1: "Hello".
+    HELLO = bytes.fromhex("f248cdc9c90700")
+
+    def inflate(self, wire: bytes, step: int) -> List[bytes]:
+        """What comes out of a piece, each time until ``step`` bytes more."""
+        inflater, outputs = Inflater(15, False), []
+        while wire:
+            inflater.ceiling = inflater.bytes_out + step
+            try:
+                outputs.append(inflater.inflate(wire))
+                wire = b""
+            except CeilingReached as reached:
+                outputs.append(reached.output)
+                wire = wire[len(wire) - reached.left :]
+                self.assertEqual(inflater.ceiling, inflater.bytes_out)
+        inflater.finish()
+        return outputs
+
+    def test_one_byte_shows_that_there_is_more(self) -> None:
+        self.assertEqual(self.inflate(self.HELLO, 5), [b"Hello"])
+        self.assertEqual(self.inflate(self.HELLO, 3), [b"Hell", b"o"])
+        self.assertEqual(b"".join(self.inflate(self.HELLO, 0)), b"Hello")
+
+    def test_it_counts_over_all_messages(self) -> None:
+        inflater = open_inflater(15, False, 7)
+        self.assertEqual(inflater.inflate(self.HELLO), b"Hello")
+        inflater.finish()
+        with self.assertRaises(CeilingReached) as caught:
+            inflater.inflate(self.HELLO)
+        self.assertEqual(caught.exception.output, b"Hel")
+        self.assertEqual(str(caught.exception), f"{caught.exception.left} bytes are not inflated yet")
+        self.assertEqual(inflater.bytes_in, 14 - caught.exception.left)
+
+    def test_end_of_a_stream_and_what_follows_it(self) -> None:
+        twice = bytes.fromhex("f348cdc9c90700") * 2
+        self.assertEqual(self.inflate(twice, 4), [b"Hello", b"Hello"])
+        self.assertEqual(b"".join(self.inflate(twice, 1)), b"HelloHello")
+
+    def test_what_zlib_holds_back_is_not_lost(self) -> None:
+        for size in (1000, 70_000, 1 << 20):
+            compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+            wire = (compressor.compress(bytes(size)) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+            for step in (100, 257, 65536):
+                outputs = self.inflate(wire, max(step, size // 1000))
+                self.assertEqual(sum(map(len, outputs)), size)
+                self.assertLess(max(map(len, outputs)), max(step, size // 1000) + 8192)
 
 
 class CorruptMessageTests(InflaterTestCase):
@@ -513,9 +574,9 @@ class CorruptMessageTests(InflaterTestCase):
         # RFC 1951 3.2.3: BTYPE 10.
         self.assertEqual(wire[0] & 7, 0b100)
         for end in range(1, len(wire)):
-            inflater = Inflater(15, False)
+            inflater = open_inflater(15, False)
             with self.assertRaises(errors.InvalidCompressedData):
-                inflater.inflate(wire[:end], 1024)
+                inflater.inflate(wire[:end])
                 inflater.finish()
 
     def test_window_of_a_stream_that_ended_is_gone(self) -> None:
@@ -570,8 +631,9 @@ class HostileSizeTests(unittest.TestCase):
     def test_every_byte_over_a_small_limit_is_refused(self) -> None:
         # RFC 7692 7.2.3.1: "Hello".
         for limit in range(5):
+            message = Message(BINARY, limit, 1024, Inflater(15, False))
             with self.assertRaises(errors.MessageTooBig):
-                Inflater(15, False).inflate(bytes.fromhex("f248cdc9c90700"), limit)
+                message.append(bytes.fromhex("f248cdc9c90700"))
 
     def test_bomb_never_holds_more_than_the_limit(self) -> None:
         bomb = self.compress(16 * 1024 * 1024)
@@ -604,31 +666,36 @@ class HostileSizeTests(unittest.TestCase):
     def test_end_of_a_stream_keeps_nothing(self) -> None:
         compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
         wire = compressor.compress(bytes(self.LIMIT * 16)) + compressor.flush()
-        inflater = Inflater(15, False)
+        inflater = open_inflater(15, False)
         with measured_memory() as memory:
-            inflater.inflate(wire, self.LIMIT * 16)
+            inflater.inflate(wire)
             inflater.finish()
         self.assertLess(memory.kept, 4096)
 
     def test_without_context_takeover_nothing_is_kept_between_messages(self) -> None:
-        wire, inflater = self.compress(self.LIMIT), Inflater(15, True)
+        wire, inflater = self.compress(self.LIMIT), open_inflater(15, True)
         with measured_memory() as memory:
-            inflater.inflate(wire, self.LIMIT)
+            inflater.inflate(wire)
             inflater.finish()
         self.assertLess(memory.kept, 4096)
 
     def test_limit_is_of_all_the_streams_of_a_message(self) -> None:
         hello_twice = bytes.fromhex("f348cdc9c90700 f348cdc9c90700")
-        self.assertEqual(Inflater(15, False).inflate(hello_twice, 10), b"HelloHello")
-        for limit, size in ((9, 0), (10, 1)):
-            with self.assertRaisesRegex(errors.MessageTooBig, f"^message over {limit} bytes$"):
-                Inflater(15, False).inflate(hello_twice, limit, size)
+        for size in (0, 1):
+            message = Message(BINARY, 10, 1024, Inflater(15, False))
+            message.keep_inflated(bytes(size))
+            if not size:
+                message.append(hello_twice)
+                self.assertEqual(message.finish(), b"HelloHello")
+                continue
+            with self.assertRaisesRegex(errors.MessageTooBig, "^message over 10 bytes$"):
+                message.append(hello_twice)
 
     def test_streams_that_end_again_and_again(self) -> None:
-        inflater = Inflater(15, False)
-        self.assertEqual(inflater.inflate(b"\x03\x00" * 9000, 0), b"")
+        inflater = open_inflater(15, False)
+        self.assertEqual(inflater.inflate(b"\x03\x00" * 9000), b"")
         inflater.finish()
-        self.assertEqual(inflater.inflate(bytes.fromhex("f248cdc9c90700"), 5), b"Hello")
+        self.assertEqual(inflater.inflate(bytes.fromhex("f248cdc9c90700")), b"Hello")
 
 
 class Memory:
@@ -717,8 +784,9 @@ class CollectorTests(unittest.TestCase):
         module.Deflater(9, True, 3, 9).deflate(b"Hello")
         wire = module.Deflater(12, False, 3, 5).deflate(b"Hello")
         inflater = module.Inflater(12, False)
+        inflater.ceiling = 1024
         for _ in range(2):
-            inflater.inflate(wire, 1024)
+            inflater.inflate(wire)
             inflater.finish()
         return array.sizes
 
@@ -735,9 +803,9 @@ class CollectorTests(unittest.TestCase):
         stream = mock.Mock(wraps=zlib.decompressobj(-12))
         stream.copy.side_effect = AssertionError("copied")
         stream.configure_mock(eof=False, unused_data=b"")
-        inflater = Inflater(12, False)
+        inflater = open_inflater(12, False)
         with mock.patch.object(zlib, "decompressobj", return_value=stream):
-            self.assertEqual(inflater.inflate(bytes.fromhex("f248cdc9c90700"), 1024), b"Hello")
+            self.assertEqual(inflater.inflate(bytes.fromhex("f248cdc9c90700")), b"Hello")
         stream.configure_mock(eof=True)
         inflater.finish()
 
@@ -760,7 +828,8 @@ class PerMessageDeflateTests(unittest.TestCase):
         sizes = []
         for message in (self.DATA, self.DATA, b"", b"Hello", b"Hello"):
             wire = sender.deflater.deflate(message)
-            self.assertEqual(receiver.inflater.inflate(wire, 1024), message)
+            receiver.inflater.ceiling = 1 << 20
+            self.assertEqual(receiver.inflater.inflate(wire), message)
             receiver.inflater.finish()
             sizes.append(len(wire))
         return sizes
@@ -774,7 +843,8 @@ class PerMessageDeflateTests(unittest.TestCase):
 
     def test_client_window_of_8_bits_is_inflated_with_a_larger_one(self) -> None:
         codec = PerMessageDeflate(Agreement(client_max_window_bits=8), DeflateSettings())
-        self.assertEqual(codec.inflater.inflate(bytes.fromhex("f248cdc9c90700"), 5), b"Hello")
+        codec.inflater.ceiling = 1024
+        self.assertEqual(codec.inflater.inflate(bytes.fromhex("f248cdc9c90700")), b"Hello")
 
     def test_defaults(self) -> None:
         # level, mem_level and threshold; for the rest see ServerNegotiationTests.

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 import unittest
 from typing import Any, Iterable, List, Optional, Tuple, Union
 
+from tests.doubles import load_for
 from wsbridge.protocols import errors, messages
 from wsbridge.protocols.deflate import Inflater
 from wsbridge.protocols.frames import BINARY, TEXT
-from wsbridge.protocols.messages import DiscardedMessage, Message, compressed_limit, inflate_message
+from wsbridge.protocols.messages import (
+    FREE_SIZE,
+    DiscardedMessage,
+    Message,
+    compressed_limit,
+    inflate_message,
+    measure,
+)
 
 tracemalloc: Any
 try:
@@ -228,14 +237,16 @@ class InflateMessageTests(unittest.TestCase):
     # RFC 1951 3.2.4: one stored block each, and the empty one whose 00 00 ff ff is left out on the wire.
     STORED = "00 {:02x}00 {:02x}ff {} 00"
 
-    def inflate(self, opcode: int, wire: bytes, limit: int = 1024) -> Union[str, bytes]:
+    def inflate(self, opcode: int, wire: bytes) -> Union[str, bytes]:
         def in_pieces() -> Union[str, bytes]:
-            message = Message(opcode, limit, 1024, Inflater(15, False))
+            message = Message(opcode, 1024, 1024, Inflater(15, False))
             message.append(wire)
             return message.finish()
 
         def at_once() -> Union[str, bytes]:
-            return inflate_message(opcode, wire, limit, Inflater(15, False))
+            inflater = Inflater(15, False)
+            inflater.ceiling = 1024
+            return inflate_message(opcode, wire, inflater)
 
         ends: List[Tuple[str, Union[str, bytes]]] = []
         for decode in (in_pieces, at_once):
@@ -260,12 +271,9 @@ class InflateMessageTests(unittest.TestCase):
 
     def test_next_message_shares_the_window(self) -> None:
         inflater = Inflater(15, False)
+        inflater.ceiling = 10
         for wire in (DEFLATED_HELLO, bytes.fromhex("f200110000")):
-            self.assertEqual(inflate_message(TEXT, wire, 5, inflater), "Hello")
-
-    def test_limit_is_of_the_inflated_bytes(self) -> None:
-        self.assertEqual(self.inflate(TEXT, DEFLATED_HELLO, limit=5), "Hello")
-        self.assertEqual(self.inflate(TEXT, DEFLATED_HELLO, limit=4), "MessageTooBig")
+            self.assertEqual(inflate_message(TEXT, wire, inflater), "Hello")
 
     def test_what_does_not_inflate_is_refused(self) -> None:
         for opcode in (TEXT, BINARY):
@@ -280,6 +288,71 @@ class InflateMessageTests(unittest.TestCase):
         # A byte decides it, and comes before the truncation; cut inside a character nothing is decided.
         self.assertEqual(self.inflate_stored(TEXT, b"\xc0\xafa", cut=2), "InvalidUTF8")
         self.assertEqual(self.inflate_stored(TEXT, b"\xe2\x82\xac", cut=2), "InvalidCompressedData")
+
+
+class ReserveTests(unittest.TestCase):
+    """What a message asks for, beyond 64 KiB."""
+
+    def setUp(self) -> None:
+        self.asked: List[int] = []
+        self.answers: List[bool] = []
+
+    def reserve(self, size: int) -> bool:
+        self.asked.append(size)
+        return not self.answers or self.answers.pop(0)
+
+    def compress(self, size: int) -> bytes:
+        # RFC 1951 3.2.4: stored blocks of 65,535 bytes at most, without zlib.
+        blocks = [min(65535, size - start) for start in range(0, size, 65535)]
+        stored = (
+            b"\0" + n.to_bytes(2, "little") + (n ^ 0xFFFF).to_bytes(2, "little") + bytes(n) for n in blocks
+        )
+        return b"".join(stored) + b"\0"
+
+    def test_plain_message_tells_what_it_has_taken(self) -> None:
+        message = Message(BINARY, 1 << 20, 1024)
+        self.answers = [False]
+        for size in (FREE_SIZE, 1, 1000):
+            self.assertEqual(message.append(bytes(size), self.reserve), 0)
+        self.assertEqual(self.asked, [FREE_SIZE + 1, FREE_SIZE + 1001])
+
+    def test_compressed_message_asks_for_64_kib_at_a_time(self) -> None:
+        message = Message(BINARY, 1 << 20, 1024, Inflater(15, False))
+        self.assertEqual(message.append(self.compress(200_000), self.reserve), 0)
+        self.assertEqual([asked - step for step, asked in enumerate(self.asked)], [1, 65537, 131073, 196609])
+        self.assertEqual(message.finish(), bytes(200_000))
+
+    def test_what_was_not_taken_is_told_and_can_come_again(self) -> None:
+        wire = self.compress(200_000)
+        for denied in range(4):
+            message = Message(BINARY, 1 << 20, 1024, Inflater(15, False))
+            self.answers = [True] * denied + [False]
+            left = message.append(wire, self.reserve)
+            self.assertEqual(message.size, self.asked[-1])
+            self.assertGreater(left, 200_000 - message.size)
+            self.answers = [False]
+            left, before = message.append(wire[-left:], self.reserve), left
+            self.assertIn(before - left, range(1, 8))
+            self.answers = []
+            self.assertEqual(message.append(wire[-left:], self.reserve), 0)
+            self.assertEqual(message.finish(), bytes(200_000))
+
+    def test_limit_holds(self) -> None:
+        message = Message(BINARY, 100_000, 1024, Inflater(15, False))
+        with self.assertRaises(errors.MessageTooBig):
+            message.append(self.compress(100_001), self.reserve)
+        self.assertEqual(message.size, 100_001)
+
+
+class MeasureTests(unittest.TestCase):
+    def test_wide_texts_take_more(self) -> None:
+        narrow, wide = measure(["a" * 1000]), measure(["a" * 1000 + "\U0001f600"])
+        self.assertGreaterEqual(narrow, 1000)
+        self.assertGreater(wide, 1000 if sys.implementation.name == "pypy" else 4000)
+        self.assertGreaterEqual(measure([b"abc", "abc"]), 6)
+
+    def test_pypy_counts_characters(self) -> None:
+        self.assertEqual(load_for("pypy", messages).measure(["a\u20ac", b"b"]), 3)
 
 
 Range = Tuple[int, int]

@@ -35,7 +35,7 @@ for row in TABLE:
         NEXT.update((bytes(start), row[size]) for start in product(*row[:size]))
 
 # All that a message knows, but for the bytes it keeps until its end.
-ATTRIBUTES = {*DiscardedMessage.__slots__, *Message.__slots__} - {"_pieces", "_size"}
+ATTRIBUTES = {*DiscardedMessage.__slots__, *Message.__slots__} - {"_pieces", "size"}
 state_of = attrgetter(*sorted(ATTRIBUTES))
 
 

@@ -8,12 +8,14 @@ client are built under the same key.
 from __future__ import annotations
 
 import unittest
+import zlib
 from types import ModuleType
 from typing import Any, ClassVar, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
 from wsbridge.protocols import errors
 from wsbridge.protocols.deflate import DeflateSettings
 from wsbridge.protocols.events import WebSocketDataReceived, WebSocketDisconnected
+from wsbridge.protocols.messages import measure
 from wsbridge.protocols.ws import TRANSITIONS, Event, Input, Receiving, Sending, WSProtocol
 
 from .doubles import use_random, without
@@ -1278,6 +1280,109 @@ class MemoryTests(ProtocolTestCase):
         _, outbound = protocol.receive_data(ping * 10922)
         self.assertEqual(outbound, b"\x8a\x00" * 10922)
         self.assert_peak_below(MIB)
+
+
+class ReserveTests(unittest.TestCase):
+    """With `reserve` a message grows in steps of 64 KiB, while there is room; otherwise its bytes wait."""
+
+    SIZE = 200_000
+
+    def open(self, **options: Any) -> WSProtocol:
+        self.asked: List[int] = []
+        self.has_room = True
+
+        def reserve(size: int) -> bool:
+            self.asked.append(size)
+            return self.has_room
+
+        return WSProtocol(make_message=None, reserve=reserve, **options)
+
+    def compress(self, size: int) -> bytes:
+        compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+        return (compressor.compress(b"ab" * (size // 2)) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+    def mask(self, payload: bytes) -> bytes:
+        return bytes(byte ^ b"\x01\x02\x03\x04"[index & 3] for index, byte in enumerate(payload))
+
+    def frame(self, first: int, payload: bytes) -> bytes:
+        size = len(payload)
+        length = bytes((0x80 | size,)) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
+        return bytes((first,)) + length + b"\x01\x02\x03\x04" + self.mask(payload)
+
+    def receive_all(self, protocol: WSProtocol, *pieces: bytes) -> List[Any]:
+        """What comes of the pieces if there is room only at every second question."""
+        events: List[Any] = []
+        for piece in pieces:
+            self.has_room = False
+            events += protocol.receive_data(piece)[0]
+            while protocol.is_suspended:
+                self.has_room = not self.has_room
+                events += protocol.receive_data(b"")[0]
+        return events
+
+    def test_compressed_message_waits_and_goes_on(self) -> None:
+        payload = self.compress(self.SIZE)
+        whole = self.frame(0xC2, payload)
+        cuts = [[whole[:cut], whole[cut:]] for cut in range(1, len(whole), 7)]
+        fragments = [self.frame(0x42, payload[:150]), self.frame(0x80, payload[150:])]
+        for pieces in ([whole], [whole[i : i + 1] for i in range(len(whole))], *cuts, fragments):
+            protocol = self.open(**DEFLATE)
+            events = self.receive_all(protocol, *pieces[:-1], pieces[-1] + b"\x81\x81\0\0\0\0a")
+            self.assertEqual(events, [b"ab" * (self.SIZE // 2), "a"])
+            self.assertEqual(protocol.unfinished_size, 0)
+
+    def test_client_receives_unmasked_ones(self) -> None:
+        payload = self.compress(self.SIZE)
+        protocol = self.open(client=True, **DEFLATE)
+        events = self.receive_all(protocol, b"\xc2\x7e" + len(payload).to_bytes(2, "big") + payload)
+        self.assertEqual(events, [b"ab" * (self.SIZE // 2)])
+
+    def test_while_it_waits_nothing_more_is_inflated(self) -> None:
+        protocol = self.open(**DEFLATE)
+        self.has_room = False
+        whole = self.frame(0xC2, self.compress(self.SIZE))
+        for piece in (whole, b"", b"", self.frame(0x81, b"a" * 126)):
+            self.assertEqual(protocol.receive_data(piece), ([], b""))
+            self.assertTrue(protocol.is_suspended)
+        self.assertLess(protocol.unfinished_size, 2000)
+        self.assertLess(max(self.asked), 600)
+
+    def test_messages_of_the_same_data_count(self) -> None:
+        protocol = self.open(**DEFLATE)
+        protocol.receive_data(self.frame(0xC2, self.compress(60_000)) * 20)
+        self.assertGreater(max(self.asked), 1_100_000)
+        steps = [later - earlier for earlier, later in zip(self.asked, self.asked[1:])]
+        self.assertLess(max(steps), 70_000)
+
+    def test_large_message_counts_once_more_when_it_is_complete(self) -> None:
+        protocol = self.open()
+        wide = "\U0001f600".encode() + b"a" * 69_996
+        wire = b"\x81\xff" + len(wide).to_bytes(8, "big") + bytes(4) + wide
+        protocol.receive_data(wire[:-1])
+        events, _ = protocol.receive_data(wire[-1:])
+        self.assertEqual(self.asked, [69_999, 70_000, measure(events)])
+
+    def test_small_and_plain_messages_ask_for_nothing(self) -> None:
+        protocol = self.open()
+        wire = b"\x02\xff" + (65536).to_bytes(8, "big") + bytes(4) + bytes(65536) + b"\x80\x80\0\0\0\0"
+        for start in range(0, len(wire), 1000):
+            protocol.receive_data(wire[start : start + 1000])
+        self.assertEqual(self.asked, [])
+
+    def test_our_close_ends_the_wait(self) -> None:
+        protocol = self.open(**DEFLATE)
+        self.has_room = False
+        protocol.receive_data(self.frame(0xC2, self.compress(self.SIZE)) + bytes.fromhex("88 80 00000000"))
+        protocol.close()
+        events, _ = protocol.receive_data(b"")
+        self.assertEqual(events, [WebSocketDisconnected(1005, "")])
+
+    def test_it_may_be_taken_away(self) -> None:
+        protocol = self.open(**DEFLATE)
+        self.has_room = False
+        protocol.receive_data(self.frame(0xC2, self.compress(self.SIZE)))
+        protocol.reserve = None
+        self.assertEqual(protocol.receive_data(b"")[0], [b"ab" * (self.SIZE // 2)])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from array import array
 from types import ModuleType
 from typing import TYPE_CHECKING, Iterable, NamedTuple, Optional, Tuple, Union
 
-from .errors import BadRequest, HandshakeFailed, InvalidCompressedData, MessageTooBig
+from .errors import BadRequest, HandshakeFailed, InvalidCompressedData
 from .fields import ExtensionOffer, parse_extension_offers
 
 if TYPE_CHECKING:
@@ -238,8 +238,17 @@ def check_deflate_response(
     return agreement
 
 
+class CeilingReached(Exception):
+    """A piece inflates past `Inflater.ceiling`: ``output`` came of it, and its last ``left`` bytes wait."""
+
+    def __init__(self, output: bytes, left: int) -> None:
+        super().__init__(f"{left} bytes are not inflated yet")
+        self.output = output
+        self.left = left
+
+
 class Inflater:
-    """Inflates a peer's messages, one after the other, each under a limit.
+    """Inflates a peer's messages, one after the other, up to a ceiling that the caller raises.
 
     Every message has a zlib stream of its own, which starts with the window of the last one: zlib tells only
     at the end of a stream whether its data is whole, and to end a copy of one long stream instead would leak
@@ -248,7 +257,7 @@ class Inflater:
 
     __slots__ = (
         *("_decompressor", "_no_context_takeover", "_window", "_window_bits", "_window_size", "_zlib"),
-        *("bytes_in", "bytes_out"),
+        *("bytes_in", "bytes_out", "ceiling"),
     )
 
     def __init__(self, window_bits: int, no_context_takeover: bool) -> None:
@@ -265,41 +274,56 @@ class Inflater:
         #: Total size of the messages, on the wire and inflated.
         self.bytes_in = 0
         self.bytes_out = 0
+        #: What ``bytes_out`` may become. Never below it.
+        self.ceiling = 0
 
-    def inflate(self, piece: Union[bytes, bytearray], limit: int, size: int = 0) -> bytes:
-        """Inflate the next piece of a message that has ``size`` bytes so far, and ``limit`` at most.
+    def inflate(self, piece: Union[bytes, bytearray]) -> bytes:
+        """Inflate the next piece of a message, of `SLICE` bytes at most.
 
-        Raises `MessageTooBig` or `InvalidCompressedData`. zlib does not return what it inflated of a piece in
-        which it finds an error: if a message has several errors, its pieces decide which one is raised.
+        Raises `CeilingReached` where there is more; the output is then one byte past the ceiling or more, but
+        not much. Raises `InvalidCompressedData`. zlib does not return what it inflated of a piece in which it
+        finds an error: if a message has several errors, its pieces decide which one is raised.
         """
         self.bytes_in += len(piece)
-        room = limit - size
+        room = self.ceiling - self.bytes_out
         pieces = []
+        data: Union[bytes, bytearray] = piece
         try:
-            for data in (piece,) if len(piece) <= SLICE else _slices(piece):
-                while data:
-                    if self._decompressor is None:
-                        self._decompressor = self._begin_stream()
-                    # One byte more than the limit, to find a message that is too big; 0 would mean no limit.
-                    output = self._decompressor.decompress(data, room + 1)
-                    if len(output) > room:
-                        raise MessageTooBig(limit)
-                    room -= len(output)
-                    self.bytes_out += len(output)
-                    pieces.append(output)
-                    data = self._decompressor.unused_data
-                    if self._decompressor.eof:
-                        # RFC 7692 7.2.3.4: after a block with BFINAL a new stream begins, and a new window.
-                        self._decompressor = None
-                        self._window.clear()
-                    elif not self._no_context_takeover:
-                        self._window += output
-                        # Cut only now and then: a piece may be a single byte.
-                        if len(self._window) > WINDOW_SLACK + self._window_size:
-                            del self._window[: -self._window_size]
+            while data:
+                decompressor = self._decompressor
+                if decompressor is None:
+                    decompressor = self._decompressor = self._begin_stream()
+                # One byte more than there is room for shows that there is more; 0 would mean no limit.
+                output = decompressor.decompress(data, room + 1)
+                room -= len(output)
+                if room < 0:
+                    output = self._add_pending(output, decompressor)
+                self.bytes_out += len(output)
+                pieces.append(output)
+                data = decompressor.unused_data
+                if decompressor.eof:
+                    # RFC 7692 7.2.3.4: after a block with BFINAL a new stream begins, and a new window.
+                    self._decompressor = None
+                    self._window.clear()
+                elif not self._no_context_takeover:
+                    self._window += output
+                    # Cut only now and then: a piece may be a single byte.
+                    if len(self._window) > WINDOW_SLACK + self._window_size:
+                        del self._window[: -self._window_size]
+                if room < 0:
+                    left = len(data) + len(decompressor.unconsumed_tail)
+                    self.bytes_in -= left
+                    self.ceiling = self.bytes_out
+                    raise CeilingReached(b"".join(pieces), left)
         except self._zlib.error as error:
             raise InvalidCompressedData(str(error)) from None
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _add_pending(self, output: bytes, decompressor: _Decompress) -> bytes:
+        """Add what zlib holds back if it has read all of the data: a few KiB, of bits that it has read."""
+        if decompressor.unconsumed_tail or decompressor.eof:
+            return output
+        return output + decompressor.decompress(b"", SLICE)
 
     def _begin_stream(self) -> _Decompress:
         note_allocated(INFLATE_STATE_SIZE + len(self._window))
@@ -329,10 +353,6 @@ class Inflater:
             self._window.clear()
             return True
         return not decompressor.unused_data
-
-
-def _slices(piece: Union[bytes, bytearray]) -> Iterable[Union[bytes, bytearray]]:
-    return (piece[start : start + SLICE] for start in range(0, len(piece), SLICE))
 
 
 class Deflater:

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import sys
 from codecs import utf_8_decode
-from typing import TYPE_CHECKING, List, Optional, Union
+from typing import Any, Callable, Iterable, List, Optional, Union
 
+from .deflate import SLICE, CeilingReached, Inflater
 from .errors import InvalidUTF8, MessageTooBig, TooManyFragments
 from .frames import TEXT
 
-if TYPE_CHECKING:
-    from .deflate import Inflater
+__all__ = [
+    "FREE_SIZE",
+    "DiscardedMessage",
+    "Message",
+    "Reserve",
+    "compressed_limit",
+    "inflate_message",
+    "measure",
+]
 
-__all__ = ["Message", "DiscardedMessage", "compressed_limit", "inflate_message"]
+#: Bytes. What a connection holds up to this size needs no reservation, and messages inflate in steps of this
+#: size, each of which is reserved before it is there.
+FREE_SIZE = 64 * 1024
+
+#: Called with the size of a message in progress, as it grows past `FREE_SIZE` or before it inflates on:
+#: whether another `FREE_SIZE` bytes may come now.
+Reserve = Callable[[int], bool]
 
 BYTES_PER_FRAGMENT = 32
 
@@ -32,6 +47,15 @@ def compressed_limit(limit: int) -> int:
     return limit + limit // 8 + 64
 
 
+# PyPy does not tell the size of an object; its texts are UTF-8, of which this counts the characters.
+_get_size: Callable[[Any], int] = len if sys.implementation.name == "pypy" else sys.getsizeof
+
+
+def measure(messages: Iterable[Any]) -> int:
+    """The memory that whole messages take, in bytes: a text with one wide character takes four for each."""
+    return sum(map(_get_size, messages))
+
+
 class DiscardedMessage:
     """A message that comes after our own CLOSE: nothing of it is kept, but the limits hold.
 
@@ -41,6 +65,9 @@ class DiscardedMessage:
     """
 
     __slots__ = ("_fragments", "_limit", "_max_fragments", "_received", "_wire_limit")
+
+    #: Bytes of it that are kept.
+    size = 0
 
     def __init__(
         self,
@@ -65,8 +92,12 @@ class DiscardedMessage:
         if self._received > self._wire_limit:
             raise MessageTooBig(self._limit)
 
-    def append(self, piece: Union[bytes, bytearray]) -> None:
-        """Add the next bytes of payload, unmasked; a `bytearray` then belongs to the message."""
+    def append(self, piece: Union[bytes, bytearray], reserve: Optional[Reserve] = None) -> int:
+        """Add the next bytes of payload, unmasked; a `bytearray` then belongs to the message.
+
+        Returns how many of them, at the end of ``piece``, were not taken because ``reserve`` gave no room.
+        """
+        return 0
 
     def finish(self) -> Union[str, bytes, None]:
         """Return the message after its last frame; None if it is discarded."""
@@ -80,22 +111,54 @@ class Message(DiscardedMessage):
     that decides it fails the connection, even inside a partial frame.
     """
 
-    __slots__ = ("_inflater", "_is_text", "_pieces", "_size", "_undecided")
+    __slots__ = ("_inflater", "_is_text", "_pieces", "_undecided", "size")
 
     def __init__(
         self, opcode: int, limit: int, max_fragments: int, inflater: Optional[Inflater] = None
     ) -> None:
         super().__init__(limit, max_fragments, None if inflater is None else compressed_limit(limit))
         self._pieces: List[bytearray] = []
-        self._size = 0
+        self.size = 0
         self._inflater = inflater
         self._is_text = opcode == TEXT
         self._undecided = b""
 
-    def append(self, piece: Union[bytes, bytearray]) -> None:
-        if self._inflater is not None:
-            piece = self._inflater.inflate(piece, self._limit, self._size)
-        self._keep(piece)
+    def append(self, piece: Union[bytes, bytearray], reserve: Optional[Reserve] = None) -> int:
+        inflater = self._inflater
+        if inflater is None:
+            self._keep(piece)
+            if reserve is not None and self.size > FREE_SIZE:
+                # What has come is kept: without room the owner of the connection reads no more.
+                reserve(self.size)
+            return 0
+        for start in range(0, len(piece), SLICE):
+            left = self._inflate(piece[start : start + SLICE], inflater, reserve)
+            if left:
+                return left + max(len(piece) - start - SLICE, 0)
+        return 0
+
+    def _inflate(self, piece: Union[bytes, bytearray], inflater: Inflater, reserve: Optional[Reserve]) -> int:
+        while piece:
+            try:
+                self._keep(inflater.inflate(piece))
+                break
+            except CeilingReached as reached:
+                left = reached.left
+                self.keep_inflated(reached.output)
+            room = self._limit - self.size
+            if reserve is not None:
+                if not reserve(self.size):
+                    return left
+                room = min(room, FREE_SIZE)
+            inflater.ceiling = inflater.bytes_out + room
+            piece = piece[len(piece) - left :]
+        return 0
+
+    def keep_inflated(self, output: bytes) -> None:
+        """Add what was inflated up to a ceiling and past it. Raises `MessageTooBig` or `InvalidUTF8`."""
+        self._keep(output)
+        if self.size > self._limit:
+            raise MessageTooBig(self._limit)
 
     def finish(self) -> Union[str, bytes]:
         if self._inflater is not None:
@@ -109,7 +172,7 @@ class Message(DiscardedMessage):
         return content.decode() if self._is_text else bytes(content)
 
     def _keep(self, piece: Union[bytes, bytearray]) -> None:
-        self._size += len(piece)
+        self.size += len(piece)
         pieces = self._pieces
         if pieces and len(pieces[-1]) < GATHERED_SIZE:
             pieces[-1] += piece
@@ -133,11 +196,9 @@ class Message(DiscardedMessage):
             raise InvalidUTF8("text message")
 
 
-def inflate_message(
-    opcode: int, payload: Union[bytes, bytearray], limit: int, inflater: Inflater
-) -> Union[str, bytes]:
+def inflate_message(opcode: int, payload: Union[bytes, bytearray], inflater: Inflater) -> Union[str, bytes]:
     """Inflate a whole message in one frame, with the result and the errors of `Message`."""
-    inflated = inflater.inflate(payload, limit)
+    inflated = inflater.inflate(payload)
     if opcode != TEXT:
         inflater.finish()
         return inflated
@@ -146,7 +207,7 @@ def inflate_message(
     except UnicodeDecodeError:
         # The order of `Message`: an invalid byte is reported first, then a truncated stream, then a truncated
         # character.
-        Message(TEXT, limit, 1).append(inflated)
+        Message(TEXT, len(inflated), 1).append(inflated)
         inflater.finish()
         raise InvalidUTF8("text message") from None
     inflater.finish()

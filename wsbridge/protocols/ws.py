@@ -30,11 +30,12 @@ call, and both halves end there.
 
 from __future__ import annotations
 
+import functools
 import os
 from enum import Enum
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Union
 
-from .deflate import DeflateSettings, agree_on_deflate
+from .deflate import SLICE, CeilingReached, DeflateSettings, agree_on_deflate
 from .errors import (
     EventError,
     ExpectedContinuation,
@@ -69,7 +70,15 @@ from .frames import (
     parse_header,
 )
 from .masking import apply_mask, unmask
-from .messages import DiscardedMessage, Message, compressed_limit, inflate_message
+from .messages import (
+    FREE_SIZE,
+    DiscardedMessage,
+    Message,
+    Reserve,
+    compressed_limit,
+    inflate_message,
+    measure,
+)
 
 __all__ = ["WSProtocol", "Event", "Receiving", "Sending", "Trace"]
 
@@ -137,6 +146,14 @@ TRANSITIONS: Dict[Input, Dict[Tuple[Receiving, Sending], Tuple[Receiving, Sendin
 }
 
 
+class _Suspended(Exception):
+    """A message must not grow now: what begins at ``position`` waits."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(position)
+        self.position = position
+
+
 class WSProtocol:
     """One connection's frames, messages, compression and closing handshake (RFC 6455, RFC 7692).
 
@@ -158,6 +175,10 @@ class WSProtocol:
     message; default `WebSocketDataReceived`. With None it is the message itself.
     ``clock``: returns a monotonic time in seconds, for `latency`; without it
     `latency` stays None.
+    ``reserve``: a `Reserve`, called before a message grows by inflating and
+    after it has grown otherwise. Where it returns False parsing stops, and goes
+    on with the next call of `receive_data`, which may be without data. It may
+    be set later, and to None again. It needs ``make_message=None``.
 
     Attributes: ``receiving`` and ``sending`` are the two halves, which only
     this class sets. ``subprotocol`` and ``extensions_response`` are what the
@@ -189,12 +210,14 @@ class WSProtocol:
         "_ping_sent",
         "_remaining",
         "_unparsed",
+        "_whole_limit",
         "_wire_limit",
         "_writing_paused",
         "compression",
         "extensions_response",
         "latency",
         "receiving",
+        "reserve",
         "sending",
         "subprotocol",
         "trace",
@@ -213,12 +236,14 @@ class WSProtocol:
         hold_close: bool = False,
         make_message: Optional[Callable[[Any], Any]] = WebSocketDataReceived,
         clock: Optional[Callable[[], float]] = None,
+        reserve: Optional[Reserve] = None,
     ) -> None:
         self.subprotocol = subprotocol
         self.latency: Optional[float] = None
         self.trace: Optional[Trace] = None
+        self.reserve = reserve
         self._client = client
-        self._max_message_size = self._wire_limit = max_message_size
+        self._max_message_size = self._wire_limit = self._whole_limit = max_message_size
         self._max_fragments = max_fragments
         self._hold_close = hold_close
         self._make_message = make_message
@@ -241,6 +266,8 @@ class WSProtocol:
         self.compression, self.extensions_response = agree_on_deflate(peer_extensions, settings, client)
         if self.compression is not None:
             self._wire_limit = compressed_limit(max_message_size)
+            # What is inflated in one piece.
+            self._whole_limit = min(max_message_size, SLICE)
 
     # ------------------------------------------------------------------ properties
 
@@ -277,6 +304,16 @@ class WSProtocol:
             return None
         return WebSocketDisconnected(ABNORMAL_CLOSURE, "")
 
+    @property
+    def unfinished_size(self) -> int:
+        """Bytes that are held of messages and frames that are not complete."""
+        return len(self._unparsed) + (0 if self._message is None else self._message.size)
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether parsing has stopped because ``reserve`` gave no room."""
+        return self._remaining > 0 and bool(self._unparsed)
+
     def _step(self, input: Input) -> None:
         halves = self.receiving, self.sending
         self.receiving, self.sending = TRANSITIONS[input].get(halves, halves)
@@ -308,7 +345,7 @@ class WSProtocol:
         decoded_here = WHOLE_MESSAGE if compression is None else WHOLE_OR_COMPRESSED
         if self._is_discarding or self.trace is not None:
             decoded_here = ()
-        limit = self._max_message_size
+        limit = self._whole_limit
         try:
             if self._remaining:
                 position = self._receive_payload(data, 0, events)
@@ -325,7 +362,11 @@ class WSProtocol:
                     if stop <= end and length <= limit:
                         payload = unmask(data, start, stop) if masked else data[start:stop]
                         if compression is not None and first & RSV1:
-                            content = inflate_message(first & 0x0F, payload, limit, compression.inflater)
+                            try:
+                                content = inflate_message(first & 0x0F, payload, compression.inflater)
+                            except CeilingReached as reached:
+                                position = self._receive_rest(data, position, stop, length, reached, events)
+                                continue
                         else:
                             content = payload.decode() if first == WHOLE_TEXT else bytes(payload)
                         events.append(content if make_message is None else make_message(content))
@@ -339,6 +380,8 @@ class WSProtocol:
             self._fail(violation, events)
         except UnicodeDecodeError:
             self._fail(InvalidUTF8("text message"), events)
+        except _Suspended as suspended:
+            self._unparsed = data[suspended.position :]
         else:
             if position < end:
                 self._unparsed = data[position:]
@@ -395,28 +438,59 @@ class WSProtocol:
         message.begin_frame(length)
         self._message = message
 
+    def _receive_rest(
+        self, data: bytes, position: int, stop: int, length: int, reached: CeilingReached, events: List[Any]
+    ) -> int:
+        """Receive a whole message that does not inflate at once as one in progress, with what is left of it.
+
+        Its frame begins at ``position``, and its payload of ``length`` ends at ``stop``, which is returned.
+        """
+        first, left = data[position], reached.left
+        self._begin_data_frame(first, length)
+        message: Message = self._message  # type: ignore[assignment]  # nothing is discarded here
+        message.keep_inflated(reached.output)
+        self._first_byte, self._remaining, self._mask_key = first, left, None
+        if not self._client:
+            start = stop - length
+            self._mask_key = _rotate(data[start - 4 : start], length - left)
+        return self._receive_payload(data, stop - left, events)
+
     def _discard_message(self) -> DiscardedMessage:
         """Replace the next message, or the one in progress, by one that is only counted."""
         return DiscardedMessage(self._max_message_size, self._max_fragments, self._wire_limit, self._message)
 
     def _receive_payload(self, data: bytes, start: int, events: List[Any]) -> int:
-        """Receive the part of a data frame's payload that has come. Return its end in ``data``."""
+        """Receive the part of a data frame's payload that has come. Return its end in ``data``.
+
+        Raises `_Suspended` if there is no room for it.
+        """
         piece = data[start : start + self._remaining]
-        size = len(piece)
+        size, left = len(piece), 0
         message = self._message
         if message is not None and size:
             key = self._mask_key
-            message.append(piece if key is None else apply_mask(piece, key))
+            reserve = None if self.reserve is None else functools.partial(self._reserve, events)
+            left = message.append(piece if key is None else apply_mask(piece, key), reserve)
+            size -= left
             if key is not None:
                 # The next piece begins in the middle of the key.
-                self._mask_key = key[size & 3 :] + key[: size & 3]
+                self._mask_key = _rotate(key, size)
         self._remaining -= size
+        if left:
+            raise _Suspended(start + size)
         if message is not None and not self._remaining and self._first_byte & FIN:
             content = message.finish()
             self._message = None
             if content is not None:
                 events.append(content if self._make_message is None else self._make_message(content))
+                if message.size > FREE_SIZE:
+                    # A text may take four times the space of its bytes.
+                    self._reserve(events, 0)
         return start + size
+
+    def _reserve(self, events: List[Any], size: int) -> bool:
+        # Until `receive_data` returns, nobody else knows of the messages that the same data has completed.
+        return self.reserve is None or self.reserve(size + measure(events))
 
     def _receive_control(self, opcode: int, payload: bytes, events: List[Any]) -> None:
         if opcode == CLOSE:
@@ -557,3 +631,8 @@ class WSProtocol:
     def _trace_frame(self, direction: str, first: int, length: int) -> None:
         if self.trace is not None:
             self.trace(direction, first & 0x0F, first >= FIN, first & RSV1 != 0, length)
+
+
+def _rotate(key: bytes, size: int) -> bytes:
+    """The masking key of what follows ``size`` bytes."""
+    return key[size & 3 :] + key[: size & 3]
