@@ -586,6 +586,49 @@ class LimitTests(ConnectionCase):
             self.assertEqual(transport.written, b"")
 
 
+class MemoryTests(ConnectionCase):
+    """An incomplete head counts in the server's budget, from 4 KiB on."""
+
+    GIVEN_UP = refusal(
+        b"503 Service Unavailable",
+        b"server is out of memory for incomplete messages",
+        b"Retry-After: 1\r\n",
+    )
+
+    def assert_size(self, size: int) -> None:
+        self.service.budget.sweep()  # type: ignore[union-attr]
+        self.assertEqual(self.service.budget.size, size)  # type: ignore[union-attr]
+
+    async def test_it_counts_until_it_is_complete(self) -> None:
+        transport = self.connect()
+        head = b"GET / HTTP/1.1\r\nHost: a\r\nA: "
+        transport.feed(head + b"a" * (4096 - len(head)))
+        self.assert_size(0)
+        transport.feed(b"a" * 1000)
+        self.assert_size(5096)
+        transport.feed(b"\r\n\r\n")
+        await self.assert_answer(transport, PAGE)
+        self.assert_size(0)
+
+    async def test_without_a_limit_it_does_not(self) -> None:
+        self.configure(max_inbound_memory=None)
+        transport = self.connect()
+        transport.feed(b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"a" * 5000)
+        transport.feed(b"\r\n\r\n")
+        await self.assert_answer(transport, PAGE)
+
+    async def test_one_that_stalls_gets_503_where_there_is_no_room(self) -> None:
+        self.configure(max_inbound_memory=1, ws_max_size=1, limit_request_head=1 << 20)
+        transport, other = self.connect(), self.connect()
+        transport.feed(b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"a" * 50_000)
+        self.clock.advance(1)
+        other.feed(b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"a" * 100_000)
+        await self.assert_answer(transport, self.GIVEN_UP)
+        self.service.sweep()
+        other.feed(b"\r\n\r\n")
+        await self.assert_answer(other, PAGE)
+
+
 class ParsedTests(ConnectionCase):
     """A server that has read the head itself."""
 

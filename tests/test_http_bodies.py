@@ -114,6 +114,30 @@ class BackpressureTests(HttpCase):
         await self.last.receive()
         self.assert_calls("pause_reading", "resume_reading")
 
+    async def test_what_is_held_counts_in_the_budget_of_the_server(self) -> None:
+        self.connect()
+        await self.feed(build_head(KIB * KIB), bytes(64 * KIB - 1))
+        self.assertEqual(self.service.budget.size, 0)  # type: ignore[union-attr]
+        await self.feed(b"\0")
+        self.service.sweep()
+        self.assertEqual(self.service.budget.size, 64 * KIB)  # type: ignore[union-attr]
+        await self.last.receive()
+        self.service.sweep()
+        self.assertEqual(self.service.budget.size, 0)  # type: ignore[union-attr]
+
+    async def test_it_is_not_given_up_and_no_room_is_needed_to_go_on(self) -> None:
+        self.connect(max_inbound_memory=1, ws_max_size=1)
+        await self.feed(build_head(KIB * KIB), bytes(200 * KIB))
+        await self.advance(10)
+        self.assertTrue(self.transport.is_reading_paused)
+        await self.last.receive()
+        self.assertFalse(self.transport.is_reading_paused)
+
+    async def test_without_a_limit_nothing_counts(self) -> None:
+        self.connect(max_inbound_memory=None)
+        await self.feed(build_head(KIB * KIB), bytes(64 * KIB))
+        self.assertTrue(self.transport.is_reading_paused)
+
     async def test_slow_application_holds_a_bounded_part_of_100_mib(self) -> None:
         for head, block, end in (
             (build_head(854 * len(READ)), READ, b""),

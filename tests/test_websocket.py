@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import unittest
 import zlib
-from typing import Any, Dict, List, Tuple
+from typing import Any, ClassVar, Dict, List, Tuple
 from unittest import mock
 
 from tests.doubles import DATE, HAS_FAST, ServiceTestCase, turn_loop
@@ -18,6 +19,8 @@ from .loopback import CLOSE, CLOSE_1012, HELLO, PEER_CLOSE, PEER_HELLO, SWITCHIN
 from .skipping import SkippingCase, pass_time
 
 Event = Dict[str, Any]
+
+IS_PYPY = sys.implementation.name == "pypy"
 
 # RFC 6455 1.3: the sample nonce.
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
@@ -1630,6 +1633,208 @@ class ReadingTests(WebSocketTestCase):
         self.transport.feed(PEER_COMPRESSED * 2000 + PEER_CLOSE)
         self.assert_half_closed()
         await self.assert_receives(disconnect(1000))
+
+
+class MemoryTests(WebSocketTestCase):
+    """What a connection holds counts in the server's budget, from 64 KiB on."""
+
+    KIB = 1024
+    # A limit in which one message of `LARGEST` passes and two do not.
+    LARGEST = 256 * KIB
+    LIMITS: ClassVar[Any] = {"ws_max_size": LARGEST, "max_inbound_memory": 1, "ws_ping_interval": None}
+    # RFC 6455 5.2: a binary frame of 200 KiB under an all-zero key, but for its payload.
+    HEAD = bytes.fromhex("82 ff 0000000000032000 00000000")
+    CLOSE_1013 = bytes.fromhex("88 31 03f5") + b"server is out of memory for incomplete messages"
+    GIVEN_UP = ("WARNING", "102400 bytes of an incomplete message are dropped: max_inbound_memory is reached")
+
+    async def open(self, **options: Any) -> None:
+        await super().open(**{**self.LIMITS, **options})
+
+    async def open_compressed(self, **options: Any) -> None:
+        await self.open(headers=(DEFLATE_OFFER,), **options)
+
+    def fill(self, size: int = 256 * KIB) -> Any:
+        """Another connection holds ``size`` bytes for its application."""
+        other = mock.Mock(held_size=size, is_unfinished=False)
+        self.service.budget.count(other, size)  # type: ignore[union-attr]
+        return other
+
+    def compress(self, size: int, first: int = 0xC2) -> bytes:
+        """A compressed message of zeros, in one frame of less than 64 KiB under an all-zero key."""
+        compressor = zlib.compressobj(9, zlib.DEFLATED, -12)
+        wire = (compressor.compress(bytes(size)) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+        length = bytes((0x80 | len(wire),)) if len(wire) < 126 else b"\xfe" + len(wire).to_bytes(2, "big")
+        return bytes((first,)) + length + bytes(4) + wire
+
+    def assert_size(self, size: int) -> None:
+        self.service.budget.sweep()  # type: ignore[union-attr]
+        self.assertEqual(self.service.budget.size, size)  # type: ignore[union-attr]
+
+    async def test_message_in_progress_counts_from_64_kib_on(self) -> None:
+        await self.open()
+        self.transport.feed(self.HEAD + bytes(64 * self.KIB))
+        self.assert_size(0)
+        self.transport.feed(b"a")
+        self.assert_size(64 * self.KIB + 1)
+        self.assert_reading(True)
+
+    async def test_nothing_counts_without_a_limit(self) -> None:
+        await self.open_compressed(max_inbound_memory=None)
+        self.assertIsNone(self.service.budget)
+        for wire in (self.HEAD + bytes(200 * self.KIB), self.compress(200 * self.KIB)) * 2:
+            self.transport.feed(wire)
+        await self.send(SEND_HELLO)
+        await self.assert_receives(*[{"type": "websocket.receive", "bytes": bytes(200 * self.KIB)}] * 2)
+
+    async def test_without_room_it_pauses_until_there_is_some(self) -> None:
+        await self.open()
+        other = self.fill()
+        self.transport.feed(self.HEAD + bytes(100 * self.KIB))
+        self.assert_reading(False)
+        await self.advance(0.25)
+        self.assert_reading(False)
+        other.held_size = 0
+        await self.advance(0.25)
+        self.assert_reading(True)
+        self.transport.feed(bytes(100 * self.KIB))
+        await self.assert_receives({"type": "websocket.receive", "bytes": bytes(200 * self.KIB)})
+
+    async def test_up_to_64_kib_pass_without_room(self) -> None:
+        await self.open_compressed()
+        self.fill()
+        for _ in range(3):
+            self.transport.feed(b"\x82\xfe\xff\xff" + bytes(4) + bytes(65535))
+            await self.assert_receives({"type": "websocket.receive", "bytes": bytes(65535)})
+            self.transport.feed(self.compress(64 * self.KIB))
+            await self.assert_receives({"type": "websocket.receive", "bytes": bytes(64 * self.KIB)})
+
+    async def test_waiting_application_does_not_resume_it(self) -> None:
+        await self.open()
+        other = self.fill()
+        self.transport.feed(self.HEAD + bytes(100 * self.KIB))
+        task = await self.assert_waits(self.app.receive())
+        task.cancel()
+        await turn_loop()
+        task = await self.assert_waits(self.app.receive())
+        self.assert_reading(False)
+        other.held_size = 0
+        await self.advance(0.25)
+        self.transport.feed(bytes(100 * self.KIB))
+        await turn_loop()
+        self.assertTrue(task.done())
+
+    async def test_stalled_message_is_given_up_with_1013(self) -> None:
+        await self.open()
+        self.transport.feed(self.HEAD + bytes(100 * self.KIB))
+        self.clock.advance(1)
+        self.fill()
+        self.assert_written(self.CLOSE_1013)
+        self.assertEqual(self.logged.pop(0), self.GIVEN_UP)
+        await self.assert_receives(LOST)
+        self.assert_size(256 * self.KIB)
+        self.assert_half_closed()
+
+    async def test_what_came_before_it_is_delivered(self) -> None:
+        await self.open()
+        self.transport.feed(PEER_HELLO + self.HEAD + bytes(100 * self.KIB))
+        self.clock.advance(1)
+        self.fill()
+        self.assert_written(self.CLOSE_1013)
+        self.assertEqual(self.logged.pop(0), self.GIVEN_UP)
+        await self.assert_receives(RECEIVED_HELLO, LOST)
+
+    async def test_compressed_message_stops_inflating_and_goes_on(self) -> None:
+        for first, rest in ((0xC2, b""), (0x42, bytes.fromhex("80 80 00000000"))):
+            await self.open_compressed()
+            other = self.fill()
+            wire = self.compress(200 * self.KIB, first)
+            for start in range(0, len(wire), 100):
+                if self.transport.is_reading():
+                    self.transport.feed(wire[start : start + 100])
+                else:
+                    self.transport.protocol.data_received(wire[start : start + 100])
+            self.transport.protocol.data_received(rest + PEER_HELLO)
+            self.assert_reading(False)
+            task = await self.assert_waits(self.app.receive())
+            other.held_size = 0
+            await self.advance(0.25)
+            self.assertEqual(task.result(), {"type": "websocket.receive", "bytes": bytes(200 * self.KIB)})
+            await self.assert_receives(RECEIVED_HELLO)
+            self.assert_reading(True)
+            self.transport.lose()
+            await self.assert_receives(LOST)
+            await self.app.return_()
+            self.logged.clear()
+
+    async def test_one_read_holds_no_more_than_the_limit(self) -> None:
+        await self.open_compressed(ws_max_queue=1000)
+        self.transport.feed(self.compress(60 * self.KIB) * 50)
+        self.assert_reading(False)
+        self.assertLess(self.service.budget.size, self.LARGEST + 192 * self.KIB)  # type: ignore[union-attr]
+        for _ in range(50):
+            await self.assert_receives({"type": "websocket.receive", "bytes": bytes(60 * self.KIB)})
+        await self.assert_waits(self.app.receive())
+        self.assert_reading(True)
+
+    async def test_what_is_suspended_at_the_loss_comes_before_the_disconnect(self) -> None:
+        await self.open_compressed()
+        other = self.fill()
+        self.transport.feed(self.compress(200 * self.KIB))
+        self.transport.lose()
+        other.held_size = 0
+        await self.assert_receives({"type": "websocket.receive", "bytes": bytes(200 * self.KIB)}, LOST)
+
+    async def test_wide_text_counts_as_what_it_takes(self) -> None:
+        await self.open()
+        text = "\U0001f600".encode() + b"a" * (100 * self.KIB - 4)
+        self.transport.feed(bytes.fromhex("81 ff 0000000000019000 00000000") + text)
+        size = len(text) - 3
+        self.assertGreaterEqual(self.service.budget.size, size if IS_PYPY else 4 * size)  # type: ignore[union-attr]
+
+    async def test_queued_messages_count(self) -> None:
+        await self.open(ws_max_queue=3)
+        message = b"\x82\xfe\xff\xff" + bytes(4) + bytes(65535)
+        self.transport.feed(message)
+        self.assert_size(0)
+        self.transport.feed(message)
+        self.assertGreater(self.service.budget.size, 2 * 65535)  # type: ignore[union-attr]
+        self.assert_reading(True)
+        self.fill()
+        self.transport.feed(message)
+        self.assert_reading(False)
+        self.assertGreater(self.service.budget.size, 3 * 65535 + 256 * self.KIB)  # type: ignore[union-attr]
+        for _ in range(3):
+            await self.assert_receives({"type": "websocket.receive", "bytes": bytes(65535)})
+        await self.assert_waits(self.app.receive())
+        self.assert_reading(True)
+
+    async def test_queue_pauses_from_64_kib_on_without_room(self) -> None:
+        await self.open()
+        self.fill()
+        message = b"\x82\xfe\xff\xff" + bytes(4) + bytes(65535)
+        self.transport.feed(message)
+        self.assert_reading(True)
+        self.transport.feed(message)
+        self.assert_reading(False)
+        await self.assert_receives(*[{"type": "websocket.receive", "bytes": bytes(65535)}] * 2)
+        await self.assert_waits(self.app.receive())
+        self.assert_reading(True)
+
+    async def test_what_is_held_before_the_accept_counts(self) -> None:
+        await self.connect(PEER_HELLO, **self.LIMITS)
+        self.transport.feed(self.HEAD + bytes(100 * self.KIB))
+        self.assert_size(len(PEER_HELLO) + len(self.HEAD) + 100 * self.KIB)
+        self.assert_reading(False)
+        await self.send(REFUSE)
+        self.assert_size(0)
+        self.logged.clear()
+
+    async def test_end_of_the_connection_is_no_progress_of_anybody(self) -> None:
+        await self.open()
+        self.transport.feed(self.HEAD + bytes(100 * self.KIB))
+        self.transport.lose()
+        await self.app.return_()
+        self.assertEqual(self.service.budget.size, 0)  # type: ignore[union-attr]
 
 
 class WritingTests(WebSocketTestCase):

@@ -405,6 +405,13 @@ class ServerConfig:
         _whole_number(0),
         "most that is added to limit_max_requests, at random, so that workers do not stop at the same time",
     )
+    max_inbound_memory: Optional[int] = _option(
+        256 * 1024 * 1024,
+        _optional(_whole_number(1)),
+        "size of all that clients have sent and the application has not taken, inflated; past it reading "
+        "pauses where a connection holds over 64 KiB, and messages that do not go on get CLOSE 1013; one "
+        "message of ws_max_size always passes; None: no limit",
+    )
     limit_keep_alive_requests: int = _option(
         1000,
         _whole_number(1),

@@ -85,6 +85,11 @@ class PartParser:
         self._headers: List[Tuple[bytes, bytes]] = []
         self._name = b""
 
+    @property
+    def consumed(self) -> int:
+        """Bytes that were read of what is being parsed."""
+        return self._consumed
+
     def _feed(self, data: bytes) -> bool:
         """Parse more; True once it is complete and ``trailing`` is set."""
         if self._part is DONE:

@@ -164,6 +164,11 @@ class ServerOptions(TypedDict, total=False):
     """
     limit_max_requests_jitter: int
     """most that is added to limit_max_requests, at random, so that workers do not stop at the same time"""
+    max_inbound_memory: Optional[int]
+    """size of all that clients have sent and the application has not taken, inflated; past it reading pauses
+    where a connection holds over 64 KiB, and messages that do not go on get CLOSE 1013; one message of
+    ws_max_size always passes; None: no limit
+    """
     limit_keep_alive_requests: int
     """requests that a connection may carry; the last is answered with Connection: close"""
     limit_request_line: int

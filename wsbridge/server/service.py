@@ -27,6 +27,7 @@ from ..asgi.types import Application, HeaderPairs, Scope
 from ..config import ServerConfig
 from ..protocols.errors import RequestRefused, ServiceUnavailable
 from ..protocols.masking import prefer_libcrypto
+from .budget import Budget
 from .log import SafeLogger, access_logger, error_logger, log_answer, log_end, log_refusal
 from .metrics import Metrics
 from .own_paths import OwnPaths
@@ -113,7 +114,8 @@ class Service:
     the event loop; ``members``, the connections;
     ``lingering``, those of them that only wait for their peer to close;
     ``detached``, those whose application goes on after its disconnect, with the
-    time of the disconnect; ``metrics``, None without ``metrics_path``;
+    time of the disconnect; ``budget``, the memory for what they have received,
+    None if it has no limit; ``metrics``, None without ``metrics_path``;
     ``own_paths``, the paths that are answered in place of the application, None
     if there are none; ``is_stopping``; ``abandoned``, the number of applications
     that ignored their cancellation when the server stopped; ``waker``, which
@@ -159,6 +161,9 @@ class Service:
         self._logger = error_logger
         if parent is not None:
             self.access_logger, self._logger = parent.access_logger, parent.logger
+        self.budget: Optional[Budget] = None if parent is None else parent.budget
+        if parent is None and config.max_inbound_memory is not None:
+            self.budget = Budget(config.max_inbound_memory, config.ws_max_size, self.clock)
         self.is_stopping: bool = parent is not None and parent.is_stopping
         self.metrics: Optional[Metrics] = None
         self.own_paths: Optional[OwnPaths] = None
@@ -322,6 +327,8 @@ class Service:
         self.lingering.pop(member, None)
         self.detached.pop(member, None)
         self.waker.forget(member)
+        if self.budget is not None:
+            self.budget.forget(member)
         if self._parent is not None:
             self._parent.discard(member)
         if not self.members:
@@ -351,6 +358,8 @@ class Service:
     def sweep(self) -> None:
         """Have every member check its deadlines."""
         now = self.clock()
+        if self.budget is not None:
+            self.budget.sweep()
         self._call_all(lambda member: member.check_deadlines(now))
         if len(self.detached) >= self._next_detached_warning:
             count = self._count_detached()

@@ -22,6 +22,7 @@ from ...protocols.fields import lists_token
 from ...protocols.handshake import is_upgrade_request
 from ...protocols.http11 import RequestParser
 from ...protocols.responses import build_refusal
+from ..budget import HINT, OUT_OF_MEMORY
 from ..metrics import Load
 from ..service import Service
 from .addresses import Ends, format_client, get_ends
@@ -40,6 +41,9 @@ from .tls_extension import build_tls_extension
 from .websocket import WebSocketExchange
 
 __all__ = ["Connection", "RefusedConnection"]
+
+# Bytes. Most heads are shorter, or come in one piece: an incomplete one counts from this size on.
+FREE_HEAD_SIZE = 4 * 1024
 
 # The Connection header of most requests that have one: comparing takes less time than parsing the list.
 _KEEP_ALIVE = [b"keep-alive"]
@@ -167,6 +171,25 @@ class Connection(asyncio.Protocol):
         elif not self._first_bytes and self._answered:
             self._deadline = self._service.get_deadline(self._service.config.timeout_handshake)
         self._first_bytes = (self._first_bytes + data[:START_SIZE])[:START_SIZE]
+        budget, size = self._service.budget, self.held_size
+        if size and budget is not None:
+            budget.count(self, size)
+
+    @property
+    def held_size(self) -> int:
+        """Bytes of an incomplete head, for the service's budget."""
+        size = 0 if self._transport is None else self._parser.consumed
+        return size if size > FREE_HEAD_SIZE else 0
+
+    @property
+    def is_unfinished(self) -> bool:
+        return self.held_size > 0
+
+    def give_up(self) -> None:
+        self._refuse(ServiceUnavailable(OUT_OF_MEMORY), hint=HINT)
+
+    def read_on(self) -> None:
+        """Heads are short: no room is needed to read on."""
 
     def answer(self, request: RequestReceived, trailing: bytes = b"") -> None:
         """Run the application on ``request``, or refuse it.

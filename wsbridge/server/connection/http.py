@@ -169,10 +169,29 @@ class HttpExchange(Exchange, HttpOwner):
 
     def _pause_reading(self) -> None:
         self.is_reading_paused = True
+        if self._service.budget is not None:
+            self._service.budget.count(self, self.held_size)
         # The peer cannot send.
         self._body_deadline = math.inf
         if self._transport is not None:
             pause_reading(self._transport)
+
+    @property
+    def held_size(self) -> int:
+        """Bytes of the body and behind it, for the service's budget."""
+        size = self._session.body_size + len(self._held_data)
+        return size if size >= HELD_LIMIT else 0
+
+    @property
+    def is_unfinished(self) -> bool:
+        # What is held waits for the application.
+        return False
+
+    def give_up(self) -> None:
+        """Nothing to give up."""
+
+    def read_on(self) -> None:
+        """Reading resumes when the application takes what is held, whatever room there is."""
 
     def _resume_reading(self) -> None:
         if self.is_reading_paused and self._transport is not None:

@@ -30,8 +30,10 @@ from ...asgi.types import Scope
 from ...asgi.wire import Http11Wire, Wire
 from ...protocols.errors import ServiceUnavailable
 from ...protocols.events import RequestReceived
-from ...protocols.frames import INTERNAL_ERROR, SERVICE_RESTART
+from ...protocols.frames import INTERNAL_ERROR, SERVICE_RESTART, TRY_AGAIN_LATER
+from ...protocols.messages import FREE_SIZE, measure
 from ...protocols.ws import Receiving, WSProtocol
+from ..budget import HINT, OUT_OF_MEMORY
 from ..metrics import Load, MeasuredProtocol
 from ..plain import ResumeTask
 from ..service import Member, Service
@@ -138,6 +140,8 @@ class WebSocketExchange(Exchange, SessionOwner):
         info.client, info.path, info.raw_path = scope["client"], scope["path"], scope["raw_path"]
         self.info: Optional[ConnectionInfo] = info
         super().__init__(service, transport, relay, predecessor)
+        if service.budget is not None:
+            self._ws.reserve = self._reserve
         self._scope = scope
         wire = wire or Http11Wire(self, ws_key=ws_key, date=service.date, headers=service.get_headers)
         self._session = Session(self, self._ws, wire, scope["subprotocols"])
@@ -223,15 +227,19 @@ class WebSocketExchange(Exchange, SessionOwner):
         self._held_data += data
         if len(self._held_data) >= HELD_DATA_LIMIT:
             self._pause_reading()
+            if self._service.budget is not None:
+                self._service.budget.count(self, self.held_size)
 
     def _check_queue(self) -> None:
         """Pause reading if the queue has reached a limit."""
-        config = self._service.config
+        config, budget = self._service.config, self._service.budget
         queue = self._session.queue
-        if (
-            len(queue) >= config.ws_max_queue
-            or sum(map(len, self._session.queued_messages)) >= config.ws_max_queue_bytes
-        ):
+        size = sum(map(len, self._session.queued_messages))
+        if len(queue) >= config.ws_max_queue or size >= config.ws_max_queue_bytes:
+            self._pause_reading()
+            if size > FREE_SIZE and budget is not None:
+                budget.count(self, self.held_size)
+        elif size > FREE_SIZE and budget is not None and not budget.hold(self, self.held_size):
             self._pause_reading()
 
     def _pause_reading(self) -> None:
@@ -241,11 +249,14 @@ class WebSocketExchange(Exchange, SessionOwner):
 
     def _resume_reading(self) -> None:
         """Parse the data that was held; unless that fills the queue again, resume reading."""
+        budget = self._service.budget
+        if budget is not None and self._transport is not None and not budget.may_read_on(self):
+            return
         self._is_holding = False
         # While we did not read, silence does not mean that the peer is gone.
         self._received_at_ping = -1
         held_data, self._held_data = self._held_data, b""
-        if held_data:
+        if held_data or self._ws.is_suspended:
             self.data_received(held_data)
         if self._is_holding:
             return
@@ -254,6 +265,41 @@ class WebSocketExchange(Exchange, SessionOwner):
             self._log_end()
         else:
             resume_reading(self._transport)
+
+    # -------------------------------------------------------------- memory, see `Budget`
+
+    def _reserve(self, size: int) -> bool:
+        """Called by the protocol: ``size`` bytes are not in the queue yet, most of them in one message."""
+        size += measure(self._session.queued_messages)
+        budget = self._service.budget
+        if size <= FREE_SIZE or budget is None or budget.hold(self, size):
+            return True
+        self._pause_reading()
+        return False
+
+    @property
+    def held_size(self) -> int:
+        """Bytes that wait for the peer or the application, for the service's budget."""
+        queue_size = measure(self._session.queued_messages)
+        size = queue_size + self._ws.unfinished_size + len(self._held_data)
+        return size if size > FREE_SIZE else 0
+
+    @property
+    def is_unfinished(self) -> bool:
+        return self._ws.unfinished_size > FREE_SIZE and self._transport is not None
+
+    def give_up(self) -> None:
+        """Drop the message in progress, and close with 1013. The application still gets what is queued."""
+        self.logger.warning(
+            "%d bytes of an incomplete message are dropped: %s", self._ws.unfinished_size, HINT
+        )
+        self.write(self._ws.close(TRY_AGAIN_LATER, OUT_OF_MEMORY))
+        self._held_data = b""
+        self._session.end_stream()
+        self._finish()
+
+    def read_on(self) -> None:
+        self._resume_reading()
 
     def session_waits(self) -> None:
         if self._gathered:
@@ -321,7 +367,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         session = self._session
         if not session.is_accepted:
             self._held_data = b""
-        if not self._held_data:
+        if not (self._held_data or self._ws.is_suspended):
             session.end_stream()
 
     # --------------------------------------------------------------------- writing
@@ -476,9 +522,10 @@ class WebSocketExchange(Exchange, SessionOwner):
             self._session.end_stream()
         self._log_end()
         self._session.detach()
-        # A request that was never answered still has its scope. Both refer to this object.
+        # A request that was never answered still has its scope. All refer to this object.
         self._scope = _LOGGED
         self.info = None
+        self._ws.reserve = None
 
     # -------------------------------------------------------------------- deadlines
 
