@@ -549,11 +549,51 @@ class LimitTests(ConnectionCase):
 
     async def test_connection_past_the_limit_is_503_with_retry_after(self) -> None:
         self.configure(limit_concurrency=2)
-        first, second, third = (self.connect() for _ in range(3))
-        self.assertEqual(third.read(), self.FULL)
-        for transport in (first, second):
+        for _ in range(2):
+            transport = self.connect()
             transport.feed(REQUEST)
             await self.assert_answer(transport, SWITCHING)
+        self.assertEqual(self.connect().read(), self.FULL)
+
+    async def test_first_that_has_not_sent_its_request_gives_way(self) -> None:
+        self.configure(limit_concurrency=2)
+        silent, half, third = (self.connect() for _ in range(3))
+        self.assertEqual(silent.read(), self.FULL)
+        half.feed(PAGE_REQUEST[:-1])
+        self.connect()
+        self.assertEqual(half.read(), self.FULL)
+        for transport in (silent, half):
+            transport.feed_eof()
+        third.feed(REQUEST)
+        await self.assert_answer(third, SWITCHING)
+        self.connect().feed(REQUEST)
+        self.assertEqual(self.connect().read(), self.FULL)
+        self.assertEqual(list(self.service.waiting), [])
+
+    async def test_one_that_is_lost_does_not(self) -> None:
+        self.configure(limit_concurrency=2)
+        lost, other = self.connect(), self.connect()
+        lost.lose()
+        self.connect()
+        self.assertEqual(other.read(), b"")
+
+    async def test_those_that_are_idle_close_once_somebody_was_refused(self) -> None:
+        self.configure(limit_concurrency=2)
+        transports = [self.connect() for _ in range(2)]
+        for transport in transports:
+            transport.feed(PAGE_REQUEST)
+            await self.assert_answer(transport, PAGE)
+        self.service.sweep()
+        self.assertNotIn("write_eof", transports[0].calls + transports[1].calls)
+        self.assertEqual(self.connect().read(), self.FULL)
+        transports[1].feed(PAGE_REQUEST[:5])
+        self.service.sweep()
+        self.assertIn("write_eof", transports[0].calls)
+        self.assertNotIn("write_eof", transports[1].calls)
+        transports[1].feed(PAGE_REQUEST[5:])
+        await self.assert_answer(transports[1], PAGE)
+        self.service.sweep()
+        self.assertNotIn("write_eof", transports[1].calls)
 
     async def test_more_connections_than_the_limit_are_too_many_as_well(self) -> None:
         self.configure(limit_concurrency=1)
@@ -574,9 +614,13 @@ class LimitTests(ConnectionCase):
 
     async def test_refused_connections_that_linger_take_no_place(self) -> None:
         self.configure(limit_concurrency=2)
-        transports = [self.connect() for _ in range(5)]
-        self.assertEqual(transports[4].read(), self.FULL)
+        transports = [self.connect() for _ in range(2)]
+        for transport in transports:
+            transport.feed(REQUEST)
+        for _ in range(3):
+            self.assertEqual(self.connect().read(), self.FULL)
         transports[0].lose()
+        await turn_loop()
         transport = self.connect()
         transport.feed(REQUEST)
         await self.assert_answer(transport, SWITCHING)

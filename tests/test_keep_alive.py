@@ -676,7 +676,7 @@ class LimitTests(HttpCase):
             transport.set_protocol(connection)
             connection.connection_made(transport)
             transports.append(transport)
-            if transport.written:
+            if any(transport.written for transport in transports):
                 break
             count += 1
         for transport in transports:
@@ -686,7 +686,6 @@ class LimitTests(HttpCase):
 
     async def test_connection_counts_once_in_every_stage(self) -> None:
         self.connect(limit_concurrency=3)
-        self.assertEqual(self.count_new(), 2)
         for _ in range(3):
             await self.feed(GET)
             self.assertEqual(self.count_new(), 2)

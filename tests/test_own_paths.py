@@ -176,6 +176,7 @@ class FullTests(OwnPathCase):
 
     async def test_without_the_option_it_is_refused_at_once(self) -> None:
         self.connect(health_path=None, limit_concurrency=1)
+        await self.feed(GET)
         self.connect_another()
         self.assertIn(b"HTTP/1.1 503 Service Unavailable\r\n", self.transport.read())
 

@@ -392,7 +392,8 @@ class ServerConfig:
     limit_concurrency: Optional[int] = _option(
         None,
         _optional(_whole_number(1)),
-        "open connections; past it 503. As many more, refused or closed, may wait for their peer to close",
+        "open connections; past it 503, first for those whose request has not come; as many more, refused or "
+        "closed, may wait for their peer to close",
     )
     limit_max_requests: Optional[int] = _option(
         None,

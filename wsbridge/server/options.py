@@ -157,7 +157,9 @@ class ServerOptions(TypedDict, total=False):
     timeout_lifespan_shutdown: Optional[float]
     """time for the application's lifespan shutdown, after that; past it the application is cancelled"""
     limit_concurrency: Optional[int]
-    """open connections; past it 503. As many more, refused or closed, may wait for their peer to close"""
+    """open connections; past it 503, first for those whose request has not come; as many more, refused or
+    closed, may wait for their peer to close
+    """
     limit_max_requests: Optional[int]
     """requests and WebSockets after which a process stops, and a worker is replaced; against memory that an
     application never frees

@@ -91,6 +91,13 @@ class Member(Protocol):
         """End now."""
 
 
+class WaitingMember(Member, Protocol):
+    """A connection whose first request has not come whole."""
+
+    def give_way(self, refusal: RequestRefused) -> None:
+        """End with ``refusal``: another needs the place."""
+
+
 class Service:
     """The connections of one server, with one timer that checks their deadlines.
 
@@ -113,6 +120,7 @@ class Service:
     answer, refusal and end of a WebSocket, or None for no such lines; ``loop``,
     the event loop; ``members``, the connections;
     ``lingering``, those of them that only wait for their peer to close;
+    ``waiting``, those whose first request has not come whole, the first first;
     ``detached``, those whose application goes on after its disconnect, with the
     time of the disconnect; ``budget``, the memory for what they have received,
     None if it has no limit; ``metrics``, None without ``metrics_path``;
@@ -120,7 +128,8 @@ class Service:
     if there are none; ``is_stopping``; ``abandoned``, the number of applications
     that ignored their cancellation when the server stopped; ``waker``, which
     resumes applications; ``next_accept_warning``, the loop's time from which on a
-    `Listener` may warn again.
+    `Listener` may warn again; ``has_refused``, whether since the last sweep a
+    connection was refused because of ``limit_concurrency``.
     """
 
     def __init__(
@@ -152,10 +161,12 @@ class Service:
         # Dicts: they keep the order of arrival, and remove in constant time.
         self.members: Dict[Member, None] = {}
         self.lingering: Dict[Member, None] = {}
+        self.waiting: Dict[WaitingMember, None] = {}
         self.detached: Dict[Member, float] = {}
         self._next_detached_warning = FIRST_DETACHED_WARNING
         self.waker: Waker = SPEED.build_waker(self.loop) if parent is None else parent.waker
         self.next_accept_warning = -inf
+        self.has_refused = False
         self._parent = parent
         self.access_logger: Optional[logging.Logger] = access_logger if config.access_log else None
         self._logger = error_logger
@@ -266,13 +277,22 @@ class Service:
         return may_be_ctrl_c(error)
 
     def find_refusal(self) -> Optional[RequestRefused]:
-        """Why no connection or request can be taken now: the server is stopping or full; None if one can."""
-        limit = self.config.limit_concurrency
+        """Why no connection or request can be taken now: the server is stopping or full; None if one can.
+
+        In a full server the connection that has waited for its first request for the longest time gives way:
+        clients that connect and send nothing must not keep out those that do.
+        """
         if self.is_stopping:
             return ServiceUnavailable("the server is stopping")
-        if limit is not None and self.open_connections >= limit:
-            return ServiceUnavailable(f"{limit} connections are open, which is the limit")
-        return None
+        limit = self.config.limit_concurrency
+        if limit is None or self.open_connections < limit:
+            return None
+        refusal = ServiceUnavailable(f"{limit} connections are open, which is the limit")
+        for member in self.waiting:
+            member.give_way(refusal)
+            return None
+        self.has_refused = True
+        return refusal
 
     def get_deadline(self, timeout: Optional[float]) -> float:
         """The time ``timeout`` seconds from now, by the service's clock; infinity if it is None."""
@@ -325,6 +345,7 @@ class Service:
         """Remove a member that has ended; discarding it twice is no error."""
         self.members.pop(member, None)
         self.lingering.pop(member, None)
+        self.waiting.pop(member, None)  # type: ignore[call-overload]
         self.detached.pop(member, None)
         self.waker.forget(member)
         if self.budget is not None:
@@ -361,6 +382,7 @@ class Service:
         if self.budget is not None:
             self.budget.sweep()
         self._call_all(lambda member: member.check_deadlines(now))
+        self.has_refused = False
         if len(self.detached) >= self._next_detached_warning:
             count = self._count_detached()
             if count >= self._next_detached_warning:

@@ -119,12 +119,21 @@ class Connection(asyncio.Protocol):
         limit_reads(made)
         made.set_write_buffer_limits(high=self._service.config.ws_write_limit)
         self._transport = made
-        if self._service.metrics is not None:
-            self._service.metrics.connections += 1
-        refusal = self._service.find_refusal()
-        self._service.add(self)
+        service = self._service
+        if service.metrics is not None:
+            service.metrics.connections += 1
+        refusal = service.find_refusal()
+        service.add(self)
         if refusal is not None:
             self._turn_away(made, refusal)
+        else:
+            service.waiting[self] = None
+
+    def give_way(self, refusal: RequestRefused) -> None:
+        if self._transport is not None and self._is_idle:
+            self._turn_away(self._transport, refusal)
+        else:
+            self._refuse(refusal)
 
     def begin(self, transport: asyncio.Transport, ends: Ends, data: bytes) -> None:
         """`connection_made` for a connection whose ``ends`` a proxy has told; then `data_received`."""
@@ -237,6 +246,7 @@ class Connection(asyncio.Protocol):
         self, transport: asyncio.Transport, request: RequestReceived, trailing: bytes
     ) -> None:
         service, ends = self._service, self._find_ends(transport)
+        service.waiting.pop(self, None)
         ws_key = check_ws_request(request, service.config, ends.client, ends.server)
         websocket = WebSocketExchange(
             service, transport, request, ws_key, trailing, self._relay, self, ends=ends
@@ -259,6 +269,7 @@ class Connection(asyncio.Protocol):
         trailing: bytes,
     ) -> None:
         if self._scopes is None:
+            self._service.waiting.pop(self, None)
             self._scopes = self._make_scopes(transport)
         scope = self._scopes.build(request)
         self._transport = None
@@ -386,6 +397,9 @@ class Connection(asyncio.Protocol):
 
     def check_deadlines(self, now: float) -> None:
         self._let_last_go()
+        if self._answered and self._is_idle and self._service.has_refused:
+            # Somebody needs its place. RFC 9112 9.5: it "MAY close the transport connection at any time".
+            self._close()
         if now < self._deadline:
             return
         if self._service.is_stopping:
