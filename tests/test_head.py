@@ -8,6 +8,7 @@ import copy
 import json
 import unittest
 from typing import Any, Dict, List
+from unittest import mock
 
 from tests.doubles import DATE, build_date
 from wsbridge.config import ServerConfig
@@ -628,6 +629,44 @@ class LimitTests(ConnectionCase):
     async def test_no_limit_is_the_default(self) -> None:
         for transport in [self.connect() for _ in range(100)]:
             self.assertEqual(transport.written, b"")
+
+
+class DescriptorTests(ConnectionCase):
+    """A connection on one of the last file descriptors is refused, so that the next can be accepted too."""
+
+    OUT = refusal(b"503 Service Unavailable", b"the server is out of file descriptors", b"Retry-After: 1\r\n")
+
+    def connect_on(self, descriptor: int) -> MemoryTransport:
+        return self.connect(socket=mock.Mock(fileno=lambda: descriptor))
+
+    async def asyncSetUp(self) -> None:
+        await super().asyncSetUp()
+        self.service.reserved_descriptor = 100
+
+    async def test_it_gets_503(self) -> None:
+        self.connect_on(99).feed(REQUEST)
+        await self.assert_answer(self.connect_on(100), self.OUT)
+
+    async def test_the_one_before_is_cut(self) -> None:
+        first, second = self.connect_on(100), self.connect_on(101)
+        await self.assert_answer(second, self.OUT)
+        self.assertEqual((first.is_lost, second.is_lost), (True, False))
+        self.assertEqual(len(self.service.lingering), 1)
+
+    async def test_and_the_first_that_has_not_sent_its_request(self) -> None:
+        silent, waiting, served = (self.connect_on(descriptor) for descriptor in (97, 98, 99))
+        served.feed(REQUEST)
+        self.connect_on(100)
+        await turn_loop()
+        self.assertEqual([each.is_lost for each in (silent, waiting, served)], [True, False, False])
+
+    async def test_those_that_are_idle_close(self) -> None:
+        idle = self.connect_on(99)
+        idle.feed(PAGE_REQUEST)
+        await self.assert_answer(idle, PAGE)
+        self.connect_on(100)
+        self.service.sweep()
+        self.assertIn("write_eof", idle.calls)
 
 
 class MemoryTests(ConnectionCase):

@@ -129,6 +129,16 @@ class CountTests(ServiceCase):
         members = [self.add_lingering() for _ in range(100)]
         self.assertEqual([member.told for member in members], [[]] * 100)
 
+    async def test_descriptors_that_run_out_are_warned_of_once_a_second(self) -> None:
+        line = (
+            "WARNING:wsbridge.error:cannot accept connections for now: "
+            "the server is out of file descriptors; raise the limit of open files: ulimit -n, or LimitNOFILE= of systemd"
+        )
+        with self.assertLogs("wsbridge", "WARNING") as logs:
+            for _ in range(3):
+                self.service.free_descriptors()
+        self.assertEqual(logs.output, [line])
+
     def count_warnings(self, count: int, seconds: float) -> List[object]:
         """What is warned of when so many applications have lost their connection, and this long after it."""
         for _ in range(count):

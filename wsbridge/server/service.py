@@ -28,6 +28,7 @@ from ..config import ServerConfig
 from ..protocols.errors import RequestRefused, ServiceUnavailable
 from ..protocols.masking import prefer_libcrypto
 from .budget import Budget
+from .descriptors import HINT, OUT_OF_DESCRIPTORS, find_reserved
 from .log import SafeLogger, access_logger, error_logger, log_answer, log_end, log_refusal
 from .metrics import Metrics
 from .own_paths import OwnPaths
@@ -58,6 +59,9 @@ COARSE = 1e-3
 
 # Seconds in which a cancelled application must end.
 ABORT_TIMEOUT = 1.0
+
+# Seconds between two warnings that no connection can be accepted.
+ACCEPT_WARNING_INTERVAL = 1.0
 
 T = TypeVar("T")
 
@@ -129,7 +133,8 @@ class Service:
     that ignored their cancellation when the server stopped; ``waker``, which
     resumes applications; ``next_accept_warning``, the loop's time from which on a
     `Listener` may warn again; ``has_refused``, whether since the last sweep a
-    connection was refused because of ``limit_concurrency``.
+    connection was refused because there were too many; ``reserved_descriptor``,
+    the lowest of those in which nobody is served.
     """
 
     def __init__(
@@ -167,6 +172,7 @@ class Service:
         self.waker: Waker = SPEED.build_waker(self.loop) if parent is None else parent.waker
         self.next_accept_warning = -inf
         self.has_refused = False
+        self.reserved_descriptor: float = find_reserved() if parent is None else parent.reserved_descriptor
         self._parent = parent
         self.access_logger: Optional[logging.Logger] = access_logger if config.access_log else None
         self._logger = error_logger
@@ -293,6 +299,22 @@ class Service:
             return None
         self.has_refused = True
         return refusal
+
+    def free_descriptors(self) -> None:
+        """File descriptors run out: cut the oldest connections that are not served, and warn."""
+        self.has_refused = True
+        for members in (self.lingering, self.waiting):
+            for member in members:
+                member.abort()
+                break
+        self.warn_of_accepting(f"{OUT_OF_DESCRIPTORS}; {HINT}")
+
+    def warn_of_accepting(self, why: object) -> None:
+        """Warn, once a second, that connections cannot be accepted."""
+        now = self.loop.time()
+        if now >= self.next_accept_warning:
+            self.next_accept_warning = now + ACCEPT_WARNING_INTERVAL
+            self.logger.warning("cannot accept connections for now: %s", why)
 
     def get_deadline(self, timeout: Optional[float]) -> float:
         """The time ``timeout`` seconds from now, by the service's clock; infinity if it is None."""

@@ -23,6 +23,7 @@ from ...protocols.handshake import is_upgrade_request
 from ...protocols.http11 import RequestParser
 from ...protocols.responses import build_refusal
 from ..budget import HINT, OUT_OF_MEMORY
+from ..descriptors import OUT_OF_DESCRIPTORS, get_descriptor
 from ..metrics import Load
 from ..service import Service
 from .addresses import Ends, format_client, get_ends
@@ -122,6 +123,11 @@ class Connection(asyncio.Protocol):
         service = self._service
         if service.metrics is not None:
             service.metrics.connections += 1
+        if get_descriptor(made) >= service.reserved_descriptor:
+            service.free_descriptors()
+            service.add(self)
+            self._write_refusal(made, ServiceUnavailable(OUT_OF_DESCRIPTORS))
+            return
         refusal = service.find_refusal()
         service.add(self)
         if refusal is not None:
@@ -350,7 +356,12 @@ class Connection(asyncio.Protocol):
         if service.metrics is not None:
             service.metrics.count_refusal(refused, refusal.status)
         service.log_refusal(client, refused.method, refused.target, refusal, hint)
-        is_head = refused.method == b"HEAD"
+        self._write_refusal(transport, refusal, refused.method == b"HEAD")
+
+    def _write_refusal(
+        self, transport: asyncio.Transport, refusal: RequestRefused, is_head: bool = False
+    ) -> None:
+        service = self._service
         transport.write(
             build_refusal(refusal, head=is_head, date=service.date(), headers=service.get_headers())
         )

@@ -9,7 +9,6 @@ from contextvars import copy_context
 from select import EPOLLIN
 
 from ..connection.head import Connection
-from ..log import error_logger as logger
 from ..service import Service
 from .poller import Poller
 from .transport import SocketTransport
@@ -19,10 +18,9 @@ __all__ = ["Listener"]
 # Accept at most this many per wake-up, so that open connections are not starved.
 ACCEPTS_IN_A_ROW = 16
 
-# No descriptor or no memory is left: seconds until the next attempt, and between two log lines.
+# No descriptor or no memory is left: seconds until the next attempt.
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 ACCEPT_RETRY_DELAY = 0.5
-LOG_INTERVAL = 1.0
 
 
 class _ListeningSocket(socket.socket):
@@ -83,6 +81,4 @@ class Listener:
         self._poller.watch(self._socket.fileno(), 0, self)
         loop.call_later(ACCEPT_RETRY_DELAY, self._start)
         # One line for all sockets of a server, which fail for the same reason.
-        if loop.time() >= self._service.next_accept_warning:
-            self._service.next_accept_warning = loop.time() + LOG_INTERVAL
-            logger.warning("cannot accept connections for now: %s", error)
+        self._service.warn_of_accepting(error)
