@@ -15,6 +15,7 @@ from wsbridge.server.connection.http import HttpExchange
 from wsbridge.server.connection.linger import Linger
 from wsbridge.server.connection.websocket import WebSocketExchange
 from wsbridge.server.log import logger
+from wsbridge.server.log_format import JsonFormatter, TextFormatter
 
 from .doubles import turn_loop
 from .loopback import PEER_CLOSE, PEER_HELLO, REQUEST, SWITCHING, Client
@@ -38,6 +39,61 @@ NAMES = (
     b"X-Anything",
 )
 OPAQUE = bytes(range(0x80, 0x100))
+
+
+# What ends a line or moves what stands around it, as UTF-8: CR, LF, NEL, line and paragraph separator, ESC
+# and CSI sequences, DEL, an override of direction, a byte order mark; and what a formatter takes for its own.
+EVIL = '\r\n\x85\u2028\u2029\x1b[2J\x9b2J\x7f\u202e\ufeff%s%(client)s{0}"\\'.encode()
+
+
+class LineTests(WebSocketTestCase):
+    """Nothing that a client sends makes a line of the log, or moves one, whoever formats it."""
+
+    def assert_one_line_each(self) -> None:
+        self.assertTrue(self.records)
+        for record in self.records:
+            message = record.getMessage()
+            self.assertTrue(message.isascii() and message.isprintable(), message)
+            line = JsonFormatter().format(record)
+            self.assertTrue(line.isascii() and line.isprintable(), line)
+            first, *rest = TextFormatter().format(record).split("\n")
+            self.assertTrue(all(line.startswith("    ") for line in rest), rest)
+            for line in (first, *rest):
+                self.assertTrue(line.isascii() and line.isprintable(), line)
+        self.logged.clear()
+
+    async def test_reason_of_a_close(self) -> None:
+        await self.open()
+        self.transport.feed(bytes([0x88, 0x80 | len(EVIL) + 2, 0, 0, 0, 0, 0x03, 0xE8]) + EVIL)
+        self.assertEqual(self.records[-1].levelname, "INFO")
+        self.assertIn("closed by client", self.records[-1].getMessage())
+        self.assert_one_line_each()
+
+    async def test_subprotocol_with_a_percent_sign(self) -> None:
+        await self.connect(headers=((b"sec-websocket-protocol", b"a%s"),))
+        await self.send({**ACCEPT, "subprotocol": "a%s"})
+        self.transport.feed(PEER_CLOSE)
+        self.assertIn(", subprotocol a%s, ", self.records[-1].getMessage())
+        self.assert_one_line_each()
+
+    async def test_error_of_the_application_with_what_came_from_the_client(self) -> None:
+        await self.open()
+        await self.app.raise_(ValueError(f"bad: {EVIL.decode()}"))
+        self.assertEqual(self.records[-1].getMessage(), "application raised")
+        self.assert_one_line_each()
+
+
+class RequestLineTests(ConnectionCase):
+    async def test_targets_and_methods_are_refused_or_escaped(self) -> None:
+        for index in range(len(EVIL)):
+            for head in (b"GET /a%b HTTP/1.1\r\nHost: a\r\n\r\n", b"G%bET /a HTTP/1.1\r\nHost: a\r\n\r\n"):
+                transport = self.connect()
+                with self.assertLogs(logger, "INFO") as logs:
+                    transport.feed(head % EVIL[index : index + 1])
+                    await turn_loop()
+                    transport.get_protocol().shut_down()  # type: ignore[attr-defined]
+                for line in logs.output:
+                    self.assertTrue(line.isascii() and line.isprintable(), line)
 
 
 class HeaderValueTests(ConnectionCase):

@@ -9,6 +9,7 @@ from typing import Any
 from unittest import mock
 
 from wsbridge.protocols.errors import BadRequest
+from wsbridge.protocols.events import RequestReceived
 from wsbridge.protocols.ws import WSProtocol
 from wsbridge.server.connection.info import ConnectionInfo
 from wsbridge.server.log import (
@@ -16,6 +17,7 @@ from wsbridge.server.log import (
     error_logger,
     log_answer,
     log_end,
+    log_hint,
     log_plain_request,
     log_raised,
     log_refusal,
@@ -84,6 +86,12 @@ class LogRefusalTests(unittest.TestCase):
         self.assert_line(
             '"GET /a" ends its connection: too late', b"GET", b"/a", BadRequest("too late"), is_answered=True
         )
+
+    def test_hint_at_a_request_that_is_answered(self) -> None:
+        request = RequestReceived(b"GET", b"/a?b", ((b"host", b"a"),), "1.1")
+        with self.assertLogs(logger, "INFO") as logs:
+            log_hint(("192.0.2.1", 5000), request, "sent 100% nonsense", error_logger)
+        self.assertEqual(logs.output, ['INFO:wsbridge.error:192.0.2.1:5000 "GET /a?b" sent 100% nonsense'])
 
     def test_request_without_tls(self) -> None:
         with self.assertLogs(logger, "INFO") as logs:

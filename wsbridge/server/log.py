@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, Union
 
 from ..asgi.types import Scope
 from ..protocols.errors import RequestRefused
+from ..protocols.events import RequestReceived
 from .connection.addresses import format_client
 from .connection.hints import shorten_target
 
@@ -33,6 +34,7 @@ __all__ = [
     "list_end",
     "log_answer",
     "log_end",
+    "log_hint",
     "log_plain_request",
     "log_raised",
     "log_refusal",
@@ -168,6 +170,19 @@ def log_refusal(
         fields["hint"] = hint
         text += "; %(hint)s"
     log_safely(logger, logging.INFO, text, fields)
+
+
+def log_hint(
+    client: Optional[Tuple[str, int]], request: RequestReceived, hint: str, logger: AnyLogger
+) -> None:
+    """Log one line about a request that is answered, but is most likely not what was meant."""
+    fields = {
+        "client": format_client(client),
+        "method": _decode(request.method),
+        "path": _decode(shorten_target(request.target)),
+        "hint": hint,
+    }
+    logger.info('%(client)s "%(method)s %(path)s" %(hint)s', fields)
 
 
 def log_plain_request(logger: logging.Logger = access_logger) -> None:

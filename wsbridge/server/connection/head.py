@@ -24,9 +24,10 @@ from ...protocols.http11 import RequestParser
 from ...protocols.responses import build_refusal
 from ..budget import HINT, OUT_OF_MEMORY
 from ..descriptors import OUT_OF_DESCRIPTORS, get_descriptor
+from ..log import log_hint
 from ..metrics import Load
 from ..service import Service
-from .addresses import Ends, format_client, get_ends
+from .addresses import Ends, get_ends
 from .hints import (
     START_SIZE,
     describe_ignored_host,
@@ -173,7 +174,7 @@ class Connection(asyncio.Protocol):
             self._note_start(data)
             return
         if parser.ignored_host is not None:
-            self._log_hint(self._transport, describe_ignored_host(request, parser.ignored_host))
+            self._log_hint(self._transport, request, describe_ignored_host(request, parser.ignored_host))
         self.answer(request, parser.trailing)
 
     def _note_start(self, data: bytes) -> None:
@@ -233,7 +234,7 @@ class Connection(asyncio.Protocol):
                     raise BadRequest("an opening handshake with a body")
                 self._start_websocket(transport, request, trailing)
                 return
-            self._log_hint(transport, describe_missing_upgrade(request))
+            self._log_hint(transport, request, describe_missing_upgrade(request))
         self._start_http(transport, request, body, trailing)
 
     def _may_read_next(self, request: RequestReceived) -> bool:
@@ -338,9 +339,9 @@ class Connection(asyncio.Protocol):
         if self._last is exchange:
             self._last = None
 
-    def _log_hint(self, transport: asyncio.Transport, hint: Optional[str]) -> None:
+    def _log_hint(self, transport: asyncio.Transport, request: RequestReceived, hint: Optional[str]) -> None:
         if hint is not None:
-            self._service.logger.info("%s %s", format_client(self._find_ends(transport).client), hint)
+            log_hint(self._find_ends(transport).client, request, hint, self._service.logger)
 
     def _refuse(
         self,
