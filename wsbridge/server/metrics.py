@@ -78,8 +78,8 @@ FAMILIES = {
     "wsbridge_detached_applications": Family("gauge", "Applications that go on after their disconnect."),
 }
 
-# Collecting takes time for each connection. For what it takes beyond FREE, in seconds, it rests so many times
-# as long, and the same values are shown again: it takes 5 % of the time at most, and a small server is exact.
+# Collecting takes time for each connection. For what it takes beyond FREE, in seconds, the same values are
+# shown again for REST times as long: it takes 5 % of the time, and a small server is exact.
 FREE = 0.001
 REST = 20
 
