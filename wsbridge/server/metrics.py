@@ -6,7 +6,7 @@ are added up when it ends, and those of open connections whenever somebody asks.
 
 from __future__ import annotations
 
-import platform
+import sys
 import time
 from bisect import bisect_left
 from collections import Counter
@@ -104,7 +104,9 @@ def _escape(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
-_BUILD_INFO = build_series("wsbridge_build_info", version=__version__, python=platform.python_version())
+_BUILD_INFO = build_series(
+    "wsbridge_build_info", version=__version__, python=".".join(map(str, sys.version_info[:3]))
+)
 
 
 def _label_status(status: int) -> str:
@@ -163,8 +165,9 @@ class Metrics:
         self.connections = 0
         self._service = service
         self._started_at = time()
-        self._requests: Counter[Tuple[str, str]] = Counter()
-        self._handshakes: Counter[str] = Counter()
+        # The usual ones are there from the start: Prometheus sees no increase in a series that is new.
+        self._requests: Counter[Tuple[str, str]] = Counter({("GET", "200"): 0})
+        self._handshakes: Counter[str] = Counter({"101": 0})
         self._closes: Counter[Tuple[str, str]] = Counter()
         # Of the WebSockets that have ended.
         self._traffic: Tuple[int, ...] = (0,) * len(_TRAFFIC)
