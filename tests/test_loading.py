@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
 import unittest
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ def create():
 def returns_nothing(setting=None): ...
 async def creates_late():
     return app
+async def decorated(scope, receive, send): ...
+decorated.__wrapped__ = create
 class OneCallable:
     def __init__(self, scope): ...
 """
@@ -97,7 +101,10 @@ class FactoryTests(LoadingCase):
 
     def test_factory_that_is_a_coroutine_function(self) -> None:
         text = "factory 'served_application:creates_late' is a coroutine function: it must be a plain one"
-        self.assert_fails("served_application:creates_late", f"{text}, which returns", factory=True)
+        with warnings.catch_warnings(record=True) as never_awaited:
+            self.assert_fails("served_application:creates_late", f"{text}, which returns", factory=True)
+            gc.collect()
+        self.assertEqual(never_awaited, [])
 
     def test_factory_that_raises_is_the_cause(self) -> None:
         self.write("served_broken", "def create():\n    raise KeyError('setting')")
@@ -113,7 +120,8 @@ class FactoryTests(LoadingCase):
 
     def test_what_may_be_an_application_is_none(self) -> None:
         # One class takes the scope alone, as ASGI 2 had it; many callables written in C have no signature.
-        for target in ("served_application:OneCallable", "builtins:dict"):
+        # And a decorator may keep the signature of the function that it has made an application of.
+        for target in ("served_application:OneCallable", "served_application:decorated", "builtins:dict"):
             self.assertTrue(callable(load_application(target)))
 
 

@@ -225,16 +225,27 @@ class LimitTests(PrefaceCase):
         second.lose()
 
     async def test_health_check_is_answered_all_the_same(self) -> None:
-        for pieces in ([LINE + GET], [LINE, GET]):
-            first, second = await self.fill(health_path="/a")
+        check = GET.replace(b"/a", b"/healthz")
+        for pieces in ([LINE + check], [LINE, check]):
+            first, second = await self.fill(health_path="/healthz")
             for piece in pieces:
                 second.feed(piece)
             await turn_loop()
             self.assertRegex(second.read(), b"^HTTP/1.1 200 ")
-            self.logged.clear()
+            self.assert_logged()
             second.lose()
             first.lose()
             await self.app.return_()
+
+    async def test_what_is_no_health_check_is_refused_by_its_clients_name(self) -> None:
+        first, second = await self.fill(health_path="/healthz")
+        second.feed(LINE + GET)
+        await turn_loop()
+        ((_, text),) = self.logged
+        self.assertRegex(text, '^192.0.2.7:56324 "GET /a" refused: 503 ')
+        self.logged.clear()
+        second.lose()
+        first.lose()
 
 
 class EmbeddedTests(PrefaceCase):

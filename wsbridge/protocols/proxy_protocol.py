@@ -201,12 +201,11 @@ def _format_ipv6(packed: bytes) -> str:
 
 def _read_values(header: bytes, start: int) -> bool:
     """Check the values that begin at ``start``; whether the client has come over TLS."""
-    is_secure = has_checksum = False
+    is_secure = False
     for kind, at, value in _split_values(header, start):
         if kind == _CRC32C:
-            if has_checksum or len(value) != 4 or value != _compute_checksum(header, at):
+            if len(value) != 4 or value != _compute_checksum(header, at):
                 raise BadRequest("a PROXY protocol header with a wrong checksum")
-            has_checksum = True
         elif kind == _SSL:
             # Section 2.2.6: one byte of flags, four of "verify", then values of their own.
             if len(value) < 5:
@@ -220,7 +219,7 @@ def _split_values(header: bytes, at: int) -> Iterator[Tuple[int, int, bytes]]:
     while at < len(header):
         start = at + 3
         end = start + int.from_bytes(header[at + 1 : start], "big")
-        if len(header) < max(start, end):
+        if len(header) < end:
             raise BadRequest("a PROXY protocol header with a truncated value")
         yield header[at], start, header[start:end]
         at = end
