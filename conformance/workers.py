@@ -379,7 +379,7 @@ async def check_failed_start(trial: Trial) -> None:
 
 
 async def check_reload(trial: Trial) -> None:
-    option = "--reload-dirs" if trial.server == "wsbridge" else "--reload-dir"
+    option = "--reload-dir"
     async with trial.serve("--reload", option, str(trial.folder)):
         client = await trial.open_websocket()
         await trial.ask(client)

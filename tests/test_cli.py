@@ -236,6 +236,13 @@ class ArgumentTests(CommandCase):
         self.assert_config(expected, "--allowed-origins", " same-origin , https://a.example,")
         self.assert_config(ServerConfig(allowed_origins=()), "--allowed-origins=")
 
+    def test_list_may_be_given_by_several_flags(self) -> None:
+        expected = ServerConfig(allowed_origins=("https://a.example", "https://b.example", "same-origin"))
+        flag = "--allowed-origins"
+        self.assert_config(expected, flag, "https://a.example,https://b.example", flag, "same-origin")
+        self.assert_config(ServerConfig(allowed_origins=("null",)), f"{flag}=none", f"{flag}=null")
+        self.assert_config(ServerConfig(), f"{flag}=null", f"{flag}=none")
+
     def test_headers_are_pairs_and_may_be_several(self) -> None:
         expected = ServerConfig(headers=[("X-A", "b: c"), ("X-A", ""), ("Server", "x")])
         self.assert_config(expected, "--header", " X-A : b: c ", "--header=X-A:", "--header=Server:x")

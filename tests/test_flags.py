@@ -16,6 +16,18 @@ from wsbridge import config
 from wsbridge.config import ServerConfig
 from wsbridge.server.flags import FOREIGN_FLAGS, MOST_USED, SECTIONS, build_flag, build_parser, parse_text
 
+# Those of uvicorn 0.54.
+UVICORN_FLAGS = """
+--host --port --uds --fd --reload --reload-dir --reload-include --reload-exclude --reload-delay --workers
+--loop --http --http2 --ws --ws-max-size --ws-max-queue --ws-ping-interval --ws-ping-timeout
+--ws-per-message-deflate --lifespan --interface --env-file --log-config --log-level --access-log --no-access-log --use-colors
+--no-use-colors --proxy-headers --no-proxy-headers --server-header --no-server-header --date-header
+--no-date-header --forwarded-allow-ips --root-path --limit-concurrency --backlog --limit-max-requests
+--limit-max-requests-jitter --timeout-keep-alive --timeout-graceful-shutdown --timeout-worker-healthcheck
+--ssl-keyfile --ssl-certfile --ssl-keyfile-password --ssl-version --ssl-cert-reqs --ssl-ca-certs --ssl-ciphers
+--header --version --app-dir --h11-max-incomplete-event-size --reset-contextvars --factory
+"""
+
 ITEMS = {item.name: item for item in fields(ServerConfig)}
 
 
@@ -80,8 +92,12 @@ class UnknownFlagTests(unittest.TestCase):
         self.assert_error("there is no --bind: use --host and --port, or --uds", "a:b", "--bind=[::]:80")
 
     def test_flags_of_other_servers_are_none_of_ours(self) -> None:
+        self.assertEqual({build_flag(item) for item in ITEMS.values()}.intersection(FOREIGN_FLAGS), set())
+
+    def test_every_flag_of_uvicorn_is_ours_too_or_is_told_what_takes_its_place(self) -> None:
         flags = {build_flag(item) for item in ITEMS.values()}
-        self.assertEqual(flags.intersection(FOREIGN_FLAGS), set())
+        known = {"--version", *flags, *(flag.replace("--", "--no-", 1) for flag in flags), *FOREIGN_FLAGS}
+        self.assertEqual([flag for flag in UVICORN_FLAGS.split() if flag not in known], [])
 
 
 class TextTests(unittest.TestCase):

@@ -252,16 +252,23 @@ class ServerConfig:
         "module:attribute",
     )
     reload_dirs: Tuple[str, ...] = _option(
-        (), _TEXTS, "folders whose files are watched; by default app_dir, or the working directory"
+        (),
+        _TEXTS,
+        "folders whose files are watched; by default app_dir, or the working directory",
+        flag="reload-dir",
     )
     reload_includes: Tuple[str, ...] = _option(
-        ("*.py",), _TEXTS, "patterns of the names of watched files; one with a slash is of the whole path"
+        ("*.py",),
+        _TEXTS,
+        "patterns of the names of watched files; one with a slash is of the whole path",
+        flag="reload-include",
     )
     reload_excludes: Tuple[str, ...] = _option(
         (),
         _TEXTS,
         "patterns of files and folders that are not watched, besides folders that begin with a dot, "
         "__pycache__, node_modules and virtual environments",
+        flag="reload-exclude",
     )
 
     # WebSocket messages.

@@ -62,6 +62,8 @@ FOREIGN_FLAGS = {
     "--server-header": "use --header 'Server: NAME'",
     "--no-server-header": "leave it out: no Server header is sent",
     "--h11-max-incomplete-event-size": "use --limit-request-head",
+    "--reload-delay": "leave it out: files are looked at four times a second at most",
+    "--timeout-worker-healthcheck": "leave it out: a worker that ends is replaced, a slow one is not",
     "--reset-contextvars": "leave it out: every connection and every request has a context of its own",
 }
 
@@ -75,6 +77,14 @@ SWITCHES = {
     "no": False,
     "off": False,
 }
+
+
+class _Join(argparse.Action):
+    """A flag that is given several times has the items of all, as uvicorn's users write it."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: Any = None) -> None:
+        before = getattr(namespace, self.dest, None)
+        setattr(namespace, self.dest, values if before is None or values is None else before + values)
 
 
 class Parser(argparse.ArgumentParser):
@@ -169,6 +179,8 @@ def _add_flag(group: argparse._ArgumentGroup, item: Field[Any]) -> None:
         options.update(type=_value_parser(item), metavar=_build_metavar(item), dest=item.name)
         if _kind(item) == _HEADERS:
             options["action"] = "append"
+        elif _kind(item) == _LIST:
+            options["action"] = _Join
     # Set afterwards: before Python 3.13 BooleanOptionalAction adds the default to the help that it is given.
     text = f"{item.metadata['help']} (default: {_format(item)})"
     group.add_argument(build_flag(item), **options).help = text.replace("%", "%%")
