@@ -132,7 +132,8 @@ class CountTests(ServiceCase):
     async def test_descriptors_that_run_out_are_warned_of_once_a_second(self) -> None:
         line = (
             "WARNING:wsbridge.error:cannot accept connections for now: "
-            "the server is out of file descriptors; raise the limit of open files: ulimit -n, or LimitNOFILE= of systemd"
+            "the server is out of file descriptors; raise the limit of open files: ulimit -n, or "
+            "LimitNOFILE= of systemd"
         )
         with self.assertLogs("wsbridge", "WARNING") as logs:
             for _ in range(3):
