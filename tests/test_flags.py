@@ -20,8 +20,8 @@ from wsbridge.server.flags import FOREIGN_FLAGS, MOST_USED, SECTIONS, build_flag
 UVICORN_FLAGS = """
 --host --port --uds --fd --reload --reload-dir --reload-include --reload-exclude --reload-delay --workers
 --loop --http --http2 --ws --ws-max-size --ws-max-queue --ws-ping-interval --ws-ping-timeout
---ws-per-message-deflate --lifespan --interface --env-file --log-config --log-level --access-log --no-access-log
---use-colors
+--ws-per-message-deflate --lifespan --interface --env-file --log-config --log-level --access-log
+--no-access-log --use-colors
 --no-use-colors --proxy-headers --no-proxy-headers --server-header --no-server-header --date-header
 --no-date-header --forwarded-allow-ips --root-path --limit-concurrency --backlog --limit-max-requests
 --limit-max-requests-jitter --timeout-keep-alive --timeout-graceful-shutdown --timeout-worker-healthcheck
