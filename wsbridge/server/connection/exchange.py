@@ -86,7 +86,7 @@ class Exchange(asyncio.Protocol):
     def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._task = self._service.create_task(self._run_app(scope, receive, send))
         if self not in self._service.members:
-            # An eager task (Python 3.12) has run already: its exchange may have given the transport away and left.
+            # An eager task (Python 3.12) has run already, and may have given the transport away and left.
             self._service.add(self)
             self._start_app_deadline()
         self._task.add_done_callback(self._app_done)
