@@ -103,6 +103,10 @@ def end_line(how: str, received: Tuple[int, int], sent: Tuple[int, int]) -> Tupl
     return "INFO", f'127.0.0.1:50000 "websocket /chat" {how}, {counts}'
 
 
+LEFT = (
+    "INFO",
+    '127.0.0.1:50000 "websocket /chat" ends its connection: the client has left before the whole answer',
+)
 NO_ANSWER = ("ERROR", "application returned before it accepted or refused")
 
 
@@ -343,7 +347,7 @@ class ConnectingTests(WebSocketTestCase):
         await self.assert_receives(CONNECT, LOST)
         await self.assert_disconnected(ACCEPT)
 
-    async def test_answer_to_a_client_that_is_gone_raises_and_nothing_is_logged(self) -> None:
+    async def test_answer_to_a_client_that_is_gone_raises_and_that_it_left_is_logged(self) -> None:
         deny = {"type": "websocket.http.response.start", "status": 404}
         for event in (ACCEPT, {**ACCEPT, "subprotocol": 5}, deny):
             await self.connect()
@@ -352,7 +356,7 @@ class ConnectingTests(WebSocketTestCase):
                 await self.send(event)
             await self.app.raise_(raised.exception)
             self.assert_written()
-            self.assert_logged()
+            self.assert_logged(LEFT)
             self.assertEqual([record.levelname for record in self.records[-1:]], ["DEBUG"])
 
     async def test_refusal_of_a_client_that_is_gone_writes_nothing(self) -> None:
@@ -368,7 +372,16 @@ class ConnectingTests(WebSocketTestCase):
         self.transport.lose()
         await self.app.raise_(ValueError("no"))
         self.assert_written()
-        self.assert_logged(("ERROR", "application raised"))
+        self.assert_logged(LEFT, ("ERROR", "application raised"))
+
+    async def test_client_that_leaves_within_a_denial_is_logged_once(self) -> None:
+        await self.connect()
+        await self.send(DENY)
+        await self.send(DENY_PART)
+        self.transport.lose()
+        self.assert_logged(LEFT)
+        await self.app.return_()
+        self.assert_logged()
 
 
 class EarlyDataTests(WebSocketTestCase):
@@ -2681,7 +2694,7 @@ class HostileConnectionTests(WebSocketTestCase):
         with self.assertRaises(ClientDisconnected) as caught:
             await self.send(ACCEPT)
         await self.app.raise_(caught.exception)
-        self.assert_logged()
+        self.assert_logged(LEFT)
 
     async def test_half_open_peer_is_found_within_interval_timeout_and_a_second(self) -> None:
         await self.open(ws_ping_interval=20, ws_ping_timeout=20)

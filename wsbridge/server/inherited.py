@@ -10,7 +10,7 @@ from typing import List
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError
 from .arguments import check_socket
-from .log import logger
+from .log import error_logger as logger
 
 __all__ = ["inherit_socket", "take_systemd_sockets"]
 

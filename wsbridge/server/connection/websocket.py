@@ -28,7 +28,7 @@ from ...asgi.scope import build_ws_scope
 from ...asgi.session import Phase, Session, SessionOwner
 from ...asgi.types import Scope
 from ...asgi.wire import Http11Wire, Wire
-from ...protocols.errors import ServiceUnavailable
+from ...protocols.errors import BadRequest, ServiceUnavailable
 from ...protocols.events import RequestReceived
 from ...protocols.frames import INTERNAL_ERROR, SERVICE_RESTART, TRY_AGAIN_LATER
 from ...protocols.messages import FREE_SIZE, measure
@@ -487,6 +487,8 @@ class WebSocketExchange(Exchange, SessionOwner):
 
     def _log_end(self) -> None:
         """Log the end of an accepted connection, once; not while its CLOSE may be held unparsed."""
+        if self._scope:
+            self._log_unanswered()
         opened_at, info = self._opened_at, self.info
         if opened_at is None or info is None or info.code is None:
             return
@@ -497,6 +499,11 @@ class WebSocketExchange(Exchange, SessionOwner):
         if self._service.metrics is not None:
             self._service.metrics.count_end(info)
         self._service.log_end(info)
+
+    def _log_unanswered(self) -> None:
+        scope, self._scope = self._scope, _LOGGED
+        left = BadRequest("the client has left before the whole answer")
+        self._service.log_refusal(scope["client"], b"websocket", scope["raw_path"], left, is_answered=True)
 
     def _expects_disconnect(self) -> bool:
         # A session with held messages lasts longer than its connection.
