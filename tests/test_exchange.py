@@ -206,18 +206,6 @@ class ApplicationTests(ExchangeTestCase):
         await self.app.raise_(ValueError("no"))
         self.assertEqual(self.exchange.ended, [True])
 
-    async def test_interrupt_while_it_is_logged_leaves_no_peer_waiting(self) -> None:
-        def interrupt(record: logging.LogRecord) -> bool:
-            raise asyncio.CancelledError
-
-        await self.run_app()
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: None)
-        logger = logging.getLogger("wsbridge.error")
-        logger.addFilter(interrupt)
-        self.addCleanup(logger.removeFilter, interrupt)
-        await self.app.raise_(ValueError("no"))
-        self.assertEqual(self.exchange.ended, [True])
-
     async def test_what_a_task_of_the_application_has_raised_is_a_failure_too(self) -> None:
         await self.run_app()
         self.exchange.fail_application()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import unittest
 from dataclasses import dataclass
@@ -197,6 +198,12 @@ class SafeLoggerTests(unittest.TestCase):
         self.refuse(ZeroDivisionError())
         logging.lastResort = None
         error_logger.warning("a")
+
+    def test_handler_that_ends_the_program_or_cancels_does_not(self) -> None:
+        for error in (SystemExit(3), asyncio.CancelledError()):
+            self.refuse(error)
+            error_logger.warning("a")
+            logger.handlers.pop()
 
     def test_interrupt_is_not_the_handlers(self) -> None:
         self.refuse(KeyboardInterrupt())

@@ -73,14 +73,17 @@ def log_safely(
     """Log a line. The first error that a handler raises is reported where lines without a handler go."""
     try:
         logger.log(level, message, *args, exc_info=exc_info, **more)
-    except Exception as error:
+    except KeyboardInterrupt:
+        # Most likely a Ctrl-C, and not the handler's.
+        raise
+    except BaseException as error:
         _report(error)
 
 
 _reported: Dict[type, None] = {}
 
 
-def _report(error: Exception) -> None:
+def _report(error: BaseException) -> None:
     # Once for each type: a handler that fails fails at every line.
     kind, last_resort = type(error), logging.lastResort
     if kind in _reported or last_resort is None:

@@ -117,7 +117,7 @@ class Exchange(asyncio.Protocol):
             if error is not None:
                 self._log_error(error)
         finally:
-            # A Ctrl-C may come while it is logged: the peer must still get its answer.
+            # It may be beyond logging, or a Ctrl-C come meanwhile: the peer must still get its answer.
             self._end_after_app(error is not None or is_cancelled)
             self._leave_if_over()
 
