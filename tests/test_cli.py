@@ -189,7 +189,7 @@ class JsonErrorTests(CommandCase):
         self.assertEqual(len(lines), len(patterns), lines)
         for line, pattern in zip(lines, patterns):
             self.assertEqual((line["level"], line["logger"]), ("error", "wsbridge.error"))
-            self.assertRegex(line["message"], pattern)
+            self.assertRegex(line.get("traceback", line["message"]), pattern)
 
     def test_unknown_flag_before_and_behind(self) -> None:
         error = [f"^python3 -m {PACKAGE}: error: unrecognized arguments: --nonsense .*$"]

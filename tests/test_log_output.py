@@ -21,6 +21,7 @@ from wsbridge.server.log import access_logger, error_logger, logger
 from wsbridge.server.log_output import (
     find_log_format,
     print_error,
+    print_traceback,
     reserve_descriptors,
     set_up_logging,
     use_log_format,
@@ -218,16 +219,23 @@ class ErrorTests(OutputCase):
     """What the command prints where it could not run."""
 
     def test_text_is_printed_as_it_is(self) -> None:
-        print_error("wsbridge: error: no\n")
-        print_error("")
-        self.assertEqual(self.read_lines(), ["wsbridge: error: no"])
+        print_error("wsbridge: error: no")
+        print_traceback("raised", "")
+        print_traceback("raised", "Traceback:\n  a\nValueError: b\n")
+        self.assertEqual(self.read_lines(), ["wsbridge: error: no", "Traceback:", "  a", "ValueError: b"])
 
     def test_json_is_one_line(self) -> None:
         use_log_format("json")
-        print_error("Traceback:\n  a\nValueError: b\n")
+        print_error("no\nway")
         line = self.read_json()
         self.assertEqual((line["level"], line["logger"]), ("error", "wsbridge.error"))
-        self.assertEqual(line["message"], "Traceback:\n  a\nValueError: b")
+        self.assertEqual(line["message"], "no\nway")
+        print_traceback("raised", "Traceback:\n  a\nValueError: b\n")
+        line = self.read_json()
+        self.assertEqual(
+            (line["level"], line["logger"], line["message"]), ("error", "wsbridge.error", "raised")
+        )
+        self.assertEqual(line["traceback"], "Traceback:\n  a\nValueError: b")
 
     def test_format_is_found_though_the_rest_of_the_command_line_is_wrong(self) -> None:
         for arguments, environ, expected in (

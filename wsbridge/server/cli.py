@@ -17,7 +17,14 @@ from .failures import format_error_of_application
 from .flags import build_parser
 from .loading import LoadingFailed
 from .log import error_logger as logger
-from .log_output import find_log_format, print_error, reserve_descriptors, set_up_logging, use_log_format
+from .log_output import (
+    find_log_format,
+    print_error,
+    print_traceback,
+    reserve_descriptors,
+    set_up_logging,
+    use_log_format,
+)
 from .running import run
 
 __all__ = ["command", "main"]
@@ -98,7 +105,7 @@ def _name_source(error: ConfigError, flags: Dict[str, Any], environment: Environ
 
 
 def _print_error_of_application(error: Optional[BaseException]) -> None:
-    print_error(format_error_of_application(error))
+    print_traceback("application raised", format_error_of_application(error))
 
 
 def _report(parser: argparse.ArgumentParser, error: Exception, exit_code: int, source: str = "") -> int:

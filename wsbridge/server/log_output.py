@@ -15,7 +15,14 @@ from .log import error_logger, logger
 from .log_config import apply_log_config
 from .log_format import build_formatter
 
-__all__ = ["find_log_format", "print_error", "reserve_descriptors", "set_up_logging", "use_log_format"]
+__all__ = [
+    "find_log_format",
+    "print_error",
+    "print_traceback",
+    "reserve_descriptors",
+    "set_up_logging",
+    "use_log_format",
+]
 
 # The ``log_config`` that was applied: a second time would open its files again.
 _applied: Optional[str] = None
@@ -117,14 +124,20 @@ def use_log_format(log_format: str) -> None:
 
 
 def print_error(text: str) -> None:
-    """Print an error of the command, which may be a traceback, to stderr; nothing if ``text`` is empty."""
-    if not text:
-        return
-    if _log_format == "json":
-        record = logging.makeLogRecord({"name": error_logger.logger.name, "msg": text.rstrip("\n")})
-        record.levelname = "ERROR"
-        text = build_formatter(_log_format).format(record)
-    _print_line(text.rstrip("\n"))
+    """Print an error of the command to stderr."""
+    _print_line(_format_error(text) if _log_format == "json" else text)
+
+
+def print_traceback(message: str, traceback: str) -> None:
+    """Print a traceback to stderr, in JSON as a field beside ``message``; nothing if it is empty."""
+    if traceback:
+        traceback = traceback.rstrip("\n")
+        _print_line(_format_error(message, exc_text=traceback) if _log_format == "json" else traceback)
+
+
+def _format_error(message: str, **more: str) -> str:
+    values = {"name": error_logger.logger.name, "levelname": "ERROR", "msg": message, **more}
+    return build_formatter("json").format(logging.makeLogRecord(values))
 
 
 def _add_fallback(logger: logging.Logger) -> None:

@@ -14,7 +14,7 @@ from math import ceil, inf
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, NoReturn, Optional, Set, Tuple
 
 from .ending import end_process, get_exit_code
-from .log_output import print_error
+from .log_output import print_traceback
 
 __all__ = ["CAN_FORK", "SIGNALS_OF_TERMINAL", "Child", "Ends", "Processes", "name_signal"]
 
@@ -109,7 +109,7 @@ class Processes:
         except SystemExit as end:
             code = get_exit_code(end)
         except BaseException:
-            print_error(traceback.format_exc())
+            print_traceback("uncaught exception", traceback.format_exc())
         finally:
             end_process(code)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence
 
 from ..config import MAX_WORKERS, ServerConfig
 from .log import error_logger as logger
-from .log_output import print_error
+from .log_output import print_traceback
 from .notifying import READY as IS_READY
 from .notifying import STOPPING, notify, notify_reloading
 from .processes import Child, Ends, Processes, name_signal
@@ -275,7 +275,7 @@ class Supervisor:
 
     def _print_traceback(self, worker: Worker) -> None:
         if worker.failure is not None:
-            print_error(worker.failure.traceback)
+            print_traceback("application raised", worker.failure.traceback)
 
     def _handle_death(self, worker: Worker, code: int) -> None:
         seat = worker.seat
