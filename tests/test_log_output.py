@@ -250,6 +250,36 @@ class ErrorTests(OutputCase):
             self.assertEqual(find_log_format(arguments.split(), variables), expected, arguments)
 
 
+class FailingStream(io.StringIO):
+    """A full disk, or a pipe that nobody reads."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def write(self, text: str) -> int:
+        raise self.error
+
+    def flush(self) -> None:
+        raise self.error
+
+
+class DiskFull(OSError):
+    """Of this test alone: an error is reported once for each type."""
+
+
+full = FailingStream(DiskFull(28, "No space left on device"))
+
+
+class PatientHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """A handler with ways of its own to deal with its failures."""
+
+    failures = 0
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        self.failures += 1
+
+
 class FileTests(OutputCase):
     """With ``log_config`` a file says who prints what; this side prints the rest."""
 
@@ -274,23 +304,29 @@ class FileTests(OutputCase):
         self.set_up_file({"version": 1}, log_level="error")
         self.assertEqual(logger.level, logging.ERROR)
 
+    def set_up_failing(self, handler: str) -> None:
+        self.addCleanup(access_logger.handlers.clear)
+        handlers = {"disk": {"class": handler, "stream": f"ext://{__name__}.full"}}
+        loggers = {"wsbridge.access": {"handlers": ["disk"]}}
+        self.set_up_file({"version": 1, "handlers": handlers, "loggers": loggers}, log_format="json")
+        access_logger.info("a")
+        access_logger.info("b")
+
+    def test_handler_whose_disk_is_full_is_reported_once(self) -> None:
+        self.set_up_failing("logging.StreamHandler")
+        line = self.read_json()
+        self.assertRegex(line["message"], "^a logging handler raised; ")
+        self.assertRegex(line["traceback"], "No space left on device$")
+
+    def test_handler_that_deals_with_its_failures_does_so(self) -> None:
+        self.set_up_failing(f"{__name__}.PatientHandler")
+        [handler] = access_logger.handlers
+        self.assertIsInstance(handler, PatientHandler)
+        self.assertEqual((handler.failures, self.read_lines()), (2, []))  # type: ignore[attr-defined]
+
     def test_file_that_is_wrong(self) -> None:
         with self.assertRaisesRegex(ConfigError, "^log_config=.*: Unsupported version: 2$"):
             self.set_up_file({"version": 2})
-
-
-class FailingStream(io.StringIO):
-    """A full disk, or a pipe that nobody reads."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
-
-    def write(self, text: str) -> int:
-        raise self.error
-
-    def flush(self) -> None:
-        raise self.error
 
 
 class FailureTests(OutputCase):

@@ -40,6 +40,7 @@ __all__ = [
     "log_refusal",
     "log_safely",
     "logger",
+    "report_handler",
 ]
 
 #: The parent of the others; nothing is logged by it.
@@ -77,14 +78,14 @@ def log_safely(
         # Most likely a Ctrl-C, and not the handler's.
         raise
     except BaseException as error:
-        _report(error)
+        report_handler(error)
 
 
 _reported: Dict[type, None] = {}
 
 
-def _report(error: BaseException) -> None:
-    # Once for each type: a handler that fails fails at every line.
+def report_handler(error: BaseException) -> None:
+    """Report what a handler has raised, once for each type: a handler that fails fails at every line."""
     kind, last_resort = type(error), logging.lastResort
     if kind in _reported or last_resort is None:
         return

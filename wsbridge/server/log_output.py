@@ -11,7 +11,7 @@ import threading
 from typing import Any, Iterator, Mapping, Optional, Sequence
 
 from ..config import ServerConfig
-from .log import error_logger, logger
+from .log import access_logger, error_logger, logger, report_handler
 from .log_config import apply_log_config
 from .log_format import build_formatter
 
@@ -83,6 +83,8 @@ def set_up_logging(config: ServerConfig) -> None:
         logger.setLevel(logging.NOTSET)
         apply_log_config(config.log_config)
         _applied = config.log_config
+        for handler in {*_list_handlers(access_logger.name), *_list_handlers(error_logger.logger.name)}:
+            _limit_reports(handler)
     _add_fallback(logger)
     if config.log_config is None or logger.level == logging.NOTSET:
         logger.setLevel(config.log_level.upper())
@@ -105,6 +107,17 @@ def reserve_descriptors() -> None:
     while descriptor <= 2:
         descriptor = os.open(os.devnull, os.O_RDWR)
     os.close(descriptor)
+
+
+def _limit_reports(handler: logging.Handler) -> None:
+    """Have ``handler`` report once that its disk is full: logging would print thirty lines for each."""
+    if type(handler).handleError is logging.Handler.handleError:
+        handler.handleError = _report_failed  # type: ignore[method-assign]
+
+
+def _report_failed(record: logging.LogRecord) -> None:
+    error: Any = sys.exc_info()[1]
+    report_handler(error)
 
 
 def find_log_format(arguments: Sequence[str], environ: Mapping[str, str]) -> str:
