@@ -41,7 +41,8 @@ class TextTests(unittest.TestCase):
         return text[24:]
 
     def test_time_level_and_message(self) -> None:
-        self.assertEqual(self.format("a %s", "b\u20ac\t"), "WARNING a b\u20ac\t")
+        self.assertEqual(self.format("a %s", "b\u20ac"), "WARNING a b\u20ac")
+        self.assertEqual(self.format("a %s", "b\t"), "WARNING a b\t")
 
     def test_nothing_ends_the_line_or_moves_it(self) -> None:
         expected = (

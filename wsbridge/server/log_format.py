@@ -42,7 +42,11 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """``record`` as text."""
-        return _CONTROLS.sub(_escape, super().format(record)).replace("\n", "\n    ")
+        text = super().format(record)
+        if text.isprintable():
+            # Nearly all are, and this takes less time.
+            return text
+        return _CONTROLS.sub(_escape, text).replace("\n", "\n    ")
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import threading
-from typing import Any, Iterator, Mapping, Optional, Sequence
+from typing import Any, List, Mapping, Optional, Sequence
 
 from ..config import ServerConfig
 from .log import access_logger, error_logger, logger, report_handler
@@ -43,11 +43,16 @@ def _print_line(line: str) -> None:
     stream = sys.stderr
     if stream is None:
         return
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    # A full disk, or a pipe that nobody reads any more: there is nobody to tell, and the server goes on.
-    with contextlib.suppress(OSError, ValueError):
-        stream.write(f"{line}\n".encode(encoding, "backslashreplace").decode(encoding))
+    line += "\n"
+    try:
+        try:
+            stream.write(line)
+        except UnicodeEncodeError:
+            stream.write(line.encode("ascii", "backslashreplace").decode("ascii"))
         stream.flush()
+    except (OSError, ValueError):
+        # A full disk, or a pipe that nobody reads any more: there is nobody to tell, and the server goes on.
+        return
 
 
 class FallbackHandler(StderrHandler):
@@ -55,16 +60,18 @@ class FallbackHandler(StderrHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print ``record``, unless another handler gets it."""
-        if all(handler is self for handler in _list_handlers(record.name)):
+        if _list_handlers(record.name) == [self]:
             super().emit(record)
 
 
-def _list_handlers(name: str) -> Iterator[logging.Handler]:
+def _list_handlers(name: str) -> List[logging.Handler]:
     """The handlers that get the records of the logger ``name``."""
-    logger = logging.getLogger(name)
-    yield from logger.handlers
-    if logger.propagate and logger.parent is not None:
-        yield from _list_handlers(logger.parent.name)
+    handlers: List[logging.Handler] = []
+    logger: Optional[logging.Logger] = logging.getLogger(name)
+    while logger is not None:
+        handlers += logger.handlers
+        logger = logger.parent if logger.propagate else None
+    return handlers
 
 
 def set_up_logging(config: ServerConfig) -> None:
