@@ -263,6 +263,16 @@ class LogTests(PluginCase):
         transport.feed(PEER_CLOSE)
         self.assertEqual(self.read_lines(), [])
 
+    async def test_access_lines_can_be_left_out(self) -> None:
+        class Quiet(WebSocketProtocol, access_log=False):
+            """The plug-in without them."""
+
+        self.protocol_class = Quiet
+        transport = await self.open()
+        transport.feed(PEER_CLOSE)
+        self.hand_over(REQUEST.replace(b"Version: 13", b"Version: 12"))
+        self.assertEqual(self.read_lines(), [])
+
     async def test_refused_handshake_is_logged(self) -> None:
         self.hand_over(REQUEST.replace(b"Version: 13", b"Version: 12"))
         self.assertEqual(
