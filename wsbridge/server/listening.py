@@ -202,6 +202,21 @@ def _share_port(listening: socket.socket) -> None:
         raise ConfigError("reuse_port is set, but this system has no SO_REUSEPORT") from None
 
 
+class _FixedBacklogSocket(socket.socket):
+    """Listens with ``backlog``, whatever its caller asks for.
+
+    asyncio accepts up to its own backlog in a row, and reports an error for
+    each when no descriptor is left: it gets 1. The kernel must not have that,
+    not even for a moment: on a socket that other processes accept on, clients
+    would wait a second for their next attempt.
+    """
+
+    backlog: Optional[int] = None
+
+    def listen(self, backlog: int = 1) -> None:
+        super().listen(self.backlog or backlog)
+
+
 class ListeningSockets:
     """The sockets on which a server accepts connections.
 
@@ -225,38 +240,41 @@ class ListeningSockets:
         waiting: List[socket.socket] = []
         try:
             for given in self._given:
-                waiting.append(given.dup())
+                waiting.append(self._fix_backlog(given.dup()))
             if not self._given:
-                waiting = await _open_in_loop(self._config, use_systemd=use_systemd)
+                opened = await _open_in_loop(self._config, use_systemd=use_systemd)
+                waiting.extend(map(self._fix_backlog, opened))
                 if self._config.uds is not None:
                     self._path_identity = identify(self._config.uds)
             while waiting:
                 await self._accept_on(waiting[0], service, ssl)
                 del waiting[0]
         finally:
-            for opened in waiting:
-                opened.close()
+            for left in waiting:
+                left.close()
+
+    def _fix_backlog(self, opened: socket.socket) -> socket.socket:
+        fixed = _FixedBacklogSocket(opened.family, opened.type, opened.proto, opened.detach())
+        fixed.backlog = self._config.backlog
+        fixed.setblocking(False)
+        return fixed
 
     async def _accept_on(self, listening: socket.socket, service: Service, ssl: Optional[SSLContext]) -> None:
         loop = asyncio.get_running_loop()
         config = self._config
-        # asyncio accepts up to `backlog` connections in a row, and reports an error for each when no
-        # descriptor is left. So asyncio gets 1, and a second `listen` gives the kernel the real number. On
-        # Windows only the first `listen` counts, which is therefore not asyncio's.
         options: Dict[str, Any] = {"backlog": 1, "start_serving": False}
         if ssl is not None and not config.proxy_protocol:
             options["ssl"] = ssl
             # The TLS handshake is part of timeout_handshake.
             options["ssl_handshake_timeout"] = config.timeout_handshake or NO_LIMIT
-        listening.setblocking(False)
-        listening.listen(config.backlog)
         server = await loop.create_server(_find_factory(service, ssl), sock=listening, **options)
         try:
             build_listener = SPEED.find_listener(loop) if ssl is None else None
+            # uvloop listens in a way of its own, and only with the backlog that it is given.
             if build_listener is None:
                 await server.start_serving()
-                listening.listen(config.backlog)
-            else:
+            listening.listen()
+            if build_listener is not None:
                 self._listeners.append(build_listener(service, listening))
         except BaseException:
             server.close()
