@@ -9,9 +9,11 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import unittest
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, Dict, List
 from unittest import mock
 
@@ -21,7 +23,22 @@ from wsbridge.server import thread as thread_module
 from wsbridge.server.log import logger
 from wsbridge.server.thread import ThreadedServer, run_in_thread
 
-from .loopback import CLOSE_1012, HELLO, PEER_HELLO, REQUEST, SWITCHING, TIMEOUT
+from .loopback import (
+    CERTIFICATE,
+    CLOSE_1012,
+    HELLO,
+    KEY,
+    PEER_HELLO,
+    RENEWED_CERTIFICATE,
+    REQUEST,
+    SWITCHING,
+    TIMEOUT,
+)
+
+try:
+    import ssl
+except ImportError:
+    ssl = None  # type: ignore[assignment]
 
 Event = Dict[str, Any]
 
@@ -80,6 +97,22 @@ class ThreadCase(unittest.TestCase):
     def assert_echo(self, client: socket.socket) -> None:
         client.sendall(PEER_HELLO)
         self.assert_answer(client, HELLO)
+
+
+@unittest.skipIf(ssl is None, "this Python was built without ssl")
+class CertificateTests(ThreadCase):
+    def test_certificates_are_read_again(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        file = Path(folder.name) / "all.pem"
+        file.write_text(CERTIFICATE + KEY)
+        server = self.run_server(ssl_certfile=os.fspath(file))
+        file.write_text(RENEWED_CERTIFICATE + KEY)
+        self.assertTrue(server.reload_certificates())
+        context = ssl.create_default_context(cadata=CERTIFICATE)
+        with context.wrap_socket(self.connect(server), server_hostname="localhost") as client:
+            peer: Any = client.getpeercert()
+        self.assertEqual(peer["serialNumber"], "02")
 
 
 class RunTests(ThreadCase):

@@ -259,9 +259,9 @@ class Server:
 
         Open connections stay as they are. Returns whether the new files are
         used: if one of them is broken, an error is logged, and those that were
-        read before stay in use. Call it in the server's event loop, or by
-        ``call_soon_threadsafe``. Raises `StateError` if the server is not
-        started with ``ssl_certfile``; an ``ssl_context`` is the caller's.
+        read before stay in use. May be called from any thread. Raises
+        `StateError` if the server is not started with ``ssl_certfile``; an
+        ``ssl_context`` is the caller's.
         """
         context = self._own_ssl_context
         if context is None:

@@ -98,6 +98,10 @@ class ThreadedServer:
         """The text of `Server.metrics_text`."""
         return self._server.metrics_text
 
+    def reload_certificates(self) -> bool:
+        """`Server.reload_certificates`."""
+        return self._server.reload_certificates()
+
     def close(self, timeout: Optional[float] = None) -> None:
         """Stop the server as `Server.stop` does, and wait until its thread has ended.
 
