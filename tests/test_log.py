@@ -18,8 +18,8 @@ from wsbridge.server.log import (
     error_logger,
     log_answer,
     log_end,
+    log_failed_handshake,
     log_hint,
-    log_plain_request,
     log_raised,
     log_refusal,
     logger,
@@ -94,13 +94,11 @@ class LogRefusalTests(unittest.TestCase):
             log_hint(("192.0.2.1", 5000), request, "sent 100% nonsense", error_logger)
         self.assertEqual(logs.output, ['INFO:wsbridge.error:192.0.2.1:5000 "GET /a?b" sent 100% nonsense'])
 
-    def test_request_without_tls(self) -> None:
+    def test_handshake_of_tls_that_failed(self) -> None:
         with self.assertLogs(logger, "INFO") as logs:
-            log_plain_request()
-        [record] = logs.records
-        self.assertRegex(
-            record.getMessage(), "^refused: TLS handshake failed; this looks like HTTP without TLS"
-        )
+            log_failed_handshake("no certificate")
+        text = "refused: TLS handshake failed; no certificate"
+        self.assertEqual(logs.output, [f"INFO:wsbridge.access:{text}"])
 
     def test_long_target_is_cut(self) -> None:
         self.assert_line(f'"GET /{"a" * 199}" refused: 400 no', b"GET", b"/" + b"a" * 9999, BadRequest("no"))

@@ -78,7 +78,7 @@ class TLSCase(unittest.TestCase):
 
 @unittest.skipIf(ssl is None, NO_SSL)
 class HintTests(TLSCase):
-    """What comes without TLS is one line of the access log."""
+    """A handshake that fails by a mistake of somebody's is one line of the access log."""
 
     def receive(self, data: bytes, **options: Any) -> None:
         incoming = ssl.MemoryBIO()
@@ -94,6 +94,23 @@ class HintTests(TLSCase):
             hint = "this looks like HTTP without TLS on a port with TLS (ssl_certfile)"
             line = f"INFO:wsbridge.access:refused: TLS handshake failed; {hint}"
             self.assertEqual(logs.output, [line])
+
+    def assert_refused(self, hint: str, authority: str, client: Any) -> None:
+        path = self.write("authority.pem", authority)
+        server = self.build(ssl_ca_certs=path, ssl_cert_reqs="required")
+        with self.assertLogs("wsbridge", "INFO") as logs, self.assertRaises(ssl.SSLError):
+            self.shake_hands(server, client)
+        (line,) = logs.output
+        self.assertRegex(line, f"^INFO:wsbridge.access:refused: TLS handshake failed; {hint}$")
+
+    def test_client_without_a_certificate(self) -> None:
+        hint = r"the client has no certificate \(ssl_cert_reqs\)"
+        self.assert_refused(hint, CERTIFICATE, self.build_client())
+
+    def test_client_whose_certificate_nobody_has_signed(self) -> None:
+        # OpenSSL's words differ by version.
+        hint = r"the client's certificate is not accepted \(ssl_ca_certs\): .*certificate.*"
+        self.assert_refused(hint, CLIENT_CERTIFICATE, self.build_client(RENEWED_CERTIFICATE))
 
     def test_other_data_has_no_line(self) -> None:
         with self.assertLogs("wsbridge", "DEBUG") as logs:

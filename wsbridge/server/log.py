@@ -34,8 +34,8 @@ __all__ = [
     "list_end",
     "log_answer",
     "log_end",
+    "log_failed_handshake",
     "log_hint",
-    "log_plain_request",
     "log_raised",
     "log_refusal",
     "log_safely",
@@ -189,12 +189,9 @@ def log_hint(
     logger.info('%(client)s "%(method)s %(path)s" %(hint)s', fields)
 
 
-def log_plain_request(logger: logging.Logger = access_logger) -> None:
-    """Log one line for a request that came without TLS; whose it was is not known."""
-    fields = {
-        "error": "TLS handshake failed",
-        "hint": "this looks like HTTP without TLS on a port with TLS (ssl_certfile)",
-    }
+def log_failed_handshake(hint: str, logger: logging.Logger = access_logger) -> None:
+    """Log one line for a handshake of TLS that failed; whose it was is not known."""
+    fields = {"error": "TLS handshake failed", "hint": hint}
     log_safely(logger, logging.INFO, "refused: %(error)s; %(hint)s", fields)
 
 

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError
-from .log import log_plain_request
+from .log import log_failed_handshake
 
 if TYPE_CHECKING:
     from ssl import SSLContext, SSLObject
@@ -17,6 +17,14 @@ __all__ = ["build_ssl_context", "find_certificate", "replace_certificates"]
 
 # OpenSSL's reasons: a key of the certificate's kind, and of others.
 IS_ANOTHER_KEY = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
+
+# OpenSSL's reasons for a handshake to fail that an operator can do something about. Most others are scanners.
+HINTS = {
+    "HTTP_REQUEST": "this looks like HTTP without TLS on a port with TLS (ssl_certfile)",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the client has no certificate (ssl_cert_reqs)",
+    # OpenSSL says what is wrong with it.
+    "CERTIFICATE_VERIFY_FAILED": "the client's certificate is not accepted (ssl_ca_certs): ",
+}
 
 # The first one of a file is the server's own; those that sign it follow.
 _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
@@ -58,7 +66,7 @@ def build_ssl_context(config: ServerConfig) -> SSLContext:
 
 
 def _build_object_class() -> Type[SSLObject]:
-    """A class of connections that logs a request without TLS: asyncio keeps its error to itself."""
+    """A class of connections that logs why a handshake failed: asyncio keeps the error to itself."""
     import ssl
 
     class HintingSSLObject(ssl.SSLObject):
@@ -66,8 +74,9 @@ def _build_object_class() -> Type[SSLObject]:
             try:
                 super().do_handshake()
             except ssl.SSLError as error:
-                if error.reason == "HTTP_REQUEST":
-                    log_plain_request()
+                hint = HINTS.get(error.reason)
+                if hint is not None:
+                    log_failed_handshake(hint + getattr(error, "verify_message", ""))
                 raise
 
     return HintingSSLObject
