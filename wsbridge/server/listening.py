@@ -54,10 +54,10 @@ def open_sockets(config: ServerConfig, *, use_systemd: bool = True) -> List[sock
     """Open the sockets that ``config`` describes: bound, listening and not blocking, for its caller to close.
 
     Sockets that systemd has opened for this process are taken in their place if
-    ``use_systemd``, see `take_systemd_sockets`. Blocks while a host name is resolved. Raises
-    `ConfigError` for a malformed address or a descriptor that cannot listen,
-    and `OSError` if the server cannot listen on the address. The path of a unix
-    socket stays behind when the socket is closed: note what
+    ``use_systemd``, see `take_systemd_sockets`. Blocks while a host name is
+    resolved. Raises `ConfigError` for a malformed address or a descriptor that
+    cannot listen, and `OSError` if the server cannot listen on the address. The
+    path of a unix socket stays behind when the socket is closed: note what
     `unix_socket.identify` returns for it, and call `unix_socket.remove_path`.
     """
     hosts = []

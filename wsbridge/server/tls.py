@@ -158,9 +158,9 @@ def find_certificate(context: SSLContext) -> Optional[str]:
 def replace_certificates(context: SSLContext, successor: SSLContext) -> None:
     """Have new handshakes with ``context`` use the certificates of ``successor``.
 
-    Connections stay as they are. A certificate that is loaded into a context replaces only one with the same
-    kind of key: an RSA certificate would go on being used beside its successor
-    with an elliptic curve, and expire.
+    Connections stay as they are. A certificate that is loaded into a context
+    replaces only one with the same kind of key: an RSA certificate would go on
+    being used beside its successor with an elliptic curve, and expire.
     """
 
     def use_successor(ssl_object: Any, server_name: Any, original: SSLContext) -> None:
