@@ -21,12 +21,12 @@ UVICORN_FLAGS = """
 --host --port --uds --fd --reload --reload-dir --reload-include --reload-exclude --reload-delay --workers
 --loop --http --http2 --ws --ws-max-size --ws-max-queue --ws-ping-interval --ws-ping-timeout
 --ws-per-message-deflate --lifespan --interface --env-file --log-config --log-level --access-log
---no-access-log --use-colors
---no-use-colors --proxy-headers --no-proxy-headers --server-header --no-server-header --date-header
---no-date-header --forwarded-allow-ips --root-path --limit-concurrency --backlog --limit-max-requests
---limit-max-requests-jitter --timeout-keep-alive --timeout-graceful-shutdown --timeout-worker-healthcheck
---ssl-keyfile --ssl-certfile --ssl-keyfile-password --ssl-version --ssl-cert-reqs --ssl-ca-certs --ssl-ciphers
---header --version --app-dir --h11-max-incomplete-event-size --reset-contextvars --factory
+--no-access-log --use-colors --no-use-colors --proxy-headers --no-proxy-headers --server-header
+--no-server-header --date-header --no-date-header --forwarded-allow-ips --root-path --limit-concurrency
+--backlog --limit-max-requests --limit-max-requests-jitter --timeout-keep-alive
+--timeout-graceful-shutdown --timeout-worker-healthcheck --ssl-keyfile --ssl-certfile
+--ssl-keyfile-password --ssl-version --ssl-cert-reqs --ssl-ca-certs --ssl-ciphers --header --version
+--app-dir --h11-max-incomplete-event-size --reset-contextvars --factory
 """
 
 ITEMS = {item.name: item for item in fields(ServerConfig)}
