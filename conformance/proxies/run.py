@@ -50,6 +50,13 @@ PORT_CHECKS = [
     checks_requests.forged_headers_are_not_believed,
     checks_life.server_that_was_away_is_asked_again,
 ]
+# The client is the header's: `option forwardfor` is left out.
+PROXIED_CHECKS = [
+    checks_messages.messages_come_back_as_they_were,
+    checks_requests.scope_has_the_client_of_the_proxy,
+    checks_requests.forged_headers_are_not_believed,
+    checks_life.health_checks_find_the_server_well,
+]
 HEALTH_CHECKS = [checks_life.health_checks_by_default_find_the_server_well]
 PREFIX_CHECKS = [checks_requests.prefix_is_part_of_the_scope]
 ALL_CHECKS = [
@@ -88,6 +95,7 @@ def list_groups(proxy: Proxy) -> List[Group]:
             tcp=True,
         ),
         *([Group("health", HEALTH_CHECKS, health)] if proxy.default_health else []),
+        *([Group("proxied", PROXIED_CHECKS, proxy.proxied, ["--proxy-protocol"])] if proxy.proxied else []),
         Group("port", PORT_CHECKS, read_lines(PORT)[proxy.name], tcp=True),
         Group("prefix", PREFIX_CHECKS, read_lines(PREFIX)[proxy.name], ["--root-path", "/app"]),
     ]
