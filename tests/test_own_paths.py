@@ -244,6 +244,13 @@ class StoppingTests(OwnPathCase):
         self.assert_written()
         self.assert_calls("resume_reading", "write_eof")
 
+    async def test_it_is_kept_no_longer_than_a_head_may_take(self) -> None:
+        await self.begin_to_stop()
+        for _ in range(3):
+            await self.advance(9)
+        self.assert_written()
+        self.assert_calls("resume_reading", "write_eof", "abort")
+
     async def test_one_that_has_answered_a_request_closes_at_once(self) -> None:
         self.connect()
         await self.feed(GET)

@@ -513,6 +513,10 @@ class RefusedConnection(Connection):
         else:
             super().check_deadlines(now)
 
+    def _end_for_stop(self) -> None:
+        # Not a second time: the time for a request's head has passed.
+        self._end()
+
     def shut_down(self) -> None:
         """Stay while other connections do: the request may still be a health check."""
 
