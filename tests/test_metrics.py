@@ -251,8 +251,17 @@ class ConnectionTests(MetricsCase):
                 'connections{state="http"}': 1,
                 'paused_connections{direction="read"}': 1,
                 "queue_bytes": 70000,
+                "inbound_memory_bytes": 70000,
             },
         )
+
+    async def test_memory_of_what_clients_have_sent(self) -> None:
+        self.connect()
+        assert self.service.budget is not None
+        self.service.budget.size = 7
+        self.assertEqual(self.get_change(), {"inbound_memory_bytes": 7})
+        self.connect(max_inbound_memory=None)
+        self.assertNotIn("wsbridge_inbound_memory_bytes", self.before)
 
     async def test_member_of_a_host_holds_nothing(self) -> None:
         self.connect()

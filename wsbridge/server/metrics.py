@@ -74,6 +74,9 @@ FAMILIES = {
     "wsbridge_queue_bytes": Family(
         "gauge", "Bytes of messages and bodies that applications have not taken; characters of text."
     ),
+    "wsbridge_inbound_memory_bytes": Family(
+        "gauge", "Bytes that count for max_inbound_memory, incomplete messages included, as last looked up."
+    ),
     "wsbridge_write_buffer_bytes": Family("gauge", "Bytes that wait to be sent."),
     "wsbridge_detached_applications": Family("gauge", "Applications that go on after their disconnect."),
 }
@@ -270,6 +273,8 @@ class Metrics:
         for direction, count in paused.items():
             values[build_series("wsbridge_paused_connections", direction=direction)] = count
         values["wsbridge_queue_bytes"] = sum(load.queued for load in loads)
+        if self._service.budget is not None:
+            values["wsbridge_inbound_memory_bytes"] = self._service.budget.size
         values["wsbridge_write_buffer_bytes"] = sum(load.unsent for load in loads)
         values["wsbridge_detached_applications"] = len(self._service.detached)
         return values
