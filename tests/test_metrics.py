@@ -205,6 +205,8 @@ class ConnectionTests(MetricsCase):
 
     async def test_one_that_gives_way_is_counted_too(self) -> None:
         self.connect(limit_concurrency=1)
+        await self.feed(GET)
+        self.get_change()
         self.connect_another()
         expected = {"connections_total": 1, 'connections{state="waiting"}': 1}
         self.assertEqual(self.get_change(), expected)
@@ -218,6 +220,20 @@ class ConnectionTests(MetricsCase):
                 'connections{state="lingering"}': 1,
             },
         )
+
+    async def test_one_past_the_last_file_descriptors(self) -> None:
+        self.connect()
+        self.service.reserved_descriptor = -1
+        self.connect_another()
+        self.assertEqual(self.get_change()['http_requests_total{method="other",code="503"}'], 1)
+        self.logged.clear()
+
+    async def test_one_behind_a_proxy_header_is_counted_once(self) -> None:
+        self.connect(proxy_protocol=True, forwarded_allow_ips="127.0.0.1", forwarded_headers=())
+        self.connect_another()
+        self.assertEqual(self.get_change(), {"connections_total": 1, 'connections{state="waiting"}': 1})
+        await self.feed(b"PROXY UNKNOWN\r\n")
+        self.assertEqual(self.get_change(), {})
 
     async def test_peer_that_does_not_read(self) -> None:
         self.connect(ws_write_limit=100)

@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
         made.set_write_buffer_limits(high=self._service.config.ws_write_limit)
         self._transport = made
         service = self._service
-        if service.metrics is not None:
+        if service.metrics is not None and self._ends is None:
             service.metrics.connections += 1
         if get_descriptor(made) >= service.reserved_descriptor:
             service.free_descriptors()
@@ -354,15 +354,19 @@ class Connection(asyncio.Protocol):
             return
         refused = refused or self._parser
         client = self._find_ends(transport).client
-        if service.metrics is not None:
-            service.metrics.count_refusal(refused, refusal.status)
         service.log_refusal(client, refused.method, refused.target, refusal, hint)
-        self._write_refusal(transport, refusal, refused.method == b"HEAD")
+        self._write_refusal(transport, refusal, refused)
 
     def _write_refusal(
-        self, transport: asyncio.Transport, refusal: RequestRefused, is_head: bool = False
+        self,
+        transport: asyncio.Transport,
+        refusal: RequestRefused,
+        refused: Union[RequestParser, RequestReceived, None] = None,
     ) -> None:
         service = self._service
+        if service.metrics is not None:
+            service.metrics.count_refusal(refused, refusal.status)
+        is_head = refused is not None and refused.method == b"HEAD"
         transport.write(
             build_refusal(refusal, head=is_head, date=service.date(), headers=service.get_headers())
         )

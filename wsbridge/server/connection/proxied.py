@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Optional
 
 from ...protocols.errors import BadRequest, Forbidden, RequestRefused, RequestTimeout
 from ...protocols.proxy_protocol import ProxyHeader, ProxyHeaderParser
+from ..metrics import Load
 from ..service import Service
 from .addresses import Ends, get_client, get_ends, get_peer
 from .relay import Relay
@@ -41,6 +42,8 @@ class HeaderReader(ABC):
     __slots__ = ("_deadline", "_parser", "_service", "_transport")
 
     def __init__(self, service: Service, transport: asyncio.Transport, deadline: float) -> None:
+        if service.metrics is not None:
+            service.metrics.connections += 1
         self._service = service
         self._deadline = deadline
         self._parser = ProxyHeaderParser()
@@ -91,6 +94,9 @@ class HeaderReader(ABC):
     def check_deadlines(self, now: float) -> None:
         if now >= self._deadline:
             self._refuse(RequestTimeout("the PROXY protocol header was not complete in time"))
+
+    def measure(self) -> Load:
+        return Load("waiting")
 
     def shut_down(self) -> None:
         """The server is stopping, and no request has begun."""
