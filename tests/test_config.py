@@ -36,6 +36,7 @@ LIMITS = {
     "timeout_close": 10,
     "close_grace": 1,
     "limit_concurrency": None,
+    "limit_connections_per_client": None,
     "max_inbound_memory": 268_435_456,
     "timeout_app": None,
     "timeout_graceful_shutdown": 20,
@@ -61,6 +62,7 @@ RANGES = {
     "ws_deflate_client_max_window_bits": (9, 15),
     "limit_concurrency": (1, None),
     "limit_max_requests": (1, None),
+    "limit_connections_per_client": (1, None),
     "max_inbound_memory": (1, None),
     "limit_keep_alive_requests": (1, None),
     "limit_request_line": (16, None),
@@ -90,6 +92,7 @@ MAY_BE_NONE = {
     "limit_concurrency",
     "limit_max_requests",
     *OWN_PATHS,
+    "limit_connections_per_client",
     "max_inbound_memory",
     *SECONDS,
 }

@@ -41,6 +41,7 @@ REFUSALS: Dict[Type[errors.RequestRefused], int] = {
     errors.ProtocolNotSupported: 501,
     errors.ContentTooLarge: 413,
     errors.ServiceUnavailable: 503,
+    errors.TooManyRequests: 429,
     errors.HTTPVersionNotSupported: 505,
 }
 
@@ -101,6 +102,7 @@ class RefusalTests(unittest.TestCase):
             {
                 405: ((b"Allow", b"GET, HEAD"),),
                 426: ((b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13")),
+                429: ((b"Retry-After", b"1"),),
                 503: ((b"Retry-After", b"1"),),
             },
         )

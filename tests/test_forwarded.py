@@ -20,6 +20,7 @@ from wsbridge.protocols.forwarded import (
     Forwarded,
     TrustedPeers,
     check_forwarded_headers,
+    identify_client,
     read_forwarded,
 )
 
@@ -786,6 +787,22 @@ class ImportTests(unittest.TestCase):
         command = [sys.executable, "-I", "-S", "-c", program]
         result = subprocess.run(command, stdout=subprocess.PIPE, timeout=60, check=True)
         self.assertEqual(result.stdout.split(), [b"False", b"True"])
+
+
+class IdentifyTests(unittest.TestCase):
+    """What the addresses of one client have in common."""
+
+    def test_ipv4_address_is_one_client_in_either_form(self) -> None:
+        for host in ("192.0.2.1", "::ffff:192.0.2.1"):
+            self.assertEqual(identify_client(host), "192.0.2.1")
+
+    def test_ipv6_network_of_64_bits_is_one_client(self) -> None:
+        for host in ("2001:db8:0:1::", "2001:DB8:0:1:ffff::1", "2001:db8:0:1::1%eth0"):
+            self.assertEqual(identify_client(host), "2001:0db8:0000:0001::/64")
+        self.assertEqual(identify_client("2001:db8:0:2::"), "2001:0db8:0000:0002::/64")
+
+    def test_any_other_text_is_returned(self) -> None:
+        self.assertEqual(identify_client("testclient"), "testclient")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from wsbridge.server.log import logger
 from wsbridge.server.service import Service
 
 from .doubles import Clock, MemoryTransport, turn_loop
-from .loopback import CLOSE_1012, HELLO, PEER_HELLO, REQUEST, SWITCHING
+from .loopback import CLOSE_1012, HELLO, PEER_CLOSE, PEER_HELLO, REQUEST, SWITCHING
 
 Event = Dict[str, Any]
 
@@ -629,6 +629,102 @@ class LimitTests(ConnectionCase):
     async def test_no_limit_is_the_default(self) -> None:
         for transport in [self.connect() for _ in range(100)]:
             self.assertEqual(transport.written, b"")
+
+
+class ClientLimitTests(ConnectionCase):
+    """``limit_connections_per_client``: in every stage, until the connection ends or only lingers."""
+
+    MANY = refusal(
+        b"429 Too Many Requests",
+        b"1 connections of one client are open, which is the limit",
+        b"Retry-After: 1\r\n",
+    )
+
+    async def asyncSetUp(self) -> None:
+        await super().asyncSetUp()
+        self.configure(limit_connections_per_client=1, forwarded_allow_ips="10.0.0.1")
+
+    async def assert_full(self) -> None:
+        await self.assert_answer(self.connect(), self.MANY)
+
+    async def assert_free(self) -> None:
+        transport = self.connect()
+        self.assertEqual(transport.read(), b"")
+        transport.lose()
+
+    async def test_silent_connection_counts(self) -> None:
+        transport = self.connect()
+        await self.assert_full()
+        other = self.connect(peername=("127.0.0.2", 50000))
+        self.assertEqual(other.read(), b"")
+        transport.lose()
+        await self.assert_free()
+
+    async def test_page_and_what_follows_it_count(self) -> None:
+        transport = self.connect()
+        for _ in range(2):
+            transport.feed(PAGE_REQUEST)
+            await self.assert_answer(transport, PAGE)
+            await self.assert_full()
+        transport.lose()
+        await self.assert_free()
+
+    async def test_page_that_is_lost_does_not(self) -> None:
+        transport = self.connect()
+        transport.feed(PAGE_REQUEST)
+        transport.lose()
+        await self.assert_free()
+
+    async def test_websocket_counts_until_it_closes(self) -> None:
+        transport = self.connect()
+        transport.feed(REQUEST)
+        await self.assert_answer(transport, SWITCHING)
+        await self.assert_full()
+        transport.feed(PEER_CLOSE)
+        await turn_loop()
+        # It lingers.
+        await self.assert_free()
+
+    async def test_websocket_that_is_lost_does_not(self) -> None:
+        transport = self.connect()
+        transport.feed(REQUEST)
+        await self.assert_answer(transport, SWITCHING)
+        transport.lose()
+        await self.assert_free()
+
+    async def test_refused_request_does_not(self) -> None:
+        transport = self.connect()
+        transport.feed(b"\0")
+        await self.assert_free()
+
+    async def test_websockets_of_a_proxy_count_for_its_client(self) -> None:
+        request = REQUEST[:-2] + b"X-Forwarded-For: 127.0.0.1\r\n\r\n"
+        transports = [self.connect(peername=("10.0.0.1", port)) for port in (1, 2, 3)]
+        transports[0].feed(PAGE_REQUEST)
+        await self.assert_answer(transports[0], PAGE)
+        transports[0].feed(request)
+        await self.assert_answer(transports[0], SWITCHING)
+        await self.assert_full()
+        transports[1].feed(request)
+        await self.assert_answer(transports[1], self.MANY)
+        transports[0].lose()
+        transports[2].feed(request)
+        await self.assert_answer(transports[2], SWITCHING)
+
+    async def test_client_of_the_proxy_protocol_counts(self) -> None:
+        self.configure(limit_connections_per_client=1, forwarded_allow_ips="10.0.0.1", proxy_protocol=True)
+        for client, answer in ((b"1", SWITCHING), (b"1", self.MANY), (b"2", SWITCHING)):
+            transport = self.connect(peername=("10.0.0.1", 50000))
+            transport.feed(b"PROXY TCP4 192.0.2.%b 192.0.2.9 50000 80\r\n" % client)
+            if not transport.written:
+                transport.feed(REQUEST)
+            await self.assert_answer(transport, answer)
+
+    async def test_peers_on_unix_sockets_do_not_count(self) -> None:
+        for _ in range(3):
+            transport = self.connect(peername=None)
+            transport.feed(REQUEST)
+            await self.assert_answer(transport, SWITCHING)
 
 
 class DescriptorTests(ConnectionCase):

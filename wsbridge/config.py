@@ -413,6 +413,12 @@ class ServerConfig:
         _whole_number(0),
         "most that is added to limit_max_requests, at random, so that workers do not stop at the same time",
     )
+    limit_connections_per_client: Optional[int] = _option(
+        None,
+        _optional(_whole_number(1)),
+        "open connections of one IPv4 address or IPv6 network of 64 bits; past it 429; a trusted proxy has "
+        "no limit, and the WebSockets that it passes on count for the addresses that it names",
+    )
     max_inbound_memory: Optional[int] = _option(
         256 * 1024 * 1024,
         _optional(_whole_number(1)),

@@ -46,6 +46,7 @@ __all__ = [
     "ContentTooLarge",
     "URITooLong",
     "UpgradeRequired",
+    "TooManyRequests",
     "HeadTooLarge",
     "InternalServerError",
     "ProtocolNotSupported",
@@ -247,6 +248,13 @@ class UpgradeRequired(RequestRefused):
     status = 426
     # RFC 9110 15.5.22: a 426 names the protocol it asks for.
     headers: Headers = ((b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13"))
+
+
+class TooManyRequests(RequestRefused):
+    """429: a client that has too many connections; a proxy must not take it for a failure of the server."""
+
+    status = 429
+    headers = ((b"Retry-After", b"1"),)
 
 
 class HeadTooLarge(RequestRefused):

@@ -29,6 +29,7 @@ __all__ = [
     "Forwarded",
     "TrustedPeers",
     "check_forwarded_headers",
+    "identify_client",
     "read_forwarded",
 ]
 
@@ -359,6 +360,18 @@ def _parse_address(text: str) -> Union[IPv4Address, IPv6Address, None]:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
+
+
+def identify_client(host: str) -> str:
+    """What the addresses of one client have in common: an IPv4 address, or an IPv6 network of 64 bits.
+
+    RFC 4291 2.5.1: an interface's identifier has 64 bits, so that one host may have all addresses of such a
+    network. A text that is no address is returned as it is.
+    """
+    address = _parse_address(host)
+    if address is None or address.version == 4:
+        return host if address is None else str(address)
+    return f"{address.exploded[:19]}::/64"
 
 
 def _parse_network(item: str) -> Union[IPv4Network, IPv6Network]:

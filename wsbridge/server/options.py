@@ -166,6 +166,10 @@ class ServerOptions(TypedDict, total=False):
     """
     limit_max_requests_jitter: int
     """most that is added to limit_max_requests, at random, so that workers do not stop at the same time"""
+    limit_connections_per_client: Optional[int]
+    """open connections of one IPv4 address or IPv6 network of 64 bits; past it 429; a trusted proxy has no
+    limit, and the WebSockets that it passes on count for the addresses that it names
+    """
     max_inbound_memory: Optional[int]
     """size of all that clients have sent and the application has not taken, inflated; past it reading pauses
     where a connection holds over 64 KiB, and messages that do not go on get CLOSE 1013; one message of

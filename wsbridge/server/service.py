@@ -28,6 +28,7 @@ from ..config import ServerConfig
 from ..protocols.errors import RequestRefused, ServiceUnavailable
 from ..protocols.masking import prefer_libcrypto
 from .budget import Budget
+from .clients import Clients
 from .descriptors import HINT, OUT_OF_DESCRIPTORS, find_reserved
 from .log import SafeLogger, access_logger, error_logger, log_answer, log_end, log_refusal
 from .metrics import Metrics
@@ -127,7 +128,8 @@ class Service:
     ``waiting``, those whose first request has not come whole, the first first;
     ``detached``, those whose application goes on after its disconnect, with the
     time of the disconnect; ``budget``, the memory for what they have received,
-    None if it has no limit; ``metrics``, None without ``metrics_path``;
+    None if it has no limit; ``clients``, how many each client has, None if that
+    has no limit; ``metrics``, None without ``metrics_path``;
     ``own_paths``, the paths that are answered in place of the application, None
     if there are none; ``is_stopping``; ``abandoned``, the number of applications
     that ignored their cancellation when the server stopped; ``waker``, which
@@ -178,6 +180,9 @@ class Service:
         self._logger = error_logger
         if parent is not None:
             self.access_logger, self._logger = parent.access_logger, parent.logger
+        self.clients: Optional[Clients] = None if parent is None else parent.clients
+        if parent is None and config.limit_connections_per_client is not None:
+            self.clients = Clients(config.limit_connections_per_client, config.trusted_peers)
         self.budget: Optional[Budget] = None if parent is None else parent.budget
         if parent is None and config.max_inbound_memory is not None:
             self.budget = Budget(config.max_inbound_memory, config.ws_max_size, self.clock)

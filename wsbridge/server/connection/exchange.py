@@ -250,7 +250,9 @@ class Exchange(asyncio.Protocol):
         if self._successor is not None:
             # A TLS transport calls the protocol that it had when it noticed the loss.
             self._successor.connection_lost(exc)
-        self._transport = None
+        transport, self._transport = self._transport, None
+        if self._service.clients is not None:
+            self._service.clients.discard(transport)
         self._start_app_deadline()
 
     def _start_app_deadline(self) -> None:

@@ -16,7 +16,13 @@ from typing import Optional, Union
 
 from ...asgi.scope import HttpScopes, SecureHttpScopes, check_ws_request
 from ...protocols.bodies import Body, build_body
-from ...protocols.errors import BadRequest, RequestRefused, RequestTimeout, ServiceUnavailable
+from ...protocols.errors import (
+    BadRequest,
+    RequestRefused,
+    RequestTimeout,
+    ServiceUnavailable,
+    TooManyRequests,
+)
 from ...protocols.events import RequestReceived
 from ...protocols.fields import lists_token
 from ...protocols.handshake import is_upgrade_request
@@ -129,12 +135,23 @@ class Connection(asyncio.Protocol):
             service.add(self)
             self._write_refusal(made, ServiceUnavailable(OUT_OF_DESCRIPTORS))
             return
-        refusal = service.find_refusal()
+        refusal = service.find_refusal() or self._count_client(made)
         service.add(self)
         if refusal is not None:
             self._turn_away(made, refusal)
         else:
             service.waiting[self] = None
+
+    def _count_client(self, transport: asyncio.Transport) -> Optional[RequestRefused]:
+        clients = self._service.clients
+        if clients is None:
+            return None
+        client = self._find_ends(transport).client
+        try:
+            clients.add(transport, client and client[0])
+        except TooManyRequests as refusal:
+            return refusal
+        return None
 
     def give_way(self, refusal: RequestRefused) -> None:
         if self._transport is not None and self._is_idle:
@@ -404,6 +421,8 @@ class Connection(asyncio.Protocol):
         if self._successor is not None:
             # A TLS transport calls the protocol that it had when it noticed the loss.
             self._successor.connection_lost(exc)
+        if self._service.clients is not None:
+            self._service.clients.discard(self._transport)
         self._leave()
 
     @property

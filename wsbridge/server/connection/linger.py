@@ -69,6 +69,8 @@ class Linger(asyncio.Protocol):
             self._close_timeout = TLS_LINGER
         self._unsent = get_unsent_size(transport)
         self._restart_deadline()
+        if service.clients is not None:
+            service.clients.discard(transport)
         (transport if relay is None else relay).set_protocol(self)
         service.add(self)
         service.add_lingering(self)

@@ -83,7 +83,8 @@ class WebSocketExchange(Exchange, SessionOwner):
     ``predecessor`` is the member of the service whose place it takes; ``wire``
     writes the answer, by default in HTTP/1.1; ``ends`` are the transport's, unless a
     proxy has told others. Raises `BadRequest` for malformed
-    extension offers or subprotocols, before the transport is taken over.
+    extension offers or subprotocols, and `TooManyRequests` for a client with too
+    many connections, before the transport is taken over.
 
     ``info`` is what the application and the server's host see of it; None at its end.
     """
@@ -139,6 +140,9 @@ class WebSocketExchange(Exchange, SessionOwner):
         add_tls_extension(scope, transport)
         info.client, info.path, info.raw_path = scope["client"], scope["path"], scope["raw_path"]
         self.info: Optional[ConnectionInfo] = info
+        if service.clients is not None:
+            peer, client = ends.client, info.client
+            service.clients.add_forwarded(transport, peer and peer[0], client and client[0])
         super().__init__(service, transport, relay, predecessor)
         if service.budget is not None:
             self._ws.reserve = self._reserve
@@ -354,6 +358,8 @@ class WebSocketExchange(Exchange, SessionOwner):
         return False
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
+        if self._service.clients is not None:
+            self._service.clients.discard(self._transport)
         self._transport = None
         self._end_stream()
         self._log_end()
