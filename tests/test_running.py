@@ -13,6 +13,7 @@ import tempfile
 import threading
 import types
 import unittest
+import weakref
 from pathlib import Path
 from typing import Any, AsyncIterator, Dict, List, Optional, Tuple
 from unittest import mock
@@ -250,11 +251,25 @@ class RunTests(unittest.TestCase):
     def assert_application_fails(self, fail: Any, path: bytes = b"/chat") -> None:
         """``fail`` is called in an accepted WebSocket's application, which goes on; its peer gets 1011."""
 
+        class Trace:
+            """A part of the connection, which must not be kept."""
+
+            def __call__(self, *frame: object) -> None: ...
+
+        traces: List[weakref.ref[Trace]] = []
+        is_kept: List[bool] = []
+
         async def websocket(scope: Event, receive: Any, send: Any) -> None:
             await receive()
             await send({"type": "websocket.accept"})
             if scope["path"] == "/fail":
+                scope["wsbridge.connection"].trace = trace = Trace()
+                traces.append(weakref.ref(trace))
+                del trace
                 keep = fail(receive, send)
+                if asyncio.isfuture(keep):
+                    # The test keeps the task, and so its error.
+                    traces.clear()
                 if asyncio.isfuture(keep):
                     with contextlib.suppress(SystemExit, KeyboardInterrupt):
                         await keep
@@ -277,6 +292,11 @@ class RunTests(unittest.TestCase):
             self.assertEqual(await client.read_to_end(), b"")
             await client.close()
             await self.assert_lives(other)
+            for record in logs.records:
+                # It refers to the error, and that to all frames.
+                record.exc_info = None
+            gc.collect()
+            is_kept.extend(trace() is not None for trace in traces)
             other.send(PEER_CLOSE)
             self.assertEqual(await other.read_to_end(), CLOSE)
             await other.close()
@@ -285,6 +305,7 @@ class RunTests(unittest.TestCase):
             self.assertEqual(self.run_program(program, websocket=websocket), ["startup", "shutdown"])
         errors = [line for line in logs.output if line.startswith("ERROR")]
         self.assertEqual(len(errors), 1, errors)
+        self.assertFalse(any(is_kept))
 
     def test_task_of_an_application_that_exits_is_1011_for_its_peer_alone(self) -> None:
         async def exit_later() -> None:

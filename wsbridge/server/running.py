@@ -132,10 +132,15 @@ def run_future(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any]) -> 
             is_own = future.done() and not future.cancelled() and future.exception() is error
             if is_own or may_be_ctrl_c(error):
                 raise
-            log_raised("application raised", error)
-            exchange = find_exchange(error)
-            if exchange is not None:
-                exchange.fail_application()
+            _fail_application(error)
+
+
+def _fail_application(error: BaseException) -> None:
+    # A function of its own: in a local of `run_future` the exchange would be kept until the next such error.
+    log_raised("application raised", error)
+    exchange = find_exchange(error)
+    if exchange is not None:
+        exchange.fail_application()
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: Dict[str, Any]) -> None:
