@@ -305,7 +305,10 @@ class TimerTests(SkippingCase, ServiceCase):
         member = Member(self.service)
         await self.block(0.25 + 0.9)
         self.assertEqual(len(member.told), 1)
-        await self.block(0.25 + 1.1)
+        with self.assertLogs("wsbridge", "WARNING") as logs:
+            await self.block(0.25 + 1.1)
+        line = "event loop was blocked for 1.1 s: an application must not wait in it"
+        self.assertEqual(logs.output, [f"WARNING:wsbridge.error:{line}"])
         self.assertEqual(len(member.told), 1)
         await self.block(0.25)
         self.assertEqual(len(member.told), 2)
@@ -314,7 +317,8 @@ class TimerTests(SkippingCase, ServiceCase):
     async def test_loop_that_is_always_late_is_swept_every_second_time(self) -> None:
         member = Member(self.service)
         for sweeps in (0, 1, 1, 2):
-            await self.block(5)
+            with self.assertLogs("wsbridge", "WARNING"):
+                await self.block(5)
             self.assertEqual(len(member.told), sweeps)
         self.service.discard(member)
 

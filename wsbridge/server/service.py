@@ -392,7 +392,10 @@ class Service:
     def _tick(self) -> None:
         # A loop that was blocked may run its timers before it reads what has come meanwhile (uvloop does).
         # Skip one sweep, so that no peer is aborted for silence while its bytes wait to be read.
-        was_blocked = self._timer is not None and self.loop.time() - self._timer.when() > BLOCKED
+        late = 0.0 if self._timer is None else self.loop.time() - self._timer.when()
+        was_blocked = late > BLOCKED
+        if was_blocked:
+            self.logger.warning("event loop was blocked for %.1f s: an application must not wait in it", late)
         self._timer = self.loop.call_later(SWEEP_INTERVAL, self._tick)
         self._has_skipped_sweep = was_blocked and not self._has_skipped_sweep
         if not self._has_skipped_sweep:
