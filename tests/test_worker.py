@@ -22,6 +22,9 @@ PACKAGE = __name__.rpartition(".")[0]
 
 
 class WorkerCase(unittest.TestCase):
+    host = "127.0.0.1"
+    warns = True
+
     def setUp(self) -> None:
         self.addCleanup(setattr, logger, "handlers", list(logger.handlers))
         reports, report = os.pipe()
@@ -60,10 +63,12 @@ class WorkerCase(unittest.TestCase):
 
         with mock.patch.object(importlib, "import_module") as load:
             load.return_value.app = app or call_after_start
-            with socket.create_server(("127.0.0.1", 0)) as listening:
+            with socket.create_server((self.host, 0)) as listening:
                 self.address = listening.getsockname()
                 config = ServerConfig(**options)
-                return run_worker("served:app", config, self.ends, [listening], metrics_slot=self.slot)
+                return run_worker(
+                    "served:app", config, self.ends, [listening], metrics_slot=self.slot, warns=self.warns
+                )
 
 
 @unittest.skipUnless(hasattr(os, "fork"), "this system cannot fork")
@@ -87,6 +92,14 @@ class RunTests(WorkerCase):
             self.assertEqual(self.slot.read_all(), {})
             self.assertEqual(self.work(lambda: os.kill(os.getpid(), signal.SIGTERM), **options), 0)
         self.assertEqual(self.slot.read_all()[1]["wsbridge_connections_total"], 0)
+
+    def test_one_of_several_workers_warns(self) -> None:
+        self.host = ""
+        for self.warns, count in ((True, 1), (False, 0)):
+            with self.assertLogs(logger, "DEBUG") as logs:
+                self.work(lambda: os.kill(os.getpid(), signal.SIGTERM))
+                logger.info("the end")
+            self.assertEqual(sum("other hosts reach" in line for line in logs.output), count)
 
     def test_signals_of_a_terminal_are_the_supervisors(self) -> None:
         def send_all() -> None:

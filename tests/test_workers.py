@@ -12,7 +12,7 @@ from typing import Any, List
 from unittest import mock
 
 from wsbridge.protocols.errors import ConfigError
-from wsbridge.server import workers
+from wsbridge.server import worker, workers
 from wsbridge.server.log import logger
 from wsbridge.server.processes import Ends
 from wsbridge.server.running import run
@@ -46,6 +46,9 @@ class RunTests(unittest.TestCase):
         def script() -> Script:
             # What the first worker would do.
             codes.append(world.works[0](Ends(pipe[1], pipe[0])))
+            self.assertEqual(run_worker.call_args.kwargs, {"warns": True})
+            world.works[1](Ends(pipe[1], pipe[0]))
+            self.assertEqual(run_worker.call_args.kwargs, {"warns": False})
             yield TERM
             world.end(1)
             world.end(2)
@@ -56,6 +59,9 @@ class RunTests(unittest.TestCase):
         self.addCleanup(setattr, logger, "handlers", list(logger.handlers))
         with contextlib.ExitStack() as stack:
             stack.enter_context(mock.patch.object(workers, "Processes", return_value=world))
+            run_worker = stack.enter_context(
+                mock.patch.object(workers, "run_worker", wraps=worker.run_worker)
+            )
             stack.enter_context(self.assertLogs("wsbridge"))
             stack.enter_context(self.assertRaisesRegex(SystemExit, "^143$"))
             run("no.such:app", workers=2, port=0)

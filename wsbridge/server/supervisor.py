@@ -68,6 +68,8 @@ class Seat:
         # Starts that have failed in a row, and when the next is due.
         self.failures = 0
         self.start_at = inf
+        # How many workers have been started here.
+        self.starts = 0
 
 
 class Supervisor:
@@ -171,6 +173,7 @@ class Supervisor:
     def _start(self, seat: Seat) -> None:
         """Start a worker in ``seat``: the first, or one that takes another's place when it listens."""
         seat.start_at = inf
+        seat.starts += 1
         try:
             child = self._processes.fork(lambda ends: self._work(seat, ends))
         except OSError as error:

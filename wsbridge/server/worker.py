@@ -65,6 +65,7 @@ class WorkerServer(Server):
         config = replace(config, uds=None, fd=None)
         super().__init__(app, config, sockets=sockets, ssl_context=ssl_context)
         self._ends = ends
+        self.warns = True
 
     async def serve(self) -> None:
         """As `Server.serve`, and stop when the supervisor has ended."""
@@ -80,6 +81,10 @@ class WorkerServer(Server):
         loop.remove_reader(self._ends.lifeline)
         logger.error("the supervisor has ended: worker %d stops", os.getpid())
         self.stop_serving()
+
+    def _warn_of_open_origins(self) -> None:
+        if self.warns:
+            super()._warn_of_open_origins()
 
     def _announce(self) -> None:
         _report(self._ends, READY)
@@ -103,10 +108,16 @@ def run_worker(
     sockets: Sequence[socket],
     ssl_context: Optional[SSLContext] = None,
     metrics_slot: Optional[MetricsSlot] = None,
+    *,
+    warns: bool = True,
 ) -> int:
-    """Serve ``app`` on ``sockets`` until SIGTERM; returns the exit code of the process."""
+    """Serve ``app`` on ``sockets`` until SIGTERM; returns the exit code of the process.
+
+    Only one of several workers ``warns`` of the configuration.
+    """
     try:
         server = WorkerServer(app, config, ends, sockets, ssl_context)
+        server.warns = warns
         server.share_metrics(metrics_slot)
         run_server(server)
     except (ConfigError, LifespanFailed, OSError) as error:

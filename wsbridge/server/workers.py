@@ -50,7 +50,8 @@ def run_workers(
     def work(seat: Seat, ends: Ends) -> int:
         all_sockets.keep_those_of_worker(seat.sockets)
         slot = MetricsSlot(metrics, seat.number)
-        return run_worker(target, of_worker, ends, seat.sockets, ssl_context, slot)
+        is_first = seat.number == 1 and seat.starts == 1
+        return run_worker(target, of_worker, ends, seat.sockets, ssl_context, slot, warns=is_first)
 
     with WorkerSockets(config, sockets) as all_sockets, Processes() as processes:
         scheme = "http" if ssl_context is None and config.ssl_certfile is None else "https"
