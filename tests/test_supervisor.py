@@ -164,6 +164,52 @@ class DeathTests(SupervisorCase):
             self.build(lambda *_: 0).run()
 
 
+class LeavingTests(SupervisorCase):
+    """A worker that somebody else has sent SIGTERM."""
+
+    def test_another_starts_before_it_has_ended_and_it_is_not_told_twice(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1, 2)
+            self.world.report(1, b"leaving")
+            yield None
+            self.assertEqual(len(self.world.works), 3)
+            yield from self.serve(3)
+            self.assert_sent()
+            self.world.end(1)
+            yield None
+            yield from self.stop(2, 3)
+
+        logs = self.supervise(script)
+        self.assertIn("worker 1 (pid 1) was told to stop; another takes its place", logs)
+        self.assertIn("worker 1 (pid 1) has stopped", logs)
+
+    def test_one_whose_replacement_starts_already_gets_no_other(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1)
+            yield HUP
+            self.world.report(1, b"leaving")
+            yield None
+            yield from self.serve(2)
+            self.world.end(1)
+            yield None
+            yield from self.stop(2)
+
+        self.supervise(script, workers=1)
+        self.assertEqual(len(self.world.works), 2)
+
+    def test_one_that_the_supervisor_has_told_is_not_replaced(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1)
+            yield TERM
+            self.world.report(1, b"leaving")
+            yield None
+            self.world.end(1)
+            yield None
+
+        self.supervise(script, workers=1)
+        self.assertEqual(len(self.world.works), 1)
+
+
 class FirstStartTests(SupervisorCase):
     def fail(self, line: Optional[bytes], code: int) -> None:  # type: ignore[override]
         def script() -> Script:

@@ -16,7 +16,7 @@ from wsbridge.protocols.errors import ConfigError, LifespanFailed
 from wsbridge.server.log import logger
 from wsbridge.server.metrics_slot import MetricsSlot, get_slots_size
 from wsbridge.server.processes import Ends
-from wsbridge.server.worker import READY, Failure, read_failure, run_worker
+from wsbridge.server.worker import Failure, read_failure, run_worker
 
 PACKAGE = __name__.rpartition(".")[0]
 
@@ -79,13 +79,13 @@ class RunTests(WorkerCase):
 
     def test_worker_says_when_it_listens_and_stops_with_a_signal(self) -> None:
         self.assertEqual(self.work(lambda: os.kill(os.getpid(), signal.SIGTERM)), 0)
-        self.assertEqual(self.read(), READY + b"\n")
+        self.assertEqual(self.read(), b"ready\nleaving\n")
         self.assertEqual(self.told, ["lifespan.startup", "lifespan.shutdown"])
 
     def test_path_and_descriptor_are_those_that_the_supervisor_has_opened(self) -> None:
         for option in ({"uds": "/nowhere/s"}, {"fd": 12345}):
             self.assertEqual(self.work(lambda: os.kill(os.getpid(), signal.SIGTERM), **option), 0)
-            self.assertEqual(self.read(), READY + b"\n")
+            self.assertEqual(self.read(), b"ready\nleaving\n")
 
     def test_worker_shares_its_metrics_once_it_listens(self) -> None:
         for options in ({}, {"metrics_path": "/metrics"}):
@@ -117,7 +117,7 @@ class RunTests(WorkerCase):
 
         with self.assertLogs(logger):
             self.assertEqual(self.work(request_page, limit_max_requests=1), 0)
-        self.assertEqual(self.read(), b"ready\nreplace\n")
+        self.assertEqual(self.read(), b"ready\nreplace\nleaving\n")
         self.assertEqual(self.told, ["lifespan.startup", "request", "lifespan.shutdown"])
 
     def test_failure_is_reported_and_not_printed(self) -> None:

@@ -18,7 +18,7 @@ from .notifying import READY as IS_READY
 from .notifying import STOPPING, notify, notify_reloading
 from .processes import Child, Ends, Processes, name_signal
 from .service import ABORT_TIMEOUT
-from .worker import READY, WANTS_REPLACEMENT, Failure, read_failure
+from .worker import LEAVING, READY, WANTS_REPLACEMENT, Failure, read_failure
 from .worker_sockets import WorkerSockets
 
 if TYPE_CHECKING:
@@ -211,6 +211,8 @@ class Supervisor:
                 self._handle_ready(worker)
             elif line == WANTS_REPLACEMENT:
                 self._handle_limit(worker)
+            elif line == LEAVING:
+                self._handle_leaving(worker)
             else:
                 worker.failure = read_failure(line)
 
@@ -233,6 +235,17 @@ class Supervisor:
         worker.wants_replacement = True
         if worker.seat.serving is worker and worker.seat.starting is None:
             self._start(worker.seat)
+
+    def _handle_leaving(self, worker: Worker) -> None:
+        """Replace a worker that somebody else has told to stop."""
+        seat = worker.seat
+        if seat.serving is worker:
+            logger.warning("%s was told to stop; another takes its place", worker.name)
+            seat.serving = None
+            worker.is_leaving = True
+            worker.kill_at = self._processes.clock() + self._get_longest_stop()
+            if seat.starting is None:
+                self._start(seat)
 
     # -------------------------------------------------------------------- its end
 

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
     from .metrics_slot import MetricsSlot
 
-__all__ = ["READY", "WANTS_REPLACEMENT", "Failure", "read_failure", "run_worker"]
+__all__ = ["LEAVING", "READY", "WANTS_REPLACEMENT", "Failure", "read_failure", "run_worker"]
 
 # What a worker reports, a line each; any other line is a `Failure`.
 READY = b"ready"
 WANTS_REPLACEMENT = b"replace"
+LEAVING = b"leaving"
 
 # By name, so that a report says which the supervisor raises. The first that fits counts.
 KINDS = {"ConfigError": ConfigError, "LifespanFailed": LifespanFailed, "OSError": OSError}
@@ -90,7 +91,8 @@ class WorkerServer(Server):
         _report(self._ends, READY)
 
     def _announce_stop(self) -> None:
-        """The supervisor has said so already."""
+        # If the signal is not the supervisor's, it must not wait for the end to start another.
+        _report(self._ends, LEAVING)
 
     def _reach_limit(self) -> None:
         _report(self._ends, WANTS_REPLACEMENT)
