@@ -312,6 +312,11 @@ class EnvironmentTests(CommandCase):
         self.assert_config(ServerConfig(port=2, host="::"), "--port=2", WSBRIDGE_PORT="1", WSBRIDGE_HOST="::")
         self.assert_config(ServerConfig(), "--date-header", WSBRIDGE_DATE_HEADER="0")
 
+    def test_reload_comes_before_the_number_of_workers(self) -> None:
+        self.assert_config(ServerConfig(reload=True), "--reload", WEB_CONCURRENCY="4")
+        text = "reload with workers=2: it is for one process"
+        self.assert_error(2, text, "served:app", "--reload", "--workers=2")
+
     def test_application_can_be_named_there(self) -> None:
         self.command(environ={"WSBRIDGE_APP": "served:app"})
         self.assertIs(self.app, sys.modules["served"].app)

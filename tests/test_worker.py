@@ -46,6 +46,11 @@ class WorkerCase(unittest.TestCase):
         except BlockingIOError:
             return b""
 
+    def read_failure(self) -> Failure:
+        failure = read_failure(self.read())
+        assert failure is not None
+        return failure
+
     def work(self, after_start: Callable[[], Any], app: Optional[Any] = None, **options: Any) -> int:
         """The exit code; ``after_start`` is called when the application has started."""
 
@@ -126,7 +131,7 @@ class RunTests(WorkerCase):
             await send({"type": "lifespan.startup.failed", "message": "no database"})
 
         self.assertEqual(self.work(lambda: None, app), 1)
-        failure = read_failure(self.read())
+        failure = self.read_failure()
         error = failure.build_error()
         self.assertIs(type(error), LifespanFailed)
         self.assertIn("no database", str(error))
@@ -134,12 +139,16 @@ class RunTests(WorkerCase):
     def test_application_that_cannot_be_imported_is_reported_with_its_traceback(self) -> None:
         code = run_worker(f"{PACKAGE}.no_such_module:app", ServerConfig(), self.ends, [])
         self.assertEqual(code, 2)
-        failure = read_failure(self.read())
+        failure = self.read_failure()
         self.assertIs(type(failure.build_error()), ConfigError)
         self.assertEqual(failure.traceback, "")
         with mock.patch.object(importlib, "import_module", side_effect=SyntaxError("bad")):
             run_worker("served:app", ServerConfig(), self.ends, [])
-        self.assertTrue(read_failure(self.read()).traceback.endswith("\nSyntaxError: bad\n"))
+        self.assertTrue(self.read_failure().traceback.endswith("\nSyntaxError: bad\n"))
+
+    def test_report_of_an_application_that_writes_to_every_descriptor_is_none(self) -> None:
+        for line in (b"hello", b"5", b"{}", b'["a"]', b'["SystemExit", "", ""]', b'[{}, "", ""]', b"\xff"):
+            self.assertIsNone(read_failure(line), line)
 
     def test_error_of_the_system_is_reported_as_one(self) -> None:
         failure = Failure("OSError", "address in use", "")

@@ -81,6 +81,9 @@ def _choose(flags: Dict[str, Any], values: Dict[str, Any]) -> Tuple[str, ServerC
     is_demo = flags.pop("demo", False)
     if is_demo and "app" in flags:
         raise ConfigError(f"--demo and {flags['app']}: give one of them")
+    if flags.get("reload"):
+        # WEB_CONCURRENCY is set for all programs of a machine. --reload and --workers remain an error.
+        values = {name: value for name, value in values.items() if name != "workers"}
     values = {**values, **flags}
     if is_demo or not values:
         # Pages of other sites must not open the demo's WebSocket in their visitors' browsers.

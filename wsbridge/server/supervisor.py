@@ -214,7 +214,7 @@ class Supervisor:
             elif line == LEAVING:
                 self._handle_leaving(worker)
             else:
-                worker.failure = read_failure(line)
+                worker.failure = read_failure(line) or worker.failure
 
     def _handle_ready(self, worker: Worker) -> None:
         worker.ready_at = self._processes.clock()

@@ -46,9 +46,13 @@ class Failure(NamedTuple):
         return KINDS[self.kind](self.message)
 
 
-def read_failure(line: bytes) -> Failure:
-    """Parse what a worker has reported."""
-    return Failure(*json.loads(line))
+def read_failure(line: bytes) -> Optional[Failure]:
+    """Parse what a worker has reported; None if it is something else, which an application may write."""
+    try:
+        failure = Failure(*json.loads(line))
+        return failure if failure.kind in KINDS else None
+    except (ValueError, TypeError):
+        return None
 
 
 class WorkerServer(Server):
