@@ -58,8 +58,13 @@ async def http(scope, receive, send):
 async def websocket(scope, receive, send):
     await receive()
     await send({"type": "websocket.accept"})
-    while (await receive())["type"] == "websocket.receive":
+    while (event := await receive())["type"] == "websocket.receive":
         await send({"type": "websocket.send", "text": str(os.getpid())})
+        while event["text"] == "stay":
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                pass
 """
 
 BROKEN = "raise KeyError('database')"
@@ -367,12 +372,31 @@ async def check_drain(trial: Trial) -> None:
             expect(await get_close_code(client) == 1012, f"a client gets {client.close_code}")
             return time.monotonic() - begun
 
-        times = sorted(await asyncio.wait_for(asyncio.gather(*map(wait, clients)), 10))
+        closing = asyncio.gather(*map(wait, clients))
+        await asyncio.sleep(0.5)
+        results = await asyncio.gather(*[trial.get_page() for _ in range(10)], return_exceptions=True)
+        refused = sum(isinstance(result, ConnectionRefusedError) for result in results)
+        expect(refused == 10, f"of 10 clients that come while the server stops {refused} are refused")
+        times = sorted(await asyncio.wait_for(closing, 10))
         code = await trial.wait_for_exit()
         quarters = [sum(quarter / 2 <= at < (quarter + 1) / 2 for at in times) for quarter in range(5)]
         trial.notes.append(f"in each half second {quarters}")
         expect(all(15 <= count <= 35 for count in quarters[:4]), f"in each half second {quarters} close")
         expect(code == 0, f"the exit code is {code}")
+
+
+async def check_second_signal(trial: Trial) -> None:
+    async with trial.serve():
+        client = await trial.open_websocket()
+        await client.send("stay")
+        await client.recv()
+        trial.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.5)
+        expect(trial.process.poll() is None, "the first signal does not wait for the application")
+        trial.process.send_signal(signal.SIGTERM)
+        code = await trial.wait_for_exit(6)
+        trial.notes.append(f"exit code {code}, which says that an application was abandoned")
+        expect(code == 1, f"the exit code is {code}")
 
 
 async def check_crash_loop(trial: Trial) -> None:
@@ -431,6 +455,7 @@ TRIALS: Dict[str, Callable[[Trial], Awaitable[None]]] = {
     "Ctrl-C in a terminal with 100 WebSockets": check_interrupt,
     "SIGTERM while workers import": check_stop_during_startup,
     "drain_seconds": check_drain,
+    "a second SIGTERM, and an application that ignores its cancellation": check_second_signal,
     "workers that die at once": check_crash_loop,
     "an application that cannot start": check_failed_start,
     "reload with an open WebSocket": check_reload,

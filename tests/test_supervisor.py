@@ -345,6 +345,17 @@ class StopTests(SupervisorCase):
 
         self.supervise(script, workers=1)
 
+    def test_sockets_are_closed_when_the_stop_begins(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1)
+            self.assertFalse(self.sockets.are_closed)
+            yield TERM
+            self.assertTrue(self.sockets.are_closed)
+            self.world.end(1)
+            yield None
+
+        self.supervise(script, workers=1)
+
     def test_hangup_while_stopping_is_ignored(self) -> None:
         def script() -> Script:
             yield from self.serve(1)

@@ -64,11 +64,13 @@ class WorkerCase(unittest.TestCase):
             await send({"type": "lifespan.startup.complete"})
             after_start()
             self.told.append((await receive())["type"])
+            self.assertEqual(self.listening.fileno(), -1, "clients can still connect")
             await send({"type": "lifespan.shutdown.complete"})
 
         with mock.patch.object(importlib, "import_module") as load:
             load.return_value.app = app or call_after_start
-            with socket.create_server((self.host, 0)) as listening:
+            with socket.create_server((self.host, 0)) as self.listening:
+                listening = self.listening
                 self.address = listening.getsockname()
                 config = ServerConfig(**options)
                 return run_worker(

@@ -86,6 +86,7 @@ class Sockets(WorkerSockets):
     """No sockets; ``opened`` and ``closed`` count."""
 
     opened = closed = 0
+    are_closed = False
     error: Optional[OSError] = None
 
     def build_urls(self, scheme: str) -> List[str]:
@@ -96,6 +97,9 @@ class Sockets(WorkerSockets):
             raise self.error
         self.opened += 1
         return []
+
+    def close(self) -> None:
+        self.are_closed = True
 
     def close_those_of_worker(self, sockets: Sequence[socket]) -> None:
         self.closed += 1

@@ -340,6 +340,7 @@ class Supervisor:
         self._is_stopping = True
         self._is_replacing = False
         self._outdated.clear()
+        self._sockets.close()
         notify(STOPPING)
         for seat in self._seats:
             seat.start_at = inf

@@ -70,6 +70,7 @@ class WorkerServer(Server):
         config = replace(config, uds=None, fd=None)
         super().__init__(app, config, sockets=sockets, ssl_context=ssl_context)
         self._ends = ends
+        self._inherited = sockets
         self.warns = True
 
     async def serve(self) -> None:
@@ -97,6 +98,9 @@ class WorkerServer(Server):
     def _announce_stop(self) -> None:
         # If the signal is not the supervisor's, it must not wait for the end to start another.
         _report(self._ends, LEAVING)
+        # The server listens on duplicates. While anybody has the sockets open, clients can connect.
+        for inherited in self._inherited:
+            inherited.close()
 
     def _reach_limit(self) -> None:
         _report(self._ends, WANTS_REPLACEMENT)

@@ -53,8 +53,7 @@ class WorkerSockets:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        for opened in self._opened:
-            opened.close()
+        self.close()
         if self._config.uds is not None:
             remove_path(self._config.uds, self._path_identity)
 
@@ -69,6 +68,11 @@ class WorkerSockets:
         opened = open_sockets(self._config, use_systemd=False)
         self._opened += opened
         return opened
+
+    def close(self) -> None:
+        """No worker will be started any more: clients can connect until those that run have stopped."""
+        for opened in self._opened:
+            opened.close()
 
     def close_those_of_worker(self, sockets: Sequence[socket.socket]) -> None:
         """A worker is no more: close its sockets, unless the others have them too."""
