@@ -121,6 +121,8 @@ class RunTests(WorkerCase):
             client = socket.create_connection(self.address)
             self.addCleanup(client.close)
             client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            # So that nobody waits for the client to close.
+            client.shutdown(socket.SHUT_WR)
 
         with self.assertLogs(logger):
             self.assertEqual(self.work(request_page, limit_max_requests=1), 0)
