@@ -874,6 +874,15 @@ class StoppingTests(ConnectionCase):
         await self.assert_answer(transport, b"")
         self.assertIn("write_eof", transport.calls)
 
+    async def test_stop_leaves_no_request_more_time_than_it_has(self) -> None:
+        self.configure(timeout_handshake=0.5)
+        transport = self.connect()
+        self.service.begin_shutdown()
+        self.clock.advance(0.5)
+        self.service.sweep()
+        await self.assert_answer(transport, b"")
+        self.assertIn("write_eof", transport.calls)
+
     async def test_handshake_that_was_on_its_way_is_closed_once_it_is_accepted(self) -> None:
         transport = self.connect()
         self.service.begin_shutdown()

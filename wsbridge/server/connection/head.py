@@ -454,7 +454,7 @@ class Connection(asyncio.Protocol):
         may_be_on_its_way = not self._held_data and not (self._answered and self._is_idle)
         if may_be_on_its_way and self._service.clock() < begun + ON_ITS_WAY:
             # Another worker listens already when this one stops: no client shall fail because of it.
-            self._deadline = begun + ON_ITS_WAY
+            self._deadline = min(self._deadline, begun + ON_ITS_WAY)
         else:
             self._end_for_stop()
 
