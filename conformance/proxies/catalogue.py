@@ -187,8 +187,11 @@ def list_proxies() -> List[Proxy]:
             {"bind :443": "bind 127.0.0.1:{port}"},
             idle={"timeout tunnel 60s": "timeout tunnel 1s"},
             # A connection that no client has a claim to is given up later, half of them at a time.
-            kept={"timeout client 60s": "timeout client 1s", " check": " check pool-purge-delay 100ms"},
-            health={" check": " check inter 500ms"},
+            kept={
+                "timeout client 60s": "timeout client 1s",
+                "option forwardfor": "option forwardfor\n    default-server pool-purge-delay 100ms",
+            },
+            health={"option forwardfor": "option forwardfor\n    default-server inter 500ms"},
             default_health={"option httpchk GET /healthz": "option httpchk"},
             proxied={" check": " check send-proxy-v2-ssl check-send-proxy", "    option forwardfor\n": ""},
             reload=signal.SIGUSR2,

@@ -24,9 +24,9 @@ def read_block(language: str, start: str = "") -> str:
     return str(blocks[0])
 
 
-def read_command(place: str) -> List[str]:
-    """The words, without `python3`, of the command that starts the server on `--uds`, or on `--port`."""
-    return shlex.split(read_block("text", f"python3 -m wsbridge app:app {place}"))[1:]
+def read_command(flag: str, value: str) -> List[str]:
+    """The words, without `python3`, of the command that starts the server there."""
+    return shlex.split(read_block("text", f"python3 -m wsbridge app:app {flag} {value}"))[1:]
 
 
 def read_modules() -> List[str]:

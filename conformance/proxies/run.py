@@ -27,7 +27,7 @@ from .site import Site
 AT_ONCE = 2
 CHECK_SECONDS, LINE_SECONDS = 30.0, 10.0
 # Headings of the guide.
-PORT, PREFIX = "A port instead of a unix socket", "Below a prefix"
+PORT, PREFIX, PROTOCOL = "A port instead of a unix socket", "Below a prefix", "The PROXY protocol"
 
 
 class Result(NamedTuple):
@@ -50,9 +50,12 @@ PORT_CHECKS = [
     checks_requests.forged_headers_are_not_believed,
     checks_life.server_that_was_away_is_asked_again,
 ]
-# The client is the header's: `option forwardfor` is left out.
-PROXIED_CHECKS = [
+PROTOCOL_CHECKS = [
     checks_messages.messages_come_back_as_they_were,
+    checks_messages.application_closes_with_code_and_reason,
+    checks_messages.websockets_over_http_2,
+    checks_requests.large_upload_arrives_whole,
+    checks_requests.burst_of_requests_is_answered,
     checks_requests.scope_has_the_client_of_the_proxy,
     checks_requests.forged_headers_are_not_believed,
     checks_life.health_checks_find_the_server_well,
@@ -82,20 +85,16 @@ class Group(NamedTuple):
 
 def list_groups(proxy: Proxy) -> List[Group]:
     health = {**proxy.health, **proxy.default_health}
+    protocol = {**proxy.health, **read_lines(PROTOCOL).get(proxy.name, {})}
+    speaks_protocol = proxy.name in read_lines(PROTOCOL)
     return [
         Group("guide", [*checks_messages.CHECKS, *checks_requests.CHECKS]),
         Group("idle", checks_life.IDLE_CHECKS, proxy.idle, ["--ws-ping-interval", "0.4"]),
         Group("kept", checks_life.KEPT_CHECKS, proxy.kept, ["--timeout-keep-alive", "2"]),
         Group("ends", checks_life.END_CHECKS, proxy.health),
-        Group(
-            "workers",
-            checks_life.WORKER_CHECKS,
-            read_lines(PORT)[proxy.name],
-            ["--workers", str(checks_life.WORKERS)],
-            tcp=True,
-        ),
+        Group("workers", checks_life.WORKER_CHECKS, flags=["--workers", str(checks_life.WORKERS)]),
         *([Group("health", HEALTH_CHECKS, health)] if proxy.default_health else []),
-        *([Group("proxied", PROXIED_CHECKS, proxy.proxied, ["--proxy-protocol"])] if proxy.proxied else []),
+        *([Group("protocol", PROTOCOL_CHECKS, protocol, ["--proxy-protocol"])] if speaks_protocol else []),
         Group("port", PORT_CHECKS, read_lines(PORT)[proxy.name], tcp=True),
         Group("prefix", PREFIX_CHECKS, read_lines(PREFIX)[proxy.name], ["--root-path", "/app"]),
     ]

@@ -21,6 +21,8 @@ from conformance.lib.servers import ServerProcess, find_port
 from .catalogue import Proxy, fill
 from .guide import edit, read_block, read_command
 
+# What the guide calls the socket.
+SOCKET = "/run/app/app.sock"
 APPLICATION = "conformance.lib.apps.pages_app:app"
 
 # Seconds that one request, or one opening handshake, may take.
@@ -74,7 +76,7 @@ class Site:
         }
         text = edit(read_block(proxy.language), edits)
         addresses = {"/etc/ssl/app.pem": str(certificate), **proxy.addresses}
-        addresses["8000" if tcp else "/run/app/app.sock"] = str(self._path or self._upstream)
+        addresses["8000" if tcp else SOCKET] = str(self._path or self._upstream)
         self.configuration = fill(edit(text, addresses), self.values)
         Path(str(self.values["config"])).write_text(self.configuration, "utf-8")
 
@@ -104,9 +106,9 @@ class Site:
 
     def build_server(self, *more: str) -> ServerProcess:
         """The guide's command, with another application, and another path or port."""
-        place = "--port" if self._path is None else "--uds"
-        words = [APPLICATION if word == "app:app" else word for word in read_command(place)]
-        words[words.index(place) + 1] = str(self._path or self._upstream)
+        flag, value = ("--port", "8000") if self._path is None else ("--uds", SOCKET)
+        names = {"app:app": APPLICATION, value: str(self._path or self._upstream)}
+        words = [names.get(word, word) for word in read_command(flag, value)]
         command = [sys.executable, *words, *self._flags, *more]
         self._starts += 1
         log = self.folder / f"server-{self._starts}.log"
