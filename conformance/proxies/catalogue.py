@@ -62,7 +62,6 @@ class Proxy:
     kept: the lines with its limit for kept connections to the server, and the same with a second.
     health: the lines with the interval of its health check, and the same with half a second.
     default_health: the lines with its health check, and the same as the proxy has it by default.
-    proxied: a line for its server, and the same with the PROXY protocol.
     reload: the signal that makes it read its configuration again, or a command.
     lines: those of its lines that are not what any configuration has.
     lacks: the checks that it cannot pass, each with a sentence.
@@ -78,7 +77,6 @@ class Proxy:
     kept: Mapping[str, str] = field(default_factory=dict)
     health: Mapping[str, str] = field(default_factory=dict)
     default_health: Mapping[str, str] = field(default_factory=dict)
-    proxied: Mapping[str, str] = field(default_factory=dict)
     reload: object = None
     lines: Sequence[Line] = ()
     lacks: Mapping[str, str] = field(default_factory=dict)
@@ -193,7 +191,6 @@ def list_proxies() -> List[Proxy]:
             },
             health={"option forwardfor": "option forwardfor\n    default-server inter 500ms"},
             default_health={"option httpchk GET /healthz": "option httpchk"},
-            proxied={" check": " check send-proxy-v2-ssl check-send-proxy", "    option forwardfor\n": ""},
             reload=signal.SIGUSR2,
             lines=[
                 Line("option abortonclose", LEAVES),
