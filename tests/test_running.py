@@ -102,7 +102,7 @@ class RunTests(unittest.TestCase):
 
     def test_several_workers_need_the_name_of_the_application(self) -> None:
         with self.assertRaisesRegex(ConfigError, "^workers=2: "):
-            run(Application([]), workers=2)
+            run(hanging_app, workers=2)
 
     def build_tls(self) -> Dict[str, Any]:
         """The options of a server with a certificate."""
