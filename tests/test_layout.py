@@ -49,7 +49,7 @@ STANDARD_LIBRARY: Set[str] = set(getattr(sys, "stdlib_module_names", ())) or {
         "selectors",
         "shutil",
     ),
-    *("signal", "socket"),
+    *("signal", "socket", "bisect", "configparser", "fnmatch", "mmap", "operator", "resource"),
     *("_hashlib", "abc", "concurrent", "ctypes", "platform"),
     *("ssl", "stat", "string", "struct", "sys", "threading", "time", "traceback", "types", "typing"),
     *("urllib", "warnings", "weakref", "zlib"),
