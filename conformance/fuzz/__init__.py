@@ -6,7 +6,7 @@
 Every check is a test of pytest. What takes bytes from outside is checked by hypothesis in connections.py,
 heads.py, bodies.py, fields.py and payloads.py, what is built and parsed again in round_trips.py and
 dialogues.py; guided.py searches for inputs of the same tests by coverage. linear.py measures what could be
-slow, which adversaries.py lists, and memory.py what could be large.
+slow, which adversaries.py lists, memory.py what could be large, and budget.py a whole server's memory.
 
 The report is conformance/reports/fuzz/index.html, or fuzz-partial, so that only a full run replaces the
 report of one; beside it atheris keeps its corpora, with which a later run of that kind begins.
@@ -43,7 +43,7 @@ PARTS = {
     "hypothesis": ["connections", "heads", "bodies", "fields", "payloads", "round_trips", "dialogues"],
     "atheris": ["guided"],
     "linear": ["linear"],
-    "memory": ["memory"],
+    "memory": ["memory", "budget"],
 }
 
 
