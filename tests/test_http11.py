@@ -221,6 +221,8 @@ class RequestLineTests(HeadTestCase):
     def test_connect_with_its_authority_form_is_405(self) -> None:
         with self.assertRaises(errors.MethodNotAllowed):
             RequestParser().receive_data(b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n")
+        with self.assertRaises(errors.MethodNotAllowed):
+            RequestParser().receive_data(b"CONNECT /a HTTP/1.1\r\nHost: example.com\r\n\r\n")
 
     def test_bytes_that_are_no_token_are_refused_in_the_method_at_once(self) -> None:
         for byte in set(range(256)) - set(TCHAR) - set(b" "):
