@@ -134,6 +134,7 @@ async def check_restarts(folder: Path) -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     os.set_inheritable(listening.fileno(), True)
     port = listening.getsockname()[1]
+    log = folder / "restarts.log"
     is_over = asyncio.Event()
     echoes, stops = 0, 0
 
@@ -153,13 +154,17 @@ async def check_restarts(folder: Path) -> None:
     def start() -> subprocess.Popen[bytes]:
         command = [*SERVE, "--fd", str(listening.fileno())]
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{folder}"}
-        with open(folder / "restarts.log", "ab") as log:
-            return subprocess.Popen(command, env=environment, stdout=log, stderr=log, close_fds=False)
+        with open(log, "ab") as output:
+            return subprocess.Popen(command, env=environment, stdout=output, stderr=output, close_fds=False)
 
+    log.write_bytes(b"")
     server = start()
     clients = [asyncio.ensure_future(talk()) for _ in range(CLIENTS)]
     try:
-        for _ in range(RESTARTS):
+        for started in range(1, RESTARTS + 1):
+            # A signal that comes before the application has started ends with another exit code.
+            while log.read_text("utf-8").count("listening on") < started:
+                await asyncio.sleep(0.02)
             await asyncio.sleep(1)
             server.terminate()
             expect(await asyncio.to_thread(server.wait, COMMAND_TIMEOUT) == 0, "exit code")
