@@ -30,6 +30,9 @@ READY = b"ready"
 WANTS_REPLACEMENT = b"replace"
 LEAVING = b"leaving"
 
+# Seconds. asyncio does not tell which handshakes have begun.
+TLS_GRACE = 0.5
+
 # By name, so that a report says which the supervisor raises. The first that fits counts.
 KINDS = {"ConfigError": ConfigError, "LifespanFailed": LifespanFailed, "OSError": OSError}
 
@@ -88,6 +91,16 @@ class WorkerServer(Server):
         logger.error("the supervisor has ended: worker %d stops", os.getpid())
         self.stop_serving()
 
+    async def _stop(self) -> None:
+        """As `Server._stop`, but connections that have been accepted may end their TLS handshake first."""
+        # The server listens on duplicates. While anybody has the sockets open, clients can connect.
+        for inherited in self._inherited:
+            inherited.close()
+        if self.uses_tls and self._service is not None:
+            self._listening.close()
+            await asyncio.sleep(TLS_GRACE)
+        await super()._stop()
+
     def _warn_of_open_origins(self) -> None:
         if self.warns:
             super()._warn_of_open_origins()
@@ -98,9 +111,6 @@ class WorkerServer(Server):
     def _announce_stop(self) -> None:
         # If the signal is not the supervisor's, it must not wait for the end to start another.
         _report(self._ends, LEAVING)
-        # The server listens on duplicates. While anybody has the sockets open, clients can connect.
-        for inherited in self._inherited:
-            inherited.close()
 
     def _reach_limit(self) -> None:
         _report(self._ends, WANTS_REPLACEMENT)
