@@ -175,8 +175,9 @@ async def replaced_workers_fail_no_request(site: Site) -> None:
         async with site.open_session() as session:
             while time.monotonic() < until:
                 async with session.get("/scope") as answer:
-                    await answer.read()
+                    body = await answer.read()
                     statuses.append(answer.status)
+                    assert answer.status == 200, (answer.status, body)
 
     async def replace() -> None:
         await asyncio.sleep(REPLACE_SECONDS / 4)
