@@ -85,11 +85,11 @@ class LineTests(WebSocketTestCase):
 
 class RequestLineTests(ConnectionCase):
     async def test_targets_and_methods_are_refused_or_escaped(self) -> None:
-        for index in range(len(EVIL)):
+        for byte in sorted(set(EVIL)):
             for head in (b"GET /a%b HTTP/1.1\r\nHost: a\r\n\r\n", b"G%bET /a HTTP/1.1\r\nHost: a\r\n\r\n"):
                 transport = self.connect()
                 with self.assertLogs(logger, "INFO") as logs:
-                    transport.feed(head % EVIL[index : index + 1])
+                    transport.feed(head % bytes([byte]))
                     await turn_loop()
                     transport.get_protocol().shut_down()  # type: ignore[attr-defined]
                 for line in logs.output:

@@ -2619,7 +2619,7 @@ class EndTests(WebSocketTestCase):
 
     async def test_messages_of_a_long_row_are_counted(self) -> None:
         for _ in range(200):
-            await self.send(SEND_HELLO)
+            await self.app.send(SEND_HELLO)
         self.transport.feed(PEER_CLOSE)
         await self.assert_ended("1000 closed by client, 1.500 s", (0, 8), (200, 1404))
 
