@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 from wsbridge.config import ServerConfig
 from wsbridge.server.connection.head import Connection
-from wsbridge.server.log import logger
+from wsbridge.server.logs.log import logger
 from wsbridge.server.service import Service
 
 from .doubles import Clock, MemoryTransport, build_date, turn_loop

@@ -24,11 +24,11 @@ from unittest import mock
 
 import wsbridge
 from wsbridge.config import ServerConfig
-from wsbridge.server import cli
 from wsbridge.server.arguments import check_application
-from wsbridge.server.flags import build_flag
-from wsbridge.server.log import logger
-from wsbridge.server.log_output import use_log_format
+from wsbridge.server.command import cli
+from wsbridge.server.command.flags import build_flag
+from wsbridge.server.logs.log import logger
+from wsbridge.server.logs.output import use_log_format
 
 from .loopback import CLOSE_1012, REQUEST, SWITCHING, TIMEOUT
 

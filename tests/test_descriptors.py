@@ -11,7 +11,7 @@ from typing import Any
 from unittest import mock
 
 from tests.doubles import MemoryTransport, without
-from wsbridge.server.descriptors import find_reserved, get_descriptor
+from wsbridge.server.listening.descriptors import find_reserved, get_descriptor
 
 UNLIMITED = -1
 

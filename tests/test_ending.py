@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, List, Tuple
 from unittest import mock
 
-from wsbridge.server import cli, ending
-from wsbridge.server.log import logger
+from wsbridge.server.command import cli, ending
+from wsbridge.server.logs.log import logger
 
 from .loopback import TIMEOUT
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError
-from wsbridge.server.environment import OTHERS, UVICORN_NAMES, read_environment
-from wsbridge.server.flags import build_flag
+from wsbridge.server.command.environment import OTHERS, UVICORN_NAMES, read_environment
+from wsbridge.server.command.flags import build_flag
 
 # A text for fields of each kind, and its value.
 TEXTS = {"int": ("7", 7), "float": ("7", 7.0), "str": ("7", "7"), "bool": ("1", True)}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import unittest
 
 from wsbridge.protocols.errors import ConfigError
-from wsbridge.server.failures import format_error_of_application
 from wsbridge.server.loading import load_application
+from wsbridge.server.logs.failures import format_error_of_application
 
 
 class FormatTests(unittest.TestCase):

@@ -14,7 +14,14 @@ from unittest import mock
 
 from wsbridge import config
 from wsbridge.config import ServerConfig
-from wsbridge.server.flags import FOREIGN_FLAGS, MOST_USED, SECTIONS, build_flag, build_parser, parse_text
+from wsbridge.server.command.flags import (
+    FOREIGN_FLAGS,
+    MOST_USED,
+    SECTIONS,
+    build_flag,
+    build_parser,
+    parse_text,
+)
 
 # Those of uvicorn 0.54.
 UVICORN_FLAGS = """
@@ -46,7 +53,7 @@ class HelpTests(unittest.TestCase):
     def test_sections_are_those_of_the_configuration(self) -> None:
         """Its comments are their titles."""
         comments = re.findall(r"\n    # ([A-Z][A-Za-z ]*)[.;].*\n    (\w+): ", inspect.getsource(config))
-        why = "SECTIONS in server/flags.py names the field with which each section begins"
+        why = "SECTIONS in server/command/flags.py names the field with which each section begins"
         self.assertEqual([(title, name) for name, title in SECTIONS.items()], comments, why)
         titles = [title for title in SECTIONS.values() if title in self.sections]
         self.assertEqual(list(self.sections), ["Most used", *titles])

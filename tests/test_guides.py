@@ -29,7 +29,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 import wsbridge
 from wsbridge.config import ServerConfig
-from wsbridge.server.cli import main
+from wsbridge.server.command.cli import main
 
 from .doubles import HAS_FAST
 from .loopback import HELLO, PEER_HELLO, REQUEST, SWITCHING, TIMEOUT, Client

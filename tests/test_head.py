@@ -18,7 +18,7 @@ from wsbridge.server.connection.head import Connection
 from wsbridge.server.connection.http import HttpExchange
 from wsbridge.server.connection.linger import Linger
 from wsbridge.server.connection.websocket import WebSocketExchange
-from wsbridge.server.log import logger
+from wsbridge.server.logs.log import logger
 from wsbridge.server.service import Service
 
 from .doubles import Clock, MemoryTransport, turn_loop

@@ -14,8 +14,8 @@ from wsbridge.server.connection.head import Connection
 from wsbridge.server.connection.http import HttpExchange
 from wsbridge.server.connection.linger import Linger
 from wsbridge.server.connection.websocket import WebSocketExchange
-from wsbridge.server.log import logger
-from wsbridge.server.log_format import JsonFormatter, TextFormatter
+from wsbridge.server.logs.format import JsonFormatter, TextFormatter
+from wsbridge.server.logs.log import logger
 
 from .doubles import turn_loop
 from .loopback import PEER_CLOSE, PEER_HELLO, REQUEST, SWITCHING, Client

@@ -15,7 +15,7 @@ from wsbridge.protocols.events import RequestReceived
 from wsbridge.server.connection.addresses import get_ends
 from wsbridge.server.connection.http import HttpExchange
 from wsbridge.server.connection.linger import Linger
-from wsbridge.server.log import logger
+from wsbridge.server.logs.log import logger
 from wsbridge.server.service import Service
 
 from .doubles import Clock, MemoryTransport, turn_loop

@@ -11,8 +11,8 @@ from unittest import mock
 
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError
-from wsbridge.server import inherited as inherited_module
-from wsbridge.server.inherited import inherit_socket, take_systemd_sockets
+from wsbridge.server.listening import inherited as inherited_module
+from wsbridge.server.listening.inherited import inherit_socket, take_systemd_sockets
 
 VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 

@@ -20,16 +20,14 @@ FOLDER = Path(str(wsbridge.__file__)).parent
 ROOT = FOLDER.parents[PACKAGE.count(".")]
 
 # Python 3.9 cannot tell the names of its standard library: what a WebSocket server may need of it.
-STANDARD_LIBRARY: Set[str] = set(getattr(sys, "stdlib_module_names", ())) or set(
-    """
-    abc argparse array asyncio atexit base64 binascii bisect codecs collections concurrent
-    configparser contextlib contextvars ctypes dataclasses difflib email enum errno fcntl fnmatch
-    functools __future__ gc hashlib _hashlib heapq http importlib inspect io ipaddress itertools
-    json keyword logging math mmap operator os pathlib pkgutil platform queue re resource secrets
-    select selectors shutil signal socket ssl stat string struct sys threading time traceback types
-    typing urllib warnings weakref zlib
-    """.split()
-)
+NAMES = """
+abc argparse array asyncio atexit base64 binascii bisect codecs collections concurrent configparser
+contextlib contextvars ctypes dataclasses difflib email enum errno fcntl fnmatch functools __future__ gc
+hashlib _hashlib heapq http importlib inspect io ipaddress itertools json keyword logging math mmap
+operator os pathlib pkgutil platform queue re resource secrets select selectors shutil signal socket ssl
+stat string struct sys threading time traceback types typing urllib warnings weakref zlib
+"""
+STANDARD_LIBRARY: Set[str] = set(getattr(sys, "stdlib_module_names", None) or NAMES.split())
 
 # What has no place where there are only bytes and events.
 CLOCKS_AND_SOCKETS = {"asyncio", "logging", "selectors", "socket", "ssl", "threading", "time"}

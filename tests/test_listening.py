@@ -14,9 +14,9 @@ from unittest import mock
 
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError
-from wsbridge.server import inherited as inherited_module
-from wsbridge.server import listening as listening_module
-from wsbridge.server.listening import ListeningSockets, open_sockets
+from wsbridge.server.listening import inherited as inherited_module
+from wsbridge.server.listening import sockets as listening_module
+from wsbridge.server.listening.sockets import ListeningSockets, open_sockets
 from wsbridge.server.service import Service
 
 

@@ -13,7 +13,7 @@ from wsbridge.protocols.errors import BadRequest
 from wsbridge.protocols.events import RequestReceived
 from wsbridge.protocols.ws import WSProtocol
 from wsbridge.server.connection.info import ConnectionInfo
-from wsbridge.server.log import (
+from wsbridge.server.logs.log import (
     access_logger,
     error_logger,
     log_answer,

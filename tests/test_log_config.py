@@ -11,8 +11,8 @@ from typing import Any
 from unittest import mock
 
 from wsbridge.protocols.errors import ConfigError
-from wsbridge.server.log import access_logger, error_logger, logger
-from wsbridge.server.log_config import apply_log_config
+from wsbridge.server.logs.config import apply_log_config
+from wsbridge.server.logs.log import access_logger, error_logger, logger
 
 JSON = """{"version": 1,
  "formatters": {"short": {"format": "%(levelname)s %(message)s"}},

@@ -7,7 +7,7 @@ import logging
 import unittest
 from typing import Any
 
-from wsbridge.server.log_format import JsonFormatter, build_formatter
+from wsbridge.server.logs.format import JsonFormatter, build_formatter
 
 # Every way to end a line or to move the text around it: CR, LF, VT, FF, NEL, FS, GS, RS, line and paragraph
 # separator; escape sequences with ESC and CSI, BEL, backspace, DEL; marks, embeddings, overrides and isolates

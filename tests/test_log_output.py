@@ -17,8 +17,8 @@ from unittest import mock
 
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError
-from wsbridge.server.log import access_logger, error_logger, logger
-from wsbridge.server.log_output import (
+from wsbridge.server.logs.log import access_logger, error_logger, logger
+from wsbridge.server.logs.output import (
     find_log_format,
     print_error,
     print_traceback,

@@ -11,7 +11,7 @@ from unittest import mock
 
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.events import RequestReceived
-from wsbridge.server.metrics_slot import BUFFER_SIZE, PREFIX, SLOT_SIZE, MetricsSlot, get_slots_size, is_alive
+from wsbridge.server.metrics.slot import BUFFER_SIZE, PREFIX, SLOT_SIZE, MetricsSlot, get_slots_size, is_alive
 from wsbridge.server.service import Service
 
 

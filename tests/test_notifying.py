@@ -9,7 +9,7 @@ import tempfile
 import unittest
 from unittest import mock
 
-from wsbridge.server.notifying import READY, STOPPING, notify, notify_reloading
+from wsbridge.server.listening.notifying import READY, STOPPING, notify, notify_reloading
 
 
 @unittest.skipUnless(hasattr(socket, "AF_UNIX"), "no unix sockets")

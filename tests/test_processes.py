@@ -13,8 +13,8 @@ from math import inf
 from typing import Any, Callable, List
 from unittest import mock
 
-from wsbridge.server import processes
-from wsbridge.server.processes import CAN_FORK, Ends, Processes, name_signal
+from wsbridge.server.workers import processes
+from wsbridge.server.workers.processes import CAN_FORK, Ends, Processes, name_signal
 
 
 class Ended(BaseException):

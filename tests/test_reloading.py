@@ -11,11 +11,11 @@ from typing import Any, Callable, List
 from unittest import mock
 
 from wsbridge.config import ServerConfig
-from wsbridge.server import reloading
-from wsbridge.server.processes import Ends
-from wsbridge.server.reloading import ReloadingSupervisor, build_hasty_config
-from wsbridge.server.supervisor import Seat, Supervisor
-from wsbridge.server.watching import WatchedFiles
+from wsbridge.server.workers import reloading
+from wsbridge.server.workers.processes import Ends
+from wsbridge.server.workers.reloading import ReloadingSupervisor, build_hasty_config
+from wsbridge.server.workers.supervisor import Seat, Supervisor
+from wsbridge.server.workers.watching import WatchedFiles
 
 from .world import Script, Sockets, SupervisorCase
 

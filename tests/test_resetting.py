@@ -8,7 +8,7 @@ import unittest
 from typing import Any, Dict
 
 from wsbridge.server.connection.resetting import set_reset
-from wsbridge.server.log import logger
+from wsbridge.server.logs.log import logger
 from wsbridge.server.server import Server
 
 from .doubles import MemoryTransport

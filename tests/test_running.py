@@ -20,7 +20,7 @@ from unittest import mock
 
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError
-from wsbridge.server.log import logger
+from wsbridge.server.logs.log import logger
 from wsbridge.server.running import run
 from wsbridge.server.server import Server
 from wsbridge.server.signals import are_signals_caught

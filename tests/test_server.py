@@ -24,9 +24,9 @@ from unittest import mock
 import wsbridge
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError, LifespanFailed, StateError
-from wsbridge.server import inherited as inherited_module
 from wsbridge.server.connection.exchange import Exchange
-from wsbridge.server.log import logger
+from wsbridge.server.listening import inherited as inherited_module
+from wsbridge.server.logs.log import logger
 from wsbridge.server.server import Server, serve
 
 from .doubles import turn_loop, without

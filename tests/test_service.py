@@ -17,7 +17,7 @@ from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import BadRequest
 from wsbridge.protocols.ws import WSProtocol
 from wsbridge.server.connection.info import ConnectionInfo
-from wsbridge.server.log import logger
+from wsbridge.server.logs.log import logger
 from wsbridge.server.service import Service
 from wsbridge.server.signals import catch_signals
 

@@ -11,8 +11,8 @@ from typing import List, Optional
 from unittest import mock
 
 from wsbridge.protocols.errors import ConfigError, LifespanFailed
-from wsbridge.server import supervisor
-from wsbridge.server.processes import Ends
+from wsbridge.server.workers import supervisor
+from wsbridge.server.workers.processes import Ends
 
 from .world import Script, SupervisorCase
 

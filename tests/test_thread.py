@@ -20,7 +20,7 @@ from unittest import mock
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError, LifespanFailed, StateError
 from wsbridge.server import thread as thread_module
-from wsbridge.server.log import logger
+from wsbridge.server.logs.log import logger
 from wsbridge.server.thread import ThreadedServer, run_in_thread
 
 from .loopback import (

@@ -13,7 +13,7 @@ from unittest import mock
 
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError
-from wsbridge.server.tls import build_ssl_context, find_certificate, replace_certificates
+from wsbridge.server.listening.tls import build_ssl_context, find_certificate, replace_certificates
 
 from .doubles import without
 from .loopback import (

@@ -17,7 +17,7 @@ from typing import Any, List
 from unittest import mock
 
 from wsbridge.protocols.errors import ConfigError
-from wsbridge.server.unix_socket import identify, listen_on_path, remove_path
+from wsbridge.server.listening.unix_socket import identify, listen_on_path, remove_path
 
 fcntl: Any
 try:

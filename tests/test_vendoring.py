@@ -213,9 +213,9 @@ class UpdateTests(VendoringCase):
 
     def test_ground_floor_becomes_the_whole_and_the_other_way_round(self) -> None:
         self.vendor()
-        self.assertIn("removed server/cli.py", self.vendor("--only", "protocols"))
+        self.assertIn("removed server/command/cli.py", self.vendor("--only", "protocols"))
         self.assertFalse((self.copy / "server").exists())
-        self.assertIn("added server/cli.py", self.vendor())
+        self.assertIn("added server/command/cli.py", self.vendor())
         self.assert_intact()
 
     def test_update_that_was_interrupted_is_repeated(self) -> None:
@@ -297,14 +297,14 @@ class IntactTests(VendoringCase):
 
     def test_changed_file_even_if_it_cannot_be_imported(self) -> None:
         (self.copy / "protocols" / "errors.py").write_text("class")
-        (self.copy / "server" / "cli.py").write_text("class")
-        changed = "protocols/errors.py, server/cli.py"
+        (self.copy / "server" / "command" / "cli.py").write_text("class")
+        changed = "protocols/errors.py, server/command/cli.py"
         self.assert_not_intact(f"not as in {MANIFEST}: changed: {changed}")
 
     def test_missing_file(self) -> None:
-        (self.copy / "server" / "cli.py").unlink()
+        (self.copy / "server" / "command" / "cli.py").unlink()
         (self.copy / "LICENSE").unlink()
-        self.assert_not_intact(f"not as in {MANIFEST}: missing: LICENSE, server/cli.py")
+        self.assert_not_intact(f"not as in {MANIFEST}: missing: LICENSE, server/command/cli.py")
 
     def test_file_that_is_not_listed(self) -> None:
         (self.copy / "protocols" / "mine.py").write_text("")

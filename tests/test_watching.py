@@ -16,9 +16,9 @@ from unittest import mock
 
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError
-from wsbridge.server import watching
-from wsbridge.server.processes import Ends
-from wsbridge.server.watching import NotifiedWatcher, PollingWatcher, WatchedFiles, build_watcher
+from wsbridge.server.workers import watching
+from wsbridge.server.workers.processes import Ends
+from wsbridge.server.workers.watching import NotifiedWatcher, PollingWatcher, WatchedFiles, build_watcher
 
 from .doubles import Clock
 from .world import World

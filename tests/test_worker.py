@@ -14,10 +14,10 @@ from unittest import mock
 
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError, LifespanFailed
-from wsbridge.server.log import logger
-from wsbridge.server.metrics_slot import MetricsSlot, get_slots_size
-from wsbridge.server.processes import Ends
-from wsbridge.server.worker import Failure, read_failure, run_worker
+from wsbridge.server.logs.log import logger
+from wsbridge.server.metrics.slot import MetricsSlot, get_slots_size
+from wsbridge.server.workers.processes import Ends
+from wsbridge.server.workers.worker import Failure, read_failure, run_worker
 
 try:
     import ssl

@@ -11,8 +11,8 @@ from typing import List, Set
 from unittest import mock
 
 from wsbridge.config import ServerConfig
-from wsbridge.server import worker_sockets
-from wsbridge.server.worker_sockets import SPREADS_CONNECTIONS, WorkerSockets
+from wsbridge.server.workers import sockets as worker_sockets
+from wsbridge.server.workers.sockets import SPREADS_CONNECTIONS, WorkerSockets
 
 
 class SocketTests(unittest.TestCase):

@@ -12,10 +12,11 @@ from typing import Any, List
 from unittest import mock
 
 from wsbridge.protocols.errors import ConfigError
-from wsbridge.server import worker, workers
-from wsbridge.server.log import logger
-from wsbridge.server.processes import Ends
+from wsbridge.server.logs.log import logger
 from wsbridge.server.running import run
+from wsbridge.server.workers import run as workers
+from wsbridge.server.workers import worker
+from wsbridge.server.workers.processes import Ends
 
 from .world import Script, World
 

@@ -9,9 +9,9 @@ from socket import socket
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from wsbridge.config import ServerConfig
-from wsbridge.server.processes import Child, Ends, Processes
-from wsbridge.server.supervisor import Seat, Supervisor
-from wsbridge.server.worker_sockets import WorkerSockets
+from wsbridge.server.workers.processes import Child, Ends, Processes
+from wsbridge.server.workers.sockets import WorkerSockets
+from wsbridge.server.workers.supervisor import Seat, Supervisor
 
 from .doubles import Clock
 

@@ -18,7 +18,7 @@ def command() -> None:
         from . import vendoring
 
         sys.exit(vendoring.main())
-    from .server import cli
+    from .server.command import cli
 
     cli.command()
 

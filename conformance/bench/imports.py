@@ -9,7 +9,7 @@ from typing import Dict, List
 
 from ..lib.environment import ROOT, say_line
 
-MODULES = ("asyncio", "wsbridge", "wsbridge.server.server", "wsbridge.server.cli")
+MODULES = ("asyncio", "wsbridge", "wsbridge.server.server", "wsbridge.server.command.cli")
 
 _SCRIPT = """
 import sys, time

@@ -15,7 +15,7 @@ from .notes import tally
 PACKAGE = Path(wsbridge.__file__).resolve().parent
 
 # What needs listening sockets, signals or an application's lifespan is no part of a connection.
-OUTSIDE = ("asgi/lifespan.py", "server/server.py", "server/unix_socket.py")
+OUTSIDE = ("asgi/lifespan.py", "server/server.py", "server/listening/unix_socket.py")
 
 
 class WatchedTask(asyncio.Task):  # type: ignore[type-arg]

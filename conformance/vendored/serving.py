@@ -27,7 +27,7 @@ def main():
     if name == "two versions":
         return serve_two(ws, old, ports)
     if name == "demo":
-        from myapp.ws.server import cli
+        from myapp.ws.server.command import cli
 
         sys.argv[1:] = ["--port", *ports]
         return cli.command()

@@ -16,7 +16,7 @@ from tests.loopback import LoopbackCase
 from tests.skipping import pass_time, run_skipping
 from tests.test_hostile import is_open
 from wsbridge.config import ServerConfig
-from wsbridge.server.log import logger
+from wsbridge.server.logs.log import logger
 from wsbridge.server.service import Service
 
 from .test_poller import HAS_EPOLL, NAME, NO_EPOLL

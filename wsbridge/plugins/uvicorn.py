@@ -35,7 +35,7 @@ from ..protocols.events import RequestReceived
 from ..server.connection.embedded import EmbeddedConnection
 from ..server.connection.head import Connection
 from ..server.connection.info import ConnectionInfo
-from ..server.log import describe_end, log_safely
+from ..server.logs.log import describe_end, log_safely
 from ..server.service import Service
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from ..config import ServerConfig
 from ..protocols.errors import ConfigError
 from .arguments import split_arguments
 from .connection.attribution import find_exchange
-from .log import log_raised
-from .log_output import set_up_logging
+from .logs.log import log_raised
+from .logs.output import set_up_logging
 from .server import Server
 from .service import ABORT_TIMEOUT
 from .signals import may_be_ctrl_c
@@ -49,7 +49,7 @@ def run(
     config, others = split_arguments(config, options)
     if config.workers > 1 or config.reload:
         # Imported here: where there is one process, nothing of it is needed.
-        from .workers import run_workers
+        from .workers.run import run_workers
 
         run_workers(app, config, **others)
     else:

@@ -16,14 +16,14 @@ from .arguments import build_config, check_application, check_is_one_process, ch
 from .connection.info import ConnectionInfo
 from .connection.websocket import WebSocketExchange
 from .limited import build_service
-from .listening import ListeningSockets
-from .log import error_logger as logger
-from .metrics import Metrics
-from .metrics_slot import MetricsSlot
-from .notifying import READY, STOPPING, notify, notify_reloading
+from .listening.notifying import READY, STOPPING, notify, notify_reloading
+from .listening.sockets import ListeningSockets
+from .listening.tls import build_ssl_context, replace_certificates
+from .logs.log import error_logger as logger
+from .metrics.metrics import Metrics
+from .metrics.slot import MetricsSlot
 from .service import ABORT_TIMEOUT, Service
 from .signals import catch_signals
-from .tls import build_ssl_context, replace_certificates
 
 if TYPE_CHECKING:
     from ssl import SSLContext

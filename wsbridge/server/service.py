@@ -29,10 +29,10 @@ from ..protocols.errors import RequestRefused, ServiceUnavailable
 from ..protocols.masking import prefer_libcrypto
 from .budget import Budget
 from .clients import Clients
-from .descriptors import HINT, OUT_OF_DESCRIPTORS, find_reserved
-from .log import SafeLogger, access_logger, error_logger, log_answer, log_end, log_refusal
-from .metrics import Metrics
-from .own_paths import OwnPaths
+from .listening.descriptors import HINT, OUT_OF_DESCRIPTORS, find_reserved
+from .logs.log import SafeLogger, access_logger, error_logger, log_answer, log_end, log_refusal
+from .metrics.metrics import Metrics
+from .metrics.own_paths import OwnPaths
 from .plain import Waker
 from .signals import may_be_ctrl_c
 from .speed import SPEED

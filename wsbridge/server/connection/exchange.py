@@ -11,8 +11,8 @@ from typing import Awaitable, List, Optional, Union
 
 from ...asgi.types import Receive, Scope, Send
 from ...protocols.errors import ClientDisconnected
-from ..log import SafeLogger, log_raised
-from ..metrics import Load
+from ..logs.log import SafeLogger, log_raised
+from ..metrics.metrics import Load
 from ..service import Member, Service
 from .attribution import claim
 from .linger import Linger

@@ -29,9 +29,9 @@ from ...protocols.handshake import is_upgrade_request
 from ...protocols.http11 import RequestParser
 from ...protocols.responses import build_refusal
 from ..budget import HINT, OUT_OF_MEMORY
-from ..descriptors import OUT_OF_DESCRIPTORS, get_descriptor
-from ..log import log_hint
-from ..metrics import Load
+from ..listening.descriptors import OUT_OF_DESCRIPTORS, get_descriptor
+from ..logs.log import log_hint
+from ..metrics.metrics import Load
 from ..service import Service
 from .addresses import Ends, get_ends
 from .hints import (

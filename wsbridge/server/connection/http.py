@@ -13,7 +13,7 @@ from ...protocols.bodies import Body
 from ...protocols.errors import BadRequest, InternalServerError, RequestRefused, RequestTimeout
 from ...protocols.events import RequestReceived
 from ...protocols.fields import lists_token
-from ..metrics import Load
+from ..metrics.metrics import Load
 from ..service import Member, Service
 from .exchange import Exchange
 from .reading import get_unsent_size, pause_reading, resume_reading

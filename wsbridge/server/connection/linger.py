@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Optional
 
-from ..metrics import Load
+from ..metrics.metrics import Load
 from ..service import Service
 from .reading import get_unsent_size, resume_reading
 from .relay import Relay

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Optional
 
 from ...protocols.errors import BadRequest, Forbidden, RequestRefused, RequestTimeout
 from ...protocols.proxy_protocol import ProxyHeader, ProxyHeaderParser
-from ..metrics import Load
+from ..metrics.metrics import Load
 from ..service import Service
 from .addresses import Ends, get_client, get_ends, get_peer
 from .relay import Relay

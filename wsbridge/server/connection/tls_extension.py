@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, Dict, Iterable, Optional, Tuple
 
 from ...asgi.types import Scope
-from ..tls import find_certificate
+from ..listening.tls import find_certificate
 
 __all__ = ["add_tls_extension", "build_distinguished_name", "build_tls_extension"]
 

@@ -34,7 +34,7 @@ from ...protocols.frames import INTERNAL_ERROR, SERVICE_RESTART, TRY_AGAIN_LATER
 from ...protocols.messages import FREE_SIZE, measure
 from ...protocols.ws import Receiving, WSProtocol
 from ..budget import HINT, OUT_OF_MEMORY
-from ..metrics import Load, MeasuredProtocol
+from ..metrics.metrics import Load, MeasuredProtocol
 from ..plain import ResumeTask
 from ..service import Member, Service
 from .addresses import Ends, get_ends

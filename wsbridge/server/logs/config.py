@@ -9,7 +9,7 @@ import os
 from configparser import ConfigParser
 from typing import Any, Callable, Dict
 
-from ..protocols.errors import ConfigError
+from ...protocols.errors import ConfigError
 
 __all__ = ["apply_log_config"]
 

@@ -11,15 +11,15 @@ import signal
 from math import inf
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Sequence
 
-from ..config import MAX_WORKERS, ServerConfig
-from .log import error_logger as logger
-from .log_output import print_traceback
-from .notifying import READY as IS_READY
-from .notifying import STOPPING, notify, notify_reloading
+from ...config import MAX_WORKERS, ServerConfig
+from ..listening.notifying import READY as IS_READY
+from ..listening.notifying import STOPPING, notify, notify_reloading
+from ..logs.log import error_logger as logger
+from ..logs.output import print_traceback
+from ..service import ABORT_TIMEOUT
 from .processes import Child, Ends, Processes, name_signal
-from .service import ABORT_TIMEOUT
+from .sockets import WorkerSockets
 from .worker import LEAVING, READY, WANTS_REPLACEMENT, Failure, read_failure
-from .worker_sockets import WorkerSockets
 
 if TYPE_CHECKING:
     from socket import socket

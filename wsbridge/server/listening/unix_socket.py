@@ -10,7 +10,7 @@ import stat
 import time
 from typing import Iterator, Optional, Tuple
 
-from ..protocols.errors import ConfigError
+from ...protocols.errors import ConfigError
 
 __all__ = ["identify", "listen_on_path", "remove_path"]
 

@@ -6,7 +6,7 @@ import traceback
 from types import TracebackType
 from typing import Optional
 
-from .. import __name__ as PACKAGE
+from ... import __name__ as PACKAGE
 
 __all__ = ["format_error_of_application"]
 

@@ -7,10 +7,10 @@ import os
 import socket
 from typing import List
 
-from ..config import ServerConfig
-from ..protocols.errors import ConfigError
-from .arguments import check_socket
-from .log import error_logger as logger
+from ...config import ServerConfig
+from ...protocols.errors import ConfigError
+from ..arguments import check_socket
+from ..logs.log import error_logger as logger
 
 __all__ = ["inherit_socket", "take_systemd_sockets"]
 

@@ -8,16 +8,13 @@ import re
 import sys
 from typing import Any, Dict, List, Mapping, NoReturn, Optional, Tuple
 
-from .. import __name__ as PACKAGE
-from ..config import ServerConfig
-from ..protocols.errors import ConfigError, LifespanFailed
-from .ending import limit_exit
-from .environment import Environment, read_environment
-from .failures import format_error_of_application
-from .flags import build_parser
-from .loading import LoadingFailed
-from .log import error_logger as logger
-from .log_output import (
+from ... import __name__ as PACKAGE
+from ...config import ServerConfig
+from ...protocols.errors import ConfigError, LifespanFailed
+from ..loading import LoadingFailed
+from ..logs.failures import format_error_of_application
+from ..logs.log import error_logger as logger
+from ..logs.output import (
     find_log_format,
     print_error,
     print_traceback,
@@ -25,7 +22,10 @@ from .log_output import (
     set_up_logging,
     use_log_format,
 )
-from .running import run
+from ..running import run
+from .ending import limit_exit
+from .environment import Environment, read_environment
+from .flags import build_parser
 
 __all__ = ["command", "main"]
 

@@ -7,10 +7,10 @@ from dataclasses import Field, fields
 from difflib import get_close_matches
 from typing import Any, Callable, Dict, List, NoReturn, Optional
 
-from .. import __name__ as PACKAGE
-from .. import __version__
-from ..config import ServerConfig
-from .log_output import print_error
+from ... import __name__ as PACKAGE
+from ... import __version__
+from ...config import ServerConfig
+from ..logs.output import print_error
 
 __all__ = ["Parser", "build_flag", "build_parser", "parse_text"]
 

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 
-from .log import error_logger as logger
+from ..logs.log import error_logger as logger
 
 __all__ = ["READY", "STOPPING", "notify", "notify_reloading"]
 

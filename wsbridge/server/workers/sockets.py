@@ -8,9 +8,9 @@ import sys
 from dataclasses import replace
 from typing import List, Optional, Sequence, Tuple
 
-from ..config import ServerConfig
-from .listening import build_urls, open_sockets
-from .unix_socket import identify, remove_path
+from ...config import ServerConfig
+from ..listening.sockets import build_urls, open_sockets
+from ..listening.unix_socket import identify, remove_path
 
 __all__ = ["WorkerSockets"]
 

@@ -16,17 +16,17 @@ from math import inf
 from operator import add, attrgetter
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
-from .. import __version__
-from ..asgi.types import Scope
-from ..protocols.events import RequestReceived
-from ..protocols.fields import lists_token
-from ..protocols.ws import WSProtocol
-from .metrics_slot import MetricsSlot, Snapshot
+from ... import __version__
+from ...asgi.types import Scope
+from ...protocols.events import RequestReceived
+from ...protocols.fields import lists_token
+from ...protocols.ws import WSProtocol
+from .slot import MetricsSlot, Snapshot
 
 if TYPE_CHECKING:
-    from ..protocols.http11 import RequestParser
-    from .connection.info import ConnectionInfo
-    from .service import Service
+    from ...protocols.http11 import RequestParser
+    from ..connection.info import ConnectionInfo
+    from ..service import Service
 
 __all__ = ["FAMILIES", "Load", "MeasuredProtocol", "Metrics", "build_series", "render_metrics"]
 

@@ -9,8 +9,8 @@ from dataclasses import Field, fields
 from difflib import get_close_matches
 from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 
-from ..config import ServerConfig
-from ..protocols.errors import ConfigError
+from ...config import ServerConfig
+from ...protocols.errors import ConfigError
 from .flags import build_flag, parse_text
 
 __all__ = ["Environment", "read_environment"]

@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any, List, MutableMapping, Optional, Type
 from weakref import WeakKeyDictionary
 
-from ..config import ServerConfig
-from ..protocols.errors import ConfigError
-from .log import log_failed_handshake
+from ...config import ServerConfig
+from ...protocols.errors import ConfigError
+from ..logs.log import log_failed_handshake
 
 if TYPE_CHECKING:
     from ssl import SSLContext, SSLObject

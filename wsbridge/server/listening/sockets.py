@@ -15,14 +15,14 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from ..config import ServerConfig
-from ..protocols.errors import ConfigError
-from .connection.head import Connection
-from .connection.secured import SecuredConnection
+from ...config import ServerConfig
+from ...protocols.errors import ConfigError
+from ..connection.head import Connection
+from ..connection.secured import SecuredConnection
+from ..plain import Listener
+from ..service import Service
+from ..speed import SPEED
 from .inherited import inherit_socket, take_systemd_sockets
-from .plain import Listener
-from .service import Service
-from .speed import SPEED
 from .unix_socket import identify, listen_on_path, remove_path
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import sys
 import threading
 from typing import Any, List, Mapping, Optional, Sequence
 
-from ..config import ServerConfig
+from ...config import ServerConfig
+from .config import apply_log_config
+from .format import build_formatter
 from .log import access_logger, error_logger, logger, report_handler
-from .log_config import apply_log_config
-from .log_format import build_formatter
 
 __all__ = [
     "find_log_format",

@@ -6,18 +6,18 @@ import mmap
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Optional, Sequence, Union
 
-from ..asgi.types import Application
-from ..config import MAX_WORKERS, ServerConfig
-from ..protocols.errors import ConfigError
-from .arguments import check_sockets, check_ssl_context
-from .log_output import set_up_logging
-from .metrics_slot import MetricsSlot, get_slots_size
+from ...asgi.types import Application
+from ...config import MAX_WORKERS, ServerConfig
+from ...protocols.errors import ConfigError
+from ..arguments import check_sockets, check_ssl_context
+from ..logs.output import set_up_logging
+from ..metrics.slot import MetricsSlot, get_slots_size
 from .processes import CAN_FORK, Ends, Processes
 from .reloading import ReloadingSupervisor, build_hasty_config
+from .sockets import WorkerSockets
 from .supervisor import Seat, Supervisor
 from .watching import WatchedFiles
 from .worker import run_worker
-from .worker_sockets import WorkerSockets
 
 if TYPE_CHECKING:
     from socket import socket

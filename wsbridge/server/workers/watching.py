@@ -11,9 +11,9 @@ from fnmatch import fnmatch
 from math import inf
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple, Union
 
-from ..config import ServerConfig
-from ..protocols.errors import ConfigError
-from .log import error_logger as logger
+from ...config import ServerConfig
+from ...protocols.errors import ConfigError
+from ..logs.log import error_logger as logger
 from .processes import Child, Ends, Processes
 
 __all__ = ["NotifiedWatcher", "PollingWatcher", "WatchedFiles", "build_watcher"]

@@ -8,20 +8,20 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence
 
-from ..config import ServerConfig
-from ..protocols.errors import ConfigError, LifespanFailed
-from .failures import format_error_of_application
-from .loading import LoadingFailed
-from .log import error_logger as logger
+from ...config import ServerConfig
+from ...protocols.errors import ConfigError, LifespanFailed
+from ..loading import LoadingFailed
+from ..logs.failures import format_error_of_application
+from ..logs.log import error_logger as logger
+from ..running import run_server
+from ..server import Server
 from .processes import SIGNALS_OF_TERMINAL, Ends
-from .running import run_server
-from .server import Server
 
 if TYPE_CHECKING:
     from socket import socket
     from ssl import SSLContext
 
-    from .metrics_slot import MetricsSlot
+    from ..metrics.slot import MetricsSlot
 
 __all__ = ["LEAVING", "READY", "WANTS_REPLACEMENT", "Failure", "read_failure", "run_worker"]
 

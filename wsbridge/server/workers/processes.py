@@ -13,8 +13,8 @@ import traceback
 from math import ceil, inf
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, NoReturn, Optional, Set, Tuple
 
-from .ending import end_process, get_exit_code
-from .log_output import print_traceback
+from ..command.ending import end_process, get_exit_code
+from ..logs.output import print_traceback
 
 __all__ = ["CAN_FORK", "SIGNALS_OF_TERMINAL", "Child", "Ends", "Processes", "name_signal"]
 

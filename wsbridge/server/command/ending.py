@@ -9,8 +9,8 @@ import sys
 import threading
 from typing import Container, List, NoReturn
 
-from .log import error_logger
-from .log_output import print_error
+from ..logs.log import error_logger
+from ..logs.output import print_error
 
 __all__ = ["end_process", "get_exit_code", "limit_exit"]
 

@@ -6,9 +6,9 @@ from functools import partial
 from typing import Awaitable, Callable, Dict, NamedTuple, Optional
 from urllib.parse import quote
 
-from ..asgi.scope import split_target
-from ..asgi.types import Application, HeaderPairs, Receive, Scope, Send
-from ..config import ServerConfig
+from ...asgi.scope import split_target
+from ...asgi.types import Application, HeaderPairs, Receive, Scope, Send
+from ...config import ServerConfig
 from .metrics import Metrics
 
 __all__ = ["OwnPaths"]

@@ -13,14 +13,14 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, Union
 
-from ..asgi.types import Scope
-from ..protocols.errors import RequestRefused
-from ..protocols.events import RequestReceived
-from .connection.addresses import format_client
-from .connection.hints import shorten_target
+from ...asgi.types import Scope
+from ...protocols.errors import RequestRefused
+from ...protocols.events import RequestReceived
+from ..connection.addresses import format_client
+from ..connection.hints import shorten_target
 
 if TYPE_CHECKING:
-    from .connection.info import ConnectionInfo
+    from ..connection.info import ConnectionInfo
 
     Adapter = logging.LoggerAdapter[logging.Logger]
 else:

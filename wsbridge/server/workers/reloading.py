@@ -6,8 +6,8 @@ import os
 from dataclasses import replace
 from typing import Any, List, Sequence
 
-from ..config import ServerConfig
-from .log import error_logger as logger
+from ...config import ServerConfig
+from ..logs.log import error_logger as logger
 from .supervisor import Supervisor, Worker
 from .watching import PollingWatcher, WatchedFiles, build_watcher
 

@@ -1,0 +1,1 @@
+"""The lines that the server logs, and how they are printed."""

@@ -1,0 +1,1 @@
+"""What the server itself answers: metrics, and its health."""

@@ -1,0 +1,1 @@
+"""Several processes that serve: a supervisor and its workers."""
