@@ -141,8 +141,8 @@ class FloorTests(unittest.TestCase):
                 self.assertTrue(imported.file.startswith(("server/fast/", "server/speed.py")), imported)
 
     def test_configuration_imports_the_ground_floor_only(self) -> None:
-        self.assert_imports_only_of_ours("config.py", "protocols")
-        self.assert_imports_none_of("config.py", CLOCKS_AND_SOCKETS)
+        self.assert_imports_only_of_ours("config", "config", "config_checks", "config_rules", "protocols")
+        self.assert_imports_none_of("config", CLOCKS_AND_SOCKETS)
 
     def test_selftest_finds_a_broken_file_before_it_is_imported(self) -> None:
         for imported in self.imports_of("__main__.py", "vendoring.py", at_import=True):

@@ -6,12 +6,32 @@ command line's flags are made from the same declarations.
 
 from __future__ import annotations
 
-import re
-from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
+from .config_checks import check_fields_together
+from .config_rules import (
+    CERT_REQS,
+    CERT_REQS_BY_NUMBER,
+    HEADERS,
+    HOSTS,
+    METRICS_PATH,
+    OWN_PATH,
+    ROOT_PATH,
+    SECONDS,
+    SECONDS_OR_ZERO,
+    SWITCH,
+    TEXT,
+    TEXTS,
+    Rule,
+    is_text_tuple,
+    naming,
+    one_of,
+    option,
+    optional,
+    whole_number,
+)
 from .protocols.deflate import DeflateSettings
 from .protocols.errors import ConfigError, EventError
 from .protocols.forwarded import (
@@ -29,103 +49,6 @@ __all__ = ["MAX_WORKERS", "ServerConfig"]
 MAX_WORKERS = 256
 
 
-class Rule(NamedTuple):
-    """What a field's value must be, in words, and the test of it."""
-
-    words: str
-    holds: Callable[[Any], bool]
-
-
-def _whole_number(low: int, high: Optional[int] = None) -> Rule:
-    def holds(value: Any) -> bool:
-        return type(value) is int and value >= low and (high is None or value <= high)
-
-    return Rule(f"a whole number from {low}" + ("" if high is None else f" to {high}"), holds)
-
-
-def _is_seconds(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value < 10**9
-
-
-def _is_text_tuple(value: Any) -> bool:
-    return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
-
-
-def _is_host_list(value: Any) -> bool:
-    return isinstance(value, str) and (value == "" or all(host.strip() for host in value.split(",")))
-
-
-def _is_header_list(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and all(
-        isinstance(item, (list, tuple)) and len(item) == 2 and _is_text_tuple(tuple(item)) for item in value
-    )
-
-
-_PATH = re.compile("(?:/(?!/)[^?#\x00-\x1f\x7f\ud800-\udfff]*)?")
-
-
-def _is_root_path(value: Any) -> bool:
-    # Two slashes begin a host; "?" and "#" end a path; a lone surrogate cannot be encoded in UTF-8.
-    return isinstance(value, str) and _PATH.fullmatch(value) is not None
-
-
-# As requests have it: what is not ASCII is encoded with "%".
-_VISIBLE_PATH = re.compile('/(?!/)[!"$->@-~]*')
-
-
-def _is_own_path(value: Any) -> bool:
-    return isinstance(value, str) and _VISIBLE_PATH.fullmatch(value) is not None
-
-
-def _is_metrics_path(value: Any) -> bool:
-    return value is None or value == "" or _is_own_path(value)
-
-
-def _optional(rule: Rule) -> Rule:
-    return Rule(f"{rule.words}, or None", lambda value: value is None or rule.holds(value))
-
-
-def _one_of(*choices: str) -> Rule:
-    return Rule("one of " + ", ".join(choices), lambda value: value in choices)
-
-
-# uvicorn has the numbers of the ssl module.
-_CERT_REQS_BY_NUMBER = {"0": "none", "1": "optional", "2": "required"}
-
-_CERT_REQS = Rule(
-    "one of none, optional, required",
-    lambda value: value in (*_CERT_REQS_BY_NUMBER, *_CERT_REQS_BY_NUMBER.values()),
-)
-_SECONDS = Rule("a number of seconds above 0", _is_seconds)
-_SECONDS_OR_ZERO = Rule(
-    "a number of seconds, or 0", lambda value: type(value) in (int, float) and 0 <= value < 10**9
-)
-_SWITCH = Rule("True or False", lambda value: type(value) is bool)
-_TEXT = Rule("a text", lambda value: isinstance(value, str))
-_HOSTS = Rule("hosts separated by commas, or empty", _is_host_list)
-_OWN_PATH = Rule("a path of visible ASCII characters, such as /healthz", _is_own_path)
-_ROOT_PATH = Rule("a path such as /app, or empty", _is_root_path)
-_TEXTS = Rule("a tuple of texts", _is_text_tuple)
-
-
-def _option(
-    default: Any, rule: Rule, help: str, *, repr: bool = True, base: int = 10, flag: Optional[str] = None
-) -> Any:
-    """``base``: in which a whole number is written on the command line. ``flag``: if not the field's name."""
-    return field(
-        default=default, metadata={"rule": rule, "help": help, "base": base, "flag": flag}, repr=repr
-    )
-
-
-@contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Name the field whose item is wrong."""
-    try:
-        yield
-    except ConfigError as error:
-        raise ConfigError(f"{name}: {error}") from None
-
-
 @dataclass(frozen=True)
 class ServerConfig:
     """The server's configuration; raises `ConfigError` for a value that breaks its field's rule.
@@ -137,340 +60,334 @@ class ServerConfig:
     """
 
     # Listening.
-    host: str = _option(
+    host: str = option(
         "127.0.0.1",
-        _HOSTS,
+        HOSTS,
         "address or name to listen on, or several, separated by commas; '*' or empty for every address; "
         "by default only this host reaches it",
     )
-    port: int = _option(
-        8000, _whole_number(0, 65535), "port to listen on; 0: any free port, the same for every host"
+    port: int = option(
+        8000, whole_number(0, 65535), "port to listen on; 0: any free port, the same for every host"
     )
-    uds: Optional[str] = _option(None, _optional(_TEXT), "path of a unix socket to listen on instead")
-    uds_mode: int = _option(
+    uds: Optional[str] = option(None, optional(TEXT), "path of a unix socket to listen on instead")
+    uds_mode: int = option(
         0o666,
-        _whole_number(0, 0o777),
+        whole_number(0, 0o777),
         "permissions of the unix socket, octal; by default any local user can connect",
         base=8,
     )
-    fd: Optional[int] = _option(
-        None, _optional(_whole_number(0)), "descriptor of an inherited socket to listen on instead"
+    fd: Optional[int] = option(
+        None, optional(whole_number(0)), "descriptor of an inherited socket to listen on instead"
     )
-    reuse_port: bool = _option(
-        False, _SWITCH, "let other servers listen on the same port; the kernel shares the connections"
+    reuse_port: bool = option(
+        False, SWITCH, "let other servers listen on the same port; the kernel shares the connections"
     )
-    backlog: int = _option(
-        2048, _whole_number(1), "connections that the kernel queues until they are accepted"
+    backlog: int = option(2048, whole_number(1), "connections that the kernel queues until they are accepted")
+    ssl_certfile: Optional[str] = option(
+        None, optional(TEXT), "file of PEM certificates, to serve wss and https"
     )
-    ssl_certfile: Optional[str] = _option(
-        None, _optional(_TEXT), "file of PEM certificates, to serve wss and https"
+    ssl_keyfile: Optional[str] = option(
+        None, optional(TEXT), "file of the PEM key, if it is not in ssl_certfile"
     )
-    ssl_keyfile: Optional[str] = _option(
-        None, _optional(_TEXT), "file of the PEM key, if it is not in ssl_certfile"
+    ssl_keyfile_password: Optional[str] = option(None, optional(TEXT), "password of the key", repr=False)
+    ssl_ca_certs: Optional[str] = option(
+        None, optional(TEXT), "file of PEM certificates that sign those of clients"
     )
-    ssl_keyfile_password: Optional[str] = _option(None, _optional(_TEXT), "password of the key", repr=False)
-    ssl_ca_certs: Optional[str] = _option(
-        None, _optional(_TEXT), "file of PEM certificates that sign those of clients"
-    )
-    ssl_cert_reqs: str = _option(
+    ssl_cert_reqs: str = option(
         "none",
-        _CERT_REQS,
+        CERT_REQS,
         "certificates of clients: not asked for, verified if there is one, or required",
     )
-    ssl_ciphers: Optional[str] = _option(
-        None, _optional(_TEXT), "ciphers for TLS 1.2, as OpenSSL lists them; default: Python's"
+    ssl_ciphers: Optional[str] = option(
+        None, optional(TEXT), "ciphers for TLS 1.2, as OpenSSL lists them; default: Python's"
     )
-    ssl_version: str = _option(
-        "TLSv1.2", _one_of("TLSv1.2", "TLSv1.3"), "lowest version of TLS that a client may use"
+    ssl_version: str = option(
+        "TLSv1.2", one_of("TLSv1.2", "TLSv1.3"), "lowest version of TLS that a client may use"
     )
 
     # The application.
-    factory: bool = _option(
-        False, _SWITCH, "call what module:attribute names, without arguments, to get the application"
+    factory: bool = option(
+        False, SWITCH, "call what module:attribute names, without arguments, to get the application"
     )
-    app_dir: str = _option(
-        "", _TEXT, "folder to import the application from; by default the working directory"
-    )
-    loop: str = _option(
+    app_dir: str = option("", TEXT, "folder to import the application from; by default the working directory")
+    loop: str = option(
         "auto",
-        _one_of("auto", "asyncio", "uvloop"),
+        one_of("auto", "asyncio", "uvloop"),
         "event loop of run and the command line: asyncio's; uvloop, if it is installed; auto: asyncio's with "
         "our own poller, where the system has epoll",
     )
-    lifespan: str = _option(
+    lifespan: str = option(
         "auto",
-        _one_of("auto", "on", "off"),
+        one_of("auto", "on", "off"),
         "send lifespan events; auto: serve without if the application raises on them",
     )
-    root_path: str = _option(
-        "", _ROOT_PATH, "prefix under which a proxy mounts the application, such as /app; none by default"
+    root_path: str = option(
+        "", ROOT_PATH, "prefix under which a proxy mounts the application, such as /app; none by default"
     )
-    forwarded_allow_ips: str = _option(
+    forwarded_allow_ips: str = option(
         "",
-        _TEXT,
+        TEXT,
         "peers whose forwarded_headers are believed: addresses and networks separated by "
         "commas, 'unix' for peers on a unix socket, '*' for all; none by default: any client can send such "
         "headers",
     )
-    forwarded_headers: Tuple[str, ...] = _option(
+    forwarded_headers: Tuple[str, ...] = option(
         DEFAULT_FORWARDED_HEADERS,
-        Rule("a tuple of names, of " + ", ".join(FORWARDED_HEADERS), _is_text_tuple),
+        Rule("a tuple of names, of " + ", ".join(FORWARDED_HEADERS), is_text_tuple),
         "headers that the trusted proxy sets, out of " + ", ".join(FORWARDED_HEADERS) + "; no other is read, "
         "because a proxy passes on the client's headers that it does not set",
     )
-    proxy_protocol: bool = _option(
+    proxy_protocol: bool = option(
         False,
-        _SWITCH,
+        SWITCH,
         "every connection begins with a PROXY protocol header (version 1 or 2), which names the client; only "
         "the peers of forwarded_allow_ips may connect",
     )
-    allowed_origins: Optional[Tuple[str, ...]] = _option(
+    allowed_origins: Optional[Tuple[str, ...]] = option(
         None,
-        _optional(_TEXTS),
+        optional(TEXTS),
         "origins that may open WebSockets, others get 403; 'https://*.example.com' stands for all hosts "
         "below example.com, 'same-origin' for the host of the request, '*' for all; default: all",
     )
-    headers: Sequence[Tuple[str, str]] = _option(
+    headers: Sequence[Tuple[str, str]] = option(
         (),
-        Rule("a list of pairs of name and value", _is_header_list),
+        HEADERS,
         "headers that every response gets besides those of the application, 101 and errors included",
         flag="header",
     )
-    date_header: bool = _option(True, _SWITCH, "send a Date header, which RFC 9110 demands of origin servers")
+    date_header: bool = option(True, SWITCH, "send a Date header, which RFC 9110 demands of origin servers")
 
     # Processes.
-    workers: int = _option(
+    workers: int = option(
         1,
-        _whole_number(1, MAX_WORKERS),
+        whole_number(1, MAX_WORKERS),
         "processes that serve, each with an event loop of its own; above 1 the application must be given as "
         "module:attribute",
     )
-    reload: bool = _option(
+    reload: bool = option(
         False,
-        _SWITCH,
+        SWITCH,
         "for development: start the application again when a file changes; needs the application as "
         "module:attribute",
     )
-    reload_dirs: Tuple[str, ...] = _option(
+    reload_dirs: Tuple[str, ...] = option(
         (),
-        _TEXTS,
+        TEXTS,
         "folders whose files are watched; by default app_dir, or the working directory",
         flag="reload-dir",
     )
-    reload_includes: Tuple[str, ...] = _option(
+    reload_includes: Tuple[str, ...] = option(
         ("*.py",),
-        _TEXTS,
+        TEXTS,
         "patterns of the names of watched files; one with a slash is of the whole path",
         flag="reload-include",
     )
-    reload_excludes: Tuple[str, ...] = _option(
+    reload_excludes: Tuple[str, ...] = option(
         (),
-        _TEXTS,
+        TEXTS,
         "patterns of files and folders that are not watched, besides folders that begin with a dot, "
         "__pycache__, node_modules and virtual environments",
         flag="reload-exclude",
     )
 
     # WebSocket messages.
-    ws_max_size: int = _option(
+    ws_max_size: int = option(
         16 * 1024 * 1024,
-        _whole_number(1),
+        whole_number(1),
         "largest message, inflated; past it CLOSE 1009, and nothing of it is kept",
     )
-    ws_max_fragments: int = _option(
+    ws_max_fragments: int = option(
         1024,
-        _whole_number(1),
+        whole_number(1),
         "fragments of a message, and one more for every 32 bytes; past it CLOSE 1008: empty ones could go on "
         "for ever",
     )
-    ws_max_queue: int = _option(
-        32, _whole_number(1), "messages that wait for the application's receive; past it reading pauses"
+    ws_max_queue: int = option(
+        32, whole_number(1), "messages that wait for the application's receive; past it reading pauses"
     )
-    ws_max_queue_bytes: int = _option(
+    ws_max_queue_bytes: int = option(
         2 * 1024 * 1024,
-        _whole_number(1),
+        whole_number(1),
         "limit on queued bytes (text: characters); one message larger than this is still let through",
     )
-    ws_write_limit: int = _option(
-        64 * 1024, _whole_number(1), "size of the write buffer above which the application's send waits"
+    ws_write_limit: int = option(
+        64 * 1024, whole_number(1), "size of the write buffer above which the application's send waits"
     )
-    ws_ping_interval: Optional[float] = _option(
+    ws_ping_interval: Optional[float] = option(
         20.0,
-        _optional(_SECONDS),
+        optional(SECONDS),
         "time between pings, below the idle limit of common proxies; None: no pings",
     )
-    ws_ping_timeout: Optional[float] = _option(
+    ws_ping_timeout: Optional[float] = option(
         20.0,
-        _optional(_SECONDS),
+        optional(SECONDS),
         "time without a byte from the peer after a ping; past it CLOSE 1011; None: no limit",
     )
 
     # Compression.
-    ws_per_message_deflate: bool = _option(
-        True, _SWITCH, "agree to permessage-deflate if the client offers it"
-    )
-    ws_deflate_threshold: int = _option(
+    ws_per_message_deflate: bool = option(True, SWITCH, "agree to permessage-deflate if the client offers it")
+    ws_deflate_threshold: int = option(
         0,
-        _whole_number(0),
+        whole_number(0),
         "messages of fewer bytes are sent uncompressed; 0: none, because some clients fail on them",
     )
-    ws_deflate_level: int = _option(
-        3, _whole_number(0, 9), "zlib's level: a higher one makes messages smaller, and takes longer"
+    ws_deflate_level: int = option(
+        3, whole_number(0, 9), "zlib's level: a higher one makes messages smaller, and takes longer"
     )
-    ws_deflate_mem_level: int = _option(
-        4, _whole_number(1, 9), "zlib's memory level: 2^(level+9) bytes a connection"
+    ws_deflate_mem_level: int = option(
+        4, whole_number(1, 9), "zlib's memory level: 2^(level+9) bytes a connection"
     )
-    ws_deflate_server_max_window_bits: int = _option(
+    ws_deflate_server_max_window_bits: int = option(
         12,
-        _whole_number(9, 15),
+        whole_number(9, 15),
         "our window: 2^(bits+2) bytes a connection that compresses; 12 and not 15, to save memory",
     )
-    ws_deflate_client_max_window_bits: int = _option(
-        12, _whole_number(9, 15), "the client's window, if it lets us choose: 2^bits bytes a connection"
+    ws_deflate_client_max_window_bits: int = option(
+        12, whole_number(9, 15), "the client's window, if it lets us choose: 2^bits bytes a connection"
     )
-    ws_deflate_server_no_context_takeover: bool = _option(
-        False, _SWITCH, "compress every message on its own: no memory between messages, larger messages"
+    ws_deflate_server_no_context_takeover: bool = option(
+        False, SWITCH, "compress every message on its own: no memory between messages, larger messages"
     )
-    ws_deflate_client_no_context_takeover: bool = _option(
-        False, _SWITCH, "ask the client to compress every message on its own"
+    ws_deflate_client_no_context_takeover: bool = option(
+        False, SWITCH, "ask the client to compress every message on its own"
     )
 
     # Deadlines; None: none.
-    timeout_handshake: Optional[float] = _option(
+    timeout_handshake: Optional[float] = option(
         10.0,
-        _optional(_SECONDS),
+        optional(SECONDS),
         "time from the connection to the end of its request's head, TLS included; past it 408",
     )
-    timeout_accept: Optional[float] = _option(
+    timeout_accept: Optional[float] = option(
         10.0,
-        _optional(_SECONDS),
+        optional(SECONDS),
         "time until a WebSocket is accepted or refused; past it 503, and the application is cancelled",
     )
-    timeout_body: Optional[float] = _option(
+    timeout_body: Optional[float] = option(
         30.0,
-        _optional(_SECONDS),
+        optional(SECONDS),
         "time between two parts of a request's body; past it 408, and the application gets the disconnect",
     )
-    timeout_keep_alive: Optional[float] = _option(
+    timeout_keep_alive: Optional[float] = option(
         5.0,
-        _optional(_SECONDS),
+        optional(SECONDS),
         "time without a byte from a response to the next request; past it the connection closes",
     )
-    timeout_write: Optional[float] = _option(
+    timeout_write: Optional[float] = option(
         30.0,
-        _optional(_SECONDS),
+        optional(SECONDS),
         "time in which the peer reads nothing of what is written; past it the connection is aborted",
     )
-    timeout_close: Optional[float] = _option(
+    timeout_close: Optional[float] = option(
         10.0,
-        _optional(_SECONDS),
+        optional(SECONDS),
         "time from our CLOSE, or our last byte, until the peer closes; past it the connection is aborted",
     )
-    close_grace: Optional[float] = _option(
+    close_grace: Optional[float] = option(
         1.0,
-        _optional(_SECONDS),
+        optional(SECONDS),
         "time for the application to answer what came before the peer's CLOSE; past it our CLOSE is sent",
     )
-    timeout_app: Optional[float] = _option(
+    timeout_app: Optional[float] = option(
         None,
-        _optional(_SECONDS),
+        optional(SECONDS),
         "time for the application to return after the disconnect; past it the application is cancelled; "
         "None: no limit, because cleanup and background tasks may take long",
     )
-    drain_seconds: float = _option(
+    drain_seconds: float = option(
         0,
-        _SECONDS_OR_ZERO,
+        SECONDS_OR_ZERO,
         "time over which a server that stops spreads the CLOSE 1012 of its WebSockets, so that their clients "
         "do not come back in one instant; part of timeout_graceful_shutdown",
     )
-    timeout_graceful_shutdown: Optional[float] = _option(
+    timeout_graceful_shutdown: Optional[float] = option(
         20.0,
-        _optional(_SECONDS),
+        optional(SECONDS),
         "time for closing handshakes and applications when the server stops; the last second of it is for "
         "cancelled applications; past it they are left running",
     )
-    timeout_lifespan_shutdown: Optional[float] = _option(
+    timeout_lifespan_shutdown: Optional[float] = option(
         5.0,
-        _optional(_SECONDS),
+        optional(SECONDS),
         "time for the application's lifespan shutdown, after that; past it the application is cancelled",
     )
 
     # Limits.
-    limit_concurrency: Optional[int] = _option(
+    limit_concurrency: Optional[int] = option(
         None,
-        _optional(_whole_number(1)),
+        optional(whole_number(1)),
         "open connections; past it 503, first for those whose request has not come; as many more, refused or "
         "closed, may wait for their peer to close",
     )
-    limit_max_requests: Optional[int] = _option(
+    limit_max_requests: Optional[int] = option(
         None,
-        _optional(_whole_number(1)),
+        optional(whole_number(1)),
         "requests and WebSockets after which a process stops, and a worker is replaced; against memory that "
         "an application never frees",
     )
-    limit_max_requests_jitter: int = _option(
+    limit_max_requests_jitter: int = option(
         0,
-        _whole_number(0),
+        whole_number(0),
         "most that is added to limit_max_requests, at random, so that workers do not stop at the same time",
     )
-    limit_connections_per_client: Optional[int] = _option(
+    limit_connections_per_client: Optional[int] = option(
         None,
-        _optional(_whole_number(1)),
+        optional(whole_number(1)),
         "open connections of one IPv4 address or IPv6 network of 64 bits; past it 429; a trusted proxy has "
         "no limit, and the WebSockets that it passes on count for the addresses that it names",
     )
-    max_inbound_memory: Optional[int] = _option(
+    max_inbound_memory: Optional[int] = option(
         256 * 1024 * 1024,
-        _optional(_whole_number(1)),
+        optional(whole_number(1)),
         "size of all that clients have sent and the application has not taken, inflated; past it reading "
         "pauses where a connection holds over 64 KiB, and messages that do not go on get CLOSE 1013; one "
         "message of ws_max_size always passes; None: no limit",
     )
-    limit_keep_alive_requests: int = _option(
+    limit_keep_alive_requests: int = option(
         1000,
-        _whole_number(1),
+        whole_number(1),
         "requests that a connection may carry; the last is answered with Connection: close",
     )
-    limit_request_line: int = _option(
-        32 * 1024, _whole_number(16), "size of the request line, for URLs with tokens in them; past it 414"
+    limit_request_line: int = option(
+        32 * 1024, whole_number(16), "size of the request line, for URLs with tokens in them; past it 414"
     )
-    limit_request_head: int = _option(
-        64 * 1024, _whole_number(64), "size of the request head, for large cookies; past it 431"
+    limit_request_head: int = option(
+        64 * 1024, whole_number(64), "size of the request head, for large cookies; past it 431"
     )
-    limit_request_fields: int = _option(256, _whole_number(1), "header lines of a request; past it 431")
+    limit_request_fields: int = option(256, whole_number(1), "header lines of a request; past it 431")
 
     # Logging.
-    log_level: str = _option(
+    log_level: str = option(
         "info",
-        _one_of("critical", "error", "warning", "info", "debug"),
+        one_of("critical", "error", "warning", "info", "debug"),
         "least severe level that is logged",
     )
-    log_format: str = _option(
+    log_format: str = option(
         "text",
-        _one_of("text", "json"),
+        one_of("text", "json"),
         "form of the lines that are printed; json: one object a line, tracebacks and errors of the command "
         "included",
     )
-    log_config: Optional[str] = _option(
+    log_config: Optional[str] = option(
         None,
-        _optional(_TEXT),
+        optional(TEXT),
         "file that sets logging up: .json and .yaml (with PyYAML) as logging.config.dictConfig has it, .ini "
         "and others as fileConfig",
     )
-    access_log: bool = _option(
-        True, _SWITCH, "log a line for every answer, every refusal, and the end of every WebSocket"
+    access_log: bool = option(
+        True, SWITCH, "log a line for every answer, every refusal, and the end of every WebSocket"
     )
 
     # Health and metrics.
-    health_path: Optional[str] = _option(
+    health_path: Optional[str] = option(
         None,
-        _optional(_OWN_PATH),
+        optional(OWN_PATH),
         "path that the server itself answers, past every limit and without a line in the log: 200, and 503 "
         "while it stops",
     )
-    metrics_path: Optional[str] = _option(
+    metrics_path: Optional[str] = option(
         None,
-        Rule("a path of visible ASCII characters, such as /metrics, or empty, or None", _is_metrics_path),
+        METRICS_PATH,
         "path at which the server shows its metrics to Prometheus, like health_path; empty: they are kept, "
         "for Server.metrics, and not shown",
     )
@@ -481,15 +398,9 @@ class ServerConfig:
             rule: Rule = item.metadata["rule"]
             if not rule.holds(value):
                 raise ConfigError(f"{item.name}={value!r}: it must be {rule.words}")
-        self._check_address()
-        cert_reqs = _CERT_REQS_BY_NUMBER.get(self.ssl_cert_reqs, self.ssl_cert_reqs)
+        cert_reqs = CERT_REQS_BY_NUMBER.get(self.ssl_cert_reqs, self.ssl_cert_reqs)
         object.__setattr__(self, "ssl_cert_reqs", cert_reqs)
-        self._check_tls()
-        self._check_reload()
-        self._check_stop()
-        self._check_proxy()
-        if self.metrics_path and self.metrics_path == self.health_path:
-            raise ConfigError(f"metrics_path={self.metrics_path!r}: it must differ from health_path")
+        check_fields_together(self)
         # Every path begins with a slash, so that "/app/" and a path would have two.
         object.__setattr__(self, "root_path", self.root_path.rstrip("/"))
         object.__setattr__(self, "forwarded_headers", tuple(map(str.lower, self.forwarded_headers)))
@@ -500,65 +411,16 @@ class ServerConfig:
         self.origins  # noqa: B018
         self.default_headers  # noqa: B018
 
-    def _check_address(self) -> None:
-        if self.uds is not None and self.fd is not None:
-            raise ConfigError(f"uds={self.uds!r} and fd={self.fd!r}: give one of them")
-        if self.reuse_port and (self.uds is not None or self.fd is not None):
-            raise ConfigError("reuse_port with uds or fd: it is for host and port")
-
-    def _check_proxy(self) -> None:
-        if self.proxy_protocol and not self.trusted_peers:
-            raise ConfigError(
-                "proxy_protocol without forwarded_allow_ips: name the proxies that send the header"
-            )
-
-    def _check_tls(self) -> None:
-        if self.ssl_certfile is None:
-            if self.ssl_keyfile is not None:
-                raise ConfigError("ssl_keyfile without ssl_certfile: a key needs its certificate")
-            for name in ("ssl_ca_certs", "ssl_cert_reqs", "ssl_ciphers", "ssl_version"):
-                if getattr(self, name) != getattr(ServerConfig, name):
-                    raise ConfigError(f"{name} without ssl_certfile: without a certificate there is no TLS")
-        if self.ssl_cert_reqs != "none" and self.ssl_ca_certs is None:
-            raise ConfigError(
-                f"ssl_cert_reqs={self.ssl_cert_reqs!r} without ssl_ca_certs: it has the certificates that "
-                "sign those of clients"
-            )
-        if self.ssl_cert_reqs == "none" and self.ssl_ca_certs is not None:
-            raise ConfigError(
-                "ssl_ca_certs without ssl_cert_reqs: set ssl_cert_reqs to optional or required to verify "
-                "clients; certificates between this server's and its authority belong in ssl_certfile"
-            )
-        if self.ssl_ciphers is not None and self.ssl_version == "TLSv1.3":
-            raise ConfigError("ssl_ciphers with ssl_version='TLSv1.3': it lists the ciphers of TLS 1.2")
-
-    def _check_reload(self) -> None:
-        if self.reload and self.workers > 1:
-            raise ConfigError(f"reload with workers={self.workers}: it is for one process")
-        for name in ("reload_dirs", "reload_includes", "reload_excludes"):
-            if not self.reload and getattr(self, name) != getattr(type(self), name):
-                raise ConfigError(f"{name} without reload: nothing is watched")
-
-    def _check_stop(self) -> None:
-        limit = self.timeout_graceful_shutdown
-        if self.drain_seconds and limit is not None and self.drain_seconds + 1 >= limit:
-            raise ConfigError(
-                f"drain_seconds={self.drain_seconds!r}: it must be more than a second below "
-                f"timeout_graceful_shutdown={limit!r}, whose last second is for cancelled applications"
-            )
-        if self.limit_max_requests_jitter and self.limit_max_requests is None:
-            raise ConfigError("limit_max_requests_jitter without limit_max_requests: there is no limit")
-
     @cached_property
     def trusted_peers(self) -> TrustedPeers:
         """The peers of ``forwarded_allow_ips``."""
-        with _naming("forwarded_allow_ips"):
+        with naming("forwarded_allow_ips"):
             return TrustedPeers(self.forwarded_allow_ips)
 
     @cached_property
     def origins(self) -> Optional[AllowedOrigins]:
         """The origins of ``allowed_origins``; None if all are allowed."""
-        with _naming("allowed_origins"):
+        with naming("allowed_origins"):
             return None if self.allowed_origins is None else AllowedOrigins(self.allowed_origins)
 
     @cached_property
@@ -576,12 +438,8 @@ class ServerConfig:
     def deflate(self) -> DeflateSettings:
         """The fields named ``ws_deflate_*``, for `WSProtocol`."""
         prefix = "ws_deflate_"
-        values: Dict[str, Any] = {
-            item.name[len(prefix) :]: getattr(self, item.name)
-            for item in fields(self)
-            if item.name.startswith(prefix)
-        }
-        return DeflateSettings(**values)
+        names = [item.name for item in fields(self) if item.name.startswith(prefix)]
+        return DeflateSettings(**{name[len(prefix) :]: getattr(self, name) for name in names})
 
 
 # For help(): every field, with its text from ``--help``.
