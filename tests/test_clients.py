@@ -50,6 +50,13 @@ class PeerTests(ClientsTestCase):
         self.add("192.0.2.1")
         self.assert_full("192.0.2.1")
 
+    def test_client_without_connections_begins_again(self) -> None:
+        for _ in range(2):
+            transports = self.add_all("192.0.2.1", "192.0.2.1")
+            self.assert_full("192.0.2.1")
+            for transport in transports:
+                self.clients.discard(transport)
+
     def test_connection_that_was_refused_does_not(self) -> None:
         self.add_all("192.0.2.1", "192.0.2.1")
         self.clients.discard(MemoryTransport())
