@@ -874,6 +874,15 @@ class StoppingTests(ConnectionCase):
         await self.assert_answer(transport, b"")
         self.assertIn("write_eof", transport.calls)
 
+    async def test_connection_that_is_lost_while_others_are_told_is_left_alone(self) -> None:
+        transport = self.connect()
+        connection: Any = transport.get_protocol()
+        self.clock.advance(1)
+        connection.connection_lost(None)
+        connection.shut_down()
+        await self.assert_answer(transport, b"")
+        self.assertEqual(list(self.service.members), [])
+
     async def test_stop_leaves_no_request_more_time_than_it_has(self) -> None:
         self.configure(timeout_handshake=0.5)
         transport = self.connect()

@@ -461,6 +461,16 @@ class RunTests(unittest.TestCase):
             run(hanging_app)
         self.assertEqual(end.exception.code, 143)
 
+    def test_abandoned_applications_are_exit_code_1(self) -> None:
+        """Once more without a cancellation, as above."""
+
+        async def serve(server: Server) -> None:
+            server.abandoned = 1
+
+        with mock.patch.object(Server, "serve", serve), self.assertRaises(SystemExit) as end:
+            run(hanging_app)
+        self.assertEqual(end.exception.code, 1)
+
     def test_keyboard_interrupt_comes_out_where_no_signal_is_caught(self) -> None:
         """Where C code has SIGINT it may be a Ctrl-C."""
         told: List[str] = []
