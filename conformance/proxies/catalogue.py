@@ -271,7 +271,7 @@ def list_proxies() -> List[Proxy]:
             "js",
             "proxy.js",
             prepare_http_proxy,
-            ["node", "--version"],
+            ["node", "-p", "require('http-proxy/package.json').version"],
             {"server.listen(443)": 'server.listen({port}, "127.0.0.1")'},
             lines=[
                 Line(", xfwd: true", FORGED),

@@ -17,7 +17,7 @@ WITHOUT = "without "
 
 
 def build_page(proxies: Sequence[Proxy], results: Sequence[Result], folder: Path, seconds: float) -> Page:
-    page = Page("Proxies", "; ".join(list_versions(proxies)))
+    page = Page("Proxies", ", ".join(list_versions(proxies)))
     failed = sum(bool(result.fault) for result in results)
     done = [result for result in results if not result.lack]
     page.facts(

@@ -74,13 +74,14 @@ FAILURES = (
 
 
 class Group(NamedTuple):
-    """Checks of one site, and what distinguishes it from the guide's."""
+    """Checks of one site, and what distinguishes it from the guide's; their names begin with ``title``."""
 
     name: str
     checks: Sequence[checks_messages.Check]
     edits: Mapping[str, str] = {}
     flags: Sequence[str] = ()
     tcp: bool = False
+    title: str = ""
 
 
 def list_groups(proxy: Proxy) -> List[Group]:
@@ -94,8 +95,12 @@ def list_groups(proxy: Proxy) -> List[Group]:
         Group("ends", checks_life.END_CHECKS, proxy.health),
         Group("workers", checks_life.WORKER_CHECKS, flags=["--workers", str(checks_life.WORKERS)]),
         *([Group("health", HEALTH_CHECKS, health)] if proxy.default_health else []),
-        *([Group("protocol", PROTOCOL_CHECKS, protocol, ["--proxy-protocol"])] if speaks_protocol else []),
-        Group("port", PORT_CHECKS, read_lines(PORT)[proxy.name], tcp=True),
+        *(
+            [Group("protocol", PROTOCOL_CHECKS, protocol, ["--proxy-protocol"], title="PROXY: ")]
+            if speaks_protocol
+            else []
+        ),
+        Group("port", PORT_CHECKS, read_lines(PORT)[proxy.name], tcp=True, title="on a port: "),
         Group("prefix", PREFIX_CHECKS, read_lines(PREFIX)[proxy.name], ["--root-path", "/app"]),
     ]
 
@@ -137,8 +142,7 @@ class Run:
         async with Site(self.proxy, self.folder, self.tls, f"without-{number}", edits=edits) as site:
             await self.check(fails, site, name)
 
-    async def check(self, function: checks_messages.Check, site: Site, name: str = "") -> None:
-        name = name or describe(function)
+    async def check(self, function: checks_messages.Check, site: Site, name: str) -> None:
         self.results += self.list_lacks([name])
         if self._only not in name or self.find_lack(name):
             return
@@ -154,7 +158,7 @@ class Run:
 
     async def run(self) -> None:
         for group in list_groups(self.proxy):
-            names = list(map(describe, group.checks))
+            names = [group.title + describe(check) for check in group.checks]
             if any(self._only in name and not self.find_lack(name) for name in names):
                 await self.run_group(group)
             else:
@@ -169,7 +173,7 @@ class Run:
         try:
             async with site:
                 for check in group.checks:
-                    await self.check(check, site)
+                    await self.check(check, site, group.title + describe(check))
         except ServerFailed as error:
             self.results.append(Result(self.proxy.name, f"site {group.name}", 0.0, str(error)))
 

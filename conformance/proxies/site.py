@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import re
 import shutil
 import ssl
 import subprocess
@@ -15,7 +17,6 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type
 import aiohttp
 
 from conformance.lib.clients import Websockets
-from conformance.lib.environment import ROOT
 from conformance.lib.servers import ServerProcess, find_port
 
 from .catalogue import Proxy, fill
@@ -173,9 +174,10 @@ class Site:
 
 
 def list_versions(proxies: Sequence[Proxy]) -> List[str]:
-    lines = []
+    versions = []
     for proxy in proxies:
-        done = subprocess.run(proxy.version, capture_output=True, text=True, cwd=ROOT, timeout=30)
-        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        lines.append(f"{proxy.name}: {said[0] if said else '?'}")
-    return lines
+        settings = {**os.environ, **proxy.settings}
+        done = subprocess.run(proxy.version, capture_output=True, text=True, env=settings, timeout=30)
+        found = re.search(r"\d+\.\d+\.\d+", done.stdout + done.stderr)
+        versions.append(f"{proxy.name} {found.group() if found else '?'}")
+    return versions
