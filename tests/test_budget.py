@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unittest
-from typing import Any, List
+from typing import Any, Callable, List, Optional
 
 from tests.doubles import Clock
 from wsbridge.server.budget import Budget
@@ -19,10 +19,10 @@ class Client:
     def __init__(self, budget: Budget, *, is_unfinished: bool = True) -> None:
         self.budget = budget
         self.held_size = 0
-        self.is_unfinished = is_unfinished
+        self.give_up: Optional[Callable[[], None]] = self.drop if is_unfinished else None
         self.told: List[str] = []
 
-    def give_up(self) -> None:
+    def drop(self) -> None:
         self.told.append("give up")
         self.held_size = 0
 

@@ -210,6 +210,12 @@ class MemberTests(ServiceCase):
         self.service.sweep()
         self.assertEqual([member.told for member in members], [[1005.0]] * 3)
 
+    async def test_sweep_without_a_budget(self) -> None:
+        service = Service(app, ServerConfig(max_inbound_memory=None), clock=self.clock)
+        member = Member(service)
+        service.sweep()
+        self.assertEqual(member.told, [1000.0])
+
     async def test_members_may_leave_and_come_during_a_sweep(self) -> None:
         leaving = self.add_leaver("check_deadlines")
         Member(self.service, check_deadlines=lambda: self.service.add(leaving))

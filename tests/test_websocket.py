@@ -431,12 +431,12 @@ class EarlyDataTests(WebSocketTestCase):
         self.assert_reading(True)
 
     async def test_limit_holds_where_all_came_with_the_head(self) -> None:
-        for size, calls in (
-            (64 * 1024 - 1, ()),
-            (64 * 1024, ("pause_reading",)),
-            (64 * 1024 + 1, ("pause_reading",)),
+        for size, memory, calls in (
+            (64 * 1024 - 1, 1, ()),
+            (64 * 1024, 1, ("pause_reading",)),
+            (64 * 1024 + 1, None, ("pause_reading",)),
         ):
-            await self.connect(early_data=bytes(size))
+            await self.connect(early_data=bytes(size), max_inbound_memory=memory)
             self.assert_calls(*calls)
             self.transport.lose()
             await self.app.return_()
@@ -1668,7 +1668,7 @@ class MemoryTests(WebSocketTestCase):
 
     def fill(self, size: int = 256 * KIB) -> Any:
         """Another connection holds ``size`` bytes for its application."""
-        other = mock.Mock(held_size=size, is_unfinished=False)
+        other = mock.Mock(held_size=size, give_up=None)
         self.service.budget.count(other, size)  # type: ignore[union-attr]
         return other
 

@@ -34,11 +34,12 @@ class Holder(Protocol):
         """Bytes that it holds now; 0 if they are too few to count."""
 
     @property
-    def is_unfinished(self) -> bool:
-        """Whether only its peer can finish what it holds: a message in progress, or a request's head."""
+    def give_up(self) -> Optional[Callable[[], None]]:
+        """Drops what only its peer can finish, a message in progress or a request's head.
 
-    def give_up(self) -> None:
-        """Drop what is unfinished, close with the reason `OUT_OF_MEMORY`, and log it with `HINT`."""
+        It closes with the reason `OUT_OF_MEMORY`, and logs that with `HINT`. None if all that is held waits
+        for the application.
+        """
 
     def read_on(self) -> None:
         """There is room again: parse what is held, and resume reading."""
@@ -153,17 +154,17 @@ class Budget:
         for holder, share in tuple(self._shares.items()):
             if self._has_room or now - share.progress_at < STALL_TIME:
                 return
-            if holder.is_unfinished and holder is not but and holder not in self._waiting:
-                self._give_up(holder)
+            if holder.give_up is not None and holder is not but and holder not in self._waiting:
+                self._give_up(holder, holder.give_up)
 
     def _break_deadlock(self) -> None:
         """If messages in progress wait for each other, give up the one that waits for the longest."""
         if self._has_room:
             return
-        waiting = [holder for holder in self._waiting if holder.is_unfinished]
-        if sum(self._shares[holder].size for holder in waiting) > self._limit // 2:
-            self._give_up(waiting[0])
+        waiting = [(holder, holder.give_up) for holder in self._waiting if holder.give_up is not None]
+        if sum(self._shares[holder].size for holder, _ in waiting) > self._limit // 2:
+            self._give_up(*waiting[0])
 
-    def _give_up(self, holder: Holder) -> None:
+    def _give_up(self, holder: Holder, give_up: Callable[[], None]) -> None:
         self.forget(holder)
-        holder.give_up()
+        give_up()

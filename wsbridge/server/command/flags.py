@@ -141,8 +141,7 @@ def build_parser() -> Parser:
         "app", nargs="?", metavar="module:app", default=argparse.SUPPRESS, help="ASGI application"
     )
     for name in MOST_USED:
-        if name in items:
-            _add_flag(group, items[name])
+        _add_flag(group, items[name])
     group.add_argument(
         "--demo",
         action="store_true",

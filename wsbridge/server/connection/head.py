@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
-from typing import Optional, Union
+from typing import Callable, Optional, Union
 
 from ...asgi.scope import HttpScopes, SecureHttpScopes, check_ws_request
 from ...protocols.bodies import Body, build_body
@@ -215,10 +215,10 @@ class Connection(asyncio.Protocol):
         return size if size > FREE_HEAD_SIZE else 0
 
     @property
-    def is_unfinished(self) -> bool:
-        return self.held_size > 0
+    def give_up(self) -> Optional[Callable[[], None]]:
+        return self._give_up_head if self.held_size else None
 
-    def give_up(self) -> None:
+    def _give_up_head(self) -> None:
         self._refuse(ServiceUnavailable(OUT_OF_MEMORY), hint=HINT)
 
     def read_on(self) -> None:

@@ -183,12 +183,8 @@ class HttpExchange(Exchange, HttpOwner):
         return size if size >= HELD_LIMIT else 0
 
     @property
-    def is_unfinished(self) -> bool:
-        # What is held waits for the application.
-        return False
-
     def give_up(self) -> None:
-        """Nothing to give up."""
+        """All that is held waits for the application."""
 
     def read_on(self) -> None:
         """Reading resumes when the application takes what is held, whatever room there is."""
@@ -343,9 +339,6 @@ class HttpExchange(Exchange, HttpOwner):
             self._hand_back(self._reader)
 
     def _hand_back(self, reader: Reader) -> None:
-        if self.is_reading_paused and not self._held_data:
-            # Else the reader resumes: what is held must be parsed before more comes, or it would grow.
-            self._resume_reading()
         transport, self._transport = self._transport, None
         if transport is not None:
             self._successor = reader

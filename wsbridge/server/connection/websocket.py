@@ -289,10 +289,11 @@ class WebSocketExchange(Exchange, SessionOwner):
         return size if size > FREE_SIZE else 0
 
     @property
-    def is_unfinished(self) -> bool:
-        return self._ws.unfinished_size > FREE_SIZE and self._transport is not None
+    def give_up(self) -> Optional[Callable[[], None]]:
+        is_unfinished = self._ws.unfinished_size > FREE_SIZE and self._transport is not None
+        return self._give_up_message if is_unfinished else None
 
-    def give_up(self) -> None:
+    def _give_up_message(self) -> None:
         """Drop the message in progress, and close with 1013. The application still gets what is queued."""
         self.logger.warning(
             "%d bytes of an incomplete message are dropped: %s", self._ws.unfinished_size, HINT
