@@ -34,6 +34,7 @@ from .logs.log import SafeLogger, access_logger, error_logger, log_answer, log_e
 from .metrics.metrics import Metrics
 from .metrics.own_paths import OwnPaths
 from .plain import Waker
+from .refusals import build_stopping
 from .signals import may_be_ctrl_c
 from .speed import SPEED
 
@@ -294,7 +295,7 @@ class Service:
         clients that connect and send nothing must not keep out those that do.
         """
         if self.is_stopping:
-            return ServiceUnavailable("the server is stopping")
+            return build_stopping()
         limit = self.config.limit_concurrency
         if limit is None or self.open_connections < limit:
             return None

@@ -9,14 +9,14 @@ from typing import Any, Dict, Optional
 from ..asgi.scope import check_ws_request
 from ..asgi.types import Application
 from ..config import ServerConfig
-from ..protocols.errors import RequestRefused, ServiceUnavailable
+from ..protocols.errors import RequestRefused
 from ..protocols.events import RequestReceived
 from ..protocols.proxy_protocol import ProxyHeader
-from ..protocols.responses import build_refusal
 from .connection.addresses import get_ends
 from .connection.linger import Linger
 from .connection.proxied import apply_header
 from .connection.websocket import WebSocketExchange
+from .refusals import build_stopping, record_refusal, write_refusal
 from .service import Service
 
 __all__ = ["handle_websocket"]
@@ -63,17 +63,12 @@ async def handle_websocket(
         service.metrics.connections += 1
     try:
         if service.is_stopping:
-            raise ServiceUnavailable("the server is stopping")
+            raise build_stopping()
         ws_key = check_ws_request(request, config, ends.client, ends.server)
         WebSocketExchange(service, transport, request, ws_key, trailing, ends=ends)
     except RequestRefused as refusal:
-        service.log_refusal(ends.client, request.method, request.target, refusal)
-        if service.metrics is not None:
-            service.metrics.count_refusal(request, refusal.status)
-        is_head = request.method == b"HEAD"
-        transport.write(
-            build_refusal(refusal, head=is_head, date=service.date(), headers=service.get_headers())
-        )
+        record_refusal(service, ends.client, request, refusal)
+        write_refusal(service, transport, request, refusal)
         Linger(service, transport)
     try:
         await transport.pump()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
-from typing import Callable, Optional, Union
+from typing import Callable, Optional
 
 from ...asgi.scope import HttpScopes, SecureHttpScopes, check_ws_request
 from ...protocols.bodies import Body, build_body
@@ -27,11 +27,11 @@ from ...protocols.events import RequestReceived
 from ...protocols.fields import lists_token
 from ...protocols.handshake import is_upgrade_request
 from ...protocols.http11 import RequestParser
-from ...protocols.responses import build_refusal
 from ..budget import HINT, OUT_OF_MEMORY
 from ..listening.descriptors import OUT_OF_DESCRIPTORS, get_descriptor
 from ..logs.log import log_hint
 from ..metrics.metrics import Load
+from ..refusals import build_stopping, record_refusal, write_refusal
 from ..service import Service
 from .addresses import Ends, get_ends
 from .hints import (
@@ -133,7 +133,7 @@ class Connection(asyncio.Protocol):
         if get_descriptor(made) >= service.reserved_descriptor:
             service.free_descriptors()
             service.add(self)
-            self._write_refusal(made, ServiceUnavailable(OUT_OF_DESCRIPTORS))
+            self._refuse_unlogged(made, ServiceUnavailable(OUT_OF_DESCRIPTORS))
             return
         refusal = service.find_refusal() or self._count_client(made)
         service.add(self)
@@ -185,7 +185,7 @@ class Connection(asyncio.Protocol):
         try:
             request = parser.receive_data(data)
         except RequestRefused as refusal:
-            self._refuse(refusal, parser, describe_start(self._first_bytes + data[:START_SIZE]))
+            self._refuse(refusal, hint=describe_start(self._first_bytes + data[:START_SIZE]))
             return
         if request is None:
             self._note_start(data)
@@ -363,30 +363,23 @@ class Connection(asyncio.Protocol):
     def _refuse(
         self,
         refusal: RequestRefused,
-        refused: Union[RequestParser, RequestReceived, None] = None,
+        request: Optional[RequestReceived] = None,
         hint: Optional[str] = None,
     ) -> None:
-        transport, service = self._transport, self._service
-        if transport is None:
-            return
-        refused = refused or self._parser
-        client = self._find_ends(transport).client
-        service.log_refusal(client, refused.method, refused.target, refusal, hint)
-        self._write_refusal(transport, refusal, refused)
+        """Refuse ``request``, or what the parser has read of one."""
+        transport = self._transport
+        if transport is not None:
+            refused = request or self._parser
+            record_refusal(self._service, self._find_ends(transport).client, refused, refusal, hint)
+            write_refusal(self._service, transport, refused, refusal)
+            self._linger(transport)
 
-    def _write_refusal(
-        self,
-        transport: asyncio.Transport,
-        refusal: RequestRefused,
-        refused: Union[RequestParser, RequestReceived, None] = None,
-    ) -> None:
-        service = self._service
-        if service.metrics is not None:
-            service.metrics.count_refusal(refused, refusal.status)
-        is_head = refused is not None and refused.method == b"HEAD"
-        transport.write(
-            build_refusal(refusal, head=is_head, date=service.date(), headers=service.get_headers())
-        )
+    def _refuse_unlogged(self, transport: asyncio.Transport, refusal: RequestRefused) -> None:
+        """Refuse without a line: the service has warned already, and there may be very many."""
+        metrics = self._service.metrics
+        if metrics is not None:
+            metrics.count_refusal(None, refusal.status)
+        write_refusal(self._service, transport, None, refusal)
         self._linger(transport)
 
     def _close(self) -> None:
@@ -461,7 +454,7 @@ class Connection(asyncio.Protocol):
     def _end_for_stop(self) -> None:
         own_paths, transport = self._service.own_paths, self._transport
         if own_paths is not None and transport is not None and self._is_idle and not self._answered:
-            self._turn_away(transport, _build_stopping())
+            self._turn_away(transport, build_stopping())
         else:
             self._end()
 
@@ -470,17 +463,13 @@ class Connection(asyncio.Protocol):
         if self._is_idle:
             self._close()
         else:
-            self._refuse(_build_stopping())
+            self._refuse(build_stopping())
 
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
         if self._last is not None:
             self._last.abort()
-
-
-def _build_stopping() -> RequestRefused:
-    return ServiceUnavailable("the server is stopping")
 
 
 class RefusedConnection(Connection):

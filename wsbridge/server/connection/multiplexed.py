@@ -19,6 +19,7 @@ from ...protocols.errors import RequestRefused
 from ...protocols.events import RequestReceived
 from ...protocols.handshake import is_upgrade_request
 from ...protocols.pseudo_headers import request_from_pseudo_headers
+from ..refusals import record_refusal
 from ..service import Service
 from .addresses import get_client, get_ends
 from .http import HttpExchange
@@ -143,10 +144,7 @@ class RequestStream(asyncio.Transport, ABC):
                 raise unavailable
             self._start(request, wire)
         except RequestRefused as refusal:
-            method, target = (b"", b"") if request is None else (request.method, request.target)
-            service.log_refusal(get_client(self), method, target, refusal)
-            if service.metrics is not None:
-                service.metrics.count_refusal(request, refusal.status)
+            record_refusal(service, get_client(self), request, refusal)
             wire.refuse(refusal)
             Linger(service, self, at_eof=True)
 

@@ -36,6 +36,7 @@ from ...protocols.ws import Receiving, WSProtocol
 from ..budget import HINT, OUT_OF_MEMORY
 from ..metrics.metrics import Load, MeasuredProtocol
 from ..plain import ResumeTask
+from ..refusals import build_stopping
 from ..service import Member, Service
 from .addresses import Ends, get_ends
 from .exchange import MAX_SENDS_IN_A_ROW, Exchange
@@ -568,8 +569,8 @@ class WebSocketExchange(Exchange, SessionOwner):
         if self._session.is_response_on_wire:
             self._deadline = math.inf
             return
-        reason = "the server is stopping" if self._is_stopping else "the application did not accept in time"
-        self._session.refuse(ServiceUnavailable(reason))
+        late = ServiceUnavailable("the application did not accept in time")
+        self._session.refuse(build_stopping() if self._is_stopping else late)
         self._cancel_app()
 
     def _keep_alive(self, now: float) -> None:
@@ -636,7 +637,7 @@ class WebSocketExchange(Exchange, SessionOwner):
             self._is_stopping = True
             self._deadline = min(self._deadline, self._service.get_deadline(ACCEPT_GRACE))
         elif phase in (Phase.CONNECTING, Phase.DENYING):
-            self._session.refuse(ServiceUnavailable("the server is stopping"))
+            self._session.refuse(build_stopping())
         elif phase in (Phase.OPEN, Phase.ENDING):
             self._service.close_in_turn(self._close_for_restart)
 

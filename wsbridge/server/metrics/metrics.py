@@ -14,7 +14,7 @@ from http import HTTPStatus
 from itertools import accumulate
 from math import inf
 from operator import add, attrgetter
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from ... import __version__
 from ...asgi.types import Scope
@@ -24,8 +24,8 @@ from ...protocols.ws import WSProtocol
 from .slot import MetricsSlot, Snapshot
 
 if TYPE_CHECKING:
-    from ...protocols.http11 import RequestParser
     from ..connection.info import ConnectionInfo
+    from ..refusals import Refused
     from ..service import Service
 
 __all__ = ["FAMILIES", "Load", "MeasuredProtocol", "Metrics", "build_series", "render_metrics"]
@@ -188,7 +188,7 @@ class Metrics:
         """Count the answer to the request of ``scope``."""
         self._count_status(None if scope["type"] == "websocket" else scope["method"], status)
 
-    def count_refusal(self, refused: Union[RequestReceived, RequestParser, None], status: int) -> None:
+    def count_refusal(self, refused: Refused, status: int) -> None:
         """Count the refusal of a request, or of what its parser has read of it; None if that is nothing."""
         is_handshake = isinstance(refused, RequestReceived) and lists_token(
             refused.values.get(b"upgrade", ()), b"websocket"
