@@ -10,7 +10,8 @@ from tests.loopback import REQUEST
 from tests.requests import GET, ManyConnectionsCase, build_page
 from wsbridge.protocols.events import RequestReceived
 from wsbridge.server.connection.embedded import EmbeddedConnection
-from wsbridge.server.connection.head import Connection, RefusedConnection
+from wsbridge.server.connection.head import Connection
+from wsbridge.server.connection.refused import RefusedConnection
 from wsbridge.server.service import Service
 
 CHECK = b"GET /healthz HTTP/1.1\r\nHost: b\r\n\r\n"

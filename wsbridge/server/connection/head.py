@@ -48,7 +48,7 @@ from .relay import Relay, Stage
 from .tls_extension import build_tls_extension
 from .websocket import WebSocketExchange
 
-__all__ = ["Connection", "RefusedConnection"]
+__all__ = ["Connection"]
 
 # Bytes. Most heads are shorter, or come in one piece: an incomplete one counts from this size on.
 FREE_HEAD_SIZE = 4 * 1024
@@ -170,7 +170,9 @@ class Connection(asyncio.Protocol):
         if self._service.own_paths is None:
             self._refuse(refusal)
         else:
-            self._successor = RefusedConnection(self._service, transport, refusal, self._relay, self._ends)
+            self._successor = refused.RefusedConnection(
+                self._service, transport, refusal, self._relay, self._ends
+            )
             self._leave()
 
     def data_received(self, data: bytes) -> None:
@@ -369,9 +371,9 @@ class Connection(asyncio.Protocol):
         """Refuse ``request``, or what the parser has read of one."""
         transport = self._transport
         if transport is not None:
-            refused = request or self._parser
-            record_refusal(self._service, self._find_ends(transport).client, refused, refusal, hint)
-            write_refusal(self._service, transport, refused, refusal)
+            service, what = self._service, request or self._parser
+            record_refusal(service, self._find_ends(transport).client, what, refusal, hint)
+            write_refusal(service, transport, what, refusal)
             self._linger(transport)
 
     def _refuse_unlogged(self, transport: asyncio.Transport, refusal: RequestRefused) -> None:
@@ -472,67 +474,6 @@ class Connection(asyncio.Protocol):
             self._last.abort()
 
 
-class RefusedConnection(Connection):
-    """Takes ``transport`` over from a `Connection`; refuses its request unless it is for one of `OwnPaths`.
-
-    A health check is answered even if the server is full or stopping. Only the
-    request's path tells it from others, so that its head is read first.
-    Until then the connection counts as one that lingers: there is a limit to
-    these, and it does not hold up the end of a server that stops.
-    """
-
-    __slots__ = ("_refusal",)
-
-    def __init__(
-        self,
-        service: Service,
-        transport: asyncio.Transport,
-        refusal: RequestRefused,
-        relay: Optional[Relay] = None,
-        ends: Optional[Ends] = None,
-    ) -> None:
-        super().__init__(service, relay)
-        self._ends = ends
-        self._refusal = refusal
-        self._transport = transport
-        (transport if relay is None else relay).set_protocol(self)
-        service.add(self)
-        service.add_lingering(self)
-
-    def answer(self, request: RequestReceived, trailing: bytes = b"") -> None:
-        own_paths = self._service.own_paths
-        if own_paths is None or not own_paths.include(request.target):
-            self._refuse(self._refusal, request)
-            return
-        self._stop_lingering()
-        super().answer(request, trailing)
-
-    def _stop_lingering(self) -> None:
-        self._service.discard(self)
-        self._service.add(self)
-
-    def _may_read_next(self, request: RequestReceived) -> bool:
-        return False
-
-    def _linger(self, transport: asyncio.Transport, *, closed: bool = False) -> None:
-        # Before the next stage does in its place: this one would be the oldest, and be aborted.
-        self._stop_lingering()
-        super()._linger(transport, closed=closed)
-
-    def check_deadlines(self, now: float) -> None:
-        if self._service.is_stopping and not self._service.open_connections:
-            self._end()
-        else:
-            super().check_deadlines(now)
-
-    def _end_for_stop(self) -> None:
-        # Not a second time: the time for a request's head has passed.
-        self._end()
-
-    def shut_down(self) -> None:
-        """Stay while other connections do: the request may still be a health check."""
-
-    def abort(self) -> None:
-        super().abort()
-        # Now: there is a limit to those that linger.
-        self._leave()
+# At the end: it imports `Connection`. Not where it is used: when connections are refused, there may be no file
+# descriptor left to read the module with.
+from . import refused  # noqa: E402
