@@ -18,6 +18,7 @@ from wsbridge.server.logs.format import JsonFormatter, TextFormatter
 from wsbridge.server.logs.log import logger
 
 from .doubles import turn_loop
+from .freezing import setUpModule, tearDownModule  # noqa: F401
 from .loopback import PEER_CLOSE, PEER_HELLO, REQUEST, SWITCHING, Client
 from .test_head import PAGE_REQUEST, ConnectionCase
 from .test_server import ServerCase

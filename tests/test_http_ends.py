@@ -10,6 +10,7 @@ import unittest
 from typing import Any, List
 
 from tests.doubles import turn_loop
+from tests.freezing import setUpModule, tearDownModule  # noqa: F401
 from tests.loopback import REQUEST
 from tests.requests import END, GET, LAST, PART, POST, START, WHOLE, HttpCase, build_page, build_refusal
 from wsbridge.asgi.http_session import HttpSession

@@ -27,6 +27,7 @@ from wsbridge.server.signals import are_signals_caught
 from wsbridge.server.speed import new_event_loop
 
 from .doubles import HAS_FAST, turn_loop
+from .freezing import setUpModule, tearDownModule  # noqa: F401
 from .loopback import (
     CERTIFICATE,
     CLOSE,

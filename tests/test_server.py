@@ -30,6 +30,7 @@ from wsbridge.server.logs.log import logger
 from wsbridge.server.server import Server, serve
 
 from .doubles import turn_loop, without
+from .freezing import setUpModule, tearDownModule  # noqa: F401
 from .loopback import (
     CERTIFICATE,
     CLOSE,
@@ -769,13 +770,15 @@ async def hanging_app(scope: Event, receive: Any, send: Any) -> None:
     await asyncio.Event().wait()
 
 
-class StopTests(ServerCase):
+class StopCase(ServerCase):
     async def begin_stop(self, server: Server) -> asyncio.Task[None]:
         stopping = asyncio.ensure_future(server.stop())
         self.addAsyncCleanup(asyncio.wait_for, stopping, TIMEOUT)
         await asyncio.sleep(0)
         return stopping
 
+
+class StopTests(StopCase):
     async def test_sigterm_with_many_connections(self) -> None:
         server = await self.start()
         clients = [await self.open_websocket(server) for _ in range(20)]
@@ -806,16 +809,6 @@ class StopTests(ServerCase):
         self.app.may_answer.set()
         await self.assert_end(client, PAGE)
 
-    async def test_request_that_is_not_complete_gets_503(self) -> None:
-        server = await self.start()
-        client, other = await self.connect_to(server), await self.open_websocket(server)
-        client.send(b"GET / HTTP/1.1\r\n")
-        other.send(PEER_CLOSE)
-        await self.assert_end(other, CLOSE)
-        await self.begin_stop(server)
-        self.assertRegex(await client.read_to_end(), b"(?s)^HTTP/1.1 503 .*\r\n\r\nthe server is stopping\n$")
-        await client.close()
-
     async def test_nothing_is_accepted_any_more(self) -> None:
         server = await self.start()
         address = server.sockets[0].getsockname()
@@ -834,6 +827,20 @@ class StopTests(ServerCase):
         self.assertIn("1 connections did not close in time and are aborted", logs.output[0])
         self.assertEqual(self.app.log, ["startup", "cancelled", "shutdown"])
         await self.assert_answer(client, CLOSE_1012)
+
+
+class StopWaitTests(SkippingCase, StopCase):
+    """In a loop that does not wait."""
+
+    async def test_request_that_is_not_complete_gets_503(self) -> None:
+        server = await self.start()
+        client, other = await self.connect_to(server), await self.open_websocket(server)
+        client.send(b"GET / HTTP/1.1\r\n")
+        other.send(PEER_CLOSE)
+        await self.assert_end(other, CLOSE)
+        await self.begin_stop(server)
+        self.assertRegex(await client.read_to_end(), b"(?s)^HTTP/1.1 503 .*\r\n\r\nthe server is stopping\n$")
+        await client.close()
 
 
 class AgainTests(ServerCase):

@@ -10,6 +10,7 @@ from typing import Any, Optional
 from unittest import mock
 
 from tests import test_hostile, test_server
+from tests.freezing import setUpModule, tearDownModule  # noqa: F401
 from tests.skipping import make_loops
 from wsbridge.server.fast.event_loop import PollerEventLoop, new_event_loop
 

@@ -13,6 +13,8 @@ import weakref
 from random import Random
 from typing import Any, Callable, Dict, List, Tuple
 
+from tests.freezing import setUpModule, tearDownModule  # noqa: F401
+
 from .test_poller import HAS_EPOLL, NO_EPOLL
 
 if HAS_EPOLL:

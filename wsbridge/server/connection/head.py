@@ -474,6 +474,6 @@ class Connection(asyncio.Protocol):
             self._last.abort()
 
 
-# At the end: it imports `Connection`. Not where it is used: when connections are refused, there may be no file
-# descriptor left to read the module with.
+# At the end: it imports `Connection`. Not where it is used: when connections are refused, there may be no
+# file descriptor left to read the module with.
 from . import refused  # noqa: E402
