@@ -25,7 +25,7 @@ from typing import (
 from ..asgi.response import build_date
 from ..asgi.types import Application, HeaderPairs, Scope
 from ..config import ServerConfig
-from ..protocols.errors import RequestRefused, ServiceUnavailable
+from ..protocols.errors import RequestRefused
 from ..protocols.masking import prefer_libcrypto
 from .budget import Budget
 from .clients import Clients
@@ -34,7 +34,6 @@ from .logs.log import SafeLogger, access_logger, error_logger, log_answer, log_e
 from .metrics.metrics import Metrics
 from .metrics.own_paths import OwnPaths
 from .plain import Waker
-from .refusals import build_stopping
 from .signals import may_be_ctrl_c
 from .speed import SPEED
 
@@ -287,24 +286,6 @@ class Service:
         if self._parent is not None:
             return self._parent.is_from_outside(error)
         return may_be_ctrl_c(error)
-
-    def find_refusal(self) -> Optional[RequestRefused]:
-        """Why no connection or request can be taken now: the server is stopping or full; None if one can.
-
-        In a full server the connection that has waited for its first request for the longest time gives way:
-        clients that connect and send nothing must not keep out those that do.
-        """
-        if self.is_stopping:
-            return build_stopping()
-        limit = self.config.limit_concurrency
-        if limit is None or self.open_connections < limit:
-            return None
-        refusal = ServiceUnavailable(f"{limit} connections are open, which is the limit")
-        for member in self.waiting:
-            member.give_way(refusal)
-            return None
-        self.has_refused = True
-        return refusal
 
     def free_descriptors(self) -> None:
         """File descriptors run out: cut the oldest connections that are not served, and warn."""

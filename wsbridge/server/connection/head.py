@@ -14,19 +14,14 @@ import contextvars
 import math
 from typing import Callable, Optional
 
-from ...asgi.scope import HttpScopes, SecureHttpScopes, check_ws_request
+from ...asgi.scope import HttpScopes, check_ws_request
 from ...protocols.bodies import Body, build_body
-from ...protocols.errors import (
-    BadRequest,
-    RequestRefused,
-    RequestTimeout,
-    ServiceUnavailable,
-    TooManyRequests,
-)
+from ...protocols.errors import BadRequest, RequestRefused, RequestTimeout, ServiceUnavailable
 from ...protocols.events import RequestReceived
 from ...protocols.fields import lists_token
 from ...protocols.handshake import is_upgrade_request
 from ...protocols.http11 import RequestParser
+from ..admission import admit_client, find_refusal
 from ..budget import HINT, OUT_OF_MEMORY
 from ..listening.descriptors import OUT_OF_DESCRIPTORS, get_descriptor
 from ..logs.log import log_hint
@@ -34,18 +29,13 @@ from ..metrics.metrics import Load
 from ..refusals import build_stopping, record_refusal, write_refusal
 from ..service import Service
 from .addresses import Ends, get_ends
-from .hints import (
-    START_SIZE,
-    describe_ignored_host,
-    describe_missing_upgrade,
-    describe_start,
-)
+from .hints import START_SIZE, describe_ignored_host, describe_missing_upgrade, describe_start
 from .http import HttpExchange
 from .linger import Linger
 from .proxied import Preface
 from .reading import get_unsent_size, limit_reads, resume_reading
 from .relay import Relay, Stage
-from .tls_extension import build_tls_extension
+from .scopes import prepare_scopes
 from .websocket import WebSocketExchange
 
 __all__ = ["Connection"]
@@ -55,7 +45,6 @@ FREE_HEAD_SIZE = 4 * 1024
 
 # The Connection header of most requests that have one: comparing takes less time than parsing the list.
 _KEEP_ALIVE = [b"keep-alive"]
-
 
 # Seconds from the connection, or the first byte of a head, in which the rest of a request is waited for when
 # the server stops.
@@ -135,23 +124,12 @@ class Connection(asyncio.Protocol):
             service.add(self)
             self._refuse_unlogged(made, ServiceUnavailable(OUT_OF_DESCRIPTORS))
             return
-        refusal = service.find_refusal() or self._count_client(made)
+        refusal = find_refusal(service) or admit_client(service, made, self._find_ends(made).client)
         service.add(self)
         if refusal is not None:
             self._turn_away(made, refusal)
         else:
             service.waiting[self] = None
-
-    def _count_client(self, transport: asyncio.Transport) -> Optional[RequestRefused]:
-        clients = self._service.clients
-        if clients is None:
-            return None
-        client = self._find_ends(transport).client
-        try:
-            clients.add(transport, client and client[0])
-        except TooManyRequests as refusal:
-            return refusal
-        return None
 
     def give_way(self, refusal: RequestRefused) -> None:
         if self._transport is not None and self._is_idle:
@@ -245,7 +223,13 @@ class Connection(asyncio.Protocol):
         values = request.values
         body = None
         if b"content-length" in values or b"transfer-encoding" in values:
-            body = self._build_body(request)
+            config = self._service.config
+            body = build_body(
+                request.headers,
+                request.http_version,
+                max_trailers=config.limit_request_head,
+                max_trailer_fields=config.limit_request_fields,
+            )
         if b"upgrade" in values or b"sec-websocket-key" in values:
             if is_upgrade_request(request):
                 if body is not None:
@@ -296,7 +280,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         if self._scopes is None:
             self._service.waiting.pop(self, None)
-            self._scopes = self._make_scopes(transport)
+            self._scopes = prepare_scopes(self._service, transport, self._find_ends(transport))
         scope = self._scopes.build(request)
         self._transport = None
         self._let_last_go()
@@ -315,23 +299,6 @@ class Connection(asyncio.Protocol):
         # An application that ran at once (Python 3.12: eager tasks) may have given the transport back.
         if self._transport is None:
             self._successor = exchange
-
-    def _make_scopes(self, transport: asyncio.Transport) -> HttpScopes:
-        service, ends = self._service, self._find_ends(transport)
-        tls = build_tls_extension(transport)
-        if tls is not None:
-            return SecureHttpScopes(tls, service.config, ends.client, ends.server, state=service.state)
-        scheme = "https" if ends.is_secure else "http"
-        return HttpScopes(service.config, ends.client, ends.server, scheme=scheme, state=service.state)
-
-    def _build_body(self, request: RequestReceived) -> Optional[Body]:
-        config = self._service.config
-        return build_body(
-            request.headers,
-            request.http_version,
-            max_trailers=config.limit_request_head,
-            max_trailer_fields=config.limit_request_fields,
-        )
 
     def read_next(
         self, exchange: HttpExchange, transport: asyncio.Transport, data: bytes, at_eof: bool

@@ -11,7 +11,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import Any, Callable, Iterable, Optional, Tuple, Union
 
-from ...asgi.scope import build_http_scope, check_ws_request
+from ...asgi.scope import check_ws_request
 from ...asgi.stream_wire import StreamWire
 from ...asgi.types import HeaderPairs
 from ...protocols.bodies import StreamBody
@@ -19,12 +19,13 @@ from ...protocols.errors import RequestRefused
 from ...protocols.events import RequestReceived
 from ...protocols.handshake import is_upgrade_request
 from ...protocols.pseudo_headers import request_from_pseudo_headers
+from ..admission import find_refusal
 from ..refusals import record_refusal
 from ..service import Service
 from .addresses import get_client, get_ends
 from .http import HttpExchange
 from .linger import Linger
-from .tls_extension import add_tls_extension
+from .scopes import build_request_scope
 from .websocket import WebSocketExchange
 
 __all__ = ["RequestStream"]
@@ -128,7 +129,7 @@ class RequestStream(asyncio.Transport, ABC):
         wire = StreamWire(self, is_head=is_head, date=service.date, headers=service.get_headers)
         request = None
         try:
-            unavailable = service.find_refusal()
+            unavailable = find_refusal(service)
             if unavailable is not None and service.own_paths is None:
                 raise unavailable
             request = request_from_pseudo_headers(
@@ -154,11 +155,7 @@ class RequestStream(asyncio.Transport, ABC):
             ws_key = check_ws_request(request, service.config, ends.client, ends.server)
             WebSocketExchange(service, self, request, ws_key, wire=wire)
         else:
-            scheme = "https" if ends.is_secure else "http"
-            scope = build_http_scope(
-                request, service.config, ends.client, ends.server, scheme=scheme, state=service.state
-            )
-            add_tls_extension(scope, self)
+            scope = build_request_scope(service, self, request, ends)
             _StreamExchange(service, self, request, scope, StreamBody(), wire=wire)
 
     def receive_data(self, data: bytes, size: Optional[int] = None) -> None:

@@ -24,7 +24,6 @@ import math
 from functools import partial
 from typing import Awaitable, Callable, List, Optional, Union
 
-from ...asgi.scope import build_ws_scope
 from ...asgi.session import Phase, Session, SessionOwner
 from ...asgi.types import Scope
 from ...asgi.wire import Http11Wire, Wire
@@ -43,7 +42,7 @@ from .exchange import MAX_SENDS_IN_A_ROW, Exchange
 from .info import ConnectionInfo
 from .reading import get_unsent_size, pause_reading, resume_reading
 from .relay import Relay
-from .tls_extension import add_tls_extension
+from .scopes import build_websocket_scope
 
 __all__ = ["WebSocketExchange"]
 
@@ -129,16 +128,7 @@ class WebSocketExchange(Exchange, SessionOwner):
         ends = ends or get_ends(transport)
         self._ws = _build_protocol(service, request)
         info = ConnectionInfo(self._ws, self)
-        scope = build_ws_scope(
-            request,
-            config,
-            ends.client,
-            ends.server,
-            scheme="wss" if ends.is_secure else "ws",
-            state=service.state,
-            connection=info,
-        )
-        add_tls_extension(scope, transport)
+        scope = build_websocket_scope(service, transport, request, ends, info)
         info.client, info.path, info.raw_path = scope["client"], scope["path"], scope["raw_path"]
         self.info: Optional[ConnectionInfo] = info
         if service.clients is not None:
