@@ -16,7 +16,6 @@ from typing import (
     Dict,
     List,
     Optional,
-    Protocol,
     Tuple,
     TypeVar,
     Union,
@@ -29,8 +28,10 @@ from ..protocols.errors import RequestRefused
 from ..protocols.masking import prefer_libcrypto
 from .budget import Budget
 from .clients import Clients
+from .detached import Detached
 from .listening.descriptors import HINT, OUT_OF_DESCRIPTORS, find_reserved
 from .logs.log import SafeLogger, access_logger, error_logger, log_answer, log_end, log_refusal
+from .member import Member, WaitingMember
 from .metrics.metrics import Metrics
 from .metrics.own_paths import OwnPaths
 from .plain import Waker
@@ -40,12 +41,7 @@ from .speed import SPEED
 if TYPE_CHECKING:
     from .connection.info import ConnectionInfo
 
-__all__ = ["Member", "Service"]
-
-# Warn at this number of applications that go on after their disconnect for longer than DETACHED_PATIENCE, in
-# seconds, and whenever the number has doubled.
-FIRST_DETACHED_WARNING = 64
-DETACHED_PATIENCE = 1.0
+__all__ = ["Service"]
 
 # Seconds between two checks of all deadlines, and so the most by which one is late. A sweep costs time for
 # every connection.
@@ -81,26 +77,6 @@ def _get_no_date() -> None:
 def _choose_clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
     is_coarse = time.get_clock_info("monotonic").resolution > COARSE
     return time.perf_counter if is_coarse else loop.time
-
-
-class Member(Protocol):
-    """A connection in any stage: it has deadlines, and a server that stops waits for its end."""
-
-    def check_deadlines(self, now: float) -> None:
-        """Act on every deadline before ``now``, which is a time of the service's clock."""
-
-    def shut_down(self) -> None:
-        """The server is stopping: close in an orderly way."""
-
-    def abort(self) -> None:
-        """End now."""
-
-
-class WaitingMember(Member, Protocol):
-    """A connection whose first request has not come whole."""
-
-    def give_way(self, refusal: RequestRefused) -> None:
-        """End with ``refusal``: another needs the place."""
 
 
 class Service:
@@ -169,8 +145,7 @@ class Service:
         self.members: Dict[Member, None] = {}
         self.lingering: Dict[Member, None] = {}
         self.waiting: Dict[WaitingMember, None] = {}
-        self.detached: Dict[Member, float] = {}
-        self._next_detached_warning = FIRST_DETACHED_WARNING
+        self.detached = Detached()
         self.waker: Waker = SPEED.build_waker(self.loop) if parent is None else parent.waker
         self.next_accept_warning = -inf
         self.has_refused = False
@@ -395,16 +370,9 @@ class Service:
             self.budget.sweep()
         self._call_all(lambda member: member.check_deadlines(now))
         self.has_refused = False
-        if len(self.detached) >= self._next_detached_warning:
-            count = self._count_detached()
-            if count >= self._next_detached_warning:
-                self._next_detached_warning *= 2
-                self.logger.warning("%d applications go on after their disconnect: see timeout_app", count)
-
-    def _count_detached(self) -> int:
-        # Many clients may leave at once, and their applications end in the loop's next turns.
-        latest = self.clock() - DETACHED_PATIENCE
-        return sum(since <= latest for since in self.detached.values())
+        excess = self.detached.find_excess(now)
+        if excess is not None:
+            self.logger.warning("%d applications go on after their disconnect: see timeout_app", excess)
 
     def _call_all(self, call: Callable[[Member], None]) -> None:
         for member in tuple(self.members):
@@ -423,7 +391,7 @@ class Service:
         if self.is_stopping:
             return
         self.is_stopping = True
-        detached = self._count_detached()
+        detached = self.detached.count_long(self.clock())
         if detached:
             self.logger.info("%d applications go on after their disconnect", detached)
         drain = self.config.drain_seconds

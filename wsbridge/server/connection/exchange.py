@@ -12,8 +12,9 @@ from typing import Awaitable, List, Optional, Union
 from ...asgi.types import Receive, Scope, Send
 from ...protocols.errors import ClientDisconnected
 from ..logs.log import SafeLogger, log_raised
+from ..member import Member
 from ..metrics.metrics import Load
-from ..service import Member, Service
+from ..service import Service
 from .attribution import claim
 from .linger import Linger
 from .relay import Relay, Stage

@@ -13,8 +13,9 @@ from ...protocols.bodies import Body
 from ...protocols.errors import BadRequest, InternalServerError, RequestRefused, RequestTimeout
 from ...protocols.events import RequestReceived
 from ...protocols.fields import lists_token
+from ..member import Member
 from ..metrics.metrics import Load
-from ..service import Member, Service
+from ..service import Service
 from .exchange import Exchange
 from .reading import get_unsent_size, pause_reading, resume_reading
 from .relay import Relay, Stage

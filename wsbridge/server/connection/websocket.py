@@ -33,10 +33,11 @@ from ...protocols.frames import INTERNAL_ERROR, SERVICE_RESTART, TRY_AGAIN_LATER
 from ...protocols.messages import FREE_SIZE, measure
 from ...protocols.ws import Receiving, WSProtocol
 from ..budget import HINT, OUT_OF_MEMORY
+from ..member import Member
 from ..metrics.metrics import Load, MeasuredProtocol
 from ..plain import ResumeTask
 from ..refusals import build_stopping
-from ..service import Member, Service
+from ..service import Service
 from .addresses import Ends, get_ends
 from .exchange import MAX_SENDS_IN_A_ROW, Exchange
 from .info import ConnectionInfo
