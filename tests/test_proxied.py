@@ -199,10 +199,19 @@ class RefusalTests(PrefaceCase):
 class LimitTests(PrefaceCase):
     async def test_connection_counts_once(self) -> None:
         self.connect(limit_concurrency=1)
-        self.assertEqual(self.service.open_connections, 1)
+        self.assertEqual(self.service.open_connections, 0)
         self.transport.feed(LINE + GET)
         await self.assert_ends(*ENDS)
         self.assertEqual(self.service.open_connections, 1)
+
+    async def test_of_those_without_a_header_the_oldest_gives_way(self) -> None:
+        self.connect(limit_concurrency=1)
+        second = MemoryTransport()
+        Connection(self.service).connection_made(second)
+        self.assertEqual((self.transport.calls, second.calls), (["abort"], []))
+        self.assertEqual((len(self.service.members), self.service.open_connections), (1, 0))
+        second.lose()
+        self.assert_logged()
 
     async def fill(self, **config: Any) -> List[MemoryTransport]:
         """Two connections, of which the first has taken the only place."""

@@ -77,6 +77,23 @@ class SecuredCase(ServiceTestCase):
         return secured
 
 
+class LimitTests(SecuredCase):
+    async def test_those_in_their_handshake_keep_nobody_out(self) -> None:
+        self.connect(limit_concurrency=1)
+        self.feed(LINE)
+        await turn_loop()
+        self.assertEqual(self.service.open_connections, 0)
+        # As many may be in their handshake: the next one cuts the oldest.
+        other: Any = SecuredConnection(self.service, self.context)  # type: ignore[arg-type]
+        transport = MemoryTransport()
+        other.connection_made(transport)
+        await turn_loop()
+        self.assertTrue(self.done.cancelled())
+        self.assertEqual((self.transport.calls[-1], len(self.service.members)), ("abort", 1))
+        transport.protocol.abort()
+        self.assert_logged()
+
+
 class HeaderTests(SecuredCase):
     async def test_not_a_byte_behind_the_header_is_read(self) -> None:
         for header in (LINE, BLOCK, b"PROXY UNKNOWN\r\n"):

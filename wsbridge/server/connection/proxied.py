@@ -37,6 +37,10 @@ class HeaderReader(ABC):
     anything, and so is what does not begin with a valid header: section 2 of the
     specification forbids to guess whether there is one, and has the connection
     aborted, so that the proxy notices. Nothing is answered.
+
+    Until its first request may come, the connection counts as one that lingers:
+    clients that stay silent behind a proxy must not fill the server, and there
+    is a limit to these.
     """
 
     __slots__ = ("_deadline", "_parser", "_service", "_transport")
@@ -50,6 +54,7 @@ class HeaderReader(ABC):
         # None once it was given away, or aborted.
         self._transport: Optional[asyncio.Transport] = transport
         service.add(self)
+        service.add_lingering(self)
         peer = get_peer(transport)
         if peer == "":
             # It has left already: a health check that only connects, on uvloop.
@@ -106,6 +111,8 @@ class HeaderReader(ABC):
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abort()
+        # Now: there is a limit to those that linger.
+        self._service.discard(self)
 
 
 class Preface(HeaderReader, asyncio.Protocol):
