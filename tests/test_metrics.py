@@ -13,7 +13,8 @@ from tests.requests import GET, POST, ManyConnectionsCase
 from tests.skipping import SkippingCase, pass_time
 from wsbridge.config import ServerConfig
 from wsbridge.server.connection.head import Connection
-from wsbridge.server.metrics.metrics import FAMILIES, MeasuredProtocol, Metrics, build_series, render_metrics
+from wsbridge.server.connection.protocol import MeasuredProtocol
+from wsbridge.server.metrics.metrics import FAMILIES, Metrics, build_series, render_metrics
 from wsbridge.server.metrics.slot import MetricsSlot, get_slots_size
 from wsbridge.server.server import Server
 from wsbridge.server.service import Service

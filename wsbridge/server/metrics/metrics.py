@@ -14,13 +14,12 @@ from http import HTTPStatus
 from itertools import accumulate
 from math import inf
 from operator import add, attrgetter
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from ... import __version__
 from ...asgi.types import Scope
 from ...protocols.events import RequestReceived
 from ...protocols.fields import lists_token
-from ...protocols.ws import WSProtocol
 from .slot import MetricsSlot, Snapshot
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from ..refusals import Refused
     from ..service import Service
 
-__all__ = ["FAMILIES", "Load", "MeasuredProtocol", "Metrics", "build_series", "render_metrics"]
+__all__ = ["FAMILIES", "Load", "Metrics", "build_series", "render_metrics"]
 
 
 class Family(NamedTuple):
@@ -287,20 +286,6 @@ class Metrics:
         values["wsbridge_ping_seconds_sum"] = self._ping_seconds
         values["wsbridge_ping_seconds_count"] = sum(self._pings)
         return values
-
-
-class MeasuredProtocol(WSProtocol):
-    """A `WSProtocol` whose answered pings are counted by ``metrics``."""
-
-    __slots__ = ("_metrics",)
-
-    def __init__(self, metrics: Metrics, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._metrics = metrics
-
-    def note_latency(self, seconds: float) -> None:
-        super().note_latency(seconds)
-        self._metrics.count_ping(seconds)
 
 
 def render_metrics(snapshots: Mapping[Optional[int], Snapshot]) -> str:
