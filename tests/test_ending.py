@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import io
 import os
+import signal
 import threading
 import unittest
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ class ExitTests(unittest.TestCase):
         self.ends: List[Tuple[str, Any]] = []
         self.ended = threading.Event()
         self.are_over: Any = None
+        self.addCleanup(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
         for owner, name, do in (
             (os, "_exit", self.end),
             (atexit, "register", self.register),
@@ -69,6 +71,16 @@ class ExitTests(unittest.TestCase):
             self.are_over()
         self.assertIs(type(self.command({"side_effect": KeyError("bug")})), KeyError)
         self.are_over()
+
+    def test_interrupt_at_the_end_shows_no_traceback(self) -> None:
+        def handle(number: int, frame: object) -> None:
+            """The program's own, which stays."""
+
+        for handler, last in ((signal.default_int_handler, signal.SIG_DFL), (handle, handle)):
+            signal.signal(signal.SIGINT, handler)
+            self.command({"return_value": 0})
+            self.are_over()
+            self.assertIs(signal.getsignal(signal.SIGINT), last)
 
     def test_thread_that_does_not_end_is_left_behind(self) -> None:
         self.leave_thread()

@@ -23,7 +23,7 @@ from ..logs.output import (
     use_log_format,
 )
 from ..running import run
-from .ending import limit_exit
+from .ending import end_by_interrupt, limit_exit
 from .environment import Environment, read_environment
 from .flags import build_parser
 
@@ -39,6 +39,7 @@ def command() -> NoReturn:
     except SystemExit as end:
         code = end.code
     finally:
+        end_by_interrupt()
         limit_exit(code if isinstance(code, int) else int(code is not None))
     sys.exit(code)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import signal
 import sys
 import threading
 from typing import Container, List, NoReturn
@@ -12,7 +13,7 @@ from typing import Container, List, NoReturn
 from ..logs.log import error_logger
 from ..logs.output import print_error
 
-__all__ = ["end_process", "get_exit_code", "limit_exit"]
+__all__ = ["end_by_interrupt", "end_process", "get_exit_code", "limit_exit"]
 
 # Seconds in which the application's threads must end after the server has stopped.
 THREAD_TIMEOUT = 1.0
@@ -35,6 +36,12 @@ def end_process(code: int) -> NoReturn:
     finally:
         _flush_streams()
         os._exit(code)
+
+
+def end_by_interrupt() -> None:
+    """Have one more Ctrl-C end the process as SIGTERM does: nobody handles a KeyboardInterrupt any more."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def limit_exit(code: int) -> None:
