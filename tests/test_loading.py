@@ -28,6 +28,10 @@ async def decorated(scope, receive, send): ...
 decorated.__wrapped__ = create
 class OneCallable:
     def __init__(self, scope): ...
+def wsgi(environ, start_response): ...
+def FourArguments(one, two, three, four): ...
+def creates_factory():
+    return create
 """
 
 
@@ -99,6 +103,10 @@ class FactoryTests(LoadingCase):
         text = "factory 'served_application:returns_nothing' returned no ASGI application: NoneType"
         self.assert_fails("served_application:returns_nothing", text, factory=True)
 
+    def test_factory_that_returns_what_takes_no_arguments(self) -> None:
+        text = "factory 'served_application:creates_factory' returned no ASGI application: function"
+        self.assert_fails("served_application:creates_factory", text, factory=True)
+
     def test_factory_that_is_a_coroutine_function(self) -> None:
         text = "factory 'served_application:creates_late' is a coroutine function: it must be a plain one"
         with warnings.catch_warnings(record=True) as never_awaited:
@@ -119,10 +127,28 @@ class FactoryTests(LoadingCase):
             self.assert_fails(target, text)
 
     def test_what_may_be_an_application_is_none(self) -> None:
-        # One class takes the scope alone, as ASGI 2 had it; many callables written in C have no signature.
-        # And a decorator may keep the signature of the function that it has made an application of.
-        for target in ("served_application:OneCallable", "served_application:decorated", "builtins:dict"):
-            self.assertTrue(callable(load_application(target)))
+        # Many callables written in C have no signature. A decorator may keep the signature of the function
+        # that it has made an application of.
+        for target in ("decorated", "FourArguments"):
+            self.assertTrue(callable(load_application(f"served_application:{target}")))
+        self.assertTrue(callable(load_application("builtins:dict")))
+
+    def test_application_of_another_interface_is_told_what_wraps_it(self) -> None:
+        for name, text in (
+            (
+                "OneCallable",
+                "1 of 3 arguments, as an ASGI 2 application: asgiref.compatibility.guarantee_single_callable",
+            ),
+            ("wsgi", "2 of 3 arguments, as a WSGI application: asgiref.wsgi.WsgiToAsgi"),
+        ):
+            target = f"served_application:{name}"
+            self.assert_fails(target, f"{target!r} takes {text} wraps it")
+            self.write(
+                "served_factory", f"from served_application import {name}\ndef {name}_():\n    return {name}"
+            )
+            sys.modules.pop("served_factory", None)
+            target = f"served_factory:{name}_"
+            self.assert_fails(target, f"what factory {target!r} returned takes {text} wraps it", factory=True)
 
 
 class NotFoundTests(LoadingCase):

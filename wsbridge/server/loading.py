@@ -6,13 +6,22 @@ import importlib
 import inspect
 import os
 import sys
-from typing import Any
+from typing import Any, Optional
 
 from ..asgi.lifespan import describe_error
 from ..asgi.types import Application
 from ..protocols.errors import ConfigError
 
 __all__ = ["LoadingFailed", "call_factory", "check_takes_events", "load_application"]
+
+# The arguments of an ASGI 3 application.
+EVENTS = ("scope", "receive", "send")
+
+# The arguments of others, what these are, and what makes ASGI 3 of them.
+OTHER_INTERFACES = (
+    (("scope",), "an ASGI 2 application", "asgiref.compatibility.guarantee_single_callable"),
+    (("environ", "start_response"), "a WSGI application", "asgiref.wsgi.WsgiToAsgi"),
+)
 
 
 class LoadingFailed(ConfigError):
@@ -67,23 +76,40 @@ def call_factory(factory: Any, name: str) -> Application:
     if inspect.iscoroutine(made):
         made.close()
         raise LoadingFailed(f"factory {name} is a coroutine function: it must be a plain one, which returns")
-    if not callable(made):
+    if not callable(made) or _takes_nothing(made):
         raise LoadingFailed(f"factory {name} returned no ASGI application: {type(made).__name__}")
+    check_takes_events(made, f"what factory {name} returned")
     application: Application = made
     return application
 
 
 def check_takes_events(app: Application, name: str) -> None:
-    """Raise `LoadingFailed` if ``app`` takes no arguments: then it is a factory of applications."""
-    try:
-        signature = inspect.signature(app, follow_wrapped=False)
-    except (TypeError, ValueError):
-        # Some callables written in C have none.
-        return
-    if _binds(signature) and not _binds(signature, "scope", "receive", "send"):
+    """Raise `LoadingFailed` if ``app`` is a factory, or an application of another interface than ASGI 3."""
+    if _takes_nothing(app):
         raise LoadingFailed(
             f"{name} takes no arguments, as a factory of applications: set factory (--factory)"
         )
+    signature = _find_signature(app)
+    if signature is None or _binds(signature, *EVENTS):
+        return
+    for arguments, kind, wrapper in OTHER_INTERFACES:
+        if _binds(signature, *arguments):
+            raise LoadingFailed(
+                f"{name} takes {len(arguments)} of 3 arguments, as {kind}: {wrapper} wraps it"
+            )
+
+
+def _takes_nothing(app: Application) -> bool:
+    signature = _find_signature(app)
+    return signature is not None and _binds(signature) and not _binds(signature, *EVENTS)
+
+
+def _find_signature(app: Application) -> Optional[inspect.Signature]:
+    try:
+        return inspect.signature(app, follow_wrapped=False)
+    except (TypeError, ValueError):
+        # Some callables written in C have none.
+        return None
 
 
 def _binds(signature: inspect.Signature, *arguments: str) -> bool:
