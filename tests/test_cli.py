@@ -328,7 +328,12 @@ class EnvironmentTests(CommandCase):
         for name in ("WSBRIDGE_PORT", "UVICORN_PORT"):
             self.assert_error(2, rf"{text} \(set by {name}\)", "a:b", environ={name: "70000"})
         self.assert_error(2, text, "a:b", "--port=70000", environ={"WSBRIDGE_PORT": "70001"})
-        self.assert_error(2, "WSBRIDGE_PORT='x': invalid int value", "a:b", environ={"WSBRIDGE_PORT": "x"})
+        self.assert_error(
+            2,
+            "WSBRIDGE_PORT='x': it must be a whole number from 0 to 65535",
+            "a:b",
+            environ={"WSBRIDGE_PORT": "x"},
+        )
         environ = {"FORWARDED_ALLOW_IPS": "localhost", "WSBRIDGE_PORT": "1"}
         text = r"forwarded_allow_ips: trusted peer 'localhost' .* \(set by FORWARDED_ALLOW_IPS\)"
         self.assert_error(2, text, "a:b", environ=environ)
@@ -378,10 +383,16 @@ class ErrorTests(CommandCase):
         self.assert_error(2, "unrecognized arguments: b:b .*", "a:a", "b:b")
 
     def test_value_of_the_wrong_type(self) -> None:
-        self.assert_error(2, "argument --port: invalid int value: 'x' .*", "--port=x")
-        self.assert_error(2, "argument --close-grace: invalid float value: 'x' .*", "--close-grace=x")
-        self.assert_error(2, "argument --port: invalid int value: 'none' .*", "--port=none")
-        self.assert_error(2, "argument --uds-mode: invalid octal value: '8' .*", "--uds-mode=8")
+        self.assert_error(2, "argument --port: 'x': it must be a whole number from 0 to 65535 .*", "--port=x")
+        self.assert_error(
+            2,
+            "argument --close-grace: 'x': it must be a number of seconds above 0, or none .*",
+            "--close-grace=x",
+        )
+        self.assert_error(2, "argument --port: 'none': it must be a whole number .*", "--port=none")
+        self.assert_error(
+            2, "argument --uds-mode: '8': it must be an octal number, such as 660 .*", "--uds-mode=8"
+        )
 
     def test_header_that_is_none(self) -> None:
         self.assert_error(2, "argument --header: 'X-A' is not of the form NAME:VALUE .*", "--header=X-A")

@@ -60,14 +60,16 @@ class WrongVariableTests(unittest.TestCase):
         self.assertEqual(str(caught.exception), text)
 
     def test_value_that_its_option_cannot_have(self) -> None:
-        self.assert_error("WSBRIDGE_PORT='x': invalid int value", WSBRIDGE_PORT="x")
+        self.assert_error("WSBRIDGE_PORT='x': it must be a whole number from 0 to 65535", WSBRIDGE_PORT="x")
         text = "UVICORN_FACTORY='x': it must be one of 1, true, yes, on, 0, false, no, off"
         self.assert_error(text, UVICORN_FACTORY="x")
 
     def test_variable_that_kubernetes_has_set(self) -> None:
         hint = "Kubernetes sets it for a service of that name, unless enableServiceLinks is false"
         link = "tcp://10.0.0.1:8000"
-        self.assert_error(f"WSBRIDGE_PORT='{link}': invalid int value; {hint}", WSBRIDGE_PORT=link)
+        self.assert_error(
+            f"WSBRIDGE_PORT='{link}': it must be a whole number from 0 to 65535; {hint}", WSBRIDGE_PORT=link
+        )
 
     def test_unknown_variable_of_ours_is_told_the_nearest(self) -> None:
         text = "WSBRIDGE_WS_MAXSIZE is set in the environment, but there is no such option"

@@ -95,6 +95,12 @@ class UnknownFlagTests(unittest.TestCase):
         self.assert_error("unrecognized arguments: --xyz 5", "a:b", "--xyz", "5")
         self.assert_error("unrecognized arguments: port", "a:b", "port")
 
+    def test_value_of_a_switch_is_told_that_there_is_none(self) -> None:
+        text = r"a switch takes no value; --no-\.\.\. switches it off"
+        self.assert_error(
+            f"unrecognized arguments: False: {text}", "a:b", "--ws-per-message-deflate", "False"
+        )
+
     def test_flag_of_another_server_is_told_what_takes_its_place(self) -> None:
         self.assert_error("there is no --ws: there is nothing to choose: .*", "--ws", "auto", "a:b")
         self.assert_error("there is no --bind: use --host and --port, or --uds", "a:b", "--bind=[::]:80")
@@ -128,8 +134,8 @@ class TextTests(unittest.TestCase):
         self.assert_value("ws_ping_interval", None, "none", "None")
         self.assert_value("ws_ping_interval", 1.5, "1.5")
         self.assert_value("allowed_origins", ("a", "b"), "a, b")
-        self.assert_no_value("port", "none", "invalid int value")
-        self.assert_no_value("uds_mode", "8", "invalid octal value")
+        self.assert_no_value("port", "none", "it must be a whole number from 0 to 65535")
+        self.assert_no_value("uds_mode", "8", "it must be an octal number, such as 660")
 
     def test_headers_stand_one_in_a_line(self) -> None:
         self.assert_value("headers", [("X-A", "b, c"), ("X-D", "")], "X-A: b, c\nX-D:")

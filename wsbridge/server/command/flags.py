@@ -99,6 +99,11 @@ class Parser(argparse.ArgumentParser):
         found, unknown = self.parse_known_args(arguments)
         if unknown:
             flag = unknown[0].partition("=")[0]
+            if flag.lower() in SWITCHES:
+                # As uvicorn has it for --ws-per-message-deflate.
+                self.error(
+                    f"unrecognized arguments: {flag}: a switch takes no value; --no-... switches it off"
+                )
             self.error(
                 _describe_foreign(flag) or f"unrecognized arguments: {' '.join(unknown)}{_find_near(flag)}"
             )
@@ -175,7 +180,7 @@ def _add_flag(group: argparse._ArgumentGroup, item: Field[Any]) -> None:
     if _is_switch(item):
         options["action"] = argparse.BooleanOptionalAction
     else:
-        options.update(type=_value_parser(item), metavar=_build_metavar(item), dest=item.name)
+        options.update(type=_argument_parser(item), metavar=_build_metavar(item), dest=item.name)
         if _kind(item) == _HEADERS:
             options["action"] = "append"
         elif _kind(item) == _LIST:
@@ -223,12 +228,10 @@ def parse_text(item: Field[Any], text: str) -> Any:
         return list(map(parse, text.splitlines())) if _kind(item) == _HEADERS else parse(text)
     except argparse.ArgumentTypeError as error:
         raise ValueError(str(error)) from None
-    except ValueError:
-        raise ValueError(f"invalid {parse.__name__} value") from None
 
 
 def _value_parser(item: Field[Any]) -> Callable[[str], Any]:
-    """A function from text to value."""
+    """A function from text to value, which raises `ValueError` with the rule."""
     is_optional = str(item.type).startswith("Optional[")
     base = item.metadata["base"]
     convert = _CONVERTERS[_kind(item)]
@@ -236,11 +239,33 @@ def _value_parser(item: Field[Any]) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         if is_optional and text.lower() == "none":
             return None
-        return convert(text) if base == 10 else int(text, base)
+        try:
+            return convert(text) if base == 10 else int(text, base)
+        except ValueError:
+            raise ValueError(f"it must be {_describe_rule(item)}") from None
 
-    # argparse names the type in its error: "invalid int value: 'x'".
-    parse.__name__ = convert.__name__ if base == 10 else "octal"
     return parse
+
+
+def _argument_parser(item: Field[Any]) -> Callable[[str], Any]:
+    """The same for argparse, which says "invalid parse value" of a `ValueError`."""
+    parse = _value_parser(item)
+
+    def parse_argument(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r:.80}: {error}") from None
+
+    return parse_argument
+
+
+def _describe_rule(item: Field[Any]) -> str:
+    """The rule of a field, in the words of the command line."""
+    if item.metadata["base"] == 8:
+        return "an octal number, such as 660"
+    words: str = item.metadata["rule"].words
+    return words.replace("None", "none")
 
 
 def _split_texts(text: str) -> Any:
