@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import unittest
-from typing import Any
+from typing import Any, Dict
 
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.deflate import DeflateSettings
@@ -76,6 +76,11 @@ CHOICES = {
     "log_format": ("text", "json"),
 }
 TEXTS = ("uds", "ssl_certfile", "ssl_keyfile_password", "app_dir", "log_config")
+# Options that are refused without these.
+NEEDED: Dict[str, Dict[str, Any]] = {
+    "uds_mode": {"uds": "app.sock"},
+    "ssl_keyfile_password": {"ssl_certfile": "c.pem"},
+}
 SWITCHES = [name for name, item in FIELDS.items() if type(item.default) is bool]
 OWN_PATHS = ("health_path", "metrics_path")
 SECONDS = [name for name in FIELDS if name.startswith(("timeout_", "ws_ping_"))] + ["close_grace"]
@@ -177,7 +182,8 @@ class FieldTests(unittest.TestCase):
 class RuleTests(unittest.TestCase):
     def assert_accepts(self, name: str, *values: Any) -> None:
         for value in values:
-            self.assertEqual(getattr(ServerConfig(**{name: value}), name), value)
+            config = ServerConfig(**{name: value}, **NEEDED.get(name, {}))
+            self.assertEqual(getattr(config, name), value)
 
     def assert_refuses(self, name: str, *values: Any) -> None:
         for value in values:
@@ -412,8 +418,19 @@ class CertificateTests(unittest.TestCase):
             ServerConfig(proxy_protocol=True)
         self.assertTrue(ServerConfig(proxy_protocol=True, forwarded_allow_ips="unix").proxy_protocol)
 
+    def test_what_would_be_without_effect_is_refused(self) -> None:
+        for text, options in (
+            (
+                "ssl_keyfile_password without ssl_certfile: there is no key to read",
+                {"ssl_keyfile_password": ""},
+            ),
+            ("uds_mode=0o660 without uds: no socket file is made", {"uds_mode": 0o660}),
+            ("uds_mode=0o660 without uds: no socket file is made", {"uds_mode": 0o660, "fd": 3}),
+        ):
+            self.assert_refused(text, **options)
+
     def test_password_is_not_shown(self) -> None:
-        shown = repr(ServerConfig(ssl_keyfile_password="secret"))
+        shown = repr(ServerConfig(ssl_certfile="c.pem", ssl_keyfile_password="secret"))
         self.assertNotIn("secret", shown)
         self.assertIn("port=8000", shown)
 

@@ -27,6 +27,8 @@ def _check_address(config: ServerConfig) -> None:
         raise ConfigError(f"uds={config.uds!r} and fd={config.fd!r}: give one of them")
     if config.reuse_port and (config.uds is not None or config.fd is not None):
         raise ConfigError("reuse_port with uds or fd: it is for host and port")
+    if config.uds is None and config.uds_mode != type(config).uds_mode:
+        raise ConfigError(f"uds_mode={config.uds_mode:#o} without uds: no socket file is made")
 
 
 def _check_proxy(config: ServerConfig) -> None:
@@ -38,6 +40,8 @@ def _check_tls(config: ServerConfig) -> None:
     if config.ssl_certfile is None:
         if config.ssl_keyfile is not None:
             raise ConfigError("ssl_keyfile without ssl_certfile: a key needs its certificate")
+        if config.ssl_keyfile_password is not None:
+            raise ConfigError("ssl_keyfile_password without ssl_certfile: there is no key to read")
         for name in ("ssl_ca_certs", "ssl_cert_reqs", "ssl_ciphers", "ssl_version"):
             if getattr(config, name) != getattr(type(config), name):
                 raise ConfigError(f"{name} without ssl_certfile: without a certificate there is no TLS")

@@ -43,7 +43,9 @@ def run_workers(
     # Takes no memory before it is written, which workers do if there is a ``metrics_path``.
     metrics = mmap.mmap(-1, get_slots_size(MAX_WORKERS))
     # Its sockets are given to it.
-    of_worker = replace(config, workers=1, uds=None, fd=None, reuse_port=False)
+    of_worker = replace(
+        config, workers=1, uds=None, uds_mode=ServerConfig.uds_mode, fd=None, reuse_port=False
+    )
     if files is not None:
         of_worker = build_hasty_config(of_worker)
 

@@ -70,7 +70,7 @@ class WorkerServer(Server):
         ssl_context: Optional[SSLContext] = None,
     ) -> None:
         # The supervisor has opened the path, or taken the descriptor.
-        config = replace(config, uds=None, fd=None)
+        config = replace(config, uds=None, uds_mode=ServerConfig.uds_mode, fd=None)
         super().__init__(app, config, sockets=sockets, ssl_context=ssl_context)
         self._ends = ends
         self._inherited = sockets
