@@ -12,6 +12,7 @@ from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError
 from wsbridge.server.arguments import (
     build_config,
+    build_config_of_server,
     check_application,
     check_is_one_process,
     check_sockets,
@@ -32,7 +33,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 class ApplicationTests(unittest.TestCase):
     def test_application_is_itself_or_what_its_name_stands_for(self) -> None:
         self.assertIs(check_application(app, ServerConfig()), app)
-        self.assertTrue(callable(check_application("asyncio:run", ServerConfig())))
+        self.assertTrue(callable(check_application("builtins:dict", ServerConfig())))
 
     def test_what_cannot_be_called_is_none(self) -> None:
         for wrong in (None, 5):
@@ -87,6 +88,12 @@ class ConfigTests(unittest.TestCase):
             check_is_one_process(ServerConfig(workers=2))
         with self.assertRaisesRegex(ConfigError, "^reload: a Server cannot start again; run"):
             check_is_one_process(ServerConfig(reload=True))
+        for name, value in (("log_format", "json"), ("log_config", "logging.json")):
+            options: Any = {name: value}
+            text = rf"^{name}='{value}': a Server sets up no logging; run\(\) and the command line do, "
+            with self.assertRaisesRegex(ConfigError, text):
+                check_is_one_process(ServerConfig(**options))
+            check_is_one_process(build_config_of_server(ServerConfig(**options)))
 
     def test_options_are_told_from_the_other_arguments(self) -> None:
         arguments: Any = {"port": 5, "ssl_context": None}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "build_config",
+    "build_config_of_server",
     "check_application",
     "check_is_one_process",
     "check_socket",
@@ -28,6 +29,9 @@ __all__ = [
 FAMILIES = tuple(
     getattr(socket, name) for name in ("AF_INET", "AF_INET6", "AF_UNIX") if hasattr(socket, name)
 )
+
+# Options that change how all of a process logs, which is for who owns the process.
+PROCESS_WIDE = ("log_format", "log_config")
 
 
 def check_application(app: Union[Application, str], config: ServerConfig) -> Application:
@@ -74,6 +78,18 @@ def check_is_one_process(config: ServerConfig) -> None:
         )
     if config.reload:
         raise ConfigError("reload: a Server cannot start again; run() and the command line can")
+    for name in PROCESS_WIDE:
+        value = getattr(config, name)
+        if value != getattr(ServerConfig, name):
+            raise ConfigError(
+                f"{name}={value!r:.80}: a Server sets up no logging; run() and the command line do, and a "
+                "program of its own calls logging.config"
+            )
+
+
+def build_config_of_server(config: ServerConfig) -> ServerConfig:
+    """The configuration of the one `Server` of a process whose logging is set up already."""
+    return replace(config, **{name: getattr(ServerConfig, name) for name in PROCESS_WIDE})
 
 
 def split_arguments(

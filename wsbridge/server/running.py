@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Union
 from ..asgi.types import Application
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError
-from .arguments import split_arguments
+from .arguments import build_config_of_server, split_arguments
 from .connection.attribution import find_exchange
 from .logs.log import log_raised
 from .logs.output import set_up_logging
@@ -53,7 +53,7 @@ def run(
 
         run_workers(app, config, **others)
     else:
-        server = Server(app, config, **others)
+        server = Server(app, build_config_of_server(config), **others)
         server.is_main = True
         set_up_logging(config)
         run_server(server)

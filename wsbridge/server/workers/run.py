@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional, Sequence, Union
 from ...asgi.types import Application
 from ...config import MAX_WORKERS, ServerConfig
 from ...protocols.errors import ConfigError
-from ..arguments import check_sockets, check_ssl_context
+from ..arguments import build_config_of_server, check_sockets, check_ssl_context
 from ..logs.output import set_up_logging
 from ..metrics.slot import MetricsSlot, get_slots_size
 from .processes import CAN_FORK, Ends, Processes
@@ -44,7 +44,12 @@ def run_workers(
     metrics = mmap.mmap(-1, get_slots_size(MAX_WORKERS))
     # Its sockets are given to it.
     of_worker = replace(
-        config, workers=1, uds=None, uds_mode=ServerConfig.uds_mode, fd=None, reuse_port=False
+        build_config_of_server(config),
+        workers=1,
+        uds=None,
+        uds_mode=ServerConfig.uds_mode,
+        fd=None,
+        reuse_port=False,
     )
     if files is not None:
         of_worker = build_hasty_config(of_worker)
