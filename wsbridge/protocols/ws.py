@@ -292,16 +292,21 @@ class WSProtocol:
         return self.receiving is _PEER_CLOSED
 
     @property
+    def has_ended(self) -> bool:
+        """Whether `end` is known."""
+        return self.receiving is not _READABLE or bool(self._close_payload)
+
+    @property
     def end(self) -> Optional[WebSocketDisconnected]:
         """Code and reason of what has ended the connection; None before.
 
         They are those of the CLOSE that came first, ours or the peer's, or of the peer's violation; 1006 if
         the stream ended before (RFC 6455 7.1.5).
         """
+        if not self.has_ended:
+            return None
         if self._close_payload or self.receiving is _PEER_CLOSED:
             return WebSocketDisconnected(*parse_close_payload(self._close_payload))
-        if self.receiving is _READABLE:
-            return None
         return WebSocketDisconnected(ABNORMAL_CLOSURE, "")
 
     @property

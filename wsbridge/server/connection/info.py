@@ -94,12 +94,14 @@ class ConnectionInfo:
     @property
     def code(self) -> Optional[int]:
         """The close code: of the CLOSE that came first, or of a violation; 1005, 1006; None before."""
-        return None if self._ws.end is None else self._ws.end.code
+        end = self._ws.end
+        return None if end is None else end.code
 
     @property
     def reason(self) -> str:
         """The reason that belongs to `code`."""
-        return "" if self._ws.end is None else self._ws.end.reason
+        end = self._ws.end
+        return "" if end is None else end.reason
 
     @property
     def messages_received(self) -> int:

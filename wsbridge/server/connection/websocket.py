@@ -237,7 +237,7 @@ class WebSocketExchange(MessageFlow):
         if self._scope:
             self._log_unanswered()
         opened_at, info = self._opened_at, self.info
-        if opened_at is None or info is None or info.code is None:
+        if opened_at is None or info is None or not self._ws.has_ended:
             return
         self._opened_at = None
         if info.closed_by is None:
