@@ -6,7 +6,6 @@ import asyncio
 import functools
 import logging
 import os
-import time
 from math import inf
 from typing import (
     TYPE_CHECKING,
@@ -21,13 +20,13 @@ from typing import (
     Union,
 )
 
-from ..asgi.response import build_date
 from ..asgi.types import Application, HeaderPairs, Scope
 from ..config import ServerConfig
 from ..protocols.errors import RequestRefused
 from ..protocols.masking import prefer_libcrypto
 from .budget import Budget
 from .clients import Clients
+from .clocks import choose_clock, get_date, get_no_date
 from .detached import Detached
 from .listening.descriptors import HINT, OUT_OF_DESCRIPTORS, find_reserved
 from .logs.log import SafeLogger, access_logger, error_logger, log_answer, log_end, log_refusal
@@ -50,10 +49,6 @@ SWEEP_INTERVAL = 0.25
 # Seconds. If a sweep is this late, an application has blocked the loop, or the machine has slept.
 BLOCKED = 1.0
 
-# Seconds; a coarser clock is not used. Before Python 3.13 the loop's clock on Windows has steps of 15.6 ms:
-# the latency of most pings would be 0.
-COARSE = 1e-3
-
 # Seconds in which a cancelled application must end.
 ABORT_TIMEOUT = 1.0
 
@@ -61,22 +56,6 @@ ABORT_TIMEOUT = 1.0
 ACCEPT_WARNING_INTERVAL = 1.0
 
 T = TypeVar("T")
-
-# Formatted once a second.
-_build_date = functools.lru_cache(maxsize=1)(build_date)
-
-
-def _get_date() -> bytes:
-    return _build_date(int(time.time()))
-
-
-def _get_no_date() -> None:
-    return None
-
-
-def _choose_clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
-    is_coarse = time.get_clock_info("monotonic").resolution > COARSE
-    return time.perf_counter if is_coarse else loop.time
 
 
 class Service:
@@ -135,42 +114,19 @@ class Service:
         self.config = config
         self.state = state
         self.loop = asyncio.get_running_loop()
-        self.clock: Callable[[], float] = clock or (
-            _choose_clock(self.loop) if parent is None else parent.clock
-        )
-        own_date = _get_date if config.date_header else _get_no_date
-        self.date: Callable[[], Optional[bytes]] = date or (own_date if parent is None else parent.date)
-        self._headers = config.default_headers if parent is None else parent.get_headers()
         # Dicts: they keep the order of arrival, and remove in constant time.
         self.members: Dict[Member, None] = {}
         self.lingering: Dict[Member, None] = {}
         self.waiting: Dict[WaitingMember, None] = {}
         self.detached = Detached()
-        self.waker: Waker = SPEED.build_waker(self.loop) if parent is None else parent.waker
         self.next_accept_warning = -inf
         self.has_refused = False
-        self.reserved_descriptor: float = find_reserved() if parent is None else parent.reserved_descriptor
-        self._parent = parent
-        self.access_logger: Optional[logging.Logger] = access_logger if config.access_log else None
-        self._logger = error_logger
-        if parent is not None:
-            self.access_logger, self._logger = parent.access_logger, parent.logger
-        self.clients: Optional[Clients] = None if parent is None else parent.clients
-        if parent is None and config.limit_connections_per_client is not None:
-            self.clients = Clients(config.limit_connections_per_client, config.trusted_peers)
-        self.budget: Optional[Budget] = None if parent is None else parent.budget
-        if parent is None and config.max_inbound_memory is not None:
-            self.budget = Budget(config.max_inbound_memory, config.ws_max_size, self.clock)
-        self.is_stopping: bool = parent is not None and parent.is_stopping
+        self.is_stopping = False
+        self.abandoned = 0
+        self.clients: Optional[Clients] = None
+        self.budget: Optional[Budget] = None
         self.metrics: Optional[Metrics] = None
         self.own_paths: Optional[OwnPaths] = None
-        if parent is not None:
-            self.metrics, self.own_paths = parent.metrics, parent.own_paths
-        elif config.health_path is not None or config.metrics_path is not None:
-            self._add_own_paths()
-        if self.own_paths is not None:
-            self.app = self.own_paths.answer_for(app)
-        self.abandoned = 0
         # What closes the members, while `begin_shutdown` gathers them for ``drain_seconds``.
         self._closes: Optional[List[Callable[[], None]]] = None
         self._timer: Optional[asyncio.TimerHandle] = None
@@ -178,6 +134,49 @@ class Service:
         self._has_skipped_sweep = False
         self._is_empty = asyncio.Event()
         self._is_empty.set()
+        self._parent = parent
+        if parent is None:
+            self._set_up(clock, date)
+        else:
+            self._share(parent, clock, date)
+        if self.own_paths is not None:
+            self.app = self.own_paths.answer_for(app)
+
+    def _set_up(
+        self, clock: Optional[Callable[[], float]], date: Optional[Callable[[], Optional[bytes]]]
+    ) -> None:
+        """Make what a service without a parent has of its own."""
+        config = self.config
+        self.clock: Callable[[], float] = clock or choose_clock(self.loop)
+        self.date: Callable[[], Optional[bytes]] = date or (get_date if config.date_header else get_no_date)
+        self.waker: Waker = SPEED.build_waker(self.loop)
+        self.reserved_descriptor: float = find_reserved()
+        self.access_logger: Optional[logging.Logger] = access_logger if config.access_log else None
+        self._logger = error_logger
+        self._headers = config.default_headers
+        if config.limit_connections_per_client is not None:
+            self.clients = Clients(config.limit_connections_per_client, config.trusted_peers)
+        if config.max_inbound_memory is not None:
+            self.budget = Budget(config.max_inbound_memory, config.ws_max_size, self.clock)
+        if config.health_path is not None or config.metrics_path is not None:
+            self._add_own_paths()
+
+    def _share(
+        self,
+        parent: Service,
+        clock: Optional[Callable[[], float]],
+        date: Optional[Callable[[], Optional[bytes]]],
+    ) -> None:
+        """Have in common with ``parent`` what `_set_up` makes."""
+        self.clock = clock or parent.clock
+        self.date = date or parent.date
+        self.waker = parent.waker
+        self.reserved_descriptor = parent.reserved_descriptor
+        self.access_logger, self._logger = parent.access_logger, parent.logger
+        self._headers = parent.get_headers()
+        self.clients, self.budget = parent.clients, parent.budget
+        self.is_stopping = parent.is_stopping
+        self.metrics, self.own_paths = parent.metrics, parent.own_paths
 
     def _add_own_paths(self) -> None:
         if self.config.metrics_path is not None:

@@ -4,7 +4,7 @@
 WebSocket, ``wsbridge.error`` all others; both are below ``wsbridge``. What comes
 from the wire is quoted or escaped, so that it can neither end a line nor move
 what stands around it, whoever formats the record. The arguments of an access
-line are one dict, which `log_format.JsonFormatter` shows field by field.
+line are one dict, which `format.JsonFormatter` shows field by field.
 """
 
 from __future__ import annotations
