@@ -30,7 +30,7 @@ FAMILIES = tuple(
     getattr(socket, name) for name in ("AF_INET", "AF_INET6", "AF_UNIX") if hasattr(socket, name)
 )
 
-# Options that change how all of a process logs, which is for who owns the process.
+# Options that change the logging of the whole process: only the program that owns the process may set them.
 PROCESS_WIDE = ("log_format", "log_config")
 
 

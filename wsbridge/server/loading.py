@@ -25,7 +25,7 @@ OTHER_INTERFACES = (
 
 
 class LoadingFailed(ConfigError):
-    """An application cannot be had; if its own code raised, that error is the cause."""
+    """An application cannot be loaded; if its own code raised, that error is the cause."""
 
 
 def load_application(target: str, app_dir: str = "", *, factory: bool = False) -> Application:

@@ -100,7 +100,7 @@ class Server:
         self._starting: Optional[asyncio.Task[None]] = None
         self._stop_requests = 0
         self._stop_requested: Optional[asyncio.Event] = None
-        # The stop after ``limit_max_requests``, where nobody has called `serve`.
+        # The stop after ``limit_max_requests`` of a server that was started without `serve`.
         self._stopping: Optional[asyncio.Future[None]] = None
 
     # ------------------------------------------------------------------ start, stop

@@ -395,7 +395,8 @@ class Connection(asyncio.Protocol):
     def check_deadlines(self, now: float) -> None:
         self._let_last_go()
         if self._answered and self._is_idle and self._service.has_refused:
-            # Somebody needs its place. RFC 9112 9.5: it "MAY close the transport connection at any time".
+            # Another connection needs the place.
+            # RFC 9112 9.5: a server "MAY close the transport connection at any time".
             self._close()
         if now < self._deadline:
             return

@@ -111,7 +111,7 @@ class HeaderReader(ABC):
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abort()
-        # Now: there is a limit to those that linger.
+        # Leave at once: only so many connections may linger.
         self._service.discard(self)
 
 

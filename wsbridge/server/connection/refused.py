@@ -77,5 +77,5 @@ class RefusedConnection(Connection):
 
     def abort(self) -> None:
         super().abort()
-        # Now: there is a limit to those that linger.
+        # Leave at once: only so many connections may linger.
         self._leave()

@@ -53,7 +53,7 @@ ACCEPT_GRACE = 1.0
 # Before Python 3.12 the attribute of an Enum class takes ten times as long as a global.
 _ENDING, _OVER = Phase.ENDING, Phase.OVER
 
-# Who has closed first, where it was not this side.
+# What `closed_by` is where the peer was the first to end the connection.
 _ENDED_BY = {Receiving.CLOSED: "client", Receiving.FAILED: "violation", Receiving.LOST: "lost"}
 
 # Replaces a scope once its answer is logged.

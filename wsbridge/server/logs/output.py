@@ -1,4 +1,4 @@
-"""Where the lines of the loggers are printed: stderr, unless somebody else prints them."""
+"""Where the lines of the loggers are printed: stderr, unless the program has handlers of its own."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _print_line(line: str) -> None:
             stream.write(line.encode("ascii", "backslashreplace").decode("ascii"))
         stream.flush()
     except (OSError, ValueError):
-        # A full disk, or a pipe that nobody reads any more: there is nobody to tell, and the server goes on.
+        # A full disk, or a pipe whose reader has gone: the line is lost, and the server goes on.
         return
 
 

@@ -80,10 +80,11 @@ FAMILIES = {
     "wsbridge_detached_applications": Family("gauge", "Applications that go on after their disconnect."),
 }
 
-# Collecting takes time for each connection. For each beyond the first FREE, the same values are shown for
-# REST seconds: it takes 5 % of the time at most, and a small server is exact.
-FREE = 400
-REST = 50e-6
+# Collecting takes time for each connection. Up to EXACT_UP_TO connections every scrape collects; each one
+# beyond lets the same values be shown for REUSE_PER_CONNECTION seconds more, so that collecting takes 5 % of
+# the time at most.
+EXACT_UP_TO = 400
+REUSE_PER_CONNECTION = 50e-6
 
 # The values of the label `state`.
 _STATES = ("waiting", "http", "connecting", "open", "closing", "lingering")
@@ -238,11 +239,12 @@ class Metrics:
         return render_metrics(self._slot.read_all())
 
     def _collect_at_times(self) -> Snapshot:
-        """What `collect` returns, or returned shortly before: who asks often must not take all the time."""
+        """What `collect` returns, or returned shortly before: frequent scrapes must not take all the time."""
         now = self._service.clock()
         if now >= self._shown_until or not self._service.members:
             self._shown = self.collect()
-            self._shown_until = now + (len(self._service.members) - FREE) * REST
+            beyond = len(self._service.members) - EXACT_UP_TO
+            self._shown_until = now + beyond * REUSE_PER_CONNECTION
         return self._shown
 
     def collect(self) -> Snapshot:

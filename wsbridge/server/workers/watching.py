@@ -18,10 +18,10 @@ from .processes import Child, Ends, Processes
 
 __all__ = ["NotifiedWatcher", "PollingWatcher", "WatchedFiles", "build_watcher"]
 
-# Seconds between two looks, at least; and how many times as long as a look takes, so that looking takes a
-# twentieth of a processor at most.
+# Seconds between two looks, at least. A slow look is followed by a pause of PAUSE_FACTOR times its duration:
+# looking takes a twentieth of a processor at most.
 INTERVAL = 0.25
-REST = 20
+PAUSE_FACTOR = 20
 
 # A folder with more has something else in it than an application.
 MAX_FILES = 20_000
@@ -101,7 +101,7 @@ class PollingWatcher:
             return []
         last, self._last = self._last, self._files.scan()
         ended = self._clock()
-        self.next_look = ended + max(INTERVAL, REST * (ended - begun))
+        self.next_look = ended + max(INTERVAL, PAUSE_FACTOR * (ended - begun))
         return sorted({path for path, _ in last.items() ^ self._last.items()})
 
     def close(self) -> None:
