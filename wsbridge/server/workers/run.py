@@ -42,15 +42,7 @@ def run_workers(
     set_up_logging(config)
     # Takes no memory before it is written, which workers do if there is a ``metrics_path``.
     metrics = mmap.mmap(-1, get_slots_size(MAX_WORKERS))
-    # Its sockets are given to it.
-    of_worker = replace(
-        build_config_of_server(config),
-        workers=1,
-        uds=None,
-        uds_mode=ServerConfig.uds_mode,
-        fd=None,
-        reuse_port=False,
-    )
+    of_worker = replace(build_config_of_server(config), workers=1)
     if files is not None:
         of_worker = build_hasty_config(of_worker)
 

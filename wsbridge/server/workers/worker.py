@@ -69,8 +69,8 @@ class WorkerServer(Server):
         sockets: Sequence[socket],
         ssl_context: Optional[SSLContext] = None,
     ) -> None:
-        # The supervisor has opened the path, or taken the descriptor.
-        config = replace(config, uds=None, uds_mode=ServerConfig.uds_mode, fd=None)
+        # The supervisor has opened the sockets. Options that say where to listen would contradict them.
+        config = replace(config, uds=None, uds_mode=ServerConfig.uds_mode, fd=None, reuse_port=False)
         super().__init__(app, config, sockets=sockets, ssl_context=ssl_context)
         self._ends = ends
         self._inherited = sockets
