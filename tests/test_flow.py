@@ -771,3 +771,26 @@ class PingFloodTests(WebSocketTestCase):
         await self.start(self.app.send({"type": "websocket.close"}))
         self.transport.take()
         self.assert_written(LARGE, CLOSE, PONG)
+
+
+class LossTests(WebSocketTestCase):
+    """The connection is lost, and the application goes on."""
+
+    async def test_held_messages_that_fill_the_queue_again_are_delivered(self) -> None:
+        await self.open(ws_max_queue=1)
+        self.transport.feed(PEER_HELLO)
+        # As TLS does on Python 3.9 and 3.10, though reading is paused.
+        self.exchange.data_received(PEER_HELLO * 2)
+        self.transport.lose()
+        await self.assert_receives(RECEIVED_HELLO, RECEIVED_HELLO, RECEIVED_HELLO, LOST)
+
+    async def test_nothing_is_written_and_nothing_is_unsent(self) -> None:
+        await self.open()
+        info = self.app.scope["wsbridge.connection"]
+        self.transport.lose()
+        self.exchange.write(HELLO)
+        self.assertEqual((info.write_buffer_size, info.bytes_sent), (0, 0))
+
+    async def test_held_data_pauses_reading_without_a_budget(self) -> None:
+        await self.connect(early_data=bytes(64 * 1024), max_inbound_memory=None)
+        self.assert_reading(False)
