@@ -20,11 +20,17 @@ class Client:
         self.budget = budget
         self.held_size = 0
         self.give_up: Optional[Callable[[], None]] = self.drop if is_unfinished else None
+        # What is left of it when it is given up, and whether it has ended then.
+        self.queued = 0
+        self.ends = False
         self.told: List[str] = []
 
     def drop(self) -> None:
         self.told.append("give up")
-        self.held_size = 0
+        self.held_size = self.queued
+        self.is_unfinished = False
+        if self.ends:
+            self.budget.forget(self)
 
     def read_on(self) -> None:
         self.told.append("read on")
@@ -119,6 +125,19 @@ class StalledTests(BudgetTestCase):
         self.open(5)
         self.assert_given_up(*clients[:2])
         self.assert_untold(clients[2])
+
+    def test_what_the_application_has_not_taken_still_counts(self) -> None:
+        first, second = self.open(5, 4)
+        first.ends, second.queued = True, 3 * STEP
+        first.queued = STEP
+        self.clock.advance(1)
+        client = Client(self.budget)
+        self.assertTrue(client.hold(4))
+        self.assertEqual(self.budget.size, 8 * STEP)
+        self.assertTrue(client.hold(6))
+        self.assertFalse(client.hold(7))
+        self.assert_given_up(first, second)
+        self.assertEqual(self.budget.size, 10 * STEP)
 
     def test_nobody_is_while_there_is_room(self) -> None:
         clients = self.open(3, 3, 3)

@@ -140,14 +140,16 @@ class Budget:
     def _recount(self, but: Optional[Holder] = None) -> None:
         """Look up what everybody holds, ``but`` the one that has just told it."""
         for holder, share in tuple(self._shares.items()):
-            if holder is but:
-                continue
-            size = holder.held_size
-            if not size:
-                self.forget(holder)
-            elif size != share.size:
-                self.size += size - share.size
-                self._shares[holder] = share._replace(size=size)
+            if holder is not but:
+                self._update(holder, share)
+
+    def _update(self, holder: Holder, share: _Share) -> None:
+        size = holder.held_size
+        if not size:
+            self.forget(holder)
+        elif size != share.size:
+            self.size += size - share.size
+            self._shares[holder] = share._replace(size=size)
 
     def _give_up_stalled(self, now: float, but: Optional[Holder] = None) -> None:
         """Give up what makes no progress though it may, the stalest first, until there is room."""
@@ -166,5 +168,9 @@ class Budget:
             self._give_up(*waiting[0])
 
     def _give_up(self, holder: Holder, give_up: Callable[[], None]) -> None:
-        self.forget(holder)
+        self._waiting.pop(holder, None)
         give_up()
+        share = self._shares.get(holder)
+        if share is not None:
+            # The application goes on, and has not taken what is queued.
+            self._update(holder, share)
