@@ -142,7 +142,7 @@ class SystemdTests(InheritedCase):
             self.assertEqual(str(caught.exception), f"{name}: {rule}")
 
     def test_count_that_is_no_number(self) -> None:
-        for count in ("", "-1", "x", "\u0661"):
+        for count in ("", "-1", "x", "\u0661", "9" * 5000):
             self.set_variables(count=count)
             with self.assertRaisesRegex(ConfigError, "^LISTEN_FDS='.*': it must be a whole number$"):
                 self.take()

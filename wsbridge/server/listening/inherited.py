@@ -75,8 +75,9 @@ def _names_address(config: ServerConfig) -> bool:
 
 
 def _parse_count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()):
-        raise ConfigError(f"LISTEN_FDS={text!r}: it must be a whole number")
+    # Python refuses to read more than 4300 digits as a number.
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise ConfigError(f"LISTEN_FDS={text[:20]!r}: it must be a whole number")
     return int(text)
 
 
