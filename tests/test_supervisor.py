@@ -275,6 +275,16 @@ class StopTests(SupervisorCase):
         self.assertIn("worker 1 (pid 1) does not stop and is killed", self.logged)
         self.assertIn("worker 1 (pid 1) has stopped: killed by SIGKILL", self.logged)
 
+    def test_second_signal_that_meets_the_end_of_a_worker_is_no_failure(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1)
+            yield TERM
+            yield TERM
+            self.world.end(1, -TERM)
+            yield None
+
+        self.assertIn("worker 1 (pid 1) has stopped", self.supervise(script, workers=1))
+
     def test_stop_has_the_limit_of_a_worker_and_the_ends_of_its_tasks(self) -> None:
         for options, limit in (
             ({}, 29),

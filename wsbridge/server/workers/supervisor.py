@@ -102,6 +102,8 @@ class Supervisor:
         # Whether any worker has ever listened.
         self._has_served = False
         self._is_stopping = False
+        # After the second signal.
+        self._stops_at_once = False
         # What `run` raises at the end.
         self._error: Optional[BaseException] = None
         self._handlers: Dict[int, Callable[[int], None]] = {
@@ -313,8 +315,10 @@ class Supervisor:
         logger.error("%s; the next starts in %g s", reason, delay)
 
     def _handle_stopped(self, worker: Worker, code: int) -> None:
-        # One that was stopped before it listened ends with its signal.
-        if code == 0 or worker.ready_at is None:
+        # One that was stopped before it listened ends with its signal. A second signal may meet the end of
+        # the process, which has no handler any more.
+        is_told_twice = self._stops_at_once and code == -signal.SIGTERM
+        if code == 0 or worker.ready_at is None or is_told_twice:
             logger.info("%s has stopped", worker.name)
             return
         self._print_traceback(worker)
@@ -331,6 +335,7 @@ class Supervisor:
             logger.info("stopping; a second signal stops at once; workers: %d", len(self._workers))
             self._stop_all()
             return
+        self._stops_at_once = True
         at_once = self._processes.clock() + END_TIMEOUT
         for worker in self._workers:
             worker.kill_at = min(worker.kill_at, at_once)
