@@ -48,11 +48,13 @@ class PathCase(unittest.TestCase):
         client.connect(self.path)
         return client
 
-    def assert_in_use(self) -> None:
-        text = f"Address {self.path!r} is already in use"
+    def assert_in_use(self, text: str = "is already in use") -> None:
         with self.assertRaises(OSError) as caught:
             self.listen()
-        self.assertEqual((caught.exception.errno, caught.exception.strerror), (errno.EADDRINUSE, text))
+        self.assertEqual(
+            (caught.exception.errno, caught.exception.strerror),
+            (errno.EADDRINUSE, f"Address {self.path!r} {text}"),
+        )
 
 
 @unittest.skipUnless(HAS_UNIX_SOCKETS, NO_UNIX_SOCKETS)
@@ -99,12 +101,12 @@ class TakingTests(PathCase):
 
     def test_file_stays(self) -> None:
         Path(self.path).write_text("mine")
-        self.assert_in_use()
+        self.assert_in_use("is a file that is no socket: it stays as it is")
         self.assertEqual(Path(self.path).read_text(), "mine")
 
     def test_folder_stays(self) -> None:
         os.mkdir(self.path)
-        self.assert_in_use()
+        self.assert_in_use("is a file that is no socket: it stays as it is")
 
     def test_folder_that_is_not_there(self) -> None:
         with self.assertRaisesRegex(FileNotFoundError, "No such file or directory"):

@@ -76,16 +76,21 @@ def _take_path(listening: socket.socket, path: str, mode: int) -> None:
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
-        raise OSError(error.errno, f"Address {path!r} is already in use") from None
+        text = "is already in use" if _is_socket(path) else "is a file that is no socket: it stays as it is"
+        raise OSError(error.errno, f"Address {path!r} {text}") from None
     # The socket does not listen yet: no peer can connect while its permissions are those of the umask.
     os.chmod(path, mode)
 
 
-def _is_dead_socket(path: str) -> bool:
+def _is_socket(path: str) -> bool:
     try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return False
+        return stat.S_ISSOCK(os.stat(path).st_mode)
     except FileNotFoundError:
+        return False
+
+
+def _is_dead_socket(path: str) -> bool:
+    if not _is_socket(path):
         return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
