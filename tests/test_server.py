@@ -824,7 +824,7 @@ class StopTests(StopCase):
         client = await self.open_websocket(server)
         with self.assertLogs("wsbridge", "WARNING") as logs:
             await asyncio.wait_for(server.stop(), TIMEOUT)
-        self.assertIn("1 connections did not close in time and are aborted", logs.output[0])
+        self.assertIn("connections that did not close in time and are aborted: 1", logs.output[0])
         self.assertEqual(self.app.log, ["startup", "cancelled", "shutdown"])
         await self.assert_answer(client, CLOSE_1012)
 

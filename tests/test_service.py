@@ -517,7 +517,7 @@ class ShutDownTests(SkippingCase, ServiceCase):
         with self.assertLogs(logger, "WARNING") as logs:
             await self.shut_down(0.001)
         self.assertEqual(member.told, ["shut down", "abort"])
-        text = "WARNING:wsbridge.error:1 connections did not close in time and are aborted"
+        text = "WARNING:wsbridge.error:connections that did not close in time and are aborted: 1"
         self.assertEqual(logs.output, [text])
 
     async def test_application_that_ignores_its_cancellation_is_left_behind(self) -> None:
