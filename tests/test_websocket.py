@@ -1460,6 +1460,15 @@ class ShutdownTests(WebSocketTestCase):
         await turn_loop()
         self.assertTrue(self.stopping.done())
 
+    async def test_handshake_whose_application_waits_for_its_client_is_refused_at_once(self) -> None:
+        await self.connect()
+        await self.assert_receives(CONNECT)
+        receiving = await self.assert_waits(self.app.receive())
+        self.service.begin_shutdown()
+        self.assert_written(STOPPING)
+        await turn_loop()
+        self.assertEqual(receiving.result(), LOST)
+
     async def test_connecting_is_503_if_the_application_does_not_accept_within_a_second(self) -> None:
         await self.connect()
         await self.shut_down()

@@ -67,6 +67,7 @@ class HttpService(Service):
     def __init__(self, config: Any, app_state: Optional[Dict[str, Any]], loop: Any) -> None:
         super().__init__(self._run_app, build_http_config(config), state=app_state, clock=loop.time)
         self.logger = logging.getLogger("uvicorn.error")
+        self.access_logger = logging.getLogger("uvicorn.access")
         self.scope: Any = None
         self._loaded_app = config.loaded_app
         # The test's, where `self.loop` is the running one.

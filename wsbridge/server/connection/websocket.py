@@ -365,8 +365,9 @@ class WebSocketExchange(MessageFlow):
 
     def shut_down(self) -> None:
         phase = self._session.phase
-        if phase is Phase.CONNECTING and not self._is_stopping:
-            # Most applications accept at once, and a client that is told 1012 comes back.
+        if phase is Phase.CONNECTING and not self._is_stopping and self._session.waiter is None:
+            # Most applications accept at once, and a client that is told 1012 comes back. One that waits in
+            # `receive` first wants something of its client.
             self._is_stopping = True
             self._deadline = min(self._deadline, self._service.get_deadline(ACCEPT_GRACE))
         elif phase in (Phase.CONNECTING, Phase.DENYING):
