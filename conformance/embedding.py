@@ -13,12 +13,12 @@ import os
 import re
 import subprocess
 import sys
-import traceback
 from pathlib import Path
 from typing import Any, Awaitable, Callable, Dict, List
 
-from .lib.environment import ROOT, enter_environment, report_folder, say_line
-from .lib.report import Cell, Page
+from .lib.environment import ROOT, enter_environment, report_folder
+from .lib.parts import run_parts, write_parts
+from .lib.report import Page
 from .lib.servers import ServerProcess, find_port
 
 REQUIREMENTS = [
@@ -211,21 +211,6 @@ HOSTS: Dict[str, Callable[[Path], Any]] = {
 }
 
 
-async def check_hosts(folder: Path, names: List[str]) -> Dict[str, str]:
-    """What went wrong with each, or nothing."""
-    found = {}
-    for name in names:
-        say_line(f"embedding: {name}")
-        try:
-            await HOSTS[name](folder)
-            found[name] = ""
-        except Exception as error:
-            traceback.print_exc()
-            found[name] = f"{type(error).__name__}: {error}"
-        print(f"{'FAILED' if found[name] else 'ok':<7} {name} {found[name]:.300}", flush=True)
-    return found
-
-
 def main(argv: List[str]) -> int:
     parser = argparse.ArgumentParser(prog="run.py embedding", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", action="append", choices=[*HOSTS], help="one host; may be repeated")
@@ -233,14 +218,6 @@ def main(argv: List[str]) -> int:
     enter_environment("embedding", REQUIREMENTS)
     folder = report_folder("embedding")
     write_programs(folder, find_port())
-    found = asyncio.run(check_hosts(folder, arguments.only or [*HOSTS]))
+    found = asyncio.run(run_parts("embedding", HOSTS, arguments.only or [*HOSTS], folder))
     page = Page("Embedding", f"CPython {sys.version.split()[0]}; {', '.join(REQUIREMENTS)}")
-    page.table(
-        ["host", "outcome", "what went wrong"],
-        [
-            [name, Cell("failed" if text else "ok", "fail" if text else "ok"), text]
-            for name, text in found.items()
-        ],
-    )
-    print(f"report: {page.write(folder / 'index.html')}")
-    return 1 if any(found.values()) else 0
+    return write_parts(page, "host", found, folder / "index.html")

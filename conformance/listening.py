@@ -18,12 +18,12 @@ import socket
 import ssl
 import subprocess
 import sys
-import traceback
 from pathlib import Path
 from typing import Any, Awaitable, Callable, Dict, List
 
-from .lib.environment import ROOT, Unavailable, enter_environment, report_folder, say_line
-from .lib.report import Cell, Page
+from .lib.environment import ROOT, Unavailable, enter_environment, report_folder
+from .lib.parts import run_parts, write_parts
+from .lib.report import Page
 from .lib.servers import Process, ServerProcess, find_port
 
 REQUIREMENTS = ["trustme==1.2.1", "cryptography==50.0.2", "websockets==17.4", "uvloop==0.23.0"]
@@ -269,21 +269,6 @@ CHECKS: Dict[str, Callable[[Path], Awaitable[None]]] = {
 }
 
 
-async def run_checks(folder: Path, names: List[str]) -> Dict[str, str]:
-    """What went wrong with each, or nothing."""
-    found = {}
-    for name in names:
-        say_line(f"listening: {name}")
-        try:
-            await asyncio.wait_for(CHECKS[name](folder), TIMEOUT)
-            found[name] = ""
-        except Exception as error:
-            traceback.print_exc()
-            found[name] = f"{type(error).__name__}: {error}"
-        print(f"{'FAILED' if found[name] else 'ok':<7} {name} {found[name]:.300}", flush=True)
-    return found
-
-
 def main(argv: List[str]) -> int:
     parser = argparse.ArgumentParser(prog="run.py listening", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", action="append", choices=[*CHECKS], help="one check; may be repeated")
@@ -295,14 +280,6 @@ def main(argv: List[str]) -> int:
     folder = report_folder("listening")
     folder.joinpath("listening_app.py").write_text(APPLICATION, "utf-8")
     write_certificates(folder)
-    found = asyncio.run(run_checks(folder, arguments.only or [*CHECKS]))
+    found = asyncio.run(run_parts("listening", CHECKS, arguments.only or [*CHECKS], folder, TIMEOUT))
     page = Page("Listening", f"CPython {sys.version.split()[0]}; {ssl.OPENSSL_VERSION}")
-    page.table(
-        ["check", "outcome", "what went wrong"],
-        [
-            [name, Cell("failed" if text else "ok", "fail" if text else "ok"), text]
-            for name, text in found.items()
-        ],
-    )
-    print(f"report: {page.write(folder / 'index.html')}")
-    return 1 if any(found.values()) else 0
+    return write_parts(page, "check", found, folder / "index.html")

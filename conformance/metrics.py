@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import Any, Awaitable, Callable, Dict, List, Tuple
 
-from .lib.environment import Unavailable, enter_environment, report_folder, say_line
-from .lib.report import Cell, Page
+from .lib.environment import Unavailable, enter_environment, report_folder
+from .lib.parts import run_parts, write_parts
+from .lib.report import Page
 from .lib.servers import ServerProcess
 from .lib.wire import build_close, build_frame
 
@@ -447,21 +448,6 @@ async def run_check(name: str, folder: Path) -> None:
         raise Wrong(f"its log has tracebacks: {server.find_tracebacks()}")
 
 
-async def run_checks(names: List[str], folder: Path) -> Dict[str, str]:
-    """What went wrong with each, or nothing."""
-    found = {}
-    for name in names:
-        say_line(f"metrics: {name}")
-        try:
-            await run_check(name, folder)
-            found[name] = ""
-        except Exception as error:
-            traceback.print_exc()
-            found[name] = f"{type(error).__name__}: {error}"
-        print(f"{'FAILED' if found[name] else 'ok':<7} {name} {found[name]:.300}", flush=True)
-    return found
-
-
 def main(argv: List[str]) -> int:
     parser = argparse.ArgumentParser(prog="run.py metrics", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", action="append", choices=[*CHECKS], help="one part; may be repeated")
@@ -470,14 +456,7 @@ def main(argv: List[str]) -> int:
         raise Unavailable("promtool is missing: apt-get install prometheus")
     enter_environment("metrics", REQUIREMENTS)
     folder = report_folder("metrics")
-    found = asyncio.run(run_checks(arguments.only or [*CHECKS], folder))
+    parts = {name: functools.partial(run_check, name) for name in CHECKS}
+    found = asyncio.run(run_parts("metrics", parts, arguments.only or [*CHECKS], folder))
     page = Page("Metrics", f"CPython {sys.version.split()[0]}; {', '.join(REQUIREMENTS)}")
-    page.table(
-        ["part", "outcome", "what went wrong"],
-        [
-            [name, Cell("failed" if text else "ok", "fail" if text else "ok"), text]
-            for name, text in found.items()
-        ],
-    )
-    print(f"report: {page.write(folder / 'index.html')}")
-    return 1 if any(found.values()) else 0
+    return write_parts(page, "part", found, folder / "index.html")

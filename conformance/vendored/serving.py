@@ -29,7 +29,7 @@ def main():
     if name == "demo":
         from myapp.ws.server.command import cli
 
-        sys.argv[1:] = ["--port", *ports]
+        sys.argv[1:] = ["--demo", "--port", *ports]
         return cli.command()
     if name == "frozen":
         # What is for speed only was found as well.

@@ -420,7 +420,9 @@ class Service:
         """
         self.begin_shutdown()
         if not await self._is_empty_within(timeout and max(timeout - ABORT_TIMEOUT, timeout / 2)):
-            self.logger.warning("connections that did not close in time and are aborted: %d", len(self.members))
+            self.logger.warning(
+                "connections that did not close in time and are aborted: %d", len(self.members)
+            )
             self.abort()
             await self.wait_until_empty()
         if self.members:
