@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import unittest
 from typing import Any, List
 
@@ -189,10 +190,35 @@ class RefusalTests(PrefaceCase):
         self.assertEqual(self.transport.calls, ["close"])
         self.assert_logged()
 
-    async def test_server_that_stops_aborts_it(self) -> None:
+    async def test_server_that_stops_waits_a_second_for_what_is_on_its_way(self) -> None:
         self.connect()
         self.service.begin_shutdown()
+        self.assertEqual(self.transport.calls, [])
+        await self.advance(1.1)
         self.assertEqual(self.transport.calls, ["abort"])
+        self.assert_logged()
+
+    async def test_request_whose_header_comes_while_the_server_stops_is_served(self) -> None:
+        for pieces in ([LINE + GET], [LINE, GET]):
+            self.connect()
+            stopping = asyncio.ensure_future(self.service.shut_down(None))
+            await turn_loop()
+            for piece in pieces:
+                self.transport.feed(piece)
+                await turn_loop()
+                self.assertFalse(stopping.done())
+            await self.assert_ends(*ENDS)
+            self.transport.lose()
+            await self.app.return_()
+            await stopping
+
+    async def test_header_without_a_request_holds_no_server_up(self) -> None:
+        self.connect()
+        self.service.begin_shutdown()
+        self.transport.feed(LINE)
+        await self.advance(1.1)
+        self.assertIn("write_eof", self.transport.calls)
+        self.transport.lose()
         self.assert_logged()
 
 

@@ -191,11 +191,13 @@ class HandshakeTests(SecuredCase):
         self.assertEqual(self.transport.calls, ["pause_reading", "abort"])
         await self.assert_over()
 
-    async def test_server_that_stops_aborts_it(self) -> None:
+    async def test_server_that_stops_waits_for_it_for_a_second(self) -> None:
         self.connect()
         self.feed(LINE)
         await turn_loop()
         self.service.begin_shutdown()
+        self.assertEqual(self.transport.calls, ["pause_reading"])
+        await self.advance(1.1)
         self.assertEqual(self.transport.calls, ["pause_reading", "abort"])
         await self.assert_over()
 

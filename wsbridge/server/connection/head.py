@@ -32,7 +32,7 @@ from .addresses import Ends, get_ends
 from .hints import START_SIZE, describe_ignored_host, describe_missing_upgrade, describe_start
 from .http import HttpExchange
 from .linger import Linger
-from .proxied import Preface
+from .proxied import ON_ITS_WAY, Preface
 from .reading import get_unsent_size, limit_reads, resume_reading
 from .relay import Relay, Stage
 from .scopes import prepare_scopes
@@ -45,10 +45,6 @@ FREE_HEAD_SIZE = 4 * 1024
 
 # The Connection header of most requests that have one: comparing takes less time than parsing the list.
 _KEEP_ALIVE = [b"keep-alive"]
-
-# Seconds from the connection, or the first byte of a head, in which the rest of a request is waited for when
-# the server stops.
-ON_ITS_WAY = 1.0
 
 
 class Connection(asyncio.Protocol):
@@ -124,7 +120,10 @@ class Connection(asyncio.Protocol):
             service.add(self)
             self._refuse_unlogged(made, ServiceUnavailable(OUT_OF_DESCRIPTORS))
             return
-        refusal = find_refusal(service) or admit_client(service, made, self._find_ends(made).client)
+        # One that was accepted before the server began to stop, and whose header has come since, is served.
+        is_late = service.is_stopping and self._ends is not None
+        refusal = None if is_late else find_refusal(service)
+        refusal = refusal or admit_client(service, made, self._find_ends(made).client)
         service.add(self)
         if refusal is not None:
             self._turn_away(made, refusal)
@@ -142,6 +141,8 @@ class Connection(asyncio.Protocol):
         self._ends = ends
         self.connection_made(transport)
         (self._successor or self).data_received(data)
+        if self._service.is_stopping and self._transport is not None:
+            self.shut_down()
 
     def _turn_away(self, transport: asyncio.Transport, refusal: RequestRefused) -> None:
         """Refuse the connection: now, or, where there are `OwnPaths`, once its request's head is read."""

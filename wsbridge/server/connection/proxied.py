@@ -19,7 +19,12 @@ from .relay import Relay
 if TYPE_CHECKING:
     from .head import Connection
 
-__all__ = ["HeaderReader", "Preface", "apply_header"]
+__all__ = ["ON_ITS_WAY", "HeaderReader", "Preface", "apply_header"]
+
+
+# Seconds from the connection, or the first byte of a head, in which the rest of a request is waited for when
+# the server stops. For a header in front of it they begin with the stop.
+ON_ITS_WAY = 1.0
 
 
 def apply_header(ends: Ends, header: ProxyHeader) -> Ends:
@@ -97,15 +102,19 @@ class HeaderReader(ABC):
         self._service.discard(self)
 
     def check_deadlines(self, now: float) -> None:
-        if now >= self._deadline:
+        if now < self._deadline:
+            return
+        if self._service.is_stopping:
+            self.abort()
+        else:
             self._refuse(RequestTimeout("the PROXY protocol header was not complete in time"))
 
     def measure(self) -> Load:
         return Load("waiting")
 
     def shut_down(self) -> None:
-        """The server is stopping, and no request has begun."""
-        self.abort()
+        """The server is stopping; what is on its way may still come, as in `Connection.shut_down`."""
+        self._deadline = min(self._deadline, self._service.get_deadline(ON_ITS_WAY))
 
     def abort(self) -> None:
         transport, self._transport = self._transport, None
@@ -138,6 +147,7 @@ class Preface(HeaderReader, asyncio.Protocol):
 
     def _continue(self, transport: asyncio.Transport, header: ProxyHeader) -> None:
         self._transport = None
-        self._service.discard(self)
         (transport if self._relay is None else self._relay).set_protocol(self._connection)
         self._connection.begin(transport, apply_header(get_ends(transport), header), self._parser.trailing)
+        # Not before: a server that stops ends with its last member.
+        self._service.discard(self)

@@ -76,7 +76,6 @@ class SecuredPreface(HeaderReader, asyncio.BufferedProtocol):
 
     async def _start_tls(self, transport: asyncio.Transport, header: ProxyHeader) -> None:
         handshake = _Handshake()
-        secured: Optional[asyncio.Transport] = None
         try:
             secured = await self._service.loop.start_tls(
                 transport, handshake, self._ssl, server_side=True, ssl_handshake_timeout=NO_LIMIT
@@ -84,14 +83,17 @@ class SecuredPreface(HeaderReader, asyncio.BufferedProtocol):
         except OSError as error:
             # As asyncio does it where TLS begins at once: no line, since every port scanner would have one.
             self._service.logger.debug("TLS handshake failed: %s", error)
+        else:
+            self._task = self._transport = None
+            # None: the peer has left within the handshake, which asyncio does not raise.
+            if secured is not None and not handshake.is_lost:
+                handshake.successor = self._connection
+                secured.set_protocol(self._connection)
+                self._connection.begin(secured, apply_header(get_ends(secured), header), handshake.data)
         finally:
+            # Not before: a server that stops ends with its last member.
             self._task = None
             self.connection_lost(None)
-        # None: the peer has left within the handshake, which asyncio does not raise.
-        if secured is not None and not handshake.is_lost:
-            handshake.successor = self._connection
-            secured.set_protocol(self._connection)
-            self._connection.begin(secured, apply_header(get_ends(secured), header), handshake.data)
 
     def check_deadlines(self, now: float) -> None:
         if self._task is None:
