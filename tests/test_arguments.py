@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import tempfile
 import unittest
-from typing import Any
+from typing import Any, Dict
 
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import ConfigError
@@ -15,10 +16,12 @@ from wsbridge.server.arguments import (
     build_config_of_server,
     check_application,
     check_is_one_process,
+    check_loop,
     check_sockets,
     check_ssl_context,
     split_arguments,
 )
+from wsbridge.server.server import Server
 
 try:
     import ssl
@@ -147,6 +150,24 @@ class SocketsTests(unittest.TestCase):
     def test_socket_without_an_address_is_refused(self) -> None:
         text = r"it must be bound to an address; call its bind\(\) first$"
         self.assert_refused(ConfigError, text, [self.make()])
+
+
+class LoopTests(unittest.TestCase):
+    def test_loop_of_the_program_is_the_one_that_is_asked_for(self) -> None:
+        loops: Dict[str, Any] = {
+            name: type("Loop", (), {"__module__": name})() for name in ("asyncio.unix_events", "uvloop")
+        }
+        plain, uvloop = loops
+        for option, made in (("auto", plain), ("auto", uvloop), ("asyncio", plain), ("uvloop", uvloop)):
+            check_loop(ServerConfig(loop=option), loops[made])
+        for option, made in (("asyncio", uvloop), ("uvloop", plain)):
+            with self.assertRaisesRegex(ConfigError, f"^loop='{option}': a Server runs in the event loop of"):
+                check_loop(ServerConfig(loop=option), loops[made])
+
+    def test_server_looks_at_it_when_it_starts(self) -> None:
+        server = Server(app, loop="uvloop", port=0, lifespan="off")
+        with self.assertRaisesRegex(ConfigError, "^loop='uvloop': "):
+            asyncio.run(server.start())
 
 
 class ContextTests(unittest.TestCase):

@@ -28,7 +28,7 @@ class Client:
     def drop(self) -> None:
         self.told.append("give up")
         self.held_size = self.queued
-        self.is_unfinished = False
+        self.give_up = None
         if self.ends:
             self.budget.forget(self)
 

@@ -128,7 +128,7 @@ class RunTests(unittest.TestCase):
 
     def test_uvloop_is_used_where_it_is_installed(self) -> None:
         class Loop(asyncio.SelectorEventLoop):
-            pass
+            __module__ = "uvloop"
 
         with mock.patch.dict(sys.modules, uvloop=types.SimpleNamespace(new_event_loop=Loop)):
             self.assertIs(self.run_and_stop(loop="uvloop")[0], Loop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from dataclasses import fields, replace
 from difflib import get_close_matches
@@ -20,6 +21,7 @@ __all__ = [
     "build_config_of_server",
     "check_application",
     "check_is_one_process",
+    "check_loop",
     "check_socket",
     "check_sockets",
     "check_ssl_context",
@@ -85,6 +87,16 @@ def check_is_one_process(config: ServerConfig) -> None:
                 f"{name}={value!r:.80}: a Server sets up no logging; run() and the command line do, and a "
                 "program of its own calls logging.config"
             )
+
+
+def check_loop(config: ServerConfig, loop: asyncio.AbstractEventLoop) -> None:
+    """Raise `ConfigError` if ``loop``, in which a server starts, is not the one that is configured."""
+    is_uvloop = type(loop).__module__.partition(".")[0] == "uvloop"
+    if config.loop != "auto" and is_uvloop != (config.loop == "uvloop"):
+        raise ConfigError(
+            f"loop={config.loop!r}: a Server runs in the event loop of its program, here one of "
+            f"{type(loop).__module__}; run() and the command line make their own"
+        )
 
 
 def build_config_of_server(config: ServerConfig) -> ServerConfig:

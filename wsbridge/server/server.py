@@ -12,7 +12,14 @@ from ..asgi.lifespan import Lifespan
 from ..asgi.types import Application
 from ..config import ServerConfig
 from ..protocols.errors import ConfigError, LifespanFailed, StateError
-from .arguments import build_config, check_application, check_is_one_process, check_sockets, check_ssl_context
+from .arguments import (
+    build_config,
+    check_application,
+    check_is_one_process,
+    check_loop,
+    check_sockets,
+    check_ssl_context,
+)
 from .connection.info import ConnectionInfo
 from .connection.websocket import WebSocketExchange
 from .limited import build_service
@@ -115,6 +122,7 @@ class Server:
         """
         if self._is_started:
             raise StateError("the server is started already")
+        check_loop(self.config, asyncio.get_running_loop())
         self._is_started = True
         self._lock = asyncio.Lock()
         async with self._lock:
