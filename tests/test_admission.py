@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import unittest
 from typing import Any, List, Optional
 from unittest import mock
 
 from tests.doubles import MemoryTransport, ServiceTestCase
 from wsbridge.protocols.errors import RequestRefused, ServiceUnavailable, TooManyRequests
+from wsbridge.protocols.forwarded import TrustedPeers
 from wsbridge.server.admission import admit_client, find_refusal
+from wsbridge.server.clients import Clients
 
 CLIENT = ("192.0.2.1", 5)
 
@@ -57,20 +60,14 @@ class FindRefusalTests(ServiceTestCase):
         second.give_way.assert_not_called()
 
 
-class AdmitClientTests(ServiceTestCase):
-    def admit(self) -> Optional[RequestRefused]:
-        return admit_client(self.service, MemoryTransport(), CLIENT)
+class AdmitClientTests(unittest.TestCase):
+    def test_client_with_too_many_connections_is_refused(self) -> None:
+        clients = Clients(2, TrustedPeers(""))
+        first, second, third = (admit_client(clients, MemoryTransport(), CLIENT) for _ in range(3))
+        self.assertEqual((first, second), (None, None))
+        self.assertIsInstance(third, TooManyRequests)
 
-    async def test_without_a_limit_nothing_is_counted(self) -> None:
-        self.set_up(limit_connections_per_client=None)
-        self.assertEqual([self.admit() for _ in range(3)], [None] * 3)
-
-    async def test_client_with_too_many_connections_is_refused(self) -> None:
-        self.set_up(limit_connections_per_client=2)
-        self.assertEqual([self.admit() for _ in range(2)], [None] * 2)
-        self.assertIsInstance(self.admit(), TooManyRequests)
-
-    async def test_client_on_a_unix_socket_has_no_limit(self) -> None:
-        self.set_up(limit_connections_per_client=1)
-        admitted = [admit_client(self.service, MemoryTransport(), None) for _ in range(3)]
-        self.assertEqual(admitted, [None] * 3)
+    def test_client_on_a_unix_socket_has_no_limit(self) -> None:
+        clients = Clients(1, TrustedPeers(""))
+        for _ in range(3):
+            self.assertIsNone(admit_client(clients, MemoryTransport(), None))

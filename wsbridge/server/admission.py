@@ -9,6 +9,7 @@ from ..protocols.errors import RequestRefused, ServiceUnavailable, TooManyReques
 from .refusals import build_stopping
 
 if TYPE_CHECKING:
+    from .clients import Clients
     from .service import Service
 
 __all__ = ["admit_client", "find_refusal"]
@@ -34,12 +35,11 @@ def find_refusal(service: Service) -> Optional[RequestRefused]:
 
 
 def admit_client(
-    service: Service, transport: asyncio.BaseTransport, client: Optional[Tuple[str, int]]
+    clients: Clients, transport: asyncio.BaseTransport, client: Optional[Tuple[str, int]]
 ) -> Optional[RequestRefused]:
     """Count a connection for its client, or return why that has too many."""
-    if service.clients is not None:
-        try:
-            service.clients.add(transport, client and client[0])
-        except TooManyRequests as refusal:
-            return refusal
+    try:
+        clients.add(transport, client and client[0])
+    except TooManyRequests as refusal:
+        return refusal
     return None

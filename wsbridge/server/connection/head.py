@@ -123,7 +123,8 @@ class Connection(asyncio.Protocol):
         # One that was accepted before the server began to stop, and whose header has come since, is served.
         is_late = service.is_stopping and self._ends is not None
         refusal = None if is_late else find_refusal(service)
-        refusal = refusal or admit_client(service, made, self._find_ends(made).client)
+        if refusal is None and service.clients is not None:
+            refusal = admit_client(service.clients, made, self._find_ends(made).client)
         service.add(self)
         if refusal is not None:
             self._turn_away(made, refusal)
