@@ -59,7 +59,12 @@ class WorkerCase(unittest.TestCase):
         return failure
 
     def work(self, after_start: Callable[[], Any], app: Optional[Any] = None, **options: Any) -> int:
-        """The exit code; ``after_start`` is called when the application has started."""
+        """The exit code; ``after_start`` is called when the worker listens."""
+
+        def note_ready() -> None:
+            # What it has reported stays in the pipe, for the test.
+            asyncio.get_running_loop().remove_reader(self.reports)
+            after_start()
 
         async def call_after_start(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] == "http":
@@ -69,7 +74,7 @@ class WorkerCase(unittest.TestCase):
                 return
             self.told.append((await receive())["type"])
             await send({"type": "lifespan.startup.complete"})
-            after_start()
+            asyncio.get_running_loop().add_reader(self.reports, note_ready)
             self.told.append((await receive())["type"])
             self.assertEqual(self.listening.fileno(), -1, "clients can still connect")
             await send({"type": "lifespan.shutdown.complete"})
@@ -196,7 +201,7 @@ class LostSupervisorTests(WorkerCase):
         self.assertEqual(self.told, ["lifespan.startup", "lifespan.shutdown"])
         messages = [record.getMessage() for record in logs.records]
         self.assertIn(f"the supervisor has ended: worker {os.getpid()} stops", messages)
-        self.assertIn("the supervisor has ended, and does not read b'ready'", messages)
+        self.assertIn("the supervisor has ended, and does not read b'leaving'", messages)
 
 
 if __name__ == "__main__":
