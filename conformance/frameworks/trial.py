@@ -27,8 +27,11 @@ MEMORY_MARGIN = 40 * 1024 * 1024
 # Longest run of a client that is a program of its own.
 PROGRAM_SECONDS = 40.0
 
-# What wsbridge says of every request, and of its own beginning and end.
-_ROUTINE = re.compile(r'server INFO (.+ "\S+ \S+" \d+$|listening on |stopping)')
+# What wsbridge says of every request, of the end of every WebSocket, and of its own beginning and end.
+_ROUTINE = re.compile(
+    r'server INFO (.+ "\S+ \S+" \d+$|listening on |stopping'
+    r'|.+ "websocket \S+" (\d+ (closed|lost)|ends its connection: the client has left))'
+)
 
 # What asyncio says of an application that writes on to a client that has left, as often as it happens to.
 BY_CHANCE = "server WARNING socket.send() raised exception."

@@ -50,7 +50,11 @@ async def expect_return(site: Site) -> None:
     """Pages are there again: a proxy with health checks may need one first."""
 
     async def is_back() -> bool:
-        return await site.get_status() == 200
+        try:
+            return await site.get_status() == 200
+        except aiohttp.ClientConnectionError:
+            # Apache resets connections while it starts.
+            return False
 
     await expect_soon(is_back, RETURN_SECONDS)
 

@@ -39,7 +39,7 @@ async def watch(doing: Awaitable[None], forgives: Tuple[Type[Exception], ...] = 
 
 
 def _note_record(record: logging.LogRecord) -> None:
-    if record.levelno < (logging.INFO if record.name == "wsbridge" else logging.WARNING):
+    if record.levelno < (logging.INFO if record.name.partition(".")[0] == "wsbridge" else logging.WARNING):
         return
     error = record.exc_info[1] if record.exc_info else None
     text = f"{type(error).__name__}: {error}" if error else record.getMessage()
