@@ -527,6 +527,13 @@ class CeilingTests(unittest.TestCase):
         self.assertEqual(self.inflate(self.HELLO, 3), [b"Hell", b"o"])
         self.assertEqual(b"".join(self.inflate(self.HELLO, 0)), b"Hello")
 
+    def test_what_follows_a_block_with_bfinal_is_inflated_once(self) -> None:
+        # RFC 1951 3.2.6: a block of fixed codes with BFINAL, d0 6b. RFC 7692 7.2.3.4: the empty block behind
+        # it, whose 00 00 ff ff is left out, is of a new stream.
+        wire = bytes.fromhex("bb900d0000")
+        for step in range(4):
+            self.assertEqual(b"".join(self.inflate(wire, step)), b"\xd0k")
+
     def test_it_counts_over_all_messages(self) -> None:
         inflater = open_inflater(15, False, 7)
         self.assertEqual(inflater.inflate(self.HELLO), b"Hello")

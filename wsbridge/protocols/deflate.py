@@ -311,7 +311,8 @@ class Inflater:
                     if len(self._window) > WINDOW_SLACK + self._window_size:
                         del self._window[: -self._window_size]
                 if room < 0:
-                    left = len(data) + len(decompressor.unconsumed_tail)
+                    # Behind the end of a stream CPython tells the rest of the data twice.
+                    left = len(data) if decompressor.eof else len(decompressor.unconsumed_tail)
                     self.bytes_in -= left
                     self.ceiling = self.bytes_out
                     raise CeilingReached(b"".join(pieces), left)
