@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from typing import Any, Dict, List, Type
 
 from wsbridge.asgi.ws_bridge import build_ws_event, build_ws_scope, create_ws_receive, create_ws_send
@@ -33,6 +34,8 @@ class Floor:
     def __init__(self, app: Any, config: ServerConfig, wire: Wire) -> None:
         self.wire = wire
         self.service = Service(app, config)
+        # The descriptors of `Wire` are none of this process's.
+        self.service.reserved_descriptor = math.inf
         #: Those that shut down, or serve this connection.
         self.tasks: List[Any] = []
 
