@@ -1244,19 +1244,27 @@ class RequestLimitTests(ServeCase):
 
 @unittest.skipUnless(hasattr(signal, "SIGHUP"), "a system without SIGHUP")
 class HangupTests(CertificateFiles, ServeCase):
-    def allow_hangup(self) -> None:
-        # As in a program that has no use for it: what runs the tests may ignore it.
-        self.addCleanup(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, signal.SIG_DFL))
+    def handle_hangup(self, handler: Any = signal.SIG_DFL) -> None:
+        # What runs the tests may ignore it.
+        self.addCleanup(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, handler))
 
     async def test_signal_stops_a_server_without_certificates(self) -> None:
-        self.allow_hangup()
+        self.handle_hangup()
         serving = await self.begin_listening()
         signal.raise_signal(signal.SIGHUP)
         await self.assert_over(serving)
 
     @unittest.skipIf(ssl is None, "this Python was built without ssl")
     async def test_signal_has_certificates_read_again(self) -> None:
-        self.allow_hangup()
+        self.handle_hangup()
+        await self.assert_read_again()
+
+    @unittest.skipIf(ssl is None, "this Python was built without ssl")
+    async def test_program_started_by_nohup_reads_them_too(self) -> None:
+        self.handle_hangup(signal.SIG_IGN)
+        await self.assert_read_again()
+
+    async def assert_read_again(self) -> None:
         serving = await self.begin_listening(ssl_certfile=self.certificate, ssl_keyfile=self.key)
         with self.assertLogs("wsbridge", "INFO") as logs:
             signal.raise_signal(signal.SIGHUP)

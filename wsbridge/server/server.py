@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Union
@@ -30,7 +29,7 @@ from .logs.log import error_logger as logger
 from .metrics.metrics import Metrics
 from .metrics.slot import MetricsSlot
 from .service import ABORT_TIMEOUT, Service
-from .signals import catch_signals
+from .signals import SIGHUP, catch_signals
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -41,9 +40,6 @@ if TYPE_CHECKING:
     from .options import ServerArguments, ServerOptions
 
 __all__ = ["Server", "serve"]
-
-# None on Windows.
-SIGHUP = getattr(signal, "SIGHUP", None)
 
 
 class Server:
@@ -304,7 +300,7 @@ class Server:
         self._stop_requested = asyncio.Event()
         self.startup_signal = None
         try:
-            with catch_signals(self._handle_signal):
+            with catch_signals(self._handle_signal, reloads=self.config.ssl_certfile is not None):
                 if not self._stop_requests:
                     await self._serve(self._loop, self._stop_requested)
         finally:

@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import Any, Callable, Dict, Iterator, List, Set, Tuple
 
-__all__ = ["are_signals_caught", "catch_signals", "may_be_ctrl_c"]
+__all__ = ["SIGHUP", "are_signals_caught", "catch_signals", "may_be_ctrl_c"]
 
 # Ctrl-Break is how Windows asks a process group to end.
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
@@ -17,6 +17,9 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREA
 # Caught only where they would end the process: `nohup` ignores SIGHUP, and a host may have its own use for
 # it. nginx stops gracefully on SIGQUIT, too.
 ENDING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGQUIT") if hasattr(signal, name))
+
+# None on Windows.
+SIGHUP = getattr(signal, "SIGHUP", None)
 
 # On Windows a signal does not interrupt `select`, and Python calls its handler only after `select` has
 # returned: wake the loop every `TICK` seconds.
@@ -31,11 +34,12 @@ _received: Set[int] = set()
 
 
 @contextlib.contextmanager
-def catch_signals(callback: Callable[[int], None]) -> Iterator[None]:
+def catch_signals(callback: Callable[[int], None], *, reloads: bool = False) -> Iterator[None]:
     """Call ``callback`` in the running loop with every signal; only the main thread catches any.
 
     The signals are SIGINT and SIGTERM, and SIGHUP and SIGQUIT where nobody
-    handles or ignores them.
+    handles or ignores them; with ``reloads``, SIGHUP also where it is ignored, as
+    it ends nothing then.
 
     If several servers run, the callbacks of all are called. When the last one
     ends, the previous handlers are restored, and those of the program are
@@ -43,7 +47,7 @@ def catch_signals(callback: Callable[[int], None]) -> Iterator[None]:
     """
     loop = asyncio.get_running_loop()
     try:
-        _install()
+        _install(reloads)
     except ValueError:
         # Another thread or a subinterpreter, where Python allows no signal handlers.
         yield
@@ -71,13 +75,14 @@ def may_be_ctrl_c(error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt) and is_main and not are_signals_caught()
 
 
-def _install() -> None:
+def _install(reloads: bool) -> None:
     if threading.current_thread() is not threading.main_thread():
         # `signal.signal` would raise, but is not called if the main thread has set our handlers already.
         raise ValueError("only the main thread handles signals")
     for number in (*SIGNALS, *ENDING_SIGNALS):
         handler = signal.getsignal(number)
-        if number in ENDING_SIGNALS and handler is not signal.SIG_DFL:
+        is_harmless = reloads and number == SIGHUP and handler is signal.SIG_IGN
+        if number in ENDING_SIGNALS and handler is not signal.SIG_DFL and not is_harmless:
             continue
         # None: the handler was not set by Python, so it could not be restored.
         if handler not in (None, _note_signal):
