@@ -123,6 +123,8 @@ async def check_activation_by_a_shell(folder: Path) -> None:
                 client.setblocking(False)
                 client.connect_ex(("127.0.0.1", port))
                 await asyncio.sleep(0.1)
+        # The shell passes no signal on.
+        os.killpg(process.pid, signal.SIGTERM)
         expect("start the server without a shell, or with exec" in process.read_log(), process.read_log())
 
 
