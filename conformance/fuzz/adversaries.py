@@ -122,7 +122,8 @@ PAUSED, CLOSING, ENDED = map(connection, ("paused", "closing", "ended"))
 
 def open_inflater(_: bool) -> Feed:
     inflater = Inflater(15, False)
-    return lambda piece: inflater.inflate(piece, UNLIMITED)
+    inflater.ceiling = UNLIMITED
+    return inflater.inflate
 
 
 def parser(kind: Any, line: str) -> Callable[[bool], Feed]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsbridge.protocols import frames, masking
-from wsbridge.protocols.deflate import Inflater
+from wsbridge.protocols.deflate import CeilingReached, Inflater
 from wsbridge.protocols.errors import InvalidCompressedData, InvalidUTF8, MessageTooBig, ProtocolViolation
 from wsbridge.protocols.messages import Message
 
@@ -129,6 +129,10 @@ def read_text(pieces: Sequence[bytes]) -> Tuple[int, Optional[str]]:
     return taken, text
 
 
+# Bytes that a message inflates to before more may.
+STEPS = (16 * 1024 * 1024, 0, 7, 1000)
+
+
 @given(examples(with_variant(compressed_payloads())))
 def test_inflater(example: Example) -> None:
     """Any pieces give the same, which is what zlib gives, within the limit; the next message is inflated."""
@@ -154,14 +158,28 @@ def test_inflater(example: Example) -> None:
 
 def read_compressed(variant: int, pieces: List[bytes], limit: int) -> Any:
     inflater = Inflater(15, bool(variant & 4))
-    output = b""
     try:
-        for piece in pieces:
-            output += inflater.inflate(piece, limit, len(output))
-        inflater.finish()
+        output = inflate_in_steps(inflater, pieces, limit, STEPS[len(pieces) % len(STEPS)])
     except (InvalidCompressedData, MessageTooBig) as error:
         return type(error), str(error)
-    honest = inflater.inflate(b"\xf2\x48\xcd\xc9\xc9\x07\x00", 5)  # RFC 7692 7.2.3.1
-    inflater.finish()
+    honest = inflate_in_steps(inflater, [b"\xf2\x48\xcd\xc9\xc9\x07\x00"], 5, 5)  # RFC 7692 7.2.3.1
     assert honest == b"Hello"
+    return output
+
+
+def inflate_in_steps(inflater: Inflater, pieces: List[bytes], limit: int, step: int) -> bytes:
+    """A message, of which `step` bytes inflate before more may."""
+    output = b""
+    for piece in pieces:
+        while piece:
+            inflater.ceiling = inflater.bytes_out + min(step, limit - len(output))
+            try:
+                output += inflater.inflate(piece)
+                break
+            except CeilingReached as reached:
+                output += reached.output
+                piece = piece[len(piece) - reached.left :]
+            if len(output) > limit:
+                raise MessageTooBig(limit)
+    inflater.finish()
     return output
