@@ -8,11 +8,13 @@ import os
 import select
 import selectors
 import socket
+import threading
 import unittest
 from typing import Callable, List, Tuple
 from unittest import mock
 
 from tests.test_hostile import is_open
+from wsbridge.server.fast.event_loop import PollerEventLoop
 
 if hasattr(select, "epoll"):
     from select import EPOLLHUP, EPOLLIN, EPOLLOUT
@@ -219,6 +221,100 @@ class PollerTests(unittest.TestCase):
         before = list(filter(is_open, range(64)))
         Poller().close()
         self.assertEqual(list(filter(is_open, range(64))), before)
+
+
+@unittest.skipUnless(HAS_EPOLL, NO_EPOLL)
+class PollAgainTests(unittest.TestCase):
+    """In an event loop `select` polls again, and returns once the loop has something to do."""
+
+    def setUp(self) -> None:
+        self.poller = Poller()
+        self.loop = PollerEventLoop(self.poller)
+        self.addCleanup(self.loop.close)
+
+    def count_events(self, then: Callable[[int], object]) -> int:
+        """What is handled of a descriptor that stays ready until the loop stops, in one `select`.
+
+        ``then`` is called with the number of events that came before.
+        """
+
+        def act() -> None:
+            if len(watched.events) > 1000:
+                raise KeyboardInterrupt("the loop is starved")
+            then(len(watched.events) - 1)
+
+        watched = Watched(act)
+        ours, peer = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(peer.close)
+        peer.send(b"1")
+        self.poller.watch(ours.fileno(), EPOLLIN, watched)
+        with mock.patch.object(self.poller, "select", wraps=self.poller.select) as select_once:
+            self.loop.run_forever()
+        self.assertEqual(select_once.call_count, 1)
+        return len(watched.events)
+
+    def test_until_a_callback_is_scheduled(self) -> None:
+        def schedule(before: int) -> None:
+            if before == 3:
+                self.loop.call_soon(self.loop.stop)
+
+        self.assertEqual(self.count_events(schedule), 4)
+
+    def test_until_another_thread_schedules_one(self) -> None:
+        def schedule(before: int) -> None:
+            if before == 3:
+                thread = threading.Thread(target=self.loop.call_soon_threadsafe, args=(self.loop.stop,))
+                thread.start()
+                thread.join()
+
+        self.assertEqual(self.count_events(schedule), 4)
+
+    def test_until_the_loop_is_stopped(self) -> None:
+        def stop(before: int) -> None:
+            if before == 3:
+                self.loop.stop()
+
+        self.assertEqual(self.count_events(stop), 4)
+
+    def test_until_a_timer_is_set(self) -> None:
+        def set_timer(before: int) -> None:
+            if before == 3:
+                self.loop.call_later(0, self.loop.stop)
+
+        self.assertEqual(self.count_events(set_timer), 4)
+
+    def test_until_a_timer_expires(self) -> None:
+        now = 1000.0
+        self.loop.time = lambda: now  # type: ignore[method-assign]
+        self.loop.call_later(5, self.loop.stop)
+
+        def advance(before: int) -> None:
+            nonlocal now
+            now += 1
+
+        with mock.patch("wsbridge.server.fast.poller.monotonic", lambda: now):
+            self.assertEqual(self.count_events(advance), 5)
+
+    def test_until_one_of_asyncios_is_ready(self) -> None:
+        ours, peer = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(peer.close)
+        self.loop.add_reader(ours, self.loop.stop)
+        self.assertEqual(self.count_events(lambda before: before == 3 and peer.send(b"1")), 5)
+
+    def test_not_in_a_loop_that_does_not_tell_what_it_has_to_do(self) -> None:
+        poller = Poller()
+        self.addCleanup(poller.close)
+        poller.serve(object())
+        watched = Watched()
+        ours, peer = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(peer.close)
+        peer.send(b"1")
+        poller.watch(ours.fileno(), EPOLLIN, watched)
+        self.assertEqual(poller.select(), [])
+        self.assertEqual(watched.events, [EPOLLIN])
 
 
 if __name__ == "__main__":

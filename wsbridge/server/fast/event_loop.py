@@ -19,6 +19,7 @@ class PollerEventLoop(asyncio.SelectorEventLoop):
     def __init__(self, poller: Poller) -> None:
         super().__init__(poller)
         self.poller = poller
+        poller.serve(self)
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
