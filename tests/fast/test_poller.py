@@ -108,6 +108,21 @@ class PollerTests(unittest.TestCase):
         self.assertEqual(self.poller.select(), [(key, selectors.EVENT_READ)])
         self.assertEqual(watched.events, [EPOLLIN])
 
+    def test_whether_one_alone_is_ready_is_told(self) -> None:
+        found: List[bool] = []
+        self.watch_ready(Watched(lambda: found.append(self.poller.has_one_ready)))
+        self.poller.select()
+        self.watch_ready(Watched())
+        self.poller.select()
+        self.assertEqual(found, [True, False])
+
+    def test_one_of_asyncios_that_is_ready_does_not_count_as_one(self) -> None:
+        ours, peer = self.connect()
+        self.poller.register(ours, selectors.EVENT_READ)
+        peer.send(b"1")
+        self.poller.select()
+        self.assertFalse(self.poller.has_one_ready)
+
     def test_other_events_may_be_asked_for(self) -> None:
         watched = Watched()
         descriptor = self.watch_ready(watched)

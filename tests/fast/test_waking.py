@@ -62,6 +62,13 @@ class WakerTests(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(self.at_once, ["first", "first"])
         self.assertEqual(self.resumed, ["first", "first"])
 
+    async def test_the_only_one_that_is_ready_is_resumed_at_once(self) -> None:
+        for has_one_ready in (False, True):
+            self.waker = CollectingWaker(self.loop, mock.Mock(has_one_ready=has_one_ready))
+            self.resumed.clear()
+            await self.wake(self.first)
+            self.assertEqual((self.at_once, self.resumed), (["first"] * has_one_ready, ["first"]))
+
     async def test_all_of_one_turn_share_a_callback(self) -> None:
         loop = mock.create_autospec(asyncio.BaseEventLoop, instance=True)
         waker = CollectingWaker(loop)

@@ -33,7 +33,9 @@ class Fast(Plain):
     def build_waker(self, loop: asyncio.AbstractEventLoop) -> Waker:
         # uvloop swallows what a read raises, SystemExit included, and reads one socket many times in a row:
         # an application that runs inside the read would starve the other connections.
-        return CollectingWaker(loop) if isinstance(loop, asyncio.BaseEventLoop) else super().build_waker(loop)
+        if not isinstance(loop, asyncio.BaseEventLoop):
+            return super().build_waker(loop)
+        return CollectingWaker(loop, loop.poller if isinstance(loop, PollerEventLoop) else None)
 
     def find_listener(
         self, loop: asyncio.AbstractEventLoop

@@ -36,11 +36,15 @@ class Watched(Protocol):
 
 
 class Poller(selectors.EpollSelector):
-    """asyncio's selector, and a second epoll in which that selector is one descriptor among our sockets."""
+    """asyncio's selector, and a second epoll in which that selector is one descriptor among our sockets.
+
+    ``has_one_ready``: whether the last poll has found one watched descriptor ready, and nothing else.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._loop: Any = None
+        self.has_one_ready = False
         self._watched: Dict[int, Watched] = {}
         self._others = self.fileno()
         self._epoll = select.epoll()
@@ -83,7 +87,9 @@ class Poller(selectors.EpollSelector):
         timers = 0 if loop is None else len(loop._scheduled)
         are_others_ready = False
         while True:
-            for descriptor, events in self._epoll.poll(timeout, MAX_EVENTS):
+            ready = self._epoll.poll(timeout, MAX_EVENTS)
+            self.has_one_ready = len(ready) == 1
+            for descriptor, events in ready:
                 watched = watched_by.get(descriptor)
                 if watched is not None:
                     try:
@@ -95,6 +101,8 @@ class Poller(selectors.EpollSelector):
                 elif descriptor == self._others:
                     are_others_ready = True
             if are_others_ready:
+                # What reads now, the loop calls later.
+                self.has_one_ready = False
                 # Asked last: an application that one of the watched descriptors resumes may stop reading a
                 # socket of asyncio's, which would then still be reported as ready.
                 return super().select(0)

@@ -10,30 +10,35 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import Context
-from typing import Any, List, Optional
+from typing import TYPE_CHECKING, Any, List, Optional
 
 from ..plain import Resumable, ResumeTask
+
+if TYPE_CHECKING:
+    from .poller import Poller
 
 __all__ = ["CollectingWaker", "choose_resume_task", "resume_task"]
 
 
 class CollectingWaker:
-    """A `Waker` for loops that are written in Python."""
+    """A `Waker` for loops that are written in Python; ``poller`` is the one in the loop, if any."""
 
-    __slots__ = ("_last", "_loop", "_woken")
+    __slots__ = ("_last", "_loop", "_poller", "_woken")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, poller: Optional[Poller] = None) -> None:
         self._loop = loop
+        self._poller = poller
         self._woken: List[Resumable] = []
         self._last: Optional[Resumable] = None
 
     def wake(self, connection: Resumable) -> None:
         """Resume ``connection`` in the loop's next turn, together with the others that are woken.
 
-        It is resumed now if it is also the one that was woken last: no other
-        connection has read since, and batching would gain nothing.
+        It is resumed now if no other one has read: the poller says so, or it is
+        also the one that was woken last. Batching would gain nothing.
         """
-        if self._last is connection:
+        poller = self._poller
+        if self._last is connection or (poller is not None and poller.has_one_ready):
             connection.resume(resume_task)
             return
         self._last = connection
