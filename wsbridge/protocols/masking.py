@@ -21,9 +21,11 @@ BytesRoutine = Callable[[bytes, bytes], Union[bytes, bytearray]]
 # libcrypto.
 LARGE = 1024
 
-# By the number of 32-bit words, the key's own included: an integer that has a 1 in each word. Multiplied by
-# the masking key, it is the key repeated.
+# By the number of 32-bit words: an integer that has a 1 in each word. Multiplied by the masking key, it is
+# the key repeated.
 _ONES = [int.from_bytes(b"\x01\0\0\0" * words, "little") for words in range(LARGE // 4 + 2)]
+# The same by the size of a payload, for it and the key before it.
+_ONES_BY_SIZE = [_ONES[(size + 7) // 4] for size in range(LARGE)]
 
 # Looked up once: a class method is bound at each look-up, which costs time for short messages.
 _from_bytes = int.from_bytes
@@ -63,10 +65,10 @@ def unmask(data: bytes, start: int, stop: int) -> Union[bytes, bytearray]:
     if size >= LARGE:
         return _mask_large(memoryview(data)[start:stop], data[start - 4 : start])
     # One conversion for key and payload: the key is the lowest word of the number.
-    words = (size + 7) >> 2
     number = _from_bytes(data[start - 4 : stop], "little")
-    number ^= (number & 0xFFFFFFFF) * _ONES[words]
-    return number.to_bytes(words << 2, "little")[4 : size + 4]
+    number ^= (number & 0xFFFFFFFF) * _ONES_BY_SIZE[size]
+    # The mask may end up to three bytes behind the payload.
+    return number.to_bytes(size + 8, "little")[4 : size + 4]
 
 
 def mask_by_table(data: Union[bytes, memoryview], key: bytes) -> bytearray:
