@@ -266,11 +266,12 @@ class MessageFlow(Exchange, SessionOwner):
 
         The answers to one read are sent in one system call. Large payloads are not copied.
         """
-        transport = self._transport
-        if (self._gathered or self._session.queue) and transport is not None:
-            if not self._gathered and not self._is_resuming:
+        transport, gathered = self._transport, self._gathered
+        if (gathered or self._session.queue) and transport is not None:
+            if not gathered and not self._is_resuming:
                 self._service.loop.call_soon(self._flush)
-            self._gathered += (header, payload)
+            gathered.append(header)
+            gathered.append(payload)
             self._gathered_size += len(header) + len(payload)
             if not self._session.queue or self._gathered_size > self._service.config.ws_write_limit:
                 self._flush()

@@ -13,9 +13,6 @@ from .poller import Poller
 
 __all__ = ["SocketTransport"]
 
-# All events but one: errors and hang-ups belong to both.
-ALL_BUT_EPOLLOUT, ALL_BUT_EPOLLIN = ~EPOLLOUT, ~EPOLLIN
-
 # asyncio's default limit of a write buffer, in bytes.
 HIGH_WATER = 64 * 1024
 
@@ -97,7 +94,7 @@ class SocketTransport(asyncio.Transport):
 
     def handle_events(self, events: int) -> None:
         """Read or send. Epoll also reports errors and hang-ups, which a read or a send then raises."""
-        if events & ALL_BUT_EPOLLOUT and self._is_reading:
+        if events != EPOLLOUT and self._is_reading:
             try:
                 data = self._socket.recv(READ_SIZE)
             except (BlockingIOError, InterruptedError):
@@ -107,7 +104,7 @@ class SocketTransport(asyncio.Transport):
                     self._protocol.data_received(data)
                 else:
                     self._read_eof()
-        if events & ALL_BUT_EPOLLIN and self._unsent:
+        if self._unsent and events != EPOLLIN:
             self._send_unsent()
 
     # ------------------------------------------------------------------------ reading
