@@ -288,9 +288,20 @@ class Session:
             raise EventError(f"an event must be a dict with a 'type', not {event!r:.80}") from None
         # An event is handled without an await: a cancelled send has either written a whole frame, or
         # written nothing and left the compressor as it was.
-        if kind == "websocket.send" and self._answer is _ACCEPTED and self._protocol.sending is _WRITABLE:
-            # OPEN or ENDING: nearly every event comes here, and spares `phase` and the table.
-            waiting = self._send_message(event)
+        protocol = self._protocol
+        if kind == "websocket.send" and self._answer is _ACCEPTED and protocol.sending is _WRITABLE:
+            # OPEN or ENDING: nearly every event comes here, and spares `phase`, the table and a call.
+            message: Any = event.get("text")
+            data = event.get("bytes")
+            if data is not None and message is None and isinstance(data, (bytes, bytearray, memoryview)):
+                message = data
+            elif data is not None or not isinstance(message, str):
+                raise EventError("websocket.send needs exactly one of 'text' (str) and 'bytes' (bytes)")
+            header, payload = protocol.send_message_parts(message)
+            waiting = self._owner.write_message(header, payload)
+            if protocol.receiving is not _READABLE:
+                self._owner.session_answered(self.last_is_unanswered)
+            self.last_is_unanswered = False
         else:
             waiting = self._get_action(kind)(self, event)
         if waiting is not None:
@@ -306,21 +317,6 @@ class Session:
         if kind not in possible:
             raise StateError(f"{kind} is not possible now; possible: {', '.join(possible)}")
         return possible[kind]
-
-    def _send_message(self, event: ASGIEvent) -> Optional[Awaitable[None]]:
-        message: Any = event.get("text")
-        data = event.get("bytes")
-        if data is not None and message is None and isinstance(data, (bytes, bytearray, memoryview)):
-            message = data
-        elif data is not None or not isinstance(message, str):
-            raise EventError("websocket.send needs exactly one of 'text' (str) and 'bytes' (bytes)")
-        protocol = self._protocol
-        header, payload = protocol.send_message_parts(message)
-        waiting = self._owner.write_message(header, payload)
-        if protocol.receiving is not _READABLE:
-            self._owner.session_answered(self.last_is_unanswered)
-        self.last_is_unanswered = False
-        return waiting
 
     def _accept(self, event: ASGIEvent) -> Optional[Awaitable[None]]:
         protocol = self._protocol
@@ -458,8 +454,9 @@ _ACTIONS: Dict[Phase, Dict[str, _Action]] = {
         "websocket.http.response.start": Session._start_denial,
     },
     Phase.DENYING: {"websocket.http.response.body": Session._continue_denial},
-    Phase.OPEN: {"websocket.send": Session._send_message, "websocket.close": Session._close},
-    Phase.ENDING: {"websocket.send": Session._send_message, "websocket.close": Session._close},
+    # `send` writes the messages itself.
+    Phase.OPEN: {"websocket.send": Session.send, "websocket.close": Session._close},
+    Phase.ENDING: {"websocket.send": Session.send, "websocket.close": Session._close},
     Phase.CLOSING: _ENDED,
     Phase.OVER: _ENDED,
 }
