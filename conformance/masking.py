@@ -22,7 +22,7 @@ VALGRIND_SECONDS = 300
 
 _KEY = 'key = b"\\x80\\x01\\xfe\\x7f"\n'
 _LOAD = """
-import os, sys
+import ctypes, os, sys
 from wsbridge.protocols import libcrypto
 mask = libcrypto.load()
 if mask is None:
@@ -33,7 +33,7 @@ _GUARD_PAGES = (
     _LOAD
     + _KEY
     + """
-import ctypes, mmap
+import mmap
 PAGE = mmap.PAGESIZE
 pages = mmap.mmap(-1, 3 * PAGE)
 address = ctypes.addressof(ctypes.c_char.from_buffer(pages))
@@ -47,7 +47,7 @@ for size in range(1, PAGE + 1):
     expected = bytes(a ^ b for a, b in zip(pattern[:size], key * (size // 4 + 1)))
     for start in (PAGE, 2 * PAGE - size):
         pages[start : start + size] = pattern[:size]
-        mask(memoryview(pages)[start : start + size], key)
+        mask((ctypes.c_char * size).from_buffer(pages, start), key)
         if pages[start : start + size] != expected:
             sys.exit(f"wrong bytes: {size} at {start}")
 print(2 * PAGE)
@@ -59,10 +59,15 @@ _VALGRIND = (
     + _KEY
     + """
 for size in (*range(1, 300), 1023, 1024, 1025, 65535, 65536, 65537):
-    buffer = bytearray(os.urandom(size))
-    expected = bytes(a ^ b for a, b in zip(buffer, key * (size // 4 + 1)))
-    mask(buffer, key)
-    if buffer != expected:
+    payload = os.urandom(size)
+    expected = bytes(a ^ b for a, b in zip(payload, key * (size // 4 + 1)))
+    buffer = bytearray(payload)
+    mask((ctypes.c_char * size).from_buffer(buffer), key)
+    copy = (b"." + payload)[1:]
+    if size > 1:
+        # A single byte is not copied.
+        mask(copy, key)
+    if buffer != expected or copy not in (expected, payload[:1]):
         sys.exit(f"wrong bytes: {size}")
 print(size)
 """

@@ -10,7 +10,7 @@ from typing import Any, List
 from unittest import mock
 
 from wsbridge.protocols import libcrypto, masking
-from wsbridge.protocols.masking import apply_mask, unmask
+from wsbridge.protocols.masking import apply_mask, mask_slice, unmask
 from wsbridge.protocols.ws import WSProtocol
 
 from .doubles import load_for
@@ -18,6 +18,9 @@ from .doubles import load_for
 # RFC 6455 5.7: "A single-frame masked text message".
 KEY = b"\x37\xfa\x21\x3d"
 HELLO = b"\x7f\x9f\x4d\x51\x58"
+
+# The key that changes nothing.
+NO_KEY = b"\0\0\0\0"
 
 # Every byte value, at every place of the key.
 PATTERN = bytes(range(256)) * 17
@@ -33,13 +36,14 @@ class MaskingTestCase(unittest.TestCase):
         """Both ways, alone and where it stands in a frame."""
         self.assertEqual(apply_mask(data, key), expected)
         self.assertEqual(apply_mask(expected, key), data)
-        self.assertEqual(masking.mask_by_table(data, key), expected)
-        self.assertEqual(masking.apply_mask_by_word(data, key), expected)
         for before in (b"", b"\x82\xfe", b"\x82\xfe\x10\x00"):
             frame = before + key + expected + b"\x89\x80"
             start = len(before) + 4
-            self.assertEqual(unmask(frame, start, start + len(data)), data)
-            self.assertEqual(masking.unmask_by_word(frame, start, start + len(data)), data)
+            stop = start + len(data)
+            self.assertEqual(unmask(frame, start, stop), data)
+            self.assertEqual(masking.unmask_by_word(frame, start, stop), data)
+            for mask in (mask_slice, masking.mask_slice_by_word, masking.mask_by_table):
+                self.assertEqual(mask(frame, start, stop, key), data)
 
 
 class VectorTests(MaskingTestCase):
@@ -67,7 +71,7 @@ class LengthTests(MaskingTestCase):
     """Every length up to well past the one where the way of doing it changes."""
 
     def test_every_length_around_the_change_of_method(self) -> None:
-        self.assertEqual(masking.LARGE, 1024)
+        self.assertEqual((masking.LARGE, masking.LARGE_FOR_LIBCRYPTO), (1024, 512))
         for size in (*range(300), *range(1000, 1100), 2047, 2048, 4096, 4097, 4098, 4099):
             data = PATTERN[:size]
             self.assert_masked(data, b"\x80\x01\xfe\x7f", xor(data, b"\x80\x01\xfe\x7f"))
@@ -85,7 +89,7 @@ class CompiledLoopTests(unittest.TestCase):
 
     def test_pypy_masks_word_by_word(self) -> None:
         pypy = load_for("pypy", masking)
-        self.assertIs(pypy.apply_mask, pypy.apply_mask_by_word)
+        self.assertIs(pypy.mask_slice, pypy.mask_slice_by_word)
         self.assertIs(pypy.unmask, pypy.unmask_by_word)
         self.assertEqual(pypy.apply_mask(PATTERN, KEY), xor(PATTERN, KEY))
         self.assertEqual(pypy.get_routine(), "python")
@@ -93,7 +97,7 @@ class CompiledLoopTests(unittest.TestCase):
     def test_the_others_do_not(self) -> None:
         for implementation in ("cpython", "rustpython"):
             other = load_for(implementation, masking)
-            self.assertEqual(other.apply_mask.__name__, "apply_mask")
+            self.assertEqual(other.mask_slice.__name__, "mask_slice")
             self.assertEqual(other.unmask.__name__, "unmask")
 
 
@@ -110,8 +114,10 @@ class RoutineTests(unittest.TestCase):
         self.calls.append(len(data))
         return xor(data, key)
 
-    def note_in_place(self, buffer: bytearray, key: bytes) -> None:
-        buffer[:] = self.note(bytes(buffer), key)
+    def note_in_place(self, buffer: bytes, key: bytes) -> None:
+        """A libcrypto that is only given the key that changes nothing."""
+        self.assertEqual(key, NO_KEY)
+        self.note(buffer, key)
 
     def test_python_is_the_default(self) -> None:
         self.assertEqual(self.masking.get_routine(), "python")
@@ -154,17 +160,34 @@ class RoutineTests(unittest.TestCase):
     def test_libcrypto_is_loaded_by_the_first_large_payload(self) -> None:
         with mock.patch.object(libcrypto, "load", return_value=self.note_in_place) as load:
             self.masking.use("libcrypto")
-            self.masking.apply_mask(PATTERN[:1023], KEY)
+            self.masking.apply_mask(PATTERN[:511], NO_KEY)
             self.assertEqual((load.call_count, self.calls), (0, []))
-            for _ in range(2):
-                self.assertEqual(self.masking.apply_mask(PATTERN, KEY), xor(PATTERN, KEY))
-            self.assertEqual((load.call_count, self.calls), (1, [len(PATTERN)] * 2))
+            for size in (512, len(PATTERN)):
+                self.assertEqual(self.masking.apply_mask(PATTERN[:size], NO_KEY), PATTERN[:size])
+            self.assertEqual((load.call_count, self.calls), (1, [512, len(PATTERN)]))
+
+    def test_libcrypto_masks_a_copy(self) -> None:
+        data = PATTERN[:600]
+        self.masking.use("libcrypto")
+        for start, stop in ((0, 600), (0, 599), (1, 600), (44, 556)):
+            self.assertEqual(self.masking.mask_slice(data, start, stop, KEY), xor(data[start:stop], KEY))
+            self.assertEqual(data, bytes(PATTERN[:600]))
+        buffer = bytearray(data)
+        self.assertEqual(self.masking.apply_mask(buffer, KEY), xor(data, KEY))
+        self.assertEqual(buffer, data)
 
     def test_without_libcrypto_python_goes_on(self) -> None:
-        with mock.patch.object(libcrypto, "load", return_value=None):
+        with mock.patch.object(libcrypto, "load", return_value=None) as load:
             self.masking.use("libcrypto")
-            self.assertEqual(self.masking.apply_mask(PATTERN, KEY), xor(PATTERN, KEY))
-        self.assertEqual(self.masking.get_routine(), "python")
+            for data in (PATTERN, PATTERN[:512]):
+                self.assertEqual(self.masking.apply_mask(data, KEY), xor(data, KEY))
+        self.assertEqual((self.masking.get_routine(), load.call_count), ("python", 1))
+
+    def test_another_function_masks_from_1024_bytes_on_again(self) -> None:
+        self.masking.use("libcrypto")
+        self.masking.use(self.note)
+        self.masking.apply_mask(PATTERN[:1023], KEY)
+        self.assertEqual(self.calls, [])
 
     def test_choice_that_is_made_while_libcrypto_is_loaded_stays(self) -> None:
         """In another thread."""
@@ -183,7 +206,7 @@ class RoutineTests(unittest.TestCase):
         mask = mock.Mock(side_effect=[None, error])
         with mock.patch.object(libcrypto, "load", return_value=mask):
             self.masking.use("libcrypto")
-            self.masking.apply_mask(PATTERN, KEY)
+            self.assertEqual(self.masking.apply_mask(PATTERN, NO_KEY), PATTERN)
 
     def test_libcrypto_that_is_forbidden_later_leaves_it_to_python(self) -> None:
         self.fail_with(RuntimeError("an audit hook"))

@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from wsbridge.protocols.deflate import DeflateSettings
-from wsbridge.protocols.masking import LARGE
+from wsbridge.protocols.masking import LARGE, LARGE_FOR_LIBCRYPTO
 
 from ..lib import wire
 from ..lib.hostile import frames, heads, messages, requests
@@ -91,7 +91,7 @@ def check_pieces(read: Callable[[List[bytes]], Any], data: bytes) -> Any:
 
 # ------------------------------------------------------------------------------------ WebSockets
 
-MASKING_SIZES = (LARGE - 1, LARGE, LARGE + 1)
+MASKING_SIZES = tuple(size + more for size in (LARGE_FOR_LIBCRYPTO, LARGE) for more in (-1, 0, 1))
 TEXTS = st.text(max_size=40).map(str.encode) | any_of(
     *(b"", b"\0", "\u20ac".encode() * 30, "\U0001f600".encode() * 20, b"a" * 300), *frames.BAD_UTF8
 )

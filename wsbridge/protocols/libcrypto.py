@@ -12,7 +12,7 @@ from typing import Any, Callable, List, Optional
 
 __all__ = ["load"]
 
-# (buffer, key): masks a writable buffer that is not empty, in place.
+# (buffer, key): masks an array of `ctypes.c_char` in place; or `bytes`, see `load`.
 Routine = Callable[[Any, bytes], None]
 
 # The systems on which the function is used; on others masking stays in Python.
@@ -27,7 +27,11 @@ _loaded: List[Optional[Routine]] = []
 
 
 def load() -> Optional[Routine]:
-    """A function ``(buffer, key)`` that masks a writable buffer in place, which must not be empty.
+    """A function ``(buffer, key)`` that masks an array of `ctypes.c_char` in place.
+
+    It also masks `bytes` in place, which only their maker may do, and only
+    while nobody else can have seen them: a copy of two bytes or more, as
+    shorter ones are shared. That spares a copy from a buffer to `bytes`.
 
     The first call looks the function up and checks it. Returns None without
     ctypes, without OpenSSL in hashlib, on systems other than 64-bit x86 and ARM,
@@ -59,24 +63,22 @@ def _build() -> Optional[Routine]:
     # size_t len, const void *key, unsigned char ivec[16], int *num, block128_f block)
     encrypt = library.CRYPTO_ofb128_encrypt
     pointer = ctypes.c_void_p
-    encrypt.argtypes = (pointer, pointer, ctypes.c_size_t, pointer, ctypes.c_char_p, pointer, pointer)
+    data = ctypes.c_char_p
+    encrypt.argtypes = (data, data, ctypes.c_size_t, pointer, data, pointer, pointer)
     encrypt.restype = None
     # A block128_f is called as block(ivec, ivec, key). With a key of NULL `memmove` moves 0 bytes.
     no_block = ctypes.cast(ctypes.memmove, pointer).value
-    from_buffer: Any = ctypes.c_char.from_buffer
-    address_of, new_int, reference = ctypes.addressof, ctypes.c_int, ctypes.byref
+    new_int, reference = ctypes.c_int, ctypes.byref
 
     def mask_in_place(buffer: Any, key: bytes) -> None:
         if len(key) != 4:
             raise ValueError(f"a masking key has 4 bytes, not {len(key)}")
-        # No pointer outlives the call, and nothing resizes the buffer during it.
-        address = address_of(from_buffer(buffer))
-        encrypt(address, address, len(buffer), None, key * 4, reference(new_int()), no_block)
+        encrypt(buffer, buffer, len(buffer), None, key * 4, reference(new_int()), no_block)
 
-    return mask_in_place if _masks_correctly(mask_in_place) else None
+    return mask_in_place if _masks_correctly(mask_in_place, ctypes.c_char) else None
 
 
-def _masks_correctly(mask_in_place: Routine) -> bool:
+def _masks_correctly(mask_in_place: Routine, c_char: Any) -> bool:
     """Whether the function masks short buffers of every length at every offset, and nothing around them."""
     key = b"\x80\x01\xfe\x7f"
     for size in range(1, CHECKED_LENGTHS):
@@ -85,7 +87,7 @@ def _masks_correctly(mask_in_place: Routine) -> bool:
             expected = buffer[:]
             for place in range(size):
                 expected[offset + place] ^= key[place & 3]
-            mask_in_place(memoryview(buffer)[offset : offset + size], key)
+            mask_in_place((c_char * size).from_buffer(buffer, offset), key)
             if buffer != expected:
                 return False
     return True

@@ -10,16 +10,16 @@ import sys
 from struct import Struct
 from typing import Callable, Dict, Union
 
-__all__ = ["apply_mask", "get_routine", "prefer_libcrypto", "unmask", "use"]
+__all__ = ["apply_mask", "get_routine", "mask_slice", "prefer_libcrypto", "unmask", "use"]
 
-#: Masks `bytes`, or a view of some, with a key of four bytes, and returns a new object.
-Routine = Callable[[Union[bytes, memoryview], bytes], Union[bytes, bytearray]]
-#: A routine of a caller, which need not know views.
+#: (data, start, stop, key): masks ``data[start:stop]`` with a key of four bytes, and returns a new object.
+Routine = Callable[[bytes, int, int, bytes], Union[bytes, bytearray]]
+#: (data, key): a routine of a caller.
 BytesRoutine = Callable[[bytes, bytes], Union[bytes, bytearray]]
 
-# Bytes. Below this size one XOR of big integers wins over four strided translations, and over a call of
-# libcrypto.
-LARGE = 1024
+# Bytes. Below this size one XOR of big integers wins over four strided translations, below the other over a
+# call of libcrypto.
+LARGE, LARGE_FOR_LIBCRYPTO = 1024, 512
 
 # By the number of 32-bit words: an integer that has a 1 in each word. Multiplied by the masking key, it is
 # the key repeated.
@@ -53,17 +53,22 @@ def apply_mask(data: bytes, key: bytes) -> Union[bytes, bytearray]:
 
     Returns a new object, `bytes` or `bytearray`, whichever is cheaper.
     """
-    size = len(data)
-    if size < LARGE:
-        return unmask(key + data, 4, size + 4)
-    return _mask_large(data, key)
+    return mask_slice(bytes(data), 0, len(data), key)
+
+
+def mask_slice(data: bytes, start: int, stop: int, key: bytes) -> Union[bytes, bytearray]:
+    """As `apply_mask`, for ``data[start:stop]``."""
+    size = stop - start
+    if size < _large:
+        return unmask(key + data[start:stop], 4, size + 4)
+    return _mask_large(data, start, stop, key)
 
 
 def unmask(data: bytes, start: int, stop: int) -> Union[bytes, bytearray]:
     """Unmask the payload ``data[start:stop]``, whose key is the four bytes before it, as in a frame."""
     size = stop - start
-    if size >= LARGE:
-        return _mask_large(memoryview(data)[start:stop], data[start - 4 : start])
+    if size >= _large:
+        return _mask_large(data, start, stop, data[start - 4 : start])
     # One conversion for key and payload: the key is the lowest word of the number.
     number = _from_bytes(data[start - 4 : stop], "little")
     number ^= (number & 0xFFFFFFFF) * _ONES_BY_SIZE[size]
@@ -71,9 +76,9 @@ def unmask(data: bytes, start: int, stop: int) -> Union[bytes, bytearray]:
     return number.to_bytes(size + 8, "little")[4 : size + 4]
 
 
-def mask_by_table(data: Union[bytes, memoryview], key: bytes) -> bytearray:
+def mask_by_table(data: bytes, start: int, stop: int, key: bytes) -> bytearray:
     """The routine for CPython: four translations, each of every fourth byte."""
-    buffer = bytearray(data)
+    buffer = bytearray(memoryview(data)[start:stop])
     # Faster without a loop, and with slices that are made once.
     first, second, third, fourth = key
     buffer[_FIRSTS] = buffer[_FIRSTS].translate(_TABLES[first])
@@ -83,10 +88,10 @@ def mask_by_table(data: Union[bytes, memoryview], key: bytes) -> bytearray:
     return buffer
 
 
-def mask_by_word(data: Union[bytes, memoryview], key: bytes) -> bytearray:
+def mask_by_word(data: bytes, start: int, stop: int, key: bytes) -> bytearray:
     """The routine for PyPy, of any size: a compiled loop over words."""
-    buffer = bytearray(data)
-    size = len(buffer)
+    buffer = bytearray(memoryview(data)[start:stop])
+    size = stop - start
     whole = size & -8
     (number,) = _WORD.unpack(key + key)
     for position in range(0, whole, 8):
@@ -96,25 +101,27 @@ def mask_by_word(data: Union[bytes, memoryview], key: bytes) -> bytearray:
     return buffer
 
 
-def apply_mask_by_word(data: bytes, key: bytes) -> Union[bytes, bytearray]:
-    """`apply_mask` on PyPy."""
-    return mask_by_word(data, key) if len(data) < LARGE else _mask_large(data, key)
+def mask_slice_by_word(data: bytes, start: int, stop: int, key: bytes) -> Union[bytes, bytearray]:
+    """`mask_slice` on PyPy."""
+    return (mask_by_word if stop - start < _large else _mask_large)(data, start, stop, key)
 
 
 def unmask_by_word(data: bytes, start: int, stop: int) -> Union[bytes, bytearray]:
     """`unmask` on PyPy."""
-    return apply_mask_by_word(data[start:stop], data[start - 4 : start])
+    return mask_slice_by_word(data, start, stop, data[start - 4 : start])
 
 
 _IS_PYPY = sys.implementation.name == "pypy"
 _mask_in_python = mask_by_word if _IS_PYPY else mask_by_table
 if _IS_PYPY:
-    apply_mask, unmask = apply_mask_by_word, unmask_by_word
+    mask_slice, unmask = mask_slice_by_word, unmask_by_word
 
 
 # ------------------------------------------------------------------ the routine for large payloads
 
 _mask_large: Routine = _mask_in_python
+# The size from which on it is called.
+_large = LARGE
 # Whether `use` was called.
 _is_chosen = False
 
@@ -123,14 +130,15 @@ def use(routine: Union[BytesRoutine, str]) -> None:
     """Choose what masks payloads of `LARGE` bytes and more, in this process.
 
     ``"python"``: this module, the default. ``"libcrypto"``: XOR by the libcrypto
-    that `hashlib` has loaded, several times as fast; it is looked up and checked at
-    the first large payload, and if it is missing, ``"python"`` stays in use.
+    that `hashlib` has loaded, several times as fast, from `LARGE_FOR_LIBCRYPTO`
+    bytes on; it is looked up and checked at the first such payload, and if it is
+    missing, ``"python"`` stays in use.
     Or a function ``(data, key) -> masked`` that returns a new object for `bytes`
     of any size, and four bytes of key.
 
     Raises `ValueError` for another name, `TypeError` for what cannot be called.
     """
-    global _mask_large, _is_chosen
+    global _mask_large, _large, _is_chosen
     if callable(routine):
         _mask_large = _pass_bytes(routine)
     elif not isinstance(routine, str):
@@ -139,14 +147,15 @@ def use(routine: Union[BytesRoutine, str]) -> None:
         raise ValueError(f"masking routine {routine!r} is not one of {', '.join(_NAMED)}")
     else:
         _mask_large = _NAMED[routine]
+    _large = LARGE_FOR_LIBCRYPTO if routine == "libcrypto" else LARGE
     _is_chosen = True
 
 
 def _pass_bytes(function: BytesRoutine) -> Routine:
-    """A routine that calls ``function``, and copies a view for it."""
+    """A routine that calls ``function`` with the slice."""
 
-    def mask(data: Union[bytes, memoryview], key: bytes) -> Union[bytes, bytearray]:
-        return function(bytes(data), key)
+    def mask(data: bytes, start: int, stop: int, key: bytes) -> Union[bytes, bytearray]:
+        return function(data[start:stop], key)
 
     mask.__name__ = str(getattr(function, "__name__", function))
     return mask
@@ -175,32 +184,35 @@ def _load_libcrypto() -> None:
         _replace(_mask_by_libcrypto, _mask_in_python)
         return
 
-    def libcrypto(data: Union[bytes, memoryview], key: bytes) -> bytearray:
-        buffer = bytearray(data)
+    def libcrypto(data: bytes, start: int, stop: int, key: bytes) -> Union[bytes, bytearray]:
+        # A slice is a copy, which is masked in place; but a slice of everything is ``data`` itself.
+        masked = data[start:stop] if stop - start < len(data) else bytes(memoryview(data))
         try:
-            mask_in_place(buffer, key)
+            mask_in_place(masked, key)
         except (MemoryError, ValueError):
             raise
         except Exception:
             # An audit hook that was installed meanwhile forbids it.
             _replace(libcrypto, _mask_in_python)
-            return _mask_in_python(data, key)
-        return buffer
+            return _mask_in_python(data, start, stop, key)
+        return masked
 
     _replace(_mask_by_libcrypto, libcrypto)
 
 
 def _replace(before: Routine, after: Routine) -> None:
     """Replace a routine, unless `use` has chosen another one meanwhile, in a thread."""
-    global _mask_large
+    global _mask_large, _large
     if _mask_large is before:
         _mask_large = after
+        if after is _mask_in_python:
+            _large = LARGE
 
 
-def _mask_by_libcrypto(data: Union[bytes, memoryview], key: bytes) -> Union[bytes, bytearray]:
+def _mask_by_libcrypto(data: bytes, start: int, stop: int, key: bytes) -> Union[bytes, bytearray]:
     """Load libcrypto at the first large payload, and mask with it, or in Python if it is missing."""
     _load_libcrypto()
-    return _mask_large(data, key)
+    return _mask_large(data, start, stop, key)
 
 
 _NAMED: Dict[str, Routine] = {"python": _mask_in_python, "libcrypto": _mask_by_libcrypto}

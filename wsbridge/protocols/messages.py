@@ -93,7 +93,7 @@ class DiscardedMessage:
             raise MessageTooBig(self._limit)
 
     def append(self, piece: Union[bytes, bytearray], reserve: Optional[Reserve] = None) -> int:
-        """Add the next bytes of payload, unmasked; a `bytearray` then belongs to the message.
+        """Add the next bytes of payload, unmasked, which must not change later.
 
         Returns how many of them, at the end of ``piece``, were not taken because ``reserve`` gave no room.
         """
@@ -117,7 +117,7 @@ class Message(DiscardedMessage):
         self, opcode: int, limit: int, max_fragments: int, inflater: Optional[Inflater] = None
     ) -> None:
         super().__init__(limit, max_fragments, None if inflater is None else compressed_limit(limit))
-        self._pieces: List[bytearray] = []
+        self._pieces: List[Union[bytes, bytearray]] = []
         self.size = 0
         self._inflater = inflater
         self._is_text = opcode == TEXT
@@ -177,7 +177,8 @@ class Message(DiscardedMessage):
         if pieces and len(pieces[-1]) < GATHERED_SIZE:
             pieces[-1] += piece
         else:
-            pieces.append(piece if isinstance(piece, bytearray) else bytearray(piece))
+            # One that may grow must be a `bytearray`.
+            pieces.append(bytearray(piece) if len(piece) < GATHERED_SIZE else piece)
         # ASCII is UTF-8, and `isascii` is much faster than decoding.
         if self._is_text and (self._undecided or not piece.isascii()):
             # In slices, because the decoded text takes up to four times the space.

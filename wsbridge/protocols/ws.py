@@ -69,7 +69,7 @@ from .frames import (
     parse_close_payload,
     parse_header,
 )
-from .masking import apply_mask, unmask
+from .masking import mask_slice, unmask
 from .messages import (
     FREE_SIZE,
     DiscardedMessage,
@@ -469,13 +469,14 @@ class WSProtocol:
 
         Raises `_Suspended` if there is no room for it.
         """
-        piece = data[start : start + self._remaining]
-        size, left = len(piece), 0
+        stop = min(start + self._remaining, len(data))
+        size, left = stop - start, 0
         message = self._message
         if message is not None and size:
             key = self._mask_key
+            piece = data[start:stop] if key is None else mask_slice(data, start, stop, key)
             reserve = None if self.reserve is None else functools.partial(self._reserve, events)
-            left = message.append(piece if key is None else apply_mask(piece, key), reserve)
+            left = message.append(piece, reserve)
             size -= left
             if key is not None:
                 # The next piece begins in the middle of the key.
