@@ -112,7 +112,7 @@ class ListenerTests(LoopbackCase):
 
     async def test_who_has_left_meanwhile_is_no_error(self) -> None:
         self.knock()
-        with mock.patch.object(socket.socket, "accept", side_effect=ConnectionAbortedError()):
+        with mock.patch.object(socket.socket, "_accept", side_effect=ConnectionAbortedError()):
             self.assertEqual(self.turn(), 0)
         self.assertEqual(self.turn(), 1)
         self.assertEqual(self.reports, [])
@@ -120,7 +120,7 @@ class ListenerTests(LoopbackCase):
     async def test_any_other_error_is_reported_and_the_next_one_is_accepted(self) -> None:
         for error in (OSError(errno.EPROTO, "Protocol error"), ValueError("no socket")):
             self.knock()
-            with mock.patch.object(socket.socket, "accept", side_effect=error):
+            with mock.patch.object(socket.socket, "_accept", side_effect=error):
                 self.turn()
             self.assertEqual(
                 self.reports.pop(), {"message": "cannot accept a connection", "exception": error}
@@ -192,12 +192,12 @@ class ExhaustionTests(unittest.TestCase):
 
     def test_it_tries_twice_a_second(self) -> None:
         for number in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-            with mock.patch.object(socket.socket, "accept", side_effect=OSError(number, "none")) as accept:
+            with mock.patch.object(socket.socket, "_accept", side_effect=OSError(number, "none")) as accept:
                 self.run_for(2.9)
             self.assertEqual(accept.call_count, 6)
 
     def test_who_waits_is_accepted_when_there_is_room(self) -> None:
-        accept = socket.socket.accept
+        accept = socket.socket._accept  # type: ignore[attr-defined]
         failures = [OSError(errno.EMFILE, "none")] * 2
 
         def accept_later(listening: socket.socket) -> Any:
@@ -205,12 +205,12 @@ class ExhaustionTests(unittest.TestCase):
                 raise failures.pop()
             return accept(listening)
 
-        with mock.patch.object(socket.socket, "accept", accept_later):
+        with mock.patch.object(socket.socket, "_accept", accept_later):
             self.assertEqual(self.run_for(2)[0], 1)
 
     def test_server_logs_one_line_a_second_for_all_its_sockets(self) -> None:
         error = OSError(errno.EMFILE, "Too many open files")
-        with mock.patch.object(socket.socket, "accept", side_effect=error):
+        with mock.patch.object(socket.socket, "_accept", side_effect=error):
             _, lines = self.run_for(2.9, listeners=2)
         line = "WARNING:wsbridge.error:cannot accept connections for now: [Errno 24] Too many open files"
         self.assertEqual(lines, [line] * 3)

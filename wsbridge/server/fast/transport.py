@@ -55,7 +55,7 @@ class SocketTransport(asyncio.Transport):
         self,
         loop: asyncio.AbstractEventLoop,
         poller: Poller,
-        accepted: socket.socket,
+        accepted: socket.SocketType,
         peername: Any,
         protocol: asyncio.Protocol,
     ) -> None:
