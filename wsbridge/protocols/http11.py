@@ -39,7 +39,7 @@ from .fields import (
     parse_authority,
 )
 from .parts import DONE, HEAD_END, LINE_END, End, Part, PartParser
-from .shared_headers import SHARED_HEADERS, SHARED_NAMES
+from .shared_headers import SHARED_LINES, SHARED_NAMES
 
 __all__ = ["RequestParser", "ResponseParser", "ResponseReceived"]
 
@@ -55,9 +55,12 @@ _HTTP_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _STATUS_LINE = re.compile(rb"HTTP/(1\.[01]) ([1-5][0-9]{2})(?: ([" + FIELD_VALUE + rb"]*))?")
 _ABSOLUTE_FORM = re.compile(rb"(https?|wss?)://([^/?]*).*", re.IGNORECASE)
 
-# The two parts of an ordinary head that has come whole. They match nothing that the parts above refuse.
-_ORDINARY_LINE = re.compile(rb"([" + TCHAR + rb"]+) (/[\x21\x22\x24-\x7e]*) HTTP/1\.1")
-_ORDINARY_FIELDS = re.compile(rb"(?:\r\n[" + TCHAR + rb"]+:[" + FIELD_VALUE + rb"]*)+\r\n\r\n")
+# The first line of an ordinary head that has come whole. It matches nothing that the parts above refuse.
+_ORDINARY_LINE = re.compile(rb"([" + TCHAR + rb"]+) (/[\x21\x22\x24-\x7e]*) HTTP/1\.1\r\n")
+
+# What names and values may hold. To delete it and look at what is left takes a third of the time of a match.
+_NAME_BYTES = b"".join(re.findall(rb"[" + TCHAR + rb"]", bytes(range(256))))
+_VALUE_BYTES = b"".join(re.findall(rb"[" + FIELD_VALUE + rb"]", bytes(range(256))))
 
 # Bytes of header lines that are kept from one request of a connection to the next.
 MAX_REMEMBERED = 4096
@@ -153,7 +156,7 @@ class RequestParser(PartParser):
 
     def _receive_ordinary_head(self, data: bytes) -> Optional[RequestReceived]:
         """Parse an ordinary head that came in one piece; None if it must be parsed part by part."""
-        line = _ORDINARY_LINE.match(data, 0, self._max_line)
+        line = _ORDINARY_LINE.match(data, 0, self._max_line + 2)
         if line is None:
             return None
         method, target = line.groups()
@@ -162,8 +165,8 @@ class RequestParser(PartParser):
         self.method, self.target = method, target
         start = line.end()
         if not self._last_lines or not data.startswith(self._last_lines, start):
-            fields = _ORDINARY_FIELDS.match(data, start, self._max_head)
-            if fields is None or not self._remember_fields(fields[0]):
+            empty_line = data.find(b"\r\n\r\n", start, self._max_head)
+            if empty_line < 0 or not self._remember_fields(data[start : empty_line + 4]):
                 return None
         end = start + len(self._last_lines)
         if end > self._max_head:
@@ -174,14 +177,23 @@ class RequestParser(PartParser):
 
     def _remember_fields(self, lines: bytes) -> bool:
         """Set the last headers to what ``lines`` hold; False if they must be parsed part by part."""
-        known_name, known_pair = SHARED_NAMES.get, SHARED_HEADERS.get
+        fields = lines[:-4].split(b"\r\n")
+        if lines.translate(None, _VALUE_BYTES) != b"\r\n" * (len(fields) + 1):
+            return False
+        known_pair, known_name = SHARED_LINES.get, SHARED_NAMES.get
         pairs = []
         values: Dict[bytes, List[bytes]] = {}
         # One loop, with `group_header_values` written out: this is the costliest part of a head.
-        for line in lines[2:-4].split(b"\r\n"):
-            name, _, value = line.partition(b":")
-            name, value = pair = known_name(name) or name.lower(), value.strip(b" \t")
-            pairs.append(known_pair(pair, pair))
+        for field in fields:
+            pair = known_pair(field)
+            if pair is None:
+                name, colon, value = field.partition(b":")
+                name = known_name(name) or (b"" if name.translate(None, _NAME_BYTES) else name.lower())
+                if not name or not colon:
+                    return False
+                pair = name, value.strip(b" \t")
+            pairs.append(pair)
+            name, value = pair
             if name in values:
                 values[name].append(value)
             else:

@@ -1,11 +1,11 @@
 """Headers that nearly every opening handshake has; connections share one object for each name and pair.
 
-The parser uses them for heads that come in one piece.
+The parser uses them for heads that come in one piece: to look a line up takes less time than to parse it.
 """
 
 from __future__ import annotations
 
-__all__ = ["SHARED_HEADERS", "SHARED_NAMES"]
+__all__ = ["SHARED_LINES", "SHARED_NAMES"]
 
 # The name in lower case, by its spelling: that of browsers, or lower case.
 SHARED_NAMES = {
@@ -18,18 +18,19 @@ SHARED_NAMES = {
     for spelling in (name, name.lower())
 }
 
-# Pairs of lower-case name and value that browsers and libraries send; each pair is its own key.
-SHARED_HEADERS = {
-    (name, value): (name, value)
+# The pair of lower-case name and value, by the line of it that browsers and libraries send.
+SHARED_LINES = {
+    b"%b: %b" % (spelling, value): (SHARED_NAMES[name], value)
     for name, *values in (
-        (b"connection", b"Upgrade", b"keep-alive, Upgrade"),
-        (b"upgrade", b"websocket"),
-        (b"sec-websocket-version", b"13"),
-        (b"sec-websocket-extensions", b"permessage-deflate; client_max_window_bits", b"permessage-deflate"),
-        (b"cache-control", b"no-cache"),
-        (b"pragma", b"no-cache"),
-        (b"accept", b"*/*"),
-        (b"accept-encoding", b"gzip, deflate", b"gzip, deflate, br", b"gzip, deflate, br, zstd"),
+        (b"Connection", b"Upgrade", b"keep-alive, Upgrade", b"keep-alive"),
+        (b"Upgrade", b"websocket"),
+        (b"Sec-WebSocket-Version", b"13"),
+        (b"Sec-WebSocket-Extensions", b"permessage-deflate; client_max_window_bits", b"permessage-deflate"),
+        (b"Cache-Control", b"no-cache"),
+        (b"Pragma", b"no-cache"),
+        (b"Accept", b"*/*"),
+        (b"Accept-Encoding", b"gzip, deflate", b"gzip, deflate, br", b"gzip, deflate, br, zstd"),
     )
     for value in values
+    for spelling in (name, name.lower())
 }
