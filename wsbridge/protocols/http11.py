@@ -17,6 +17,7 @@ header lines::
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -61,6 +62,9 @@ _ORDINARY_LINE = re.compile(rb"([" + TCHAR + rb"]+) (/[\x21\x22\x24-\x7e]*) HTTP
 # What names and values may hold. To delete it and look at what is left takes a third of the time of a match.
 _NAME_BYTES = b"".join(re.findall(rb"[" + TCHAR + rb"]", bytes(range(256))))
 _VALUE_BYTES = b"".join(re.findall(rb"[" + FIELD_VALUE + rb"]", bytes(range(256))))
+
+# Most servers have few names. What is kept of those that a client makes up is eight heads at most.
+_parse_host = functools.lru_cache(maxsize=8)(parse_authority)
 
 # Bytes of header lines that are kept from one request of a connection to the next.
 MAX_REMEMBERED = 4096
@@ -200,9 +204,9 @@ class RequestParser(PartParser):
                 values[name] = [value]
         headers = tuple(pairs)
         hosts = values.get(b"host", ())
-        if len(headers) > self._max_headers or len(hosts) != 1 or parse_authority(hosts[0]) is None:
+        if len(headers) > self._max_headers or len(hosts) != 1 or _parse_host(hosts[0]) is None:
             return False
-        if not BODY_HEADERS.isdisjoint(values):
+        if b"content-length" in values or b"transfer-encoding" in values:
             self._part = DONE
             _check_body(headers, "1.1")
         self._last_lines, self._last_headers, self._last_values = lines, headers, values
