@@ -18,6 +18,17 @@ class ClockTests(unittest.TestCase):
             with mock.patch.object(time, "get_clock_info", return_value=mock.Mock(resolution=resolution)):
                 self.assertEqual(choose_clock(loop), clock)
 
+    def test_clock_of_asyncios_loop_is_what_that_calls(self) -> None:
+        class Other(asyncio.SelectorEventLoop):
+            def time(self) -> float:
+                return 1.0
+
+        for loop_class, clock in ((asyncio.SelectorEventLoop, time.monotonic), (Other, None)):
+            loop = loop_class()
+            self.addCleanup(loop.close)
+            with mock.patch.object(time, "get_clock_info", return_value=mock.Mock(resolution=1e-9)):
+                self.assertEqual(choose_clock(loop), clock or loop.time)
+
     def test_date_is_that_of_the_second(self) -> None:
         # RFC 9110 5.6.7.
         with mock.patch.object(time, "time", return_value=784111777.9):

@@ -7,7 +7,6 @@ import functools
 import gc
 import logging
 import os
-import time
 import unittest
 import weakref
 from typing import Any, Callable, Dict, List, Tuple
@@ -16,6 +15,7 @@ from unittest import mock
 from wsbridge.config import ServerConfig
 from wsbridge.protocols.errors import BadRequest
 from wsbridge.protocols.ws import WSProtocol
+from wsbridge.server.clocks import choose_clock
 from wsbridge.server.connection.info import ConnectionInfo
 from wsbridge.server.logs.log import logger
 from wsbridge.server.service import Service
@@ -191,18 +191,12 @@ class CountTests(ServiceCase):
 class MemberTests(ServiceCase):
     async def test_defaults_are_the_loops_clock_and_no_state(self) -> None:
         service = Service(app, ServerConfig())
-        self.assertEqual(service.clock, asyncio.get_running_loop().time)
+        self.assertEqual(service.clock, choose_clock(asyncio.get_running_loop()))
         self.assertIsNone(service.state)
         self.assertIs(service.app, app)
 
     async def test_listener_may_warn_at_once(self) -> None:
         self.assertLess(self.service.next_accept_warning, asyncio.get_running_loop().time())
-
-    async def test_clock_that_is_too_coarse_for_a_latency_is_replaced(self) -> None:
-        loop_time = asyncio.get_running_loop().time
-        for resolution, clock in ((1e-9, loop_time), (1e-3, loop_time), (0.015625, time.perf_counter)):
-            with mock.patch.object(time, "get_clock_info", return_value=mock.Mock(resolution=resolution)):
-                self.assertEqual(Service(app, ServerConfig()).clock, clock)
 
     async def test_sweep_lets_every_member_look_at_the_clock(self) -> None:
         members = [Member(self.service) for _ in range(3)]
