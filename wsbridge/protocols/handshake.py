@@ -51,6 +51,10 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 # 22 digits and "==" are 132 bits, of which base64 uses 128: every match decodes to 16 bytes.
 _WS_KEY = re.compile(rb"[+/0-9A-Za-z]{22}==")
 
+# What nearly all clients and proxies send: to compare takes less time than to parse the lists.
+_USUAL_UPGRADE = [b"websocket"]
+_USUAL_CONNECTIONS = ([b"Upgrade"], [b"upgrade"], [b"keep-alive, Upgrade"])
+
 _TARGET = re.compile(rb"/[\x21\x22\x24-\x7e]*")
 
 # The handshake sets these itself, or they announce a body, which it cannot have.
@@ -75,10 +79,11 @@ def is_upgrade_request(request: RequestReceived) -> bool:
     any case, on any line; in HTTP/2 and HTTP/3 it must be an extended CONNECT. If
     not, the rules of plain HTTP apply.
     """
-    values = request.values
+    upgrade, connection = request.values.get(b"upgrade", ()), request.values.get(b"connection", ())
+    if upgrade == _USUAL_UPGRADE and connection in _USUAL_CONNECTIONS:
+        return True
     return (
-        lists_token(values.get(b"upgrade", ()), b"websocket")
-        and lists_token(values.get(b"connection", ()), b"upgrade")
+        lists_token(upgrade, b"websocket") and lists_token(connection, b"upgrade")
     ) or _is_extended_connect(request)
 
 
