@@ -25,6 +25,8 @@ __all__ = [
 # Host and port; a path and None for a server on a unix socket; None for a client on one.
 Address = Optional[Tuple[str, Optional[int]]]
 
+(_PERCENT,) = b"%"
+
 # Bytes of headers up to which `HttpScopes` keeps what it has made of them.
 MAX_REMEMBERED = 4096
 
@@ -257,7 +259,7 @@ def _build_paths(target: bytes, root_path: str) -> Tuple[str, bytes, bytes]:
         raw_path, _, query_string = target.partition(b"?")
     else:
         raw_path, query_string = split_target(target)
-    path = (unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path).decode("utf-8", "replace")
+    path = (unquote_to_bytes(raw_path) if _PERCENT in raw_path else raw_path).decode("utf-8", "replace")
     if root_path and raw_path != b"*":
         path = root_path + path
         raw_path = quote(root_path).encode("ascii") + raw_path
