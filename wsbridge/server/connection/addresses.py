@@ -52,5 +52,7 @@ def format_client(client: Optional[Tuple[str, int]]) -> str:
 
 
 def _host_and_port(name: Any) -> Optional[Tuple[str, int]]:
+    if type(name) is tuple and len(name) == 2:
+        return name
     # IPv6 addresses have two more fields.
     return tuple(name[:2]) if isinstance(name, (tuple, list)) else None

@@ -17,7 +17,7 @@ __all__ = ["build_request_scope", "build_websocket_scope", "prepare_scopes"]
 
 def prepare_scopes(service: Service, transport: asyncio.BaseTransport, ends: Ends) -> HttpScopes:
     """What builds the scopes of all requests of one connection that open no WebSocket."""
-    tls = build_tls_extension(transport)
+    tls = build_tls_extension(transport) if ends.is_secure else None
     if tls is not None:
         return SecureHttpScopes(tls, service.config, ends.client, ends.server, state=service.state)
     scheme = "https" if ends.is_secure else "http"
@@ -32,7 +32,8 @@ def build_request_scope(
     scope = build_http_scope(
         request, service.config, ends.client, ends.server, scheme=scheme, state=service.state
     )
-    add_tls_extension(scope, transport)
+    if ends.is_secure:
+        add_tls_extension(scope, transport)
     return scope
 
 
@@ -54,5 +55,6 @@ def build_websocket_scope(
         state=service.state,
         connection=info,
     )
-    add_tls_extension(scope, transport)
+    if ends.is_secure:
+        add_tls_extension(scope, transport)
     return scope
