@@ -56,7 +56,10 @@ def main(argv: List[str]) -> int:
     minutes = (time.monotonic() - started) / 60
     listed = load_survivors()
     survived = dict.fromkeys(outcome.key for outcome in outcomes if not outcome.is_killed)
-    gone = [key for key in listed if key.module in modules and key not in survived]
+    # Also those of modules that have moved.
+    gone = [
+        key for key in listed if key not in survived and (key.module in modules or key.module not in tests)
+    ]
     unlisted = [key for key in survived if key not in listed]
     unreasoned = [key for key, reason in listed.items() if not has_class(reason)]
     if options.update:
@@ -81,7 +84,7 @@ def main(argv: List[str]) -> int:
 
 def parse_options(argv: List[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="run.py mutation", description=__doc__.splitlines()[0])
-    places = ["protocols", "asgi", "server", "plugins", "config"]
+    places = ["protocols", "asgi", "server", "plugins", "config", "config_rules", "config_checks"]
     parser.add_argument("--modules", nargs="+", default=places, metavar="PLACE", help="modules or folders")
     parser.add_argument("--again", action="store_true", help="only what the last run has not killed")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at a time")

@@ -6,20 +6,46 @@ from typing import Dict, List
 
 from ..lib.environment import ROOT
 
-# Modules that more than the test file of their own name is about.
-MORE_TESTS = {
-    "asgi/ws_bridge": ["tests.test_contract"],
-    "protocols/deflate": ["tests.test_deflate_negotiation"],
-    "protocols/messages": ["tests.test_utf8"],
-    "protocols/ws": ["tests.test_receiver_table"],
-    "server/connection/head": ["tests.test_embedded", "tests.test_http_ends", "tests.test_keep_alive"],
+# Modules that more than the test file of their own name is about, or that have no file of their own name.
+TESTS = {
+    "__init__": ["test_init"],
+    "asgi/ws_bridge": ["test_ws_bridge", "test_contract"],
+    "config_checks": ["test_config"],
+    "config_rules": ["test_config"],
+    "demo/app": ["test_demo"],
+    "protocols/deflate": ["test_deflate", "test_deflate_negotiation"],
+    "protocols/messages": ["test_messages", "test_utf8"],
+    "protocols/parts": ["test_http11", "test_bodies"],
+    "protocols/ws": ["test_ws", "test_receiver_table"],
+    "selftest": ["test_vendoring"],
+    "server/command/flags": ["test_flags", "test_cli"],
+    "server/connection/head": ["test_head", "test_embedded", "test_http_ends", "test_keep_alive"],
     "server/connection/http": [
-        "tests.test_embedded",
-        "tests.test_http_bodies",
-        "tests.test_http_ends",
-        "tests.test_keep_alive",
+        "test_http",
+        "test_embedded",
+        "test_http_bodies",
+        "test_http_ends",
+        "test_keep_alive",
     ],
-    "server/server": ["tests.fast.test_event_loop"],
+    "server/connection/protocol": ["test_websocket", "test_metrics"],
+    "server/connection/refused": ["test_own_paths"],
+    "server/connection/scopes": [
+        "test_multiplexed",
+        "test_keep_alive",
+        "test_websocket",
+        "test_proxied",
+        "test_server",
+    ],
+    "server/listening/sockets": ["test_listening", "test_unix_socket", "test_server"],
+    "server/logs/config": ["test_log_config"],
+    "server/logs/format": ["test_log_format"],
+    "server/logs/output": ["test_log_output"],
+    "server/metrics/own_paths": ["test_own_paths", "test_metrics"],
+    "server/metrics/slot": ["test_metrics_slot"],
+    "server/plain": ["test_speed", "test_flow"],
+    "server/server": ["test_server", "fast.test_event_loop"],
+    "server/workers/run": ["test_workers"],
+    "server/workers/sockets": ["test_worker_sockets"],
 }
 
 
@@ -36,6 +62,8 @@ def find_tests() -> Dict[str, List[str]]:
         stem = path.parent.name if path.stem == "__init__" else path.stem
         files = sorted((ROOT / "tests").rglob(f"test_{stem}.py"))
         names = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files]
+        if module in TESTS:
+            names = [f"tests.{name}" for name in TESTS[module]]
         if names:
-            found[module] = names + MORE_TESTS.get(module, [])
+            found[module] = names
     return found
