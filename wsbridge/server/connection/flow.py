@@ -89,8 +89,8 @@ class MessageFlow(Exchange, SessionOwner):
         self.bytes_received = self.bytes_sent = self.messages_received = 0
         # What `_sends_in_a_row` does not count of the messages that were sent.
         self._sent_before = 0
-        # `bytes_received` at the last ping, or -1 if silence since then does not mean that the peer is gone.
-        self._received_at_ping = -1
+        # `bytes_received` at the last ping; None if silence since then does not mean that the peer is gone.
+        self._received_at_ping: Optional[int] = None
 
     def _peer_ended(self) -> None:
         """The peer has closed or broken a rule, and all that came before is queued."""
@@ -185,7 +185,7 @@ class MessageFlow(Exchange, SessionOwner):
             return
         self._is_holding = False
         # While we did not read, silence does not mean that the peer is gone.
-        self._received_at_ping = -1
+        self._received_at_ping = None
         held_data, self._held_data = self._held_data, b""
         if held_data or self._ws.is_suspended:
             self.data_received(held_data)
@@ -320,7 +320,7 @@ class MessageFlow(Exchange, SessionOwner):
     def resume_writing(self) -> None:
         super().resume_writing()
         # The peer reads, so it is alive; it may answer a ping only after all that it has to read.
-        self._received_at_ping = -1
+        self._received_at_ping = None
         self.write(self._ws.resume_writing())
 
     @property

@@ -321,7 +321,7 @@ class WebSocketExchange(MessageFlow):
             self._pinged_at = now
         if self._is_holding or self._writing_paused:
             # An answer would not be read now; if the peer is gone, the next ping finds out.
-            self._received_at_ping = -1
+            self._received_at_ping = None
         next_ping = self._pinged_at + interval
         is_silent = self.bytes_received == self._received_at_ping
         dead_at = self._pinged_at + timeout if is_silent and timeout is not None else None
