@@ -79,17 +79,19 @@ class SizeTests(BudgetTestCase):
         self.assertFalse(client.hold(4.5))
 
     def test_largest_message_passes_whatever_the_limit_is(self) -> None:
-        self.set_up(1, 20 * STEP)
+        """And the 64 KiB that its connection may hold unparsed."""
+        self.set_up(1, 19 * STEP)
         (client,) = self.open(1)
         for steps in range(2, 21):
             self.assertTrue(client.hold(steps))
+        self.assertFalse(client.hold(21))
 
     def test_what_was_taken_is_found_when_room_is_needed(self) -> None:
-        taken, shrunk = self.open(5, 4)
-        taken.held_size, shrunk.held_size = 0, STEP
+        taken, shrunk, grown = self.open(4, 4, 1)
+        taken.held_size, shrunk.held_size, grown.held_size = 0, STEP, 2 * STEP
         self.open(6)
-        self.assertEqual(self.budget.size, 7 * STEP)
-        self.assert_untold(taken, shrunk)
+        self.assertEqual(self.budget.size, 9 * STEP)
+        self.assert_untold(taken, shrunk, grown)
 
     def test_and_at_every_sweep(self) -> None:
         self.budget.sweep()
@@ -111,13 +113,15 @@ class StalledTests(BudgetTestCase):
     """What makes no progress for a second, once there is no room."""
 
     def test_stalest_is_given_up_first(self) -> None:
-        first, second, third = self.open(3, 3, 3)
-        self.clock.advance(0.5)
-        first.hold(4)
-        self.clock.advance(0.5)
-        self.assertTrue(Client(self.budget).hold(1))
-        self.assert_given_up(second)
-        self.assert_untold(first, third)
+        for progress in (1, 1.5):
+            self.set_up()
+            first, second, third = self.open(1.5, 3, 3)
+            self.clock.advance(0.5)
+            first.hold(1.5 + progress)
+            self.clock.advance(0.5)
+            self.assertTrue(Client(self.budget).hold(2))
+            self.assert_given_up(second)
+            self.assert_untold(first, third)
 
     def test_as_many_as_make_room(self) -> None:
         clients = self.open(3, 3, 3)
@@ -130,7 +134,7 @@ class StalledTests(BudgetTestCase):
         first, second = self.open(5, 4)
         first.ends, second.queued = True, 3 * STEP
         first.queued = STEP
-        self.clock.advance(1)
+        self.clock.advance(1000)
         client = Client(self.budget)
         self.assertTrue(client.hold(4))
         self.assertEqual(self.budget.size, 8 * STEP)
@@ -152,13 +156,15 @@ class StalledTests(BudgetTestCase):
         self.assert_untold(*clients)
 
     def test_less_than_64_kib_is_no_progress(self) -> None:
-        slow, fast = self.open(4, 4)
-        for _ in range(4):
-            self.clock.advance(0.25)
-            self.assertTrue(slow.hold(slow.held_size / STEP + 0.2))
-        self.assertTrue(fast.hold(5))
-        self.assert_given_up(slow)
-        self.assert_untold(fast)
+        for progress in (0, 0.2):
+            self.set_up()
+            slow, fast = self.open(3, 4)
+            for _ in range(4):
+                self.clock.advance(0.25)
+                self.assertTrue(slow.hold(slow.held_size / STEP + progress))
+            self.assertTrue(fast.hold(6.5))
+            self.assert_given_up(slow)
+            self.assert_untold(fast)
 
     def test_new_message_is_progress(self) -> None:
         slow, other = self.open(4, 4)
@@ -188,10 +194,20 @@ class WaitingTests(BudgetTestCase):
         self.assertFalse(waiting.hold(2))
         self.budget.sweep()
         self.assert_untold(waiting)
-        queued.held_size = 0
+        queued.held_size = 7 * STEP
         self.budget.sweep()
         self.budget.sweep()
         self.assertEqual(waiting.told, ["read on"])
+
+    def test_one_that_ends_while_another_reads_on_does_not(self) -> None:
+        (queued,) = self.open(9, is_unfinished=False)
+        first, second = Client(self.budget), Client(self.budget)
+        first.hold(1)
+        second.hold(1)
+        first.read_on = lambda: self.budget.forget(second)  # type: ignore[method-assign]
+        queued.held_size = 0
+        self.budget.sweep()
+        self.assert_untold(second)
 
     def test_as_many_as_can_finish(self) -> None:
         self.set_up(largest=4 * STEP)
@@ -234,10 +250,19 @@ class WaitingTests(BudgetTestCase):
         self.open(8, is_unfinished=False)
         waiting = [Client(self.budget), Client(self.budget)]
         for client in waiting:
-            client.hold(2)
+            client.hold(2.5)
         self.clock.advance(10)
         self.budget.sweep()
         self.assert_untold(*waiting)
+
+    def test_unless_they_have_more_than_half_of_the_memory(self) -> None:
+        self.open(8, is_unfinished=False)
+        waiting = [Client(self.budget), Client(self.budget)]
+        for client in waiting:
+            client.hold(2.6)
+        self.budget.sweep()
+        self.assert_given_up(waiting[0])
+        self.assert_untold(waiting[1])
 
     def test_first_of_those_who_wait_for_each_other_is_given_up(self) -> None:
         clients = self.open(3, 3, 3)

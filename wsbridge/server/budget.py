@@ -113,13 +113,12 @@ class Budget:
         self._break_deadlock()
         room = self._limit - self.size
         for holder in tuple(self._waiting):
-            if room < FREE_SIZE:
-                break
-            self._waiting.pop(holder, None)
-            # Not to all at once: each would stop again before its message is complete.
-            share = self._shares.get(holder)
-            room -= max(self._largest - (0 if share is None else share.size), FREE_SIZE)
-            holder.read_on()
+            # Not all at once: each would stop again before its message is complete. And none that has ended
+            # while another was reading on.
+            if room >= FREE_SIZE and holder in self._waiting:
+                del self._waiting[holder]
+                room -= max(self._largest - self._shares[holder].size, FREE_SIZE)
+                holder.read_on()
 
     @property
     def _has_room(self) -> bool:
