@@ -25,9 +25,10 @@ class SlotCase(unittest.TestCase):
         return MetricsSlot(self.memory, number, process, self.alive.__contains__)
 
     def assert_read(self, **expected: float) -> None:
-        """What a worker without a slot of its own reads, as ``_1`` for worker 1."""
-        found = self.make(1, 999).read_all()
-        self.assertEqual(found, {int(number[1:]): {"a": value} for number, value in expected.items()})
+        """What workers without a slot of their own read, as ``_1`` for worker 1."""
+        for process in (1, 999):
+            found = self.make(1, process).read_all()
+            self.assertEqual(found, {int(number[1:]): {"a": value} for number, value in expected.items()})
 
 
 class SlotTests(SlotCase):
@@ -118,6 +119,12 @@ class TornTests(SlotCase):
         for start in range(0, SLOT_SIZE, 1024):
             self.memory[start + 64 + PREFIX.size] ^= 1
         self.assert_read()
+
+    def test_checksum_that_is_garbage(self) -> None:
+        for byte in (b"\0", b"\xff"):
+            for start in (64, 64 + BUFFER_SIZE):
+                self.memory[start + 4 : start + 8] = byte * 4
+            self.assert_read()
 
     def test_size_that_is_garbage(self) -> None:
         self.memory[64:SLOT_SIZE] = b"\xff" * (SLOT_SIZE - 64)

@@ -21,7 +21,8 @@ BUFFER_SIZE = 128 * 1024
 
 # The process that has the slot, and which of its two buffers is the latest.
 HEADER = struct.Struct("<QB")
-LATEST = HEADER.size - 1
+PROCESS = struct.Struct("<Q")
+LATEST = PROCESS.size
 
 # Before the snapshot in a buffer: its size and its checksum.
 PREFIX = struct.Struct("<II")
@@ -76,7 +77,7 @@ class MetricsSlot:
 
     def claim(self) -> None:
         """Make the slot this process's."""
-        HEADER.pack_into(self._memory, self._start, self._process, self._memory[self._start + LATEST])
+        PROCESS.pack_into(self._memory, self._start, self._process)
 
     def write(self, snapshot: Snapshot) -> None:
         """Make ``snapshot`` the latest, unless another process has claimed the slot, and lives."""
