@@ -49,6 +49,9 @@ class FindRefusalTests(ServiceTestCase):
         self.assertFalse(self.service.has_refused)
         self.assert_refused(find_refusal(self.service), "2 connections are open, which is the limit")
         self.assertTrue(self.service.has_refused)
+        # A host's, by `handle_websocket`, has asked for no place.
+        self.add(1)
+        self.assert_refused(find_refusal(self.service), "2 connections are open, which is the limit")
 
     async def test_connection_that_has_waited_the_longest_for_its_request_gives_way(self) -> None:
         self.set_up(limit_concurrency=2)

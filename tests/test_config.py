@@ -239,12 +239,14 @@ class RuleTests(unittest.TestCase):
 
     def test_drain_may_take_no_time(self) -> None:
         self.assert_accepts("drain_seconds", 0, 0.5, 18.9)
-        self.assert_refuses("drain_seconds", -1, 10**9, float("nan"), None, True)
+        ServerConfig(drain_seconds=10**9 - 1, timeout_graceful_shutdown=None)
+        self.assert_refuses("drain_seconds", -1, 10**9, float("inf"), float("nan"), None, True)
 
     def test_drain_is_part_of_the_stop(self) -> None:
-        text = r"^drain_seconds=19: it must be more than a second below timeout_graceful_shutdown=20\.0"
-        with self.assertRaisesRegex(ConfigError, text):
-            ServerConfig(drain_seconds=19)
+        for drain in (19, 60):
+            text = r"^drain_seconds=\d\d: it must be more than a second below timeout_graceful_shutdown=20\.0"
+            with self.assertRaisesRegex(ConfigError, text):
+                ServerConfig(drain_seconds=drain)
         ServerConfig(drain_seconds=60, timeout_graceful_shutdown=None)
         ServerConfig(timeout_graceful_shutdown=0.5)
 
@@ -425,6 +427,8 @@ class CertificateTests(unittest.TestCase):
                 {"ssl_keyfile_password": ""},
             ),
             ("uds_mode=0o660 without uds: no socket file is made", {"uds_mode": 0o660}),
+            ("uds_mode=0o777 without uds: no socket file is made", {"uds_mode": 0o777}),
+            ("reload_includes without reload: nothing is watched", {"reload_includes": ()}),
             ("uds_mode=0o660 without uds: no socket file is made", {"uds_mode": 0o660, "fd": 3}),
         ):
             self.assert_refused(text, **options)

@@ -25,8 +25,8 @@ class DetachedTests(unittest.TestCase):
     def test_warning_at_64_and_whenever_the_number_has_doubled(self) -> None:
         detached = Detached()
         found = []
-        for _ in range(4):
-            add(detached, 32, since=10.0)
+        for count in (63, 1, 63, 1):
+            add(detached, count, since=10.0)
             found.append(detached.find_excess(now=11.0))
         self.assertEqual(found, [None, 64, None, 128])
 

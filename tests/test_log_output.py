@@ -82,6 +82,11 @@ class SetUpTests(OutputCase):
         self.set_up()
         self.assert_printed(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO listening$")
 
+    def test_text_leaves_warnings_and_uncaught_errors_to_python(self) -> None:
+        before = sys.excepthook, sys.unraisablehook, threading.excepthook
+        self.set_up()
+        self.assertEqual((sys.excepthook, sys.unraisablehook, threading.excepthook), before)
+
     def test_application_that_sets_logging_up_before_has_the_line(self) -> None:
         self.set_up_application(logging.root)
         self.set_up()
@@ -245,6 +250,7 @@ class ErrorTests(OutputCase):
             ("--log-format=json", "text", "json"),
             ("--log-format json --log-format text", "json", "text"),
             ("a:app --log-format", "json", ""),
+            ("a:app --host json", "", "text"),
         ):
             variables = {"WSBRIDGE_LOG_FORMAT": environ} if environ else {}
             self.assertEqual(find_log_format(arguments.split(), variables), expected, arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 import mmap
+import sys
 import unittest
 from typing import Any, Dict, Tuple
 
@@ -11,6 +12,7 @@ from tests.doubles import ManualApp, MemoryTransport, turn_loop
 from tests.loopback import CLOSE, HELLO, PEER_CLOSE, PEER_HELLO, REQUEST, LoopbackCase
 from tests.requests import GET, POST, ManyConnectionsCase
 from tests.skipping import SkippingCase, pass_time
+from wsbridge import __version__
 from wsbridge.config import ServerConfig
 from wsbridge.server.connection.head import Connection
 from wsbridge.server.connection.protocol import MeasuredProtocol
@@ -181,6 +183,28 @@ class RequestTests(MetricsCase):
                 'connections{state="waiting"}': 1,
                 'http_requests_total{method="GET",code="200"}': 1,
             },
+        )
+
+
+class StartTests(MetricsCase):
+    async def test_usual_series_are_there_before_anything_is_counted(self) -> None:
+        """Prometheus sees no increase in a series that is new."""
+        self.connect()
+        python = "{}.{}.{}".format(*sys.version_info)
+        for series, value in (
+            (build_series("wsbridge_build_info", version=__version__, python=python), 1),
+            ('wsbridge_http_requests_total{method="GET",code="200"}', 0),
+            ('wsbridge_handshakes_total{code="101"}', 0),
+            ("wsbridge_ping_seconds_sum", 0),
+        ):
+            self.assertEqual(self.before[series], value, series)
+
+    async def test_buckets_of_the_histogram(self) -> None:
+        self.connect()
+        bounds = "0.001 0.0025 0.005 0.01 0.025 0.05 0.1 0.25 0.5 1.0 2.5 5.0 10.0 +Inf"
+        series = [name for name in self.before if name.startswith("wsbridge_ping_seconds_bucket")]
+        self.assertEqual(
+            series, [f'wsbridge_ping_seconds_bucket{{le="{bound}"}}' for bound in bounds.split()]
         )
 
 

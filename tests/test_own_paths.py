@@ -136,7 +136,7 @@ class FullTests(OwnPathCase):
 
     async def asyncSetUp(self) -> None:
         await super().asyncSetUp()
-        self.connect(limit_concurrency=1)
+        self.connect(limit_concurrency=1, metrics_path="/metrics")
         await self.feed(GET)
         self.connect_another()
 
@@ -153,10 +153,18 @@ class FullTests(OwnPathCase):
         self.assertIn(b"HTTP/1.1 503 Service Unavailable\r\n", self.transport.read())
         self.assert_logged(("INFO", self.REFUSED))
         self.assertEqual(len(self.requests.all), 1)
+        # It has the time of any that is refused to read its answer.
+        await self.advance(2)
+        self.assertNotIn("abort", self.transport.calls)
 
     async def test_nothing_behind_a_check_is_answered(self) -> None:
         await self.feed(CHECK + CHECK)
         self.assertEqual(self.transport.read(), HEALTHY)
+
+    async def test_metrics_are_shown_and_the_connection_closes(self) -> None:
+        await self.feed(CHECK.replace(b"/healthz", b"/metrics"))
+        self.assertIn(b"HTTP/1.1 200 OK\r\n", self.transport.read())
+        self.assertEqual(self.transport.calls[-1], "write_eof")
 
     async def test_malformed_head_is_refused_as_that(self) -> None:
         await self.feed(b"\r\n\r\nGET\r\n\r\n")

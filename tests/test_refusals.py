@@ -51,4 +51,11 @@ class RefusalTests(ServiceTestCase):
     async def test_answer_to_a_head_has_no_body(self) -> None:
         self.set_up()
         write_refusal(self.service, self.transport, HEAD, build_stopping())
-        self.assertTrue(self.transport.written.endswith(b"\r\n\r\n"))
+        self.assertTrue(self.transport.read().endswith(b"\r\n\r\n"))
+
+    async def test_answer_to_any_other_method_has_one(self) -> None:
+        self.set_up()
+        for method in (b"GET", b"POST"):
+            request = RequestReceived(method, b"/a", (), "1.1")
+            write_refusal(self.service, self.transport, request, build_stopping())
+            self.assertTrue(self.transport.read().endswith(b"\r\n\r\nthe server is stopping\n"))

@@ -155,8 +155,9 @@ class HandshakeTests(SecuredCase):
         self.connect()
         self.feed(LINE)
         await turn_loop()
-        self.done.set_exception(ConnectionResetError())
+        self.done.set_exception(ConnectionResetError("reset"))
         await self.assert_over()
+        self.assertEqual(self.records[-1].getMessage(), "TLS handshake failed: reset")
 
     async def test_peer_that_leaves_within_the_handshake(self) -> None:
         """asyncio then returns no transport."""
@@ -185,9 +186,9 @@ class HandshakeTests(SecuredCase):
         self.connect(timeout_handshake=3)
         await self.advance(2)
         self.feed(LINE)
-        await self.advance(0.9)
+        await self.advance(0.5)
         self.assertNotIn("abort", self.transport.calls)
-        await self.advance(0.2)
+        await self.advance(0.5)
         self.assertEqual(self.transport.calls, ["pause_reading", "abort"])
         await self.assert_over()
 
