@@ -41,7 +41,7 @@ TESTS = {
     "server/logs/format": ["test_log_format"],
     "server/logs/output": ["test_log_output"],
     "server/metrics/own_paths": ["test_own_paths", "test_metrics"],
-    "server/metrics/slot": ["test_metrics_slot"],
+    "server/metrics/slot": ["test_metrics_slot", "test_metrics"],
     "server/plain": ["test_speed", "test_flow"],
     "server/server": ["test_server", "fast.test_event_loop"],
     "server/workers/run": ["test_workers"],

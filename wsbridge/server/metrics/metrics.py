@@ -118,11 +118,9 @@ def _label_status(status: int) -> str:
 
 
 def _label_code(code: Optional[int]) -> str:
-    """RFC 6455 7.4: up to 1015 each code has a meaning; of 3000 to 4999 peers can send any."""
-    if code is None or code <= 1015:
+    """RFC 6455 7.4: below 3000 each code that can be sent has a meaning; peers can send any from there on."""
+    if code is None or code < 3000:
         return str(code)
-    if code < 3000:
-        return "1016-2999"
     return "3000-3999" if code < 4000 else "4000-4999"
 
 

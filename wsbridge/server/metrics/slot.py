@@ -100,7 +100,7 @@ class MetricsSlot:
 
     def _read(self, start: int) -> Optional[Snapshot]:
         owner, latest = HEADER.unpack_from(self._memory, start)
-        if owner == 0 or (owner != self._process and not self._is_alive(owner)):
+        if owner != self._process and not self._is_alive(owner):
             return None
         for which in (latest, not latest):
             at = start + _get_offset(which)
