@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import io
 import os
+import select
 import signal
 import sys
 import unittest
@@ -16,9 +17,21 @@ from unittest import mock
 from wsbridge.server.workers import processes
 from wsbridge.server.workers.processes import CAN_FORK, Ends, Processes, name_signal
 
+fcntl: Any
+try:
+    import fcntl
+except ImportError:
+    # Windows.
+    fcntl = None
+
 
 class Ended(BaseException):
     """What `os._exit` is here."""
+
+
+def list_descriptors() -> List[str]:
+    """Those of this process; none where the system does not tell."""
+    return os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd") else []
 
 
 @unittest.skipUnless(CAN_FORK, "this system cannot fork")
@@ -66,10 +79,16 @@ class ProcessesTests(unittest.TestCase):
         self.assertEqual(signal.getsignal(signal.SIGHUP), before)
 
     def test_system_that_has_no_process_left_is_an_error_and_nothing_stays_open(self) -> None:
-        before = os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd") else []
+        before = list_descriptors()
         with mock.patch.object(os, "fork", side_effect=BlockingIOError), self.assertRaises(BlockingIOError):
             self.processes.fork(lambda ends: 0)
-        self.assertEqual(os.listdir("/proc/self/fd") if before else [], before)
+        self.assertEqual(list_descriptors(), before)
+
+    def test_nothing_stays_open_at_the_end(self) -> None:
+        before = list_descriptors()
+        with Processes() as own, mock.patch.object(os, "fork", return_value=2**22):
+            own.fork(lambda ends: 0)
+        self.assertEqual(list_descriptors(), before)
 
     def test_programs_without_streams_can_fork(self) -> None:
         with mock.patch.object(sys, "stdout", None), mock.patch.object(os, "fork", return_value=2**22):
@@ -104,6 +123,21 @@ class ProcessesTests(unittest.TestCase):
                 signal.set_wakeup_fd(wakeup)
         self.handlers = dict(handlers)
         return codes[0]
+
+    def test_child_may_write_its_report_and_read_its_lifeline(self) -> None:
+        def work(ends: Ends) -> int:
+            modes = [fcntl.fcntl(end, fcntl.F_GETFL) & os.O_ACCMODE for end in ends]
+            self.assertEqual(modes, [os.O_WRONLY, os.O_RDONLY])
+            return 7
+
+        self.assertEqual(self.fork_here(work), 7)
+
+    def test_wait_is_rounded_up_to_milliseconds(self) -> None:
+        for timeout, milliseconds in ((1.5, 1500), (0.0001, 1), (0, 0), (inf, None)):
+            with mock.patch.object(select, "poll") as poll:
+                poll.return_value.poll.return_value = []
+                self.assertEqual(self.processes.wait([], timeout), ([], []))
+            poll.return_value.poll.assert_called_once_with(milliseconds)
 
     def test_child_has_no_handler_of_the_supervisors(self) -> None:
         self.assertEqual(self.fork_here(lambda ends: 7), 7)

@@ -14,9 +14,18 @@ from wsbridge.protocols.errors import ConfigError, LifespanFailed
 from wsbridge.server.workers import supervisor
 from wsbridge.server.workers.processes import Ends
 
+from .doubles import Clock
 from .world import Script, SupervisorCase
 
 TERM, KILL, HUP = signal.SIGTERM, signal.SIGKILL, signal.SIGHUP
+
+
+class SlowClock(Clock):
+    """A second passes with each look."""
+
+    def __call__(self) -> float:
+        self.advance(1)
+        return super().__call__()
 
 
 class LifeTests(SupervisorCase):
@@ -45,7 +54,7 @@ class LifeTests(SupervisorCase):
         self.supervise(script)
         for work in self.world.works:
             self.assertEqual(work(Ends(0, 0)), 0)
-        self.assertEqual(self.worked, [1, 2])
+        self.assertEqual((self.worked, self.starts), ([1, 2], [1, 1]))
 
     def test_report_may_come_in_pieces(self) -> None:
         def script() -> Script:
@@ -132,13 +141,15 @@ class DeathTests(SupervisorCase):
             self.world.report(3, b'["ConfigError", "no such module", "Traceback\\n"]')
             self.world.end(3, 2)
             yield None
-            self.world.pass_time(0.5)
+            self.world.pass_time(0.6)
             yield None
             yield from self.serve(4)
             yield from self.stop(2, 4)
 
         with contextlib.redirect_stderr(io.StringIO()) as printed:
             logs = self.supervise(script)
+        text = "worker 1 (pid 1) has ended after 1.0 s: exit code 0; another takes its place"
+        self.assertIn(text, logs)
         self.assertIn("worker 1 (pid 3) could not start: no such module; the next starts in 0.5 s", logs)
         self.assertEqual(printed.getvalue(), "Traceback\n")
 
@@ -157,6 +168,20 @@ class DeathTests(SupervisorCase):
 
         text = "worker 1 cannot be started: [Errno 11] try again; the next starts in 0.5 s"
         self.assertIn(text, self.supervise(script))
+
+    def test_what_is_due_already_is_not_waited_for(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1, 2)
+            self.world.fork_error = OSError(11, "try again")
+            self.world.clock = SlowClock()
+            self.world.end(1, 0)
+            yield None
+            self.assertEqual(self.world.timeout, 0)
+            self.world.fork_error = None
+            yield None
+            yield from self.stop(2, 3)
+
+        self.supervise(script)
 
     def test_first_worker_that_the_system_does_not_start_is_an_error(self) -> None:
         self.world.fork_error = OSError(11, "try again")
@@ -182,6 +207,23 @@ class LeavingTests(SupervisorCase):
         logs = self.supervise(script)
         self.assertIn("worker 1 (pid 1) was told to stop; another takes its place", logs)
         self.assertIn("worker 1 (pid 1) has stopped", logs)
+
+    def test_it_has_the_time_of_a_stop_and_a_stop_does_not_tell_it_again(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1)
+            self.world.report(1, b"leaving")
+            yield None
+            yield None
+            self.assertEqual(self.world.timeout, 29)
+            yield from self.serve(2)
+            self.world.sent.clear()
+            yield TERM
+            self.assert_sent((2, TERM))
+            self.world.end(1)
+            self.world.end(2)
+            yield None
+
+        self.supervise(script, workers=1)
 
     def test_one_whose_replacement_starts_already_gets_no_other(self) -> None:
         def script() -> Script:
@@ -239,7 +281,7 @@ class FirstStartTests(SupervisorCase):
 
     def test_worker_that_is_killed_is_replaced(self) -> None:
         def script() -> Script:
-            self.world.end(1, -KILL)
+            self.world.end(1, -HUP)
             yield None
             self.world.pass_time(0.5)
             yield from self.serve(2)
@@ -247,7 +289,7 @@ class FirstStartTests(SupervisorCase):
             yield from self.stop(2, 3)
 
         logs = self.supervise(script)
-        self.assertIn("worker 1 (pid 1) could not start: killed by SIGKILL; the next starts in 0.5 s", logs)
+        self.assertIn("worker 1 (pid 1) could not start: killed by SIGHUP; the next starts in 0.5 s", logs)
 
     def test_signal_before_the_first_worker_listens_is_the_exit_code(self) -> None:
         for number in (signal.SIGINT, TERM, signal.SIGQUIT):
@@ -264,7 +306,7 @@ class StopTests(SupervisorCase):
             yield signal.SIGINT
             self.assert_sent(*[(1, TERM), (2, TERM)] * 2)
             self.world.end(2, 0)
-            self.world.pass_time(4)
+            self.world.pass_time(4.5)
             yield None
             self.assert_sent((1, KILL))
             self.world.end(1, -KILL)
@@ -446,7 +488,23 @@ class HangupTests(SupervisorCase):
             yield from self.stop(3, 4)
 
         self.supervise(script)
-        self.assertEqual(self.worked, [2])
+        self.assertEqual((self.worked, self.starts), ([2], [2]))
+
+    def test_failures_before_it_do_not_count(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1)
+            self.world.end(1, 3)
+            yield None
+            yield HUP
+            for pid, delay in ((2, 0.5), (3, 1)):
+                self.world.end(pid, 3)
+                yield None
+                self.assertEqual(self.world.timeout, delay)
+                self.world.pass_time(delay)
+                yield None
+            yield from self.stop(4)
+
+        self.supervise(script, workers=1)
 
     def test_worker_that_dies_while_the_next_starts_is_not_replaced_twice(self) -> None:
         def script() -> Script:

@@ -145,6 +145,9 @@ class NotifiedTests(FolderCase):
 
         def watch(*folders: str, **options: Any) -> Iterator[Set[Tuple[int, str]]]:
             self.assertEqual(folders, (os.fspath(self.folder),))
+            # Returns once a second, and raises nothing for a Ctrl-C, which is the supervisor's.
+            self.assertEqual((options["rust_timeout"], options["yield_on_timeout"]), (1000, True))
+            self.assertEqual(options["raise_interrupt"], False)
             yield from rounds
             os.close(supervisor)
             if ends:

@@ -58,6 +58,22 @@ class SocketTests(unittest.TestCase):
             sockets = stack.enter_context(WorkerSockets(ServerConfig(workers=2)))
             self.assertEqual(sockets.open_for_worker(), [listening])
 
+    @unittest.skipUnless(SPREADS_CONNECTIONS, "this system does not spread connections over sockets")
+    def test_sockets_of_systemd_that_are_not_used_are_one_warning(self) -> None:
+        systemd = mock.patch.dict(os.environ, LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+        with (
+            systemd,
+            self.assertLogs("wsbridge", "WARNING") as logs,
+            WorkerSockets(ServerConfig(port=0, workers=2)) as sockets,
+        ):
+            sockets.open_for_worker()
+        self.assertEqual(len(logs.output), 1)
+
+    def test_only_worker_has_the_socket_that_was_opened_first(self) -> None:
+        with WorkerSockets(ServerConfig(port=0)) as sockets:
+            [first], [second] = sockets.open_for_worker(), sockets.open_for_worker()
+            self.assertIs(first, second)
+
     def test_port_of_another_program_is_an_error(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
             [port] = self.list_ports(other)

@@ -120,9 +120,11 @@ class SupervisorCase(unittest.TestCase):
         """Run ``script`` to its end, at which all must have ended; returns the log lines."""
         self.world.script = script()
         self.worked: List[int] = []
+        self.starts: List[int] = []
 
         def work(seat: Seat, ends: Ends) -> int:
             self.worked.append(seat.number)
+            self.starts.append(seat.starts)
             return 0
 
         supervisor = self.build(work, workers, **options)
