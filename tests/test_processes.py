@@ -90,6 +90,20 @@ class ProcessesTests(unittest.TestCase):
             own.fork(lambda ends: 0)
         self.assertEqual(list_descriptors(), before)
 
+    def test_what_is_printed_before_is_not_printed_by_the_child_as_well(self) -> None:
+        done = mock.Mock()
+        done.fork.return_value = 2**22
+        with (
+            mock.patch.object(sys, "stdout", done.stdout),
+            mock.patch.object(sys, "stderr", done.stderr),
+            mock.patch.object(os, "fork", done.fork),
+        ):
+            child = self.processes.fork(lambda ends: 0)
+        self.processes.close(child)
+        self.assertEqual(
+            done.mock_calls, [mock.call.stdout.flush(), mock.call.stderr.flush(), mock.call.fork()]
+        )
+
     def test_programs_without_streams_can_fork(self) -> None:
         with mock.patch.object(sys, "stdout", None), mock.patch.object(os, "fork", return_value=2**22):
             child = self.processes.fork(lambda ends: 0)

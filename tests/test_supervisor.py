@@ -94,7 +94,8 @@ class DeathTests(SupervisorCase):
     def test_worker_that_dies_is_replaced_at_once_and_no_other(self) -> None:
         def script() -> Script:
             yield from self.serve(1, 2)
-            self.world.pass_time(1.5)
+            # For longer than the clock had gone before.
+            self.world.pass_time(1500)
             self.world.end(1, -KILL)
             yield None
             self.assertEqual(len(self.world.works), 3)
@@ -102,7 +103,7 @@ class DeathTests(SupervisorCase):
             yield from self.stop(2, 3)
 
         logs = self.supervise(script)
-        text = "worker 1 (pid 1) has ended after 1.5 s: killed by SIGKILL; another takes its place"
+        text = "worker 1 (pid 1) has ended after 1500.0 s: killed by SIGKILL; another takes its place"
         self.assertIn(text, logs)
         self.assertIn("worker 1 (pid 3) listens", logs)
 
@@ -125,6 +126,11 @@ class DeathTests(SupervisorCase):
             self.world.end(9, -signal.SIGUSR1)
             yield None
             self.assertEqual((len(self.world.works), self.world.timeout), (9, 0.5))
+            self.world.pass_time(0.5)
+            yield None
+            self.world.end(10, 3)
+            yield None
+            self.assertEqual((len(self.world.works), self.world.timeout), (10, 1))
             yield TERM
 
         logs = self.supervise(script, workers=1)
