@@ -119,8 +119,10 @@ class SystemdTests(InheritedCase):
         self.assertEqual(self.take(), [])
 
     def test_those_of_another_process_are_left_to_it(self) -> None:
-        self.set_variables(pid="1", count="1")
-        self.assert_left(r"^systemd has opened sockets for process 1, and this is process \d+: .*with exec$")
+        for pid in ("1", "9" * 10):
+            self.set_variables(pid=pid, count="1")
+            text = rf"^systemd has opened sockets for process {pid}, and this is process \d+: .*with exec$"
+            self.assert_left(text)
 
     def test_address_that_is_given_comes_first(self) -> None:
         self.pass_on(self.listen())
