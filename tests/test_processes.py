@@ -60,6 +60,17 @@ class ProcessesTests(unittest.TestCase):
         # Somebody else has waited for it.
         self.assertEqual(self.processes.reap(child), 0)
 
+    def test_child_learns_of_the_end_of_its_supervisor(self) -> None:
+        def work(ends: Ends) -> int:
+            # If it does not, it is killed.
+            signal.alarm(10)
+            return 7 if os.read(ends.lifeline, 1) == b"" else 8
+
+        with Processes() as supervisor:
+            child = supervisor.fork(work)
+        _, status = os.waitpid(child.pid, 0)
+        self.assertEqual(os.waitstatus_to_exitcode(status), 7)
+
     def test_signals_end_the_wait_and_do_nothing_else(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             signal.raise_signal(number)

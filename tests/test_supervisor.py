@@ -282,8 +282,10 @@ class FirstStartTests(SupervisorCase):
             self.setUp()
 
     def test_exit_code_is_kept(self) -> None:
-        with self.assertRaisesRegex(SystemExit, "^5$"):
-            self.fail(None, 5)
+        for code in (5, 0):
+            with self.assertRaisesRegex(SystemExit, f"^{code}$"):
+                self.fail(None, code)
+            self.setUp()
 
     def test_worker_that_is_killed_is_replaced(self) -> None:
         def script() -> Script:
@@ -311,7 +313,7 @@ class StopTests(SupervisorCase):
             yield signal.SIGINT
             yield signal.SIGINT
             self.assert_sent(*[(1, TERM), (2, TERM)] * 2)
-            self.world.end(2, 0)
+            self.world.end(2, -signal.SIGXCPU)
             self.world.pass_time(4.5)
             yield None
             self.assert_sent((1, KILL))
@@ -322,6 +324,7 @@ class StopTests(SupervisorCase):
             self.supervise(script)
         self.assertIn("worker 1 (pid 1) does not stop and is killed", self.logged)
         self.assertIn("worker 1 (pid 1) has stopped: killed by SIGKILL", self.logged)
+        self.assertIn("worker 2 (pid 2) has stopped: killed by SIGXCPU", self.logged)
 
     def test_second_signal_that_meets_the_end_of_a_worker_is_no_failure(self) -> None:
         def script() -> Script:
@@ -413,6 +416,20 @@ class StopTests(SupervisorCase):
             yield None
 
         self.supervise(script, workers=1)
+
+    def test_worker_that_was_to_start_later_does_not(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1, 2)
+            self.world.end(1, 3)
+            yield None
+            yield TERM
+            self.world.pass_time(1)
+            yield None
+            self.world.end(2)
+            yield None
+
+        self.supervise(script)
+        self.assertEqual(len(self.world.works), 2)
 
     def test_hangup_while_stopping_is_ignored(self) -> None:
         def script() -> Script:
@@ -607,12 +624,13 @@ class NumberTests(SupervisorCase):
     def test_worker_more(self) -> None:
         def script() -> Script:
             yield from self.serve(1)
-            yield signal.SIGTTIN
-            yield from self.serve(2)
-            yield from self.stop(1, 2)
+            for pid in (2, 3):
+                yield signal.SIGTTIN
+                yield from self.serve(pid)
+            yield from self.stop(1, 2, 3)
 
-        self.assertIn("worker 2 (pid 2) listens", self.supervise(script, workers=1))
-        self.assertEqual((self.sockets.opened, self.sockets.closed), (2, 0))
+        self.assertIn("worker 3 (pid 3) listens", self.supervise(script, workers=1))
+        self.assertEqual((self.sockets.opened, self.sockets.closed), (3, 0))
 
     def test_most_workers(self) -> None:
         def script() -> Script:
