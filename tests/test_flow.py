@@ -539,7 +539,7 @@ class MemoryTests(WebSocketTestCase):
 
     async def test_up_to_64_kib_pass_without_room(self) -> None:
         await self.open_compressed()
-        self.fill()
+        self.fill(321 * self.KIB)
         for _ in range(3):
             self.transport.feed(b"\x82\xfe\xff\xff" + bytes(4) + bytes(65535))
             await self.assert_receives({"type": "websocket.receive", "bytes": bytes(65535)})

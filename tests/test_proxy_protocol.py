@@ -235,6 +235,7 @@ class ValueTests(HeaderCase):
     def test_unknown_and_empty_values_are_ignored(self) -> None:
         for values in ("040000", "04 0003 aabbcc", "01 0002 6832", "30 0000 ff 0001 00", "05 0003 414243"):
             self.assert_header(IPV4, self.build(values))
+        self.assert_header(IPV4, self.build("05 0101" + "41" * 257))
         self.assert_header(IPV6, block(0x21, 0x21, INET6 + "040000"))
 
     def test_client_that_has_come_over_tls(self) -> None:

@@ -204,7 +204,7 @@ def _read_values(header: bytes, start: int) -> bool:
     is_secure = False
     for kind, at, value in _split_values(header, start):
         if kind == _CRC32C:
-            if len(value) != 4 or value != _compute_checksum(header, at):
+            if value != _compute_checksum(header, at):
                 raise BadRequest("a PROXY protocol header with a wrong checksum")
         elif kind == _SSL:
             # Section 2.2.6: one byte of flags, four of "verify", then values of their own.
