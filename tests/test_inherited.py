@@ -72,9 +72,11 @@ class DescriptorTests(InheritedCase):
 @unittest.skipUnless(hasattr(os, "dup2") and hasattr(socket, "AF_UNIX"), "a system without systemd")
 class SystemdTests(InheritedCase):
     # As good as 3, which this process has open.
-    FIRST = 200
+    FIRST = 203
 
     def setUp(self) -> None:
+        # sd_listen_fds(3): SD_LISTEN_FDS_START.
+        self.assertEqual(inherited_module.FIRST_DESCRIPTOR, 3)
         first = mock.patch.object(inherited_module, "FIRST_DESCRIPTOR", self.FIRST)
         first.start()
         self.addCleanup(first.stop)
@@ -110,8 +112,8 @@ class SystemdTests(InheritedCase):
         self.assertEqual(self.take(), [])
 
     def test_each_is_taken_once_and_hidden_from_children(self) -> None:
-        passed = [self.listen(), self.listen()]
-        self.pass_on(*passed, names="web:admin")
+        passed = [self.listen(), self.listen(), self.listen()]
+        self.pass_on(*passed, names="web")
         self.assertTrue(os.get_inheritable(self.FIRST))
         self.assertEqual(self.take(), [listening.getsockname() for listening in passed])
         self.assertEqual(set(VARIABLES).intersection(os.environ), set())

@@ -51,6 +51,8 @@ class NotifyTests(unittest.TestCase):
     def test_nobody_to_tell_is_no_error(self) -> None:
         self.set_address("")
         notify(READY)
+        del os.environ["NOTIFY_SOCKET"]
+        notify(READY)
 
     def test_address_at_which_nobody_is_costs_a_warning(self) -> None:
         for address in (self.path, "a\0b"):
