@@ -20,7 +20,7 @@ LOCK_DELAY = 0.01
 
 
 def listen_on_path(path: str, mode: int, backlog: int) -> socket.socket:
-    """A socket that listens on ``path``, with the permissions ``mode``; it does not block.
+    """A socket that listens on ``path``, with the permissions ``mode``.
 
     A path with a leading NUL is an abstract address, without a file. The
     socket of a server that was killed is replaced. Raises `OSError`
@@ -41,7 +41,6 @@ def listen_on_path(path: str, mode: int, backlog: int) -> socket.socket:
                 _take_path(listening, path, mode)
                 # Inside the lock, because a socket that does not listen yet looks dead to other servers.
                 listening.listen(backlog)
-        listening.setblocking(False)
     except BaseException:
         listening.close()
         raise
