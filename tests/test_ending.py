@@ -138,9 +138,15 @@ class ExitTests(unittest.TestCase):
         self.assertFalse(self.ended.is_set())
 
     def test_process_that_was_forked_ends_as_the_interpreter_ends_one(self) -> None:
-        with mock.patch.object(threading, "_shutdown", lambda: self.ends.append(("threads", None))):
+        printed = io.TextIOWrapper(io.BytesIO())
+        with (
+            mock.patch.object(threading, "_shutdown", lambda: self.ends.append(("threads", None))),
+            contextlib.redirect_stdout(printed),
+        ):
+            print("last words", end="")
             ending.end_process(3)
         self.are_over()
+        self.assertEqual(printed.buffer.getvalue(), b"last words")
         self.assertEqual(self.ends, [("threads", None), ("handlers", None), ("exit", 3)])
 
     def test_exit_code_of_a_forked_process_is_what_the_interpreter_makes_of_it(self) -> None:
