@@ -130,6 +130,10 @@ class SocketsTests(unittest.TestCase):
             self.assertEqual(check_sockets([bound], ServerConfig()), [bound])
         self.assert_refused(ConfigError, "it must be bound to an address", [self.make(socket.AF_UNIX)])
 
+    @unittest.skipUnless(socket.has_ipv6, "this Python has no IPv6")
+    def test_ipv6_socket_without_an_address_is_refused(self) -> None:
+        self.assert_refused(ConfigError, "it must be bound to an address", [self.make(socket.AF_INET6)])
+
     def test_other_objects_are_a_type_error(self) -> None:
         for wrong in ([5], self.make(), ["127.0.0.1:80"]):
             self.assert_refused(TypeError, "^sockets must be a list of socket.socket, not ", wrong)

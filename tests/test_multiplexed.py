@@ -410,12 +410,13 @@ class WebSocketTests(StreamCase):
         await self.accept()
         self.stream.set_write_buffer_limits()
         self.stream.room = 0
-        self.stream.write(bytes(LIMIT + 1))
-        sending = await self.start(self.app.send(SEND_HELLO))
+        self.stream.write(bytes(LIMIT - len(HELLO)))
+        sending = [await self.start(self.app.send(SEND_HELLO)) for _ in range(2)]
+        self.assertEqual([task.done() for task in sending], [True, False])
         self.stream.room = 1 << 20
         self.stream.flush()
-        await sending
-        self.assertEqual(self.stream.sent, [bytes(LIMIT + 1) + HELLO])
+        await sending[1]
+        self.assertEqual(self.stream.sent, [bytes(LIMIT - len(HELLO)) + HELLO * 2])
 
     async def test_protocol_and_addresses_are_those_of_a_transport(self) -> None:
         await self.accept()

@@ -294,8 +294,24 @@ class CloseTests(ThreadCase):
         self.assertEqual((told, task.cancelled()), (["cancelled"], True))
 
     def test_without_a_limit_it_waits_for_what_the_configuration_allows(self) -> None:
-        for options in ({}, {"timeout_graceful_shutdown": None}, {"timeout_lifespan_shutdown": None}):
-            self.run_server(**options).close()
+        waited: List[Any] = []
+        join = threading.Thread.join
+
+        def note_and_join(thread: threading.Thread, timeout: Any = None) -> None:
+            waited.append(timeout)
+            join(thread, timeout)
+
+        options: Any
+        for options in (
+            {"timeout_graceful_shutdown": 2, "timeout_lifespan_shutdown": 4},
+            {"timeout_graceful_shutdown": None},
+            {"timeout_lifespan_shutdown": None},
+        ):
+            server = self.run_server(**options)
+            with mock.patch.object(threading.Thread, "join", note_and_join):
+                server.close()
+        # Until all is aborted, and for as long again as what is aborted may take: 5 s.
+        self.assertEqual(waited, [2 + 4 + 5 + 5, None, None])
 
     def test_shutdown_that_fails_is_raised_and_the_thread_has_ended(self) -> None:
         server = self.run_server(fail_shutdown, lifespan="on")

@@ -103,14 +103,20 @@ class ExtensionTests(TLSCase):
         context.load_cert_chain(self.certificate, self.key)
         server, _ = self.shake_hands(context, self.build_client())
         self.assertIsNone(self.build_extension(context, self.build_client())["server_cert"])
-        for cipher in (None, ("NEW_CIPHER", "TLSv1.9", 128)):
+        for cipher, version, number in (
+            (None, "TLSv1.9", None),
+            (("NEW_CIPHER", "TLSv1.9", 128), "TLSv1.9", None),
+            # RFC 2246 6.2.1 and RFC 4346 6.2.1: such a context may still have the versions of before.
+            (None, "TLSv1", 0x0301),
+            (None, "TLSv1.1", 0x0302),
+        ):
             old = mock.Mock(
-                context=context, **{"cipher.return_value": cipher, "version.return_value": "TLSv1.9"}
+                context=context, **{"cipher.return_value": cipher, "version.return_value": version}
             )
             old.getpeercert = server.getpeercert
             extension = build_tls_extension(transport(old))
             assert extension is not None
-            self.assertEqual((extension["tls_version"], extension["cipher_suite"]), (None, None))
+            self.assertEqual((extension["tls_version"], extension["cipher_suite"]), (number, None))
 
     def test_it_is_json(self) -> None:
         extension = self.build_extension(self.build_verifying(), self.build_client(CLIENT_CERTIFICATE))
@@ -154,6 +160,7 @@ class NameTests(unittest.TestCase):
             ("  ", "\\ \\ "),
             ("", ""),
             ("a+b;<c>\\=", "a\\+b\\;\\<c\\>\\\\="),
+            ("a\0\x1f!~\x7f\x80", "a\\00\\1F!~\\7F\x80"),
         ):
             self.assert_name(f"O={escaped}", ("organizationName", value))
 

@@ -152,8 +152,11 @@ class RunTests(WorkerCase):
         async def sleep(seconds: float) -> None:
             self.told.append(f"{seconds} s, listening: {self.listening.fileno() >= 0}")
 
-        self.ssl_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with mock.patch.object(asyncio, "sleep", sleep):
+            self.assertEqual(self.work(lambda: os.kill(os.getpid(), signal.SIGTERM)), 0)
+            self.assertEqual(self.told, ["lifespan.startup", "lifespan.shutdown"])
+            self.told.clear()
+            self.ssl_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.assertEqual(self.work(lambda: os.kill(os.getpid(), signal.SIGTERM)), 0)
         self.assertEqual(self.told, ["lifespan.startup", "0.5 s, listening: False", "lifespan.shutdown"])
 

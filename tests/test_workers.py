@@ -75,6 +75,9 @@ class RunTests(unittest.TestCase):
         world = World()
 
         def script() -> Script:
+            world.works[0](Ends(0, 0))
+            config = run_worker.call_args.args[1]
+            self.assertEqual((config.reload, config.timeout_graceful_shutdown), (False, 1.0))
             yield TERM
             world.end(1)
             yield None
@@ -83,6 +86,7 @@ class RunTests(unittest.TestCase):
         self.addCleanup(setattr, logger, "handlers", list(logger.handlers))
         with contextlib.ExitStack() as stack:
             stack.enter_context(mock.patch.object(workers, "Processes", return_value=world))
+            run_worker = stack.enter_context(mock.patch.object(workers, "run_worker", return_value=0))
             logs = stack.enter_context(self.assertLogs("wsbridge"))
             stack.enter_context(self.assertRaisesRegex(SystemExit, "^143$"))
             stack.enter_context(mock.patch.object(importlib.util, "find_spec", return_value=None))

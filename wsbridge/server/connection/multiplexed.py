@@ -79,7 +79,7 @@ class RequestStream(asyncio.Transport, ABC):
         # None before the request is answered, and once the stream is lost.
         self._protocol: Any = None
         self._unsent = bytearray()
-        self._high, self._low = HIGH_WATER, HIGH_WATER // 4
+        self._high = self._low = HIGH_WATER
         self._is_protocol_paused = False
         self._is_reading_paused = False
         self._unacknowledged = 0
