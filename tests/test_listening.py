@@ -29,6 +29,9 @@ def resolve_to(*addresses: str) -> Any:
     return mock.patch.object(socket, "getaddrinfo", return_value=found)
 
 
+async def app(scope: Any, receive: Any, send: Any) -> None: ...
+
+
 def has_ipv6() -> bool:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
@@ -209,9 +212,24 @@ class InheritedTests(OpenCase):
 
 
 class ServingTests(unittest.IsolatedAsyncioTestCase):
-    async def test_start_that_is_cancelled_while_it_begins_to_serve_leaves_no_socket(self) -> None:
-        async def app(scope: Any, receive: Any, send: Any) -> None: ...
+    async def assert_sent_at_once(self, *given: socket.socket) -> None:
+        config = ServerConfig(port=0)
+        sockets = ListeningSockets(config, given)
+        await sockets.open(Service(app, config), None)
+        self.addCleanup(sockets.close)
+        with (
+            sockets.sockets[0].dup() as listening,
+            socket.create_connection(listening.getsockname()),
+            listening.accept()[0] as accepted,
+        ):
+            self.assertTrue(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
+    async def test_what_is_sent_never_waits_for_an_acknowledgement_of_the_peer(self) -> None:
+        await self.assert_sent_at_once()
+        with socket.create_server(("127.0.0.1", 0)) as given:
+            await self.assert_sent_at_once(given)
+
+    async def test_start_that_is_cancelled_while_it_begins_to_serve_leaves_no_socket(self) -> None:
         config = ServerConfig(port=0)
         sockets = ListeningSockets(config, [])
         opening = asyncio.ensure_future(sockets.open(Service(app, config), None))

@@ -257,6 +257,10 @@ class ListeningSockets:
         fixed = _FixedBacklogSocket(opened.family, opened.type, opened.proto, opened.detach())
         fixed.backlog = self._config.backlog
         fixed.setblocking(False)
+        if fixed.family in (socket.AF_INET, socket.AF_INET6):
+            # Accepted sockets inherit it. asyncio would set it only where `proto` is IPPROTO_TCP, and that of
+            # a TCP socket is 0 as well.
+            fixed.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return fixed
 
     async def _accept_on(self, listening: socket.socket, service: Service, ssl: Optional[SSLContext]) -> None:
