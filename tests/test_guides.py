@@ -88,11 +88,17 @@ def read_commands(block: Block) -> List[str]:
     return [command for command in commands if command and not command.startswith("#")]
 
 
-def build_checkout(root: Path) -> None:
-    """What a shell block finds where it is run: the package, its tests, and the reader's own."""
+def copy_package(root: Path) -> None:
+    """The package and its tests, for all pages: a command reads the bytecode that those before it left."""
     ignore = shutil.ignore_patterns("__pycache__", "test_g*")
     shutil.copytree(FOLDER, root / "wsbridge", ignore=ignore)
     shutil.copytree(TESTS, root / "tests", ignore=ignore)
+
+
+def build_checkout(root: Path, original: Path) -> None:
+    """What a shell block finds where it is run: the package, its tests, and the reader's own."""
+    for name in ("wsbridge", "tests"):
+        (root / name).symlink_to(original / name)
     (root / "myapp").mkdir()
     (root / "myapp" / "__init__.py").touch()
 
@@ -100,7 +106,7 @@ def build_checkout(root: Path) -> None:
 def build_process(command: str) -> Tuple[List[str], Dict[str, str]]:
     """The arguments and the environment of one line; ``python3`` is the Python that runs the tests."""
     words = shlex.split(command)
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     environment.pop("WSBRIDGE_PACKAGE", None)
     while "=" in words[0]:
         name, _, value = words.pop(0).partition("=")
@@ -204,12 +210,14 @@ class SnippetTests(unittest.TestCase):
 
     @unittest.skipUnless(os.name == "posix", "the commands are those of a Unix shell")
     def test_shell_blocks_end_with_0(self) -> None:
-        for page in PAGES:
-            blocks = list(read_blocks(page))
-            if any(block.language == "shell" for block in blocks):
-                with tempfile.TemporaryDirectory() as folder:
-                    build_checkout(Path(folder))
-                    self.run_page(blocks, Path(folder))
+        with tempfile.TemporaryDirectory() as checkout:
+            copy_package(Path(checkout))
+            for page in PAGES:
+                blocks = list(read_blocks(page))
+                if any(block.language == "shell" for block in blocks):
+                    with tempfile.TemporaryDirectory() as folder:
+                        build_checkout(Path(folder), Path(checkout))
+                        self.run_page(blocks, Path(folder))
 
     def run_page(self, blocks: List[Block], folder: Path) -> None:
         write_files(blocks, folder)
