@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ import unittest
 import zipfile
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, ClassVar, Dict, List, Optional, Tuple
 from unittest import mock
 
 import wsbridge
@@ -555,11 +556,24 @@ class LoggingTests(CommandCase):
 class ProgramTests(CommandCase):
     """``python3 -m wsbridge`` as a process of its own."""
 
+    environment: ClassVar[Dict[str, str]]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        # A copy, in which the first program leaves the bytecode for the others.
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        name = PACKAGE.partition(".")[0]
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, os.path.join(folder.name, name), ignore=ignore)
+        # Empty: standard output is buffered, and bytecode written, whatever the tests were started with.
+        variables = {"PYTHONUNBUFFERED": "", "PYTHONDONTWRITEBYTECODE": ""}
+        cls.environment = {**os.environ, **variables, "PYTHONPATH": folder.name}
+
     def start(self, *arguments: str) -> Any:
         program = subprocess.Popen(
             [sys.executable, "-W", "error", "-m", PACKAGE, "--port=0", *arguments],
-            # Empty: standard output is buffered, whatever the tests themselves were started with.
-            env={**os.environ, "PYTHONPATH": os.fspath(ROOT), "PYTHONUNBUFFERED": ""},
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
