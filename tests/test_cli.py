@@ -78,8 +78,14 @@ async def hangs(scope, receive, send):
     print("startup", flush=True)
     await asyncio.Event().wait()
 
+def shorten_exit():
+    "Limit the wait for threads at the end, which takes a second otherwise."
+    package, _, _ = sys.modules["__main__"].__spec__.name.rpartition(".")
+    sys.modules[package + ".server.command.ending"].THREAD_TIMEOUT = 0.1
+
 async def waits_in_a_thread(scope, receive, send):
     if scope["type"] == "lifespan":
+        shorten_exit()
         atexit.register(print, "exit handler")
         threading.Thread(target=threading.Event().wait, name="forgotten").start()
         return await app(scope, receive, send)
@@ -89,6 +95,7 @@ async def waits_in_a_thread(scope, receive, send):
 
 async def has_a_loop_in_a_daemon(scope, receive, send):
     if scope["type"] == "lifespan":
+        shorten_exit()
         is_working = threading.Event()
 
         def work():
