@@ -46,6 +46,7 @@ MALFORMED = refusal(b"400 Bad Request", b"malformed request line")
 
 class ConnectionCase(unittest.IsolatedAsyncioTestCase):
     async def asyncSetUp(self) -> None:
+        asyncio.get_running_loop().set_debug(False)
         self.scopes: List[Event] = []
         self.clock = Clock()
         logger.setLevel("CRITICAL")

@@ -39,6 +39,7 @@ PART: Event = {**BODY, "more_body": True}
 
 class PageCase(unittest.IsolatedAsyncioTestCase):
     async def asyncSetUp(self) -> None:
+        asyncio.get_running_loop().set_debug(False)
         self.clock = Clock()
         self.transport = MemoryTransport()
         self.heard: List[Any] = []

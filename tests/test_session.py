@@ -93,6 +93,7 @@ class Owner(SessionOwner):
 
 class SessionCase(unittest.IsolatedAsyncioTestCase):
     async def asyncSetUp(self) -> None:
+        asyncio.get_running_loop().set_debug(False)
         self.connect()
 
     def connect(self) -> None:

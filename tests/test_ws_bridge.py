@@ -99,6 +99,7 @@ def split_frames(data: bytes) -> List[Tuple[int, bytes]]:
 
 class BridgeCase(unittest.IsolatedAsyncioTestCase):
     async def asyncSetUp(self) -> None:
+        asyncio.get_running_loop().set_debug(False)
         ours, self.peer = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         self.peer.setblocking(False)
@@ -581,8 +582,6 @@ class DisconnectTests(BridgeCase):
             await end_of(task)
 
     async def test_nothing_is_logged(self) -> None:
-        # In debug mode the loop itself logs callbacks that are slow.
-        asyncio.get_running_loop().set_debug(False)
         log = io.StringIO()
         handler = logging.StreamHandler(log)
         logging.getLogger().addHandler(handler)
