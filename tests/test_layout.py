@@ -10,7 +10,7 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Set
+from typing import ClassVar, Iterator, List, NamedTuple, Set, Tuple
 
 import wsbridge
 
@@ -39,39 +39,36 @@ class Import(NamedTuple):
     file: str
     name: str
     is_ours: bool
-
-
-def read_trees() -> Dict[str, ast.Module]:
-    files = sorted(FOLDER.rglob("*.py"))
-    return {file.relative_to(FOLDER).as_posix(): ast.parse(file.read_bytes()) for file in files}
+    #: Whether it is done when the file is imported, and by more than a type checker.
+    at_import: bool
 
 
 def is_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-def walk(node: ast.AST, at_import: bool) -> Iterator[ast.AST]:
-    """``node`` and everything below; ``at_import``: only what is run when the file is imported."""
-    if at_import and (is_type_checking(node) or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))):
-        return
-    yield node
+def walk(node: ast.AST, at_import: bool = True) -> Iterator[Tuple[ast.AST, bool]]:
+    """``node`` and everything below, each with whether it is run when the file is imported."""
+    if is_type_checking(node) or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        at_import = False
+    yield node, at_import
     for child in ast.iter_child_nodes(node):
         yield from walk(child, at_import)
 
 
-def read_imports(file: str, tree: ast.Module, at_import: bool = False) -> Iterator[Import]:
+def read_imports(file: str, tree: ast.Module) -> Iterator[Import]:
     folder = file.split("/")[:-1]
-    for node in walk(tree, at_import):
+    for node, at_import in walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield Import(file, alias.name, False)
+                yield Import(file, alias.name, False, at_import)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield Import(file, str(node.module), False)
+            yield Import(file, str(node.module), False, at_import)
         elif isinstance(node, ast.ImportFrom):
             parents = folder[: len(folder) - node.level + 1]
             names = [node.module] if node.module else [alias.name for alias in node.names]
             for name in names:
-                yield Import(file, ".".join([*parents, name]), True)
+                yield Import(file, ".".join([*parents, name]), True, at_import)
 
 
 def run_python(*arguments: str, root: Path = ROOT) -> List[str]:
@@ -92,14 +89,23 @@ def run_python(*arguments: str, root: Path = ROOT) -> List[str]:
 class FloorTests(unittest.TestCase):
     """Arrows point down only: server -> asgi -> protocols, and config beside them."""
 
-    trees = read_trees()
+    imports: ClassVar[List[Import]]
+    #: File and line of each.
+    asserts: ClassVar[List[Tuple[str, int]]]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.imports, cls.asserts = [], []
+        for path in sorted(FOLDER.rglob("*.py")):
+            file, tree = path.relative_to(FOLDER).as_posix(), ast.parse(path.read_bytes())
+            cls.imports += read_imports(file, tree)
+            cls.asserts += [(file, node.lineno) for node in ast.walk(tree) if isinstance(node, ast.Assert)]
 
     def imports_of(self, *folders: str, at_import: bool = False) -> List[Import]:
         found = [
             imported
-            for file, tree in self.trees.items()
-            if file.startswith(folders)
-            for imported in read_imports(file, tree, at_import)
+            for imported in self.imports
+            if imported.file.startswith(folders) and (imported.at_import or not at_import)
         ]
         self.assertTrue(found, "no import was read")
         return found
@@ -168,9 +174,7 @@ class FloorTests(unittest.TestCase):
             self.assertNotIn(imported.name, ("ssl", "zlib"), imported)
 
     def test_no_assert_carries_logic(self) -> None:
-        for file, tree in self.trees.items():
-            lines = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)]
-            self.assertEqual(lines, [], file)
+        self.assertEqual(self.asserts, [])
 
 
 class LoadingTests(unittest.TestCase):
