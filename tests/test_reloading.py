@@ -74,8 +74,7 @@ class ReloadTests(SupervisorCase):
             yield from self.change("app.py")
             self.assert_sent((1, TERM))
             self.assertEqual(len(self.world.works), 1)
-            self.world.end(1)
-            yield None
+            yield from self.end(1)
             self.assertEqual(len(self.world.works), 2)
             yield from self.serve(2)
             yield from self.stop(2)
@@ -97,8 +96,7 @@ class ReloadTests(SupervisorCase):
         def script() -> Script:
             yield from self.serve(1)
             yield from self.change("a.py", "b.py", "c.py", "d.py", "e.py", "f.py", "g.py")
-            self.world.end(1)
-            yield None
+            yield from self.end(1)
             yield from self.stop(2)
 
         self.assertIn("a.py, b.py, c.py and 4 more changed: reloading", self.reload(script))
@@ -110,8 +108,7 @@ class ReloadTests(SupervisorCase):
             self.world.pass_time(6)
             yield None
             self.assertIn((1, KILL), self.world.sent)
-            self.world.end(1, -KILL)
-            yield None
+            yield from self.end(1, code=-KILL)
             yield from self.stop(2)
 
         self.reload(script)
@@ -119,13 +116,11 @@ class ReloadTests(SupervisorCase):
     def test_application_that_cannot_start_waits_for_the_next_change(self) -> None:
         def script() -> Script:
             self.world.report(1, b'["ConfigError", "bad syntax", "Traceback\\n"]')
-            self.world.end(1, 2)
-            yield None
+            yield from self.end(1, code=2)
             self.assertEqual(self.world.timeout, inf)
             yield from self.change("app.py")
             yield from self.serve(2)
-            self.world.end(2, -KILL)
-            yield None
+            yield from self.end(2, code=-KILL)
             yield signal.SIGHUP
             yield from self.serve(3)
             yield from self.stop(3)
@@ -140,8 +135,7 @@ class ReloadTests(SupervisorCase):
             yield from self.change("app.py")
             yield from self.change("app.py")
             self.assert_sent((1, TERM))
-            self.world.end(1, -TERM)
-            yield None
+            yield from self.end(1, code=-TERM)
             yield from self.serve(2)
             yield from self.stop(2)
 
@@ -153,8 +147,7 @@ class ReloadTests(SupervisorCase):
             yield TERM
             yield from self.change("app.py")
             yield signal.SIGHUP
-            self.world.end(1)
-            yield None
+            yield from self.end(1)
 
         self.reload(script)
         self.assertEqual(len(self.world.works), 1)

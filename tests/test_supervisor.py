@@ -73,8 +73,7 @@ class LifeTests(SupervisorCase):
             self.world.deaf.append(1)
             yield None
             self.world.deaf.clear()
-            self.world.report(1, b"replace")
-            yield None
+            yield from self.report(1, b"replace")
             self.assertEqual(len(self.world.works), 1)
             yield from self.stop(1)
 
@@ -96,8 +95,7 @@ class DeathTests(SupervisorCase):
             yield from self.serve(1, 2)
             # For longer than the clock had gone before.
             self.world.pass_time(1500)
-            self.world.end(1, -KILL)
-            yield None
+            yield from self.end(1, code=-KILL)
             self.assertEqual(len(self.world.works), 3)
             yield from self.serve(3)
             yield from self.stop(2, 3)
@@ -113,18 +111,15 @@ class DeathTests(SupervisorCase):
         def script() -> Script:
             yield from self.serve(1)
             for pid, delay in enumerate(delays, 1):
-                self.world.end(pid, 3)
-                yield None
+                yield from self.end(pid, code=3)
                 self.assertEqual((len(self.world.works), self.world.timeout), (pid, delay))
                 self.world.pass_time(delay)
                 yield None
                 self.assertEqual(len(self.world.works), pid + 1)
                 yield from self.serve(pid + 1)
             self.world.pass_time(1)
-            self.world.end(8, 64)
-            yield None
-            self.world.end(9, -signal.SIGUSR1)
-            yield None
+            yield from self.end(8, code=64)
+            yield from self.end(9, code=-signal.SIGUSR1)
             self.assertEqual((len(self.world.works), self.world.timeout), (9, 0.5))
             self.world.pass_time(0.5)
             yield None
@@ -142,11 +137,9 @@ class DeathTests(SupervisorCase):
         def script() -> Script:
             yield from self.serve(1, 2)
             self.world.pass_time(1)
-            self.world.end(1, 0)
-            yield None
+            yield from self.end(1)
             self.world.report(3, b'["ConfigError", "no such module", "Traceback\\n"]')
-            self.world.end(3, 2)
-            yield None
+            yield from self.end(3, code=2)
             self.world.pass_time(0.6)
             yield None
             yield from self.serve(4)
@@ -164,8 +157,7 @@ class DeathTests(SupervisorCase):
             yield from self.serve(1, 2)
             self.world.pass_time(1)
             self.world.fork_error = OSError(11, "try again")
-            self.world.end(1, 0)
-            yield None
+            yield from self.end(1)
             self.world.fork_error = None
             self.world.pass_time(0.5)
             yield None
@@ -201,13 +193,11 @@ class LeavingTests(SupervisorCase):
     def test_another_starts_before_it_has_ended_and_it_is_not_told_twice(self) -> None:
         def script() -> Script:
             yield from self.serve(1, 2)
-            self.world.report(1, b"leaving")
-            yield None
+            yield from self.report(1, b"leaving")
             self.assertEqual(len(self.world.works), 3)
             yield from self.serve(3)
             self.assert_sent()
-            self.world.end(1)
-            yield None
+            yield from self.end(1)
             yield from self.stop(2, 3)
 
         logs = self.supervise(script)
@@ -235,11 +225,9 @@ class LeavingTests(SupervisorCase):
         def script() -> Script:
             yield from self.serve(1)
             yield HUP
-            self.world.report(1, b"leaving")
-            yield None
+            yield from self.report(1, b"leaving")
             yield from self.serve(2)
-            self.world.end(1)
-            yield None
+            yield from self.end(1)
             yield from self.stop(2)
 
         self.supervise(script, workers=1)
@@ -249,10 +237,8 @@ class LeavingTests(SupervisorCase):
         def script() -> Script:
             yield from self.serve(1)
             yield TERM
-            self.world.report(1, b"leaving")
-            yield None
-            self.world.end(1)
-            yield None
+            yield from self.report(1, b"leaving")
+            yield from self.end(1)
 
         self.supervise(script, workers=1)
         self.assertEqual(len(self.world.works), 1)
@@ -264,11 +250,9 @@ class FirstStartTests(SupervisorCase):
             if line is not None:
                 self.world.report(1, line)
                 self.world.report(2, line)
-            self.world.end(1, code)
-            yield None
+            yield from self.end(1, code=code)
             self.assert_sent((2, TERM))
-            self.world.end(2, code)
-            yield None
+            yield from self.end(2, code=code)
 
         self.printed = io.StringIO()
         with contextlib.redirect_stderr(self.printed):
@@ -289,8 +273,7 @@ class FirstStartTests(SupervisorCase):
 
     def test_worker_that_is_killed_is_replaced(self) -> None:
         def script() -> Script:
-            self.world.end(1, -HUP)
-            yield None
+            yield from self.end(1, code=-HUP)
             self.world.pass_time(0.5)
             yield from self.serve(2)
             yield from self.serve(3)
@@ -317,8 +300,7 @@ class StopTests(SupervisorCase):
             self.world.pass_time(4.5)
             yield None
             self.assert_sent((1, KILL))
-            self.world.end(1, -KILL)
-            yield None
+            yield from self.end(1, code=-KILL)
 
         with self.assertRaisesRegex(SystemExit, "^1$"):
             self.supervise(script)
@@ -331,8 +313,7 @@ class StopTests(SupervisorCase):
             yield from self.serve(1)
             yield TERM
             yield TERM
-            self.world.end(1, -TERM)
-            yield None
+            yield from self.end(1, code=-TERM)
 
         self.assertIn("worker 1 (pid 1) has stopped", self.supervise(script, workers=1))
 
@@ -349,8 +330,7 @@ class StopTests(SupervisorCase):
                 yield TERM
                 yield None
                 self.assertEqual(self.world.timeout, limit)
-                self.world.end(1)
-                yield None
+                yield from self.end(1)
 
             self.supervise(script, workers=1, **options)
             self.setUp()
@@ -360,9 +340,7 @@ class StopTests(SupervisorCase):
             yield from self.serve(1, 2)
             yield TERM
             self.world.report(1, b'["LifespanFailed", "application shutdown failed", ""]')
-            self.world.end(1, 1)
-            self.world.end(2, 1)
-            yield None
+            yield from self.end(1, 2, code=1)
 
         with self.assertRaisesRegex(SystemExit, "^1$"):
             self.supervise(script)
@@ -373,8 +351,7 @@ class StopTests(SupervisorCase):
         def script() -> Script:
             yield from self.serve(1)
             yield TERM
-            self.world.report(2, b"ready")
-            yield None
+            yield from self.serve(2)
             self.world.end(1)
             self.world.end(2, -TERM)
             yield None
@@ -400,9 +377,7 @@ class StopTests(SupervisorCase):
             self.assert_sent((1, TERM))
             yield TERM
             self.assert_sent((2, TERM))
-            self.world.end(1)
-            self.world.end(2)
-            yield None
+            yield from self.end(1, 2)
 
         self.supervise(script, workers=1)
 
@@ -412,8 +387,7 @@ class StopTests(SupervisorCase):
             self.assertFalse(self.sockets.are_closed)
             yield TERM
             self.assertTrue(self.sockets.are_closed)
-            self.world.end(1)
-            yield None
+            yield from self.end(1)
 
         self.supervise(script, workers=1)
 
@@ -436,8 +410,7 @@ class StopTests(SupervisorCase):
             yield from self.serve(1)
             yield TERM
             yield HUP
-            self.world.end(1)
-            yield None
+            yield from self.end(1)
 
         self.supervise(script, workers=1)
         self.assertEqual(len(self.world.works), 1)
@@ -469,8 +442,7 @@ class HangupTests(SupervisorCase):
             yield from self.serve(1, 2)
             yield HUP
             self.world.report(3, b'["ConfigError", "syntax error", ""]')
-            self.world.end(3, 2)
-            yield None
+            yield from self.end(3, code=2)
             self.assert_sent()
             self.assertEqual(self.world.timeout, inf)
             yield from self.stop(1, 2)
@@ -485,14 +457,11 @@ class HangupTests(SupervisorCase):
             yield HUP
             yield HUP
             self.assert_sent((2, TERM))
-            self.world.report(2, b"ready")
-            yield None
-            self.world.end(2)
-            yield None
+            yield from self.serve(2)
+            yield from self.end(2)
             yield from self.serve(3)
             self.assert_sent((1, TERM))
-            self.world.end(1)
-            yield None
+            yield from self.end(1)
             yield from self.stop(3)
 
         self.supervise(script, workers=1)
@@ -500,14 +469,12 @@ class HangupTests(SupervisorCase):
     def test_seat_that_waits_for_its_next_worker_gets_it_first(self) -> None:
         def script() -> Script:
             yield from self.serve(1, 2)
-            self.world.end(2, 1)
-            yield None
+            yield from self.end(2, code=1)
             yield HUP
             self.world.works[2](Ends(0, 0))
             yield from self.serve(3)
             yield from self.serve(4)
-            self.world.end(1)
-            yield None
+            yield from self.end(1)
             yield from self.stop(3, 4)
 
         self.supervise(script)
@@ -533,8 +500,7 @@ class HangupTests(SupervisorCase):
         def script() -> Script:
             yield from self.serve(1)
             yield HUP
-            self.world.end(1, -KILL)
-            yield None
+            yield from self.end(1, code=-KILL)
             yield from self.serve(2)
             yield from self.stop(2)
 
@@ -557,9 +523,7 @@ class SystemdTests(SupervisorCase):
             yield from self.serve(3)
             yield from self.serve(4)
             self.assertEqual(told, ["READY=1", "reloading", "READY=1"])
-            self.world.end(1)
-            self.world.end(2)
-            yield None
+            yield from self.end(1, 2)
             yield from self.stop(3, 4)
 
         with contextlib.ExitStack() as stack:
@@ -575,13 +539,11 @@ class LimitTests(SupervisorCase):
     def test_worker_that_wants_to_be_replaced_goes_on_until_the_next_listens(self) -> None:
         def script() -> Script:
             yield from self.serve(1, 2)
-            self.world.report(2, b"replace")
-            yield None
+            yield from self.report(2, b"replace")
             self.assert_sent()
             yield from self.serve(3)
             self.assert_sent((2, TERM))
-            self.world.end(2)
-            yield None
+            yield from self.end(2)
             yield from self.stop(1, 3)
 
         self.supervise(script)
@@ -589,16 +551,13 @@ class LimitTests(SupervisorCase):
     def test_replacement_that_cannot_start_is_tried_again(self) -> None:
         def script() -> Script:
             yield from self.serve(1)
-            self.world.report(1, b"replace")
-            yield None
-            self.world.end(2, 1)
-            yield None
+            yield from self.report(1, b"replace")
+            yield from self.end(2, code=1)
             self.world.pass_time(0.5)
             yield None
             yield from self.serve(3)
             self.assert_sent((1, TERM))
-            self.world.end(1)
-            yield None
+            yield from self.end(1)
             yield from self.stop(3)
 
         self.supervise(script, workers=1)
@@ -607,11 +566,9 @@ class LimitTests(SupervisorCase):
         def script() -> Script:
             yield from self.serve(1)
             yield HUP
-            self.world.report(1, b"replace")
-            yield None
+            yield from self.report(1, b"replace")
             yield from self.serve(2)
-            self.world.end(1)
-            yield None
+            yield from self.end(1)
             yield from self.stop(2)
 
         self.supervise(script, workers=1)
@@ -657,8 +614,7 @@ class NumberTests(SupervisorCase):
             self.assert_sent((2, TERM))
             self.world.end(2)
             yield from self.serve(3)
-            self.world.end(1)
-            yield None
+            yield from self.end(1)
             yield from self.stop(3)
 
         self.assertIn("workers from now on: 1", self.supervise(script))
@@ -669,8 +625,7 @@ class NumberTests(SupervisorCase):
             yield from self.serve(1)
             yield signal.SIGTTOU
             self.assert_sent((2, TERM))
-            self.world.end(2)
-            yield None
+            yield from self.end(2)
             yield from self.stop(1)
 
         self.supervise(script)
@@ -683,8 +638,7 @@ class NumberTests(SupervisorCase):
             yield TERM
             yield signal.SIGTTIN
             yield signal.SIGTTOU
-            self.world.end(1)
-            yield None
+            yield from self.end(1)
 
         self.supervise(script, workers=1)
         self.assertEqual((self.sockets.opened, self.sockets.closed), (1, 0))

@@ -141,10 +141,21 @@ class SupervisorCase(unittest.TestCase):
         self.assertEqual(self.world.sent, list(expected))
         self.world.sent.clear()
 
+    def report(self, pid: int, line: bytes) -> Script:
+        """The worker tells this."""
+        self.world.report(pid, line)
+        yield None
+
     def serve(self, *pids: int) -> Script:
         """These workers listen."""
         for pid in pids:
             self.world.report(pid, b"ready")
+        yield None
+
+    def end(self, *pids: int, code: int = 0) -> Script:
+        """These workers end."""
+        for pid in pids:
+            self.world.end(pid, code)
         yield None
 
     def stop(self, *pids: int, number: int = signal.SIGTERM) -> Script:
@@ -152,6 +163,4 @@ class SupervisorCase(unittest.TestCase):
         self.world.sent.clear()
         yield number
         self.assert_sent(*((pid, signal.SIGTERM) for pid in pids))
-        for pid in pids:
-            self.world.end(pid)
-        yield None
+        yield from self.end(*pids)
