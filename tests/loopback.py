@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
+import sys
 import tempfile
 import unittest
+import warnings
 from pathlib import Path
 from typing import Any, Union
 
@@ -102,6 +105,25 @@ KEY_OF_ANOTHER_KIND = """\
 MC4CAQAwBQYDK2VwBCIEIN86wpl4aQzYy+P0k85YAzp1z1amSUG1IJAhnKiWmnVL
 -----END PRIVATE KEY-----
 """
+
+
+def write_certificate(test: unittest.TestCase) -> str:
+    """The path of a file with the certificate and its key, which is there until the test ends."""
+    folder = tempfile.TemporaryDirectory()
+    test.addCleanup(folder.cleanup)
+    path = os.path.join(folder.name, "all.pem")
+    Path(path).write_text(CERTIFICATE + KEY)
+    return path
+
+
+def ignore_unclosed(test: unittest.TestCase) -> None:
+    """Before Python 3.11 asyncio's TLS transports call themselves unclosed where the peer closed first."""
+    if sys.version_info < (3, 11):
+        filters = warnings.catch_warnings()
+        filters.__enter__()
+        warnings.simplefilter("ignore", ResourceWarning)
+        test.addCleanup(filters.__exit__, None, None, None)
+        test.addCleanup(gc.collect)
 
 
 class Client:

@@ -11,7 +11,7 @@ from wsbridge.config import ServerConfig
 from wsbridge.server.server import Server
 from wsbridge.server.speed import SPEED
 
-from .loopback import CERTIFICATE, KEY, TIMEOUT, Client, LoopbackCase
+from .loopback import CERTIFICATE, TIMEOUT, Client, write_certificate
 
 try:
     import ssl
@@ -250,9 +250,7 @@ class TLSTests(UploadTests):
 
     def setUp(self) -> None:
         super().setUp()
-        folder = LoopbackCase.make_folder(self)  # type: ignore[arg-type]
-        (folder / "all.pem").write_text(CERTIFICATE + KEY)
-        self.options = {"ssl_certfile": str(folder / "all.pem")}
+        self.options = {"ssl_certfile": write_certificate(self)}
         self.client_options = {"ssl": ssl.create_default_context(cadata=CERTIFICATE)}
 
     def test_last_request_closes(self) -> None:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
 import unittest
-import warnings
 from typing import Any, List, Optional, Tuple
 from unittest import mock
 
 from tests.doubles import MemoryTransport, ServiceTestCase, turn_loop
-from tests.loopback import CERTIFICATE, HELLO, KEY, PEER_HELLO, REQUEST, SWITCHING, TIMEOUT, LoopbackCase
+from tests.loopback import (
+    CERTIFICATE,
+    HELLO,
+    PEER_HELLO,
+    REQUEST,
+    SWITCHING,
+    TIMEOUT,
+    LoopbackCase,
+    ignore_unclosed,
+    write_certificate,
+)
 from tests.requests import GET
 from wsbridge.server.connection.secured import SecuredConnection
 from wsbridge.server.server import Server
@@ -228,17 +235,10 @@ class TLSTests(LoopbackCase):
 
     async def asyncSetUp(self) -> None:
         await super().asyncSetUp()
-        # Before Python 3.11 asyncio's TLS transports call themselves unclosed where the peer closed first.
-        filters = warnings.catch_warnings()
-        filters.__enter__()
-        warnings.simplefilter("ignore", ResourceWarning)
-        self.addCleanup(filters.__exit__, None, None, None)
-        self.addCleanup(gc.collect)
-        file = self.make_folder() / "cert.pem"
-        file.write_text(CERTIFICATE + KEY)
+        ignore_unclosed(self)
         self.scopes: List[Any] = []
         options = {"forwarded_allow_ips": "127.0.0.1", "proxy_protocol": True, "lifespan": "off"}
-        self.server = Server(self.app, port=0, ssl_certfile=os.fspath(file), **options)  # type: ignore[arg-type]
+        self.server = Server(self.app, port=0, ssl_certfile=write_certificate(self), **options)  # type: ignore[arg-type]
         await self.server.start()
         self.addAsyncCleanup(self.server.stop)
 

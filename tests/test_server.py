@@ -15,7 +15,6 @@ import sys
 import tempfile
 import threading
 import unittest
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -46,6 +45,7 @@ from .loopback import (
     TIMEOUT,
     Client,
     LoopbackCase,
+    ignore_unclosed,
 )
 from .skipping import SkippingCase, run_skipping
 from .test_deflate import measured_memory
@@ -534,12 +534,7 @@ class CertificateFiles(ServerCase):
 class TLSTests(CertificateFiles):
     async def asyncSetUp(self) -> None:
         await super().asyncSetUp()
-        # Before Python 3.11 asyncio's TLS transports call themselves unclosed where the peer closed first.
-        filters = warnings.catch_warnings()
-        filters.__enter__()
-        warnings.simplefilter("ignore", ResourceWarning)
-        self.addCleanup(filters.__exit__, None, None, None)
-        self.addCleanup(gc.collect)
+        ignore_unclosed(self)
 
     async def start_tls(self, **options: Any) -> Server:
         options = {"ssl_certfile": self.certificate, "ssl_keyfile": self.key, **options}
