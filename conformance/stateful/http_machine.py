@@ -2,56 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 from types import SimpleNamespace
-from typing import Any, Callable, Iterator, List, Optional
+from typing import Any, List, Optional
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import precondition, rule
 
 from .http_client import BAD_CHUNKS, BAD_HEADS
 from .http_talk import HTTP_SCENARIOS, REQUESTS, Handler, HttpTalk
 from .http_verdict import check_http_end, check_http_step, find_running
-from .machine import PART, THEN
 from .notes import tally
 from .reader import Wrong
+from .steps import BOOLS, PART, ConnectionMachine, build_step
 
-BOOLS = st.booleans()
 RARELY = st.sampled_from([False] * 4 + [True])
 # A connection is not brought to its end before so many steps, unless it is lost.
 LEAST_STEPS = 8
 PART_SIZES = st.sampled_from([0, 1, 20, 300, 70_000])
 
-Decorator = Callable[[Any], Any]
-Condition = Callable[[HttpTalk], object]
+
+def is_connected(talk: HttpTalk) -> bool:
+    return not talk.wire.is_lost
 
 
-def step(*conditions: Condition, **arguments: Any) -> Decorator:
-    """A rule inside a connection; what ``machine.step`` says of its own holds here as well."""
+def count_step(talk: HttpTalk) -> None:
+    talk.steps += 1
 
-    def is_possible(machine: Any) -> bool:
-        talk = machine.talk
-        return talk is not None and not talk.wire.is_lost and all(condition(talk) for condition in conditions)
 
-    def decorate(function: Any) -> Any:
-        def run(self: Any, then: str, part: Any = 0, **drawn: Any) -> None:
-            tally["steps", function.__name__] += 1
-            with self.dropping_what_fails() as talk:
-                talk.steps += 1
-                function(self, talk, **drawn)
-                if part != 0:
-                    talk.deliver(part)
-                if then == "turn":
-                    talk.loop.turn()
-                elif then == "settle":
-                    talk.loop.settle()
-                check_http_step(talk)
-
-        run.__name__ = function.__name__
-        return precondition(is_possible)(rule(then=THEN, **arguments)(run))
-
-    return decorate
+step = build_step(is_connected, count_step, check_http_step)
 
 
 def can_send(talk: HttpTalk) -> bool:
@@ -66,14 +44,7 @@ def is_http(talk: HttpTalk) -> bool:
     return talk.current is not None and talk.current.scope["type"] == "http"
 
 
-class HttpMachine(RuleBasedStateMachine):
-    """Connections one behind the other, each brought to its end before the next."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.talk: Optional[HttpTalk] = None
-        tally["programs",] += 1
-
+class HttpMachine(ConnectionMachine):
     @precondition(lambda self: self.talk is None)
     @rule(scenario=HTTP_SCENARIOS)
     def connect(self, scenario: SimpleNamespace) -> None:
@@ -92,18 +63,6 @@ class HttpMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if self.talk is not None:
             self.finish(True)
-
-    @contextlib.contextmanager
-    def dropping_what_fails(self) -> Iterator[HttpTalk]:
-        talk: Any = self.talk
-        try:
-            yield talk
-        except BaseException:
-            talk.discard()
-            self.talk = None
-            gc.collect()
-            gc.freeze()
-            raise
 
     # ---------------------------------------------------------------------- the client
 

@@ -9,7 +9,7 @@ from typing import Callable, List, Tuple
 
 from .http_client import Response
 from .http_talk import Handler, HttpTalk
-from .notes import logged, tally
+from .notes import logged, run_checks, tally
 from .reader import Wrong
 
 # What a server holds of a body, or behind it, before it pauses; and what it may find in its last read.
@@ -268,12 +268,6 @@ def check_http_end(talk: HttpTalk) -> None:
     statuses = [str(response.status) for response in talk.client.responses]
     tally["connections", "HTTP " + (statuses[-1] if statuses else "without an answer")] += 1
     run_checks(talk, HTTP_END_CHECKS)
-
-
-def run_checks(talk: HttpTalk, checks: Tuple[Check, ...]) -> None:
-    for check in checks:
-        check(talk)
-        tally["checks", check.__name__] += 1
 
 
 def find_running(talk: HttpTalk) -> List[Handler]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 from types import SimpleNamespace
-from typing import Any, Callable, Iterator, List, Optional, Type
+from typing import Any, List, Optional, Type
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import precondition, rule
 
 from wsbridge.protocols.errors import ClientDisconnected
 
@@ -18,13 +16,9 @@ from .loop import NEVER
 from .notes import tally
 from .peer import VIOLATIONS, make_content
 from .puppet import Call
+from .steps import BOOLS, PART, Condition, ConnectionMachine, Decorator, build_step
 from .verdict import check_end, check_step
 
-BOOLS = st.booleans()
-# How far the server gets before the next step: until nothing is ready, one turn of its loop, or nowhere.
-THEN = st.sampled_from(["settle", "settle", "turn", "nothing"])
-# How many bytes of what the peer has sent the server reads behind a step; None: all.
-PART = st.sampled_from([None, None, None, 0, 1, 2, 3, 7, 50, 400])
 # Of a connection that is lost there is little more to see.
 STEPS_AFTER_LOSS = 8
 KINDS = st.sampled_from(["text", "noise", "same"])
@@ -51,40 +45,16 @@ NONSENSE: List[Any] = [
     {},
 ]
 
-Decorator = Callable[[Any], Any]
-Condition = Callable[[Conversation], object]
+
+def is_watched(talk: Conversation) -> bool:
+    return talk.steps_after_loss < STEPS_AFTER_LOSS
 
 
-def step(*conditions: Condition, **arguments: Any) -> Decorator:
-    """A rule inside a connection, ``function(machine, talk, ...)``, possible where all conditions hold.
+def count_step(talk: Conversation) -> None:
+    talk.steps_after_loss += talk.wire.is_lost
 
-    Behind it the server reads the ``part`` of what the peer has sent (not drawn: nothing), gets as far as
-    ``then`` says, and is checked.
-    """
 
-    def is_possible(machine: Any) -> bool:
-        talk = machine.talk
-        is_talking = talk is not None and talk.steps_after_loss < STEPS_AFTER_LOSS
-        return is_talking and all(condition(talk) for condition in conditions)
-
-    def decorate(function: Any) -> Any:
-        def run(self: Any, then: str, part: Any = 0, **drawn: Any) -> None:
-            tally["steps", function.__name__] += 1
-            with self.dropping_what_fails() as talk:
-                talk.steps_after_loss += talk.wire.is_lost
-                function(self, talk, **drawn)
-                if part != 0:
-                    talk.deliver(part)
-                if then == "turn":
-                    talk.loop.turn()
-                elif then == "settle":
-                    talk.loop.settle()
-                check_step(talk)
-
-        run.__name__ = function.__name__
-        return precondition(is_possible)(rule(then=THEN, **arguments)(run))
-
-    return decorate
+step = build_step(is_watched, count_step, check_step)
 
 
 def peer_step(**arguments: Any) -> Decorator:
@@ -130,14 +100,10 @@ def fit(event: Any, talk: Conversation) -> Any:
     return {**event, "type": event["type"].replace("websocket.", "")}
 
 
-class Machine(RuleBasedStateMachine):
-    """Connections one behind the other, each brought to its end before the next."""
-
+class Machine(ConnectionMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.talk: Optional[Conversation] = None
         self.serial = 0
-        tally["programs",] += 1
 
     # --------------------------------------------------------------------- connections
 
@@ -159,19 +125,6 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if self.talk is not None:
             self.finish("receives")
-
-    @contextlib.contextmanager
-    def dropping_what_fails(self) -> Iterator[Conversation]:
-        """A connection whose step fails is dropped, and the next is not blamed for what it left."""
-        talk: Any = self.talk
-        try:
-            yield talk
-        except BaseException:
-            talk.discard()
-            self.talk = None
-            gc.collect()
-            gc.freeze()
-            raise
 
     # ------------------------------------------------------------------------ the peer
 

@@ -6,7 +6,7 @@ import logging
 import sys
 from collections import Counter
 from logging.handlers import BufferingHandler
-from typing import Any, Tuple
+from typing import Any, Callable, Sequence, Tuple
 
 #: How often something was done or seen; each key begins with the subject under which the page shows it.
 tally: Counter[Tuple[Any, ...]] = Counter()
@@ -25,3 +25,10 @@ def listen_to_logs() -> None:
 
 def count(subject: str) -> int:
     return sum(number for key, number in tally.items() if key[0] == subject)
+
+
+def run_checks(talk: Any, checks: Sequence[Callable[[Any], None]]) -> None:
+    """Each raises `Wrong` for what is not as it must be, and is counted where it does not."""
+    for check in checks:
+        check(talk)
+        tally["checks", check.__name__] += 1

@@ -12,7 +12,7 @@ from wsbridge.protocols.errors import ClientDisconnected
 from ..lib.wire import build_close
 from .conversation import Conversation
 from .loop import NEVER
-from .notes import logged, tally
+from .notes import logged, run_checks, tally
 from .oracle import (
     KEEPALIVE,
     RESTART,
@@ -321,9 +321,7 @@ CHECKS = (*STEP_CHECKS, *END_CHECKS)
 
 
 def check_step(talk: Conversation) -> None:
-    for check in STEP_CHECKS:
-        check(talk)
-        tally["checks", check.__name__] += 1
+    run_checks(talk, STEP_CHECKS)
 
 
 def check_end(talk: Conversation) -> None:
@@ -331,9 +329,7 @@ def check_end(talk: Conversation) -> None:
     tally["connections", describe_end(talk)] += 1
     for call in talk.puppet.calls:
         tally["calls", call.kind, call.outcome] += 1
-    for check in END_CHECKS:
-        check(talk)
-        tally["checks", check.__name__] += 1
+    run_checks(talk, END_CHECKS)
 
 
 def describe_end(talk: Conversation) -> str:
