@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
+import selectors
 import unittest
-from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from wsbridge.config import ServerConfig
 from wsbridge.server.connection.head import Connection
 from wsbridge.server.logs.log import logger
 from wsbridge.server.service import Service
 
-from .doubles import Clock, MemoryTransport, build_date, turn_loop
+from .doubles import Clock, MemoryTransport, build_date
+from .skipping import make_loops
 
 __all__ = ["CONTINUE", "Event", "POST", "PROBE", "SMUGGLED", "Outcome", "PipelineCase"]
 
@@ -51,8 +53,29 @@ class Outcome(NamedTuple):
     is_closed: bool
 
 
+class SocketlessSelector(selectors.SelectSelector):
+    """For a loop without sockets: nothing is polled, and ``idle`` is done when nothing is ready any more."""
+
+    idle: Optional[asyncio.Future[None]] = None
+
+    def select(self, timeout: Optional[float] = None) -> List[Tuple[selectors.SelectorKey, int]]:
+        # asyncio does not wait where a callback is ready.
+        if timeout == 0:
+            return []
+        if self.idle is None:
+            return super().select(timeout)
+        self.idle.set_result(None)
+        self.idle = None
+        return []
+
+
 class PipelineCase(unittest.IsolatedAsyncioTestCase):
     """Each assertion feeds its bytes whole, byte by byte and cut in two; the outcome must be the same."""
+
+    def run(self, result: Optional[unittest.TestResult] = None) -> Any:
+        self.selector = SocketlessSelector()
+        with make_loops(lambda: asyncio.SelectorEventLoop(self.selector)):
+            return super().run(result)
 
     async def asyncSetUp(self) -> None:
         # unittest's debug mode makes every turn of the loop several times as slow.
@@ -145,26 +168,24 @@ class PipelineCase(unittest.IsolatedAsyncioTestCase):
         if len(piece) == 1:
             await asyncio.sleep(0)
         else:
-            await self.settle(transport)
+            await self.settle()
 
-    async def settle(self, transport: MemoryTransport) -> None:
-        """Wait until nothing more happens: no application is called, and nothing asked of the transport."""
-        before, now = -1, 0
-        while now != before:
-            await turn_loop(3)
-            before, now = now, self.calls + len(transport.writes) + len(transport.calls)
+    async def settle(self) -> None:
+        """Wait until nothing more happens."""
+        self.selector.idle = asyncio.get_running_loop().create_future()
+        await self.selector.idle
 
     async def end(self, transport: MemoryTransport) -> Outcome:
         """The outcome of what was sent. Then the client closes, and nothing of the connection is left."""
-        await self.settle(transport)
+        await self.settle()
         is_closed = not {"write_eof", "close", "abort"}.isdisjoint(transport.calls)
         outcome = Outcome(tuple(self.seen), transport.written.replace(CONTINUE, b""), is_closed)
         # The end of the stream is no end of a body.
         if not transport.is_closing():
             transport.feed_eof()
-        await turn_loop(3)
+        await self.settle()
         transport.lose()
-        await turn_loop(3)
+        await self.settle()
         self.assertEqual(list(self.service.members), [])
         self.assertEqual(tuple(self.seen), outcome.seen)
         return outcome
