@@ -32,8 +32,8 @@ class BodyCase(unittest.TestCase):
         yield [data[:-1], b"", data[-1:]]
 
     def assert_parsed(self, content: bytes, data: bytes, **limits: int) -> None:
-        for behind in BEHIND:
-            for pieces in self.pieces(data):
+        for pieces in self.pieces(data):
+            for behind in BEHIND:
                 body = ChunkedBody(**limits)
                 found = [body.receive_data(piece) for piece in pieces[:-1]]
                 self.assertEqual((body.is_complete, body.trailing), (False, b""), pieces)
@@ -43,8 +43,8 @@ class BodyCase(unittest.TestCase):
 
     def assert_refused(self, error: Type[Exception], data: bytes, text: str = "", **limits: int) -> None:
         """``data`` is refused at its last byte, in whatever pieces it comes; then nothing is read."""
-        for behind in BEHIND_REFUSED:
-            for pieces in self.pieces(data):
+        for pieces in self.pieces(data):
+            for behind in BEHIND_REFUSED:
                 body = ChunkedBody(**limits)
                 for piece in pieces[:-1]:
                     body.receive_data(piece)

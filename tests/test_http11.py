@@ -35,8 +35,8 @@ class HeadTestCase(unittest.TestCase):
         yield [data[:-1], b"", data[-1:]]
 
     def assert_parsed(self, expected: object, head: bytes, **limits: int) -> None:
-        for trailing in (b"", b"\x82\x80\x00\x00\x00\x00", b"\r\n", b"GET / HTTP/1.1\r\n\r\n"):
-            for pieces in self.pieces(head):
+        for pieces in self.pieces(head):
+            for trailing in (b"", b"\x82\x80\x00\x00\x00\x00", b"\r\n", b"GET / HTTP/1.1\r\n\r\n"):
                 parser = type(self).new_parser(**limits)
                 results = [parser.receive_data(piece) for piece in pieces[:-1]]
                 self.assertEqual(results, [None] * len(results))
@@ -46,11 +46,11 @@ class HeadTestCase(unittest.TestCase):
 
     def assert_refused(self, error: Type[Exception], head: bytes, text: str = "", **limits: int) -> None:
         """``head`` is refused at its last byte, however it is cut and whatever follows."""
-        for trailing in (b"", b"\r\n\r\n", b"\x00"):
-            for pieces in self.pieces(head):
+        for pieces in self.pieces(head):
+            for trailing in (b"", b"\r\n\r\n", b"\x00"):
                 parser = type(self).new_parser(**limits)
-                for piece in pieces[:-1]:
-                    self.assertIsNone(parser.receive_data(piece))
+                results = [parser.receive_data(piece) for piece in pieces[:-1]]
+                self.assertEqual(results, [None] * len(results))
                 with self.assertRaises(error) as caught:
                     parser.receive_data(pieces[-1] + trailing)
                 self.assertIs(type(caught.exception), error)
