@@ -52,6 +52,15 @@ except ImportError:
 Event = Dict[str, Any]
 
 
+async def start_and_stop(receive: Any, send: Any) -> None:
+    """A lifespan; the process is told to stop as soon as the application has started."""
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    signal.raise_signal(signal.SIGTERM)
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
 class RunTests(unittest.TestCase):
     """Each test in a loop of its own."""
 
@@ -525,11 +534,7 @@ class RunTests(unittest.TestCase):
 
         async def app(scope: Event, receive: Any, send: Any) -> None:
             stubborn.append(asyncio.ensure_future(ignore_cancellation()))
-            await receive()
-            await send({"type": "lifespan.startup.complete"})
-            signal.raise_signal(signal.SIGTERM)
-            await receive()
-            await send({"type": "lifespan.shutdown.complete"})
+            await start_and_stop(receive, send)
 
         # Under TLS the loop is asyncio's.
         with make_loops(SkippingLoop):
@@ -551,11 +556,7 @@ class RunTests(unittest.TestCase):
         async def app(scope: Event, receive: Any, send: Any) -> None:
             generators.append(generate())
             await generators[0].__anext__()
-            await receive()
-            await send({"type": "lifespan.startup.complete"})
-            signal.raise_signal(signal.SIGTERM)
-            await receive()
-            await send({"type": "lifespan.shutdown.complete"})
+            await start_and_stop(receive, send)
 
         # Under TLS the loop is asyncio's.
         with make_loops(SkippingLoop):

@@ -131,6 +131,12 @@ class ServerCase(LoopbackCase):
         client.send(PEER_HELLO, PEER_CLOSE)
         await self.assert_end(client, HELLO + CLOSE)
 
+    async def assert_goes_away(self, client: Client) -> None:
+        """The client is told that the server stops, and answers; that ends the connection."""
+        await self.assert_answer(client, CLOSE_1012)
+        client.send(PEER_CLOSE_1012)
+        await self.assert_end(client)
+
     async def assert_no_start(self, error: Any, text: str, app: Any = None, **options: Any) -> None:
         server = Server(app or self.app, ServerConfig(port=0), **options)
         with self.assertRaisesRegex(error, text):
@@ -779,9 +785,7 @@ class StopTests(StopCase):
         clients = [await self.open_websocket(server) for _ in range(20)]
         await self.begin_stop(server)
         for client in clients:
-            await self.assert_answer(client, CLOSE_1012)
-            client.send(PEER_CLOSE_1012)
-            await self.assert_end(client)
+            await self.assert_goes_away(client)
         await server.stop()
         self.assertEqual(self.app.log, ["startup", *["disconnect 1012"] * 20, "shutdown"])
 
@@ -846,9 +850,7 @@ class AgainTests(ServerCase):
         await asyncio.wait_for(server.start(), TIMEOUT)
         client = await self.open_websocket(server)
         stopping = asyncio.ensure_future(server.stop())
-        await self.assert_answer(client, CLOSE_1012)
-        client.send(PEER_CLOSE_1012)
-        await self.assert_end(client)
+        await self.assert_goes_away(client)
         await asyncio.wait_for(stopping, TIMEOUT)
         self.assertEqual(server.sockets, [])
 
@@ -994,9 +996,7 @@ class ServeTests(ServeCase):
         serving = await self.begin_listening()
         client = await self.open_websocket(self.server)
         self.server.stop_serving()
-        await self.assert_answer(client, CLOSE_1012)
-        client.send(PEER_CLOSE_1012)
-        await self.assert_end(client)
+        await self.assert_goes_away(client)
         await self.assert_over(serving)
 
     async def test_second_stop_does_not_wait_for_the_peer(self) -> None:
@@ -1065,9 +1065,7 @@ class ServeTests(ServeCase):
                 await asyncio.sleep(0)
             client = await self.open_websocket(self.server)
             self.server.stop_serving()
-            await self.assert_answer(client, CLOSE_1012)
-            client.send(PEER_CLOSE_1012)
-            await self.assert_end(client)
+            await self.assert_goes_away(client)
             await self.assert_over(serving)
         self.assertEqual(self.app.log, ["startup", "disconnect 1012", "shutdown"] * 2)
 
