@@ -136,12 +136,16 @@ def expect_figures(figures: Figures, expected: Dict[Tuple[str, ...], float], *na
 # ------------------------------------------------------------------------------- loads
 
 
-async def echo(port: int, messages: int, size: int, code: int = 1000, *, deflate: bool = False) -> None:
-    from websockets.asyncio.client import connect
+def connect(port: int, path: str = "/", *, deflate: bool = True) -> Any:
+    """A WebSocket of websockets, which sends no pings."""
+    from websockets.asyncio import client
 
-    compression: Any = "deflate" if deflate else None
-    url = f"ws://127.0.0.1:{port}/"
-    async with connect(url, compression=compression, ping_interval=None, proxy=None) as client:
+    url, compression = f"ws://127.0.0.1:{port}{path}", "deflate" if deflate else None
+    return client.connect(url, compression=compression, ping_interval=None, proxy=None)
+
+
+async def echo(port: int, messages: int, size: int, code: int = 1000, *, deflate: bool = False) -> None:
+    async with connect(port, deflate=deflate) as client:
         for number in range(messages):
             message = f"{number:0{size}}"
             await client.send(message)
@@ -169,9 +173,7 @@ async def end_raw(port: int, last: bytes) -> None:
 
 
 async def close_by_application(port: int, code: int) -> None:
-    from websockets.asyncio.client import connect
-
-    async with connect(f"ws://127.0.0.1:{port}/{code}", ping_interval=None, proxy=None) as client:
+    async with connect(port, f"/{code}") as client:
         await client.wait_closed()
 
 
@@ -278,9 +280,7 @@ async def check_requests_and_refusals(server: ServerProcess) -> None:
 
 async def check_pings(server: ServerProcess) -> None:
     """Each answered ping is in the histogram once; a client that does not answer is none."""
-    from websockets.asyncio.client import connect
-
-    async with connect(f"ws://127.0.0.1:{server.port}/", ping_interval=None, proxy=None):
+    async with connect(server.port):
         _, silent = await open_raw(server.port)
         await asyncio.sleep(1.5)
         figures = await ask(server.port)
