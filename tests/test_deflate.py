@@ -40,6 +40,8 @@ WIDEST = DeflateSettings(server_max_window_bits=15, client_max_window_bits=15)
 
 TAIL = b"\x00\x00\xff\xff"
 
+build_compressor = zlib.compressobj
+
 
 def cut(data: bytes) -> Iterator[List[bytes]]:
     """Whole, byte by byte, and in two at every place."""
@@ -751,6 +753,14 @@ class DeflaterTests(unittest.TestCase):
     def test_without_context_takeover_every_message_stands_alone(self) -> None:
         self.assert_inflates(Deflater(12, True, 6, 5), 12, True)
 
+    def test_without_context_takeover_a_message_is_what_a_new_compressor_makes_of_it(self) -> None:
+        for level in range(10):
+            deflater = Deflater(9, True, level, 1)
+            for message in (b"Hello", b"Hello", b"", b"", bytes(5000), b"Hello" * 500, b"\xff"):
+                compressor = zlib.compressobj(level, zlib.DEFLATED, -9, 1)
+                wire = compressor.compress(message) + compressor.flush(zlib.Z_SYNC_FLUSH)
+                self.assertEqual(deflater.deflate(message) + TAIL, wire)
+
     def test_context_takeover_makes_the_second_message_smaller(self) -> None:
         deflater = Deflater(15, False, 6, 8)
         first, second = deflater.deflate(b"Hello"), deflater.deflate(b"Hello")
@@ -765,6 +775,48 @@ class DeflaterTests(unittest.TestCase):
         deflater = Deflater(15, False, 6, 8)
         sizes = [len(deflater.deflate(message)) for message in (b"Hello", b"Hello", b"")]
         self.assertEqual((deflater.bytes_in, deflater.bytes_out), (10, sum(sizes)))
+
+
+class BrokenCompressor:
+    """One that takes a message, and has no memory left to flush it."""
+
+    def __init__(self, *parameters: Any) -> None:
+        self.compress = build_compressor(*parameters).compress
+
+    def flush(self, mode: int) -> bytes:
+        raise MemoryError
+
+
+class SharedCompressorTests(unittest.TestCase):
+    """Connections without context takeover compress with the same objects of zlib."""
+
+    HELLO = bytes.fromhex("f248cdc9c90700")
+
+    def setUp(self) -> None:
+        # A module of its own has nothing to share yet.
+        self.module = load_for("cpython", deflate)
+
+    def compress(self, no_context_takeover: bool, bits: int = 12) -> bytes:
+        wire: bytes = self.module.Deflater(bits, no_context_takeover, 3, 4).deflate(b"Hello")
+        return wire
+
+    def test_connections_with_the_same_parameters_share(self) -> None:
+        with mock.patch.object(zlib, "compressobj", wraps=build_compressor) as made:
+            self.assertEqual([self.compress(True) for _ in range(3)], [self.HELLO] * 3)
+            self.assertEqual(made.call_count, 1)
+            self.compress(True, bits=9)
+            self.assertEqual(made.call_count, 2)
+
+    def test_connection_with_context_takeover_has_its_own(self) -> None:
+        self.compress(True)
+        with mock.patch.object(zlib, "compressobj", wraps=build_compressor) as made:
+            self.assertEqual([self.compress(False) for _ in range(3)], [self.HELLO] * 3)
+            self.assertEqual(made.call_count, 3)
+
+    def test_what_an_error_leaves_in_one_is_in_no_other_message(self) -> None:
+        with mock.patch.object(zlib, "compressobj", BrokenCompressor), self.assertRaises(MemoryError):
+            self.compress(True)
+        self.assertEqual(self.compress(True), self.HELLO)
 
 
 class Array:

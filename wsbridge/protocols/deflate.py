@@ -6,10 +6,11 @@ declined.
 
 from __future__ import annotations
 
+import functools
 import sys
 from array import array
 from types import ModuleType
-from typing import TYPE_CHECKING, Iterable, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 from .errors import BadRequest, HandshakeFailed, InvalidCompressedData
 from .fields import ExtensionOffer, parse_extension_offers
@@ -23,6 +24,9 @@ EXTENSION = "permessage-deflate"
 
 # RFC 7692 7.2.1: the four bytes that end every flushed DEFLATE block, removed on the wire.
 TAIL = b"\x00\x00\xff\xff"
+
+# zlib.h: both flushes end with `TAIL`; after the full one nothing refers to what came before.
+_SYNC_FLUSH, _FULL_FLUSH = 2, 3
 
 # An empty stored block with BFINAL: at a block's boundary, and only there, it ends the stream.
 FINAL_BLOCK = b"\x01\x00\x00\xff\xff"
@@ -356,42 +360,73 @@ class Inflater:
         return not decompressor.unused_data
 
 
-class Deflater:
-    """Compresses our messages, one after the other."""
+class Compressors:
+    """Makes zlib's compressors with the same parameters, and keeps those that compress single messages.
 
-    __slots__ = (
-        "_compressor",
-        "_level",
-        "_mem_level",
-        "_no_context_takeover",
-        "_window_bits",
-        "_zlib",
-        "bytes_in",
-        "bytes_out",
-    )
+    A full flush makes a compressor forget: the next message becomes the same bytes as from a new one, which
+    would have to be allocated and set up first.
+    """
 
-    def __init__(self, window_bits: int, no_context_takeover: bool, level: int, mem_level: int) -> None:
+    __slots__ = ("_idle", "_level", "_mem_level", "_window_bits", "_zlib")
+
+    def __init__(self, window_bits: int, level: int, mem_level: int) -> None:
         import zlib
 
         self._zlib: ModuleType = zlib
         self._window_bits = window_bits
-        self._no_context_takeover = no_context_takeover
         self._level = level
         self._mem_level = mem_level
+        self._idle: List[_Compress] = []
+
+    def build(self) -> _Compress:
+        # The memory that zconf.h states for deflate.
+        note_allocated((4 << self._window_bits) + (512 << self._mem_level))
+        compressor: _Compress = self._zlib.compressobj(
+            self._level, self._zlib.DEFLATED, -self._window_bits, self._mem_level
+        )
+        return compressor
+
+    def deflate(self, payload: bytes) -> bytes:
+        """As `Deflater.deflate`, but independently of all other messages."""
+        # `pop` is atomic: no other thread, and no signal handler, gets the same compressor. After an
+        # exception, which may leave half a message in it, it is not kept.
+        try:
+            compressor = self._idle.pop()
+        except IndexError:
+            compressor = self.build()
+        compressed = (compressor.compress(payload) + compressor.flush(_FULL_FLUSH))[:-4]
+        self._idle.append(compressor)
+        return compressed
+
+
+@functools.cache
+def share_compressors(window_bits: int, level: int, mem_level: int) -> Compressors:
+    """The `Compressors` of all connections in the process with these parameters."""
+    return Compressors(window_bits, level, mem_level)
+
+
+class Deflater:
+    """Compresses our messages, one after the other."""
+
+    __slots__ = ("_compressor", "_compressors", "_no_context_takeover", "bytes_in", "bytes_out")
+
+    def __init__(self, window_bits: int, no_context_takeover: bool, level: int, mem_level: int) -> None:
+        self._compressors = share_compressors(window_bits, level, mem_level)
+        self._no_context_takeover = no_context_takeover
+        # With context takeover the first message makes it.
         self._compressor: Optional[_Compress] = None
         self.bytes_in = 0
         self.bytes_out = 0
 
     def deflate(self, payload: bytes) -> bytes:
         """Compress a whole message, and remove the tail (RFC 7692 7.2.1)."""
-        compressor, zlib = self._compressor, self._zlib
-        if compressor is None:
-            compressor = zlib.compressobj(self._level, zlib.DEFLATED, -self._window_bits, self._mem_level)
-            # The memory that zconf.h states for deflate.
-            note_allocated((4 << self._window_bits) + (512 << self._mem_level))
-            if not self._no_context_takeover:
-                self._compressor = compressor
-        compressed = (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+        if self._no_context_takeover:
+            compressed = self._compressors.deflate(payload)
+        else:
+            compressor = self._compressor
+            if compressor is None:
+                compressor = self._compressor = self._compressors.build()
+            compressed = (compressor.compress(payload) + compressor.flush(_SYNC_FLUSH))[:-4]
         self.bytes_in += len(payload)
         self.bytes_out += len(compressed)
         return compressed
