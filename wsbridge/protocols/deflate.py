@@ -41,6 +41,9 @@ SLICE = 16384
 # Bytes that zlib allocates to inflate a stream, besides the window.
 INFLATE_STATE_SIZE = 7168
 
+# An integer for all connections, in place of one for each.
+_WINDOW_SIZES = {bits: 1 << bits for bits in range(8, 16)}
+
 # Bytes by which a window may grow before it is cut to its size.
 WINDOW_SLACK = 4096
 
@@ -182,7 +185,8 @@ def _agree(offer: _Offer, settings: DeflateSettings) -> Tuple[Agreement, str]:
     # RFC 7692 7.1.2.2: never in a response unless the offer had it.
     if offer.limits_client_window and client_bits < 15:
         response.append(f"client_max_window_bits={client_bits}")
-    return agreement, "; ".join(response)
+    # Few are possible, and many connections keep one each.
+    return agreement, sys.intern("; ".join(response))
 
 
 def build_deflate_offer(settings: DeflateSettings) -> str:
@@ -270,11 +274,12 @@ class Inflater:
 
         self._zlib: ModuleType = zlib
         self._window_bits = window_bits
-        self._window_size = 1 << window_bits
+        self._window_size = _WINDOW_SIZES[window_bits]
         self._no_context_takeover = no_context_takeover
         # None at the boundaries of messages and streams.
         self._decompressor: Optional[_Decompress] = None
-        self._window = bytearray()
+        # Made for the first message whose context the next one takes over.
+        self._window: Optional[bytearray] = None
         #: Total size of the messages, on the wire and inflated.
         self.bytes_in = 0
         self.bytes_out = 0
@@ -307,13 +312,15 @@ class Inflater:
                 data = decompressor.unused_data
                 if decompressor.eof:
                     # RFC 7692 7.2.3.4: after a block with BFINAL a new stream begins, and a new window.
-                    self._decompressor = None
-                    self._window.clear()
+                    self._decompressor = self._window = None
                 elif not self._no_context_takeover:
-                    self._window += output
+                    window = self._window
+                    if window is None:
+                        window = self._window = bytearray()
+                    window += output
                     # Cut only now and then: a piece may be a single byte.
-                    if len(self._window) > WINDOW_SLACK + self._window_size:
-                        del self._window[: -self._window_size]
+                    if len(window) > WINDOW_SLACK + self._window_size:
+                        del window[: -self._window_size]
                 if room < 0:
                     # Behind the end of a stream CPython tells the rest of the data twice.
                     left = len(data) if decompressor.eof else len(decompressor.unconsumed_tail)
@@ -331,10 +338,15 @@ class Inflater:
         return output + decompressor.decompress(b"", SLICE)
 
     def _begin_stream(self) -> _Decompress:
-        note_allocated(INFLATE_STATE_SIZE + len(self._window))
-        # An empty ``zdict`` would take PyPy twice the time.
-        window = {"zdict": self._window} if self._window else {}
-        stream: _Decompress = self._zlib.decompressobj(-self._window_bits, **window)
+        stream: _Decompress
+        window = self._window
+        if window:
+            note_allocated(INFLATE_STATE_SIZE + len(window))
+            stream = self._zlib.decompressobj(-self._window_bits, window)
+        else:
+            note_allocated(INFLATE_STATE_SIZE)
+            # An empty window would take PyPy twice the time.
+            stream = self._zlib.decompressobj(-self._window_bits)
         return stream
 
     def finish(self) -> None:
@@ -344,7 +356,8 @@ class Inflater:
         decompressor, self._decompressor = self._decompressor, None
         if decompressor is not None and not self._ends_at_block_boundary(decompressor):
             raise InvalidCompressedData("it ends inside a block")
-        del self._window[: -self._window_size]
+        if self._window is not None:
+            del self._window[: -self._window_size]
 
     def _ends_at_block_boundary(self, decompressor: _Decompress) -> bool:
         # A message that is truncated inside a block would be delivered in part, and the next one be garbage.
@@ -355,7 +368,7 @@ class Inflater:
             return False
         if decompressor.unused_data == FINAL_BLOCK:
             # RFC 7692 7.2.1: the empty block may itself have BFINAL; a new stream begins after it.
-            self._window.clear()
+            self._window = None
             return True
         return not decompressor.unused_data
 
@@ -413,7 +426,7 @@ class Deflater:
     def __init__(self, window_bits: int, no_context_takeover: bool, level: int, mem_level: int) -> None:
         self._compressors = share_compressors(window_bits, level, mem_level)
         self._no_context_takeover = no_context_takeover
-        # With context takeover the first message makes it.
+        # Made for the first message whose context the next one takes over.
         self._compressor: Optional[_Compress] = None
         self.bytes_in = 0
         self.bytes_out = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from codecs import utf_8_decode
 from typing import Any, Callable, Iterable, List, Optional, Union
@@ -37,6 +38,7 @@ CHECKED_SLICE = 64 * 1024
 GATHERED_SIZE = 64 * 1024
 
 
+@functools.lru_cache(maxsize=4)
 def compressed_limit(limit: int) -> int:
     """The largest size on the wire of a compressed message of up to ``limit`` bytes.
 
