@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import logging
 import os
@@ -78,14 +79,14 @@ class Service:
 
     Attributes besides these: ``access_logger``, which gets a line for every
     answer, refusal and end of a WebSocket, or None for no such lines; ``loop``,
-    the event loop; ``members``, the connections;
-    ``lingering``, those of them that only wait for their peer to close;
-    ``waiting``, those whose first request has not come whole, the first first;
-    ``detached``, those whose application goes on after its disconnect, with the
-    time of the disconnect; ``budget``, the memory for what they have received,
-    None if it has no limit; ``clients``, how many each client has, None if that
-    has no limit; ``metrics``, None without ``metrics_path``;
-    ``own_paths``, the paths that are answered in place of the application, None
+    the event loop; ``context``, that of callbacks which run nothing of the
+    application's; ``members``, the connections; ``lingering``, those of them
+    that only wait for their peer to close; ``waiting``, those whose first request
+    has not come whole, the first first; ``detached``, those whose application
+    goes on after its disconnect, with the time of the disconnect; ``budget``, the
+    memory for what they have received, None if it has no limit; ``clients``, how
+    many each client has, None if that has no limit; ``metrics``, None without
+    ``metrics_path``; ``own_paths``, the paths that are answered in place of the application, None
     if there are none; ``is_stopping``; ``abandoned``, the number of applications
     that ignored their cancellation when the server stopped; ``waker``, which
     resumes applications; ``next_accept_warning``, the loop's time from which on a
@@ -114,6 +115,7 @@ class Service:
         self.config = config
         self.state = state
         self.loop = asyncio.get_running_loop()
+        self.context = contextvars.copy_context()
         # Dicts: they keep the order of arrival, and remove in constant time.
         self.members: Dict[Member, None] = {}
         self.lingering: Dict[Member, None] = {}

@@ -90,7 +90,8 @@ class Exchange(asyncio.Protocol):
             # An eager task (Python 3.12) has run already, and may have given the transport away and left.
             self._service.add(self)
             self._start_app_deadline()
-        self._task.add_done_callback(self._app_done)
+        # A context of its own would be kept with every connection.
+        self._task.add_done_callback(self._app_done, context=self._service.context)
 
     async def _run_app(self, scope: Scope, receive: Receive, send: Send) -> Optional[BaseException]:
         """Return what the application raises: SystemExit and KeyboardInterrupt would leave the loop."""
