@@ -17,7 +17,7 @@ from wsbridge.server.workers.processes import Ends
 from .doubles import Clock
 from .world import Script, SupervisorCase
 
-TERM, KILL, HUP = signal.SIGTERM, signal.SIGKILL, signal.SIGHUP
+TERM, KILL, HUP, ABRT = signal.SIGTERM, signal.SIGKILL, signal.SIGHUP, signal.SIGABRT
 
 
 class SlowClock(Clock):
@@ -185,6 +185,92 @@ class DeathTests(SupervisorCase):
         self.world.fork_error = OSError(11, "try again")
         with self.assertRaises(BlockingIOError):
             self.build(lambda *_: 0).run()
+
+
+class SilenceTests(SupervisorCase):
+    """A worker that reports no more, because its application blocks the event loop."""
+
+    def test_worker_that_is_silent_is_killed_and_replaced_and_no_other(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1, 2)
+            self.assertEqual(self.world.timeout, 60)
+            self.world.pass_time(40)
+            self.world.report(2, b"alive")
+            yield None
+            self.assertEqual(self.world.timeout, 20)
+            self.world.pass_time(20)
+            yield None
+            self.assert_sent((1, ABRT))
+            self.world.end(1, -ABRT)
+            yield None
+            yield from self.serve(3)
+            yield from self.stop(2, 3)
+
+        logs = self.supervise(script)
+        self.assertIn("worker 1 (pid 1) is killed: the application has blocked its event loop for 60 s", logs)
+        text = "worker 1 (pid 1) has ended after 60.0 s: killed by SIGABRT; another takes its place"
+        self.assertIn(text, logs)
+
+    def test_one_that_does_not_end_is_killed_once_more(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1)
+            self.world.pass_time(5)
+            yield None
+            self.world.pass_time(4)
+            yield None
+            self.assert_sent((1, ABRT), (1, KILL))
+            self.world.end(1, -KILL)
+            yield None
+            yield from self.serve(2)
+            yield from self.stop(2)
+
+        self.supervise(script, workers=1, timeout_worker_healthcheck=5)
+
+    def test_supervisor_that_has_not_run_itself_waits_once_more(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1)
+            self.world.pass_time(61)
+            yield None
+            self.assert_sent()
+            self.world.pass_time(60)
+            yield None
+            self.assert_sent((1, ABRT))
+            self.world.end(1, -ABRT)
+            yield None
+            yield from self.serve(2)
+            yield from self.stop(2)
+
+        self.supervise(script, workers=1)
+
+    def test_worker_that_starts_or_stops_may_take_its_time(self) -> None:
+        def script() -> Script:
+            self.world.pass_time(100)
+            yield None
+            yield from self.serve(1)
+            yield HUP
+            self.world.report(1, b"leaving")
+            yield None
+            self.world.pass_time(60)
+            self.world.report(1, b"alive")
+            yield None
+            self.assert_sent()
+            self.world.end(1)
+            yield None
+            yield from self.serve(2)
+            yield from self.stop(2)
+
+        times = {"timeout_graceful_shutdown": None, "timeout_worker_healthcheck": 60}
+        self.supervise(script, workers=1, **times)
+
+    def test_without_a_limit_it_may_be_silent_for_ever(self) -> None:
+        def script() -> Script:
+            yield from self.serve(1)
+            self.world.report(1, b"alive")
+            yield None
+            self.assertEqual(self.world.timeout, inf)
+            yield from self.stop(1)
+
+        self.supervise(script, workers=1, timeout_worker_healthcheck=None)
 
 
 class LeavingTests(SupervisorCase):
@@ -448,7 +534,7 @@ class HangupTests(SupervisorCase):
             yield from self.stop(1, 2)
 
         text = "worker 1 (pid 3) could not start: syntax error; the workers of before go on"
-        self.assertIn(text, self.supervise(script))
+        self.assertIn(text, self.supervise(script, timeout_worker_healthcheck=None))
         self.assertEqual(len(self.world.works), 3)
 
     def test_second_hangup_begins_again(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import mmap
 import os
@@ -106,6 +107,27 @@ class RunTests(WorkerCase):
         self.assertEqual(self.work(lambda: os.kill(os.getpid(), signal.SIGTERM)), 0)
         self.assertEqual(self.read(), b"ready\nleaving\n")
         self.assertEqual(self.told, ["lifespan.startup", "lifespan.shutdown"])
+
+    def test_worker_reports_again_and_again_that_its_event_loop_runs(self) -> None:
+        reported = b""
+
+        def stop_after_two() -> None:
+            nonlocal reported
+            reported += self.read()
+            if reported.count(b"alive\n") == 2:
+                asyncio.get_running_loop().remove_reader(self.reports)
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        def listen() -> None:
+            asyncio.get_running_loop().add_reader(self.reports, stop_after_two)
+
+        self.assertEqual(self.work(listen, timeout_worker_healthcheck=1e-6), 0)
+        self.assertEqual(reported, b"ready\nalive\nalive\n")
+
+    def test_without_a_limit_nobody_asks_whether_it_runs(self) -> None:
+        stop = functools.partial(os.kill, os.getpid(), signal.SIGTERM)
+        self.assertEqual(self.work(stop, timeout_worker_healthcheck=None), 0)
+        self.assertEqual(self.read(), b"ready\nleaving\n")
 
     def test_path_and_descriptor_are_those_that_the_supervisor_has_opened(self) -> None:
         for option in ({"uds": "/nowhere/s"}, {"fd": 12345}):

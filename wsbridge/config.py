@@ -94,9 +94,7 @@ class ServerConfig:
         None, optional(TEXT), "file of PEM certificates that sign those of clients"
     )
     ssl_cert_reqs: str = option(
-        "none",
-        CERT_REQS,
-        "certificates of clients: not asked for, verified if there is one, or required",
+        "none", CERT_REQS, "certificates of clients: not asked for, verified if there is one, or required"
     )
     ssl_ciphers: Optional[str] = option(
         None, optional(TEXT), "ciphers for TLS 1.2, as OpenSSL lists them; default: Python's"
@@ -311,6 +309,11 @@ class ServerConfig:
         optional(SECONDS),
         "time for the application's lifespan shutdown, after that; past it the application is cancelled",
     )
+    timeout_worker_healthcheck: Optional[float] = option(
+        60.0,
+        optional(SECONDS),
+        "time for which the application may block the event loop of a worker; past it another replaces it",
+    )
 
     # Limits.
     limit_concurrency: Optional[int] = option(
@@ -358,9 +361,7 @@ class ServerConfig:
 
     # Logging.
     log_level: str = option(
-        "info",
-        one_of("critical", "error", "warning", "info", "debug"),
-        "least severe level that is logged",
+        "info", one_of("critical", "error", "warning", "info", "debug"), "least severe level that is logged"
     )
     log_format: str = option(
         "text",

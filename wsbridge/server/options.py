@@ -156,6 +156,8 @@ class ServerOptions(TypedDict, total=False):
     """
     timeout_lifespan_shutdown: Optional[float]
     """time for the application's lifespan shutdown, after that; past it the application is cancelled"""
+    timeout_worker_healthcheck: Optional[float]
+    """time for which the application may block the event loop of a worker; past it another replaces it"""
     limit_concurrency: Optional[int]
     """open connections; past it 503, first for those whose request has not come; as many more, refused or
     closed, may wait for their peer to close

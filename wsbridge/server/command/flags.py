@@ -63,7 +63,6 @@ FOREIGN_FLAGS = {
     "--no-server-header": "leave it out: no Server header is sent",
     "--h11-max-incomplete-event-size": "use --limit-request-head",
     "--reload-delay": "leave it out: files are looked at four times a second at most",
-    "--timeout-worker-healthcheck": "leave it out: a worker that ends is replaced, a slow one is not",
     "--reset-contextvars": "leave it out: every connection and every request has a context of its own",
 }
 

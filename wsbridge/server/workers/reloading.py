@@ -25,6 +25,8 @@ def build_hasty_config(config: ServerConfig) -> ServerConfig:
     """The configuration of a worker that nobody waits for."""
     of_supervisor = ("reload", "reload_dirs", "reload_includes", "reload_excludes")
     changes = {name: getattr(ServerConfig, name) for name in (*of_supervisor, "drain_seconds")}
+    # A debugger blocks the event loop for as long as somebody thinks.
+    changes["timeout_worker_healthcheck"] = None
     for name, limit in STOP_TIMES.items():
         configured = getattr(config, name)
         changes[name] = limit if configured is None else min(limit, configured)

@@ -19,7 +19,7 @@ from ..logs.output import print_traceback
 from ..service import ABORT_TIMEOUT
 from .processes import Child, Ends, Processes, name_signal
 from .sockets import WorkerSockets
-from .worker import LEAVING, READY, WANTS_REPLACEMENT, Failure, read_failure
+from .worker import ALIVE, LEAVING, READY, WANTS_REPLACEMENT, Failure, read_failure
 
 if TYPE_CHECKING:
     from socket import socket
@@ -33,6 +33,10 @@ SETTLED = 1.0
 # a row up to the last. Connections may wait in its socket meanwhile.
 FIRST_DELAY = 0.5
 MAX_DELAY = 10.0
+
+# Seconds. A supervisor that is later than this has not run itself, and its workers perhaps not either: their
+# container was paused.
+LATE = 1.0
 
 # Seconds that a worker needs besides its graceful stop: cancelled tasks, generators and threads have limits.
 END_TIMEOUT = 4 * ABORT_TIMEOUT
@@ -50,6 +54,8 @@ class Worker:
         # Whether it was told to stop, and when it is killed if it has not.
         self.is_leaving = False
         self.kill_at = inf
+        # When its event loop is blocked for too long, unless it reports before.
+        self.silent_at = inf
         self.wants_replacement = False
         self.failure: Optional[Failure] = None
         # What was read of a line that is not complete; None when its pipe has ended.
@@ -151,7 +157,7 @@ class Supervisor:
     def _find_next_time(self) -> float:
         return min(
             min((seat.start_at for seat in self._seats), default=inf),
-            min((worker.kill_at for worker in self._workers), default=inf),
+            min((min(worker.kill_at, worker.silent_at) for worker in self._workers), default=inf),
         )
 
     def _do_what_is_due(self) -> None:
@@ -161,6 +167,8 @@ class Supervisor:
                 worker.kill_at = inf
                 logger.error("%s does not stop and is killed", worker.name)
                 self._processes.send(worker.child, signal.SIGKILL)
+            if now >= worker.silent_at:
+                self._handle_silence(worker, now)
         for seat in self._seats:
             if now >= seat.start_at:
                 self._start(seat)
@@ -193,9 +201,13 @@ class Supervisor:
             seat.starting = None
         if seat.serving is worker:
             seat.serving = None
+        self._expect_end(worker)
+        self._processes.send(worker.child, signal.SIGTERM)
+
+    def _expect_end(self, worker: Worker) -> None:
         worker.is_leaving = True
         worker.kill_at = self._processes.clock() + self._get_longest_stop()
-        self._processes.send(worker.child, signal.SIGTERM)
+        worker.silent_at = inf
 
     def _get_longest_stop(self) -> float:
         connections, lifespan = self._config.timeout_graceful_shutdown, self._config.timeout_lifespan_shutdown
@@ -215,6 +227,8 @@ class Supervisor:
                 self._handle_limit(worker)
             elif line == LEAVING:
                 self._handle_leaving(worker)
+            elif line == ALIVE:
+                self._handle_life(worker)
             else:
                 worker.failure = read_failure(line) or worker.failure
 
@@ -229,6 +243,7 @@ class Supervisor:
             notify(IS_READY)
         seat = worker.seat
         predecessor, seat.serving, seat.starting = seat.serving, worker, None
+        self._handle_life(worker)
         logger.info("%s listens", worker.name)
         if predecessor is not None:
             self._retire(predecessor)
@@ -244,10 +259,28 @@ class Supervisor:
         if seat.serving is worker:
             logger.warning("%s was told to stop; another takes its place", worker.name)
             seat.serving = None
-            worker.is_leaving = True
-            worker.kill_at = self._processes.clock() + self._get_longest_stop()
+            self._expect_end(worker)
             if seat.starting is None:
                 self._start(seat)
+
+    def _handle_life(self, worker: Worker) -> None:
+        timeout = self._config.timeout_worker_healthcheck
+        if timeout is not None and worker.seat.serving is worker:
+            worker.silent_at = self._processes.clock() + timeout
+
+    def _handle_silence(self, worker: Worker, now: float) -> None:
+        """Abort a worker whose event loop is blocked, where SIGTERM would wait as everything else does."""
+        if now >= worker.silent_at + LATE:
+            self._handle_life(worker)
+            return
+        worker.silent_at = inf
+        worker.kill_at = now + END_TIMEOUT
+        seconds = self._config.timeout_worker_healthcheck
+        logger.error(
+            "%s is killed: the application has blocked its event loop for %g s", worker.name, seconds
+        )
+        # With PYTHONFAULTHANDLER it prints where.
+        self._processes.send(worker.child, signal.SIGABRT)
 
     # -------------------------------------------------------------------- its end
 

@@ -23,12 +23,16 @@ if TYPE_CHECKING:
 
     from ..metrics.slot import MetricsSlot
 
-__all__ = ["LEAVING", "READY", "WANTS_REPLACEMENT", "Failure", "read_failure", "run_worker"]
+__all__ = ["ALIVE", "LEAVING", "READY", "WANTS_REPLACEMENT", "Failure", "read_failure", "run_worker"]
 
 # What a worker reports, a line each; any other line is a `Failure`.
 READY = b"ready"
 WANTS_REPLACEMENT = b"replace"
 LEAVING = b"leaving"
+ALIVE = b"alive"
+
+# How often in ``timeout_worker_healthcheck`` a worker reports that its event loop runs.
+BEATS = 10
 
 # Seconds. asyncio does not tell which handshakes have begun.
 TLS_GRACE = 0.5
@@ -74,6 +78,7 @@ class WorkerServer(Server):
         super().__init__(app, config, sockets=sockets, ssl_context=ssl_context)
         self._ends = ends
         self._inherited = sockets
+        self._beat: Optional[asyncio.TimerHandle] = None
         self.warns = True
 
     async def serve(self) -> None:
@@ -84,6 +89,8 @@ class WorkerServer(Server):
             await super().serve()
         finally:
             loop.remove_reader(self._ends.lifeline)
+            if self._beat is not None:
+                self._beat.cancel()
 
     def _lose_supervisor(self, loop: asyncio.AbstractEventLoop) -> None:
         # The end of the pipe stays readable.
@@ -107,6 +114,16 @@ class WorkerServer(Server):
 
     def _announce(self) -> None:
         _report(self._ends, READY)
+        timeout = self.config.timeout_worker_healthcheck
+        if timeout is not None:
+            self._schedule_report(asyncio.get_running_loop(), timeout / BEATS)
+
+    def _schedule_report(self, loop: asyncio.AbstractEventLoop, interval: float) -> None:
+        self._beat = loop.call_later(interval, self._report_life, loop, interval)
+
+    def _report_life(self, loop: asyncio.AbstractEventLoop, interval: float) -> None:
+        _report(self._ends, ALIVE)
+        self._schedule_report(loop, interval)
 
     def _announce_stop(self) -> None:
         # If the signal is not the supervisor's, it must not wait for the end to start another.
