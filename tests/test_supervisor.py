@@ -123,8 +123,7 @@ class DeathTests(SupervisorCase):
             self.assertEqual((len(self.world.works), self.world.timeout), (9, 0.5))
             self.world.pass_time(0.5)
             yield None
-            self.world.end(10, 3)
-            yield None
+            yield from self.end(10, code=3)
             self.assertEqual((len(self.world.works), self.world.timeout), (10, 1))
             yield TERM
 
@@ -172,8 +171,7 @@ class DeathTests(SupervisorCase):
             yield from self.serve(1, 2)
             self.world.fork_error = OSError(11, "try again")
             self.world.clock = SlowClock()
-            self.world.end(1, 0)
-            yield None
+            yield from self.end(1)
             self.assertEqual(self.world.timeout, 0)
             self.world.fork_error = None
             yield None
@@ -195,14 +193,12 @@ class SilenceTests(SupervisorCase):
             yield from self.serve(1, 2)
             self.assertEqual(self.world.timeout, 60)
             self.world.pass_time(40)
-            self.world.report(2, b"alive")
-            yield None
+            yield from self.report(2, b"alive")
             self.assertEqual(self.world.timeout, 20)
             self.world.pass_time(20)
             yield None
             self.assert_sent((1, ABRT))
-            self.world.end(1, -ABRT)
-            yield None
+            yield from self.end(1, code=-ABRT)
             yield from self.serve(3)
             yield from self.stop(2, 3)
 
@@ -219,8 +215,7 @@ class SilenceTests(SupervisorCase):
             self.world.pass_time(4)
             yield None
             self.assert_sent((1, ABRT), (1, KILL))
-            self.world.end(1, -KILL)
-            yield None
+            yield from self.end(1, code=-KILL)
             yield from self.serve(2)
             yield from self.stop(2)
 
@@ -235,8 +230,7 @@ class SilenceTests(SupervisorCase):
             self.world.pass_time(60)
             yield None
             self.assert_sent((1, ABRT))
-            self.world.end(1, -ABRT)
-            yield None
+            yield from self.end(1, code=-ABRT)
             yield from self.serve(2)
             yield from self.stop(2)
 
@@ -248,14 +242,11 @@ class SilenceTests(SupervisorCase):
             yield None
             yield from self.serve(1)
             yield HUP
-            self.world.report(1, b"leaving")
-            yield None
+            yield from self.report(1, b"leaving")
             self.world.pass_time(60)
-            self.world.report(1, b"alive")
-            yield None
+            yield from self.report(1, b"alive")
             self.assert_sent()
-            self.world.end(1)
-            yield None
+            yield from self.end(1)
             yield from self.serve(2)
             yield from self.stop(2)
 
@@ -265,8 +256,7 @@ class SilenceTests(SupervisorCase):
     def test_without_a_limit_it_may_be_silent_for_ever(self) -> None:
         def script() -> Script:
             yield from self.serve(1)
-            self.world.report(1, b"alive")
-            yield None
+            yield from self.report(1, b"alive")
             self.assertEqual(self.world.timeout, inf)
             yield from self.stop(1)
 
@@ -293,17 +283,14 @@ class LeavingTests(SupervisorCase):
     def test_it_has_the_time_of_a_stop_and_a_stop_does_not_tell_it_again(self) -> None:
         def script() -> Script:
             yield from self.serve(1)
-            self.world.report(1, b"leaving")
-            yield None
+            yield from self.report(1, b"leaving")
             yield None
             self.assertEqual(self.world.timeout, 29)
             yield from self.serve(2)
             self.world.sent.clear()
             yield TERM
             self.assert_sent((2, TERM))
-            self.world.end(1)
-            self.world.end(2)
-            yield None
+            yield from self.end(1, 2)
 
         self.supervise(script, workers=1)
 
@@ -480,13 +467,11 @@ class StopTests(SupervisorCase):
     def test_worker_that_was_to_start_later_does_not(self) -> None:
         def script() -> Script:
             yield from self.serve(1, 2)
-            self.world.end(1, 3)
-            yield None
+            yield from self.end(1, code=3)
             yield TERM
             self.world.pass_time(1)
             yield None
-            self.world.end(2)
-            yield None
+            yield from self.end(2)
 
         self.supervise(script)
         self.assertEqual(len(self.world.works), 2)
@@ -569,12 +554,10 @@ class HangupTests(SupervisorCase):
     def test_failures_before_it_do_not_count(self) -> None:
         def script() -> Script:
             yield from self.serve(1)
-            self.world.end(1, 3)
-            yield None
+            yield from self.end(1, code=3)
             yield HUP
             for pid, delay in ((2, 0.5), (3, 1)):
-                self.world.end(pid, 3)
-                yield None
+                yield from self.end(pid, code=3)
                 self.assertEqual(self.world.timeout, delay)
                 self.world.pass_time(delay)
                 yield None
