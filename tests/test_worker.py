@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import importlib
 import mmap
@@ -124,6 +125,14 @@ class RunTests(WorkerCase):
         self.assertEqual(self.work(listen, timeout_worker_healthcheck=1e-6), 0)
         self.assertEqual(reported, b"ready\nalive\nalive\n")
 
+    def test_supervisor_that_does_not_read_blocks_nothing(self) -> None:
+        os.set_blocking(self.ends.report, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(self.ends.report, b"alive\n")
+        os.set_blocking(self.ends.report, True)
+        self.assertEqual(self.work(lambda: os.kill(os.getpid(), signal.SIGTERM)), 0)
+
     def test_without_a_limit_nobody_asks_whether_it_runs(self) -> None:
         stop = functools.partial(os.kill, os.getpid(), signal.SIGTERM)
         self.assertEqual(self.work(stop, timeout_worker_healthcheck=None), 0)
@@ -226,7 +235,7 @@ class LostSupervisorTests(WorkerCase):
         self.assertEqual(self.told, ["lifespan.startup", "lifespan.shutdown"])
         messages = [record.getMessage() for record in logs.records]
         self.assertIn(f"the supervisor has ended: worker {os.getpid()} stops", messages)
-        self.assertIn("the supervisor has ended, and does not read b'leaving'", messages)
+        self.assertIn("the supervisor does not read b'leaving'", messages)
 
 
 if __name__ == "__main__":

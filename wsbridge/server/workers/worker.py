@@ -85,9 +85,12 @@ class WorkerServer(Server):
         """As `Server.serve`, and stop when the supervisor has ended."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self._ends.lifeline, self._lose_supervisor, loop)
+        # A supervisor that reads no more must not block the event loop.
+        os.set_blocking(self._ends.report, False)
         try:
             await super().serve()
         finally:
+            os.set_blocking(self._ends.report, True)
             loop.remove_reader(self._ends.lifeline)
             if self._beat is not None:
                 self._beat.cancel()
@@ -170,6 +173,6 @@ def run_worker(
 def _report(ends: Ends, line: bytes) -> None:
     try:
         os.write(ends.report, line + b"\n")
-    except BrokenPipeError:
-        # The supervisor has ended. The lifeline says so as well.
-        logger.debug("the supervisor has ended, and does not read %r", line[:80])
+    except (BrokenPipeError, BlockingIOError):
+        # The supervisor has ended, of which the lifeline tells, or somebody has stopped it for long.
+        logger.debug("the supervisor does not read %r", line[:80])
