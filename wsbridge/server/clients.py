@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from typing import Dict, Optional
 
@@ -24,28 +23,26 @@ class Clients:
         self._limit = limit
         self._trusted = trusted
         self._counts: Counter[str] = Counter()
-        self._clients: Dict[asyncio.BaseTransport, str] = {}
+        self._clients: Dict[object, str] = {}
 
-    def add(self, transport: asyncio.BaseTransport, peer: Optional[str]) -> None:
+    def add(self, transport: object, peer: Optional[str]) -> None:
         """Count a connection from ``peer``, an address. Raises `TooManyRequests` past the limit."""
         if peer is not None and not self._trusted.trusts(peer):
             self._add(transport, peer)
 
-    def add_forwarded(
-        self, transport: asyncio.BaseTransport, peer: Optional[str], client: Optional[str]
-    ) -> None:
+    def add_forwarded(self, transport: object, peer: Optional[str], client: Optional[str]) -> None:
         """Count a WebSocket that ``peer`` passes on for ``client``, as `add` does."""
         if client is not None and client != peer and transport not in self._clients:
             self._add(transport, client)
 
-    def _add(self, transport: asyncio.BaseTransport, address: str) -> None:
+    def _add(self, transport: object, address: str) -> None:
         client = identify_client(address)
         if self._counts[client] >= self._limit:
             raise TooManyRequests(f"{self._limit} connections of one client are open, which is the limit")
         self._counts[client] += 1
         self._clients[transport] = client
 
-    def discard(self, transport: Optional[asyncio.BaseTransport]) -> None:
+    def discard(self, transport: Optional[object]) -> None:
         """The connection has ended, or only waits for its peer to close; discarding it twice is no error."""
         if transport not in self._clients:
             return

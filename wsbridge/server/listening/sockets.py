@@ -23,15 +23,13 @@ from ..plain import Listener
 from ..service import Service
 from ..speed import SPEED
 from .inherited import inherit_socket, take_systemd_sockets
+from .tls_listener import NO_LIMIT, TlsListener
 from .unix_socket import identify, listen_on_path, remove_path
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
 __all__ = ["ListeningSockets", "build_urls", "open_sockets"]
-
-# Seconds, about 30 years: for asyncio None means its default of 60 seconds, not no limit.
-NO_LIMIT = 1e9
 
 # None where the system has no unix sockets.
 AF_UNIX = getattr(socket, "AF_UNIX", None)
@@ -273,7 +271,7 @@ class ListeningSockets:
             options["ssl_handshake_timeout"] = config.timeout_handshake or NO_LIMIT
         server = await loop.create_server(_find_factory(service, ssl), sock=listening, **options)
         try:
-            build_listener = SPEED.find_listener(loop) if ssl is None else None
+            build_listener = _find_listener(loop, config, ssl)
             # uvloop listens in a way of its own, and only with the backlog that it is given.
             if build_listener is None:
                 await server.start_serving()
@@ -322,6 +320,18 @@ def _find_factory(service: Service, ssl: Optional[SSLContext]) -> Callable[[], C
     if ssl is not None and service.config.proxy_protocol:
         return functools.partial(SecuredConnection, service, ssl)
     return functools.partial(Connection, service)
+
+
+def _find_listener(
+    loop: asyncio.AbstractEventLoop, config: ServerConfig, ssl: Optional[SSLContext]
+) -> Optional[Callable[[Service, socket.socket], Listener]]:
+    """A factory of listeners; None if asyncio's own server accepts."""
+    if ssl is None:
+        return SPEED.find_listener(loop)
+    # The loop of Windows does not watch sockets.
+    if config.proxy_protocol or isinstance(loop, getattr(asyncio, "ProactorEventLoop", ())):
+        return None
+    return functools.partial(TlsListener, ssl)
 
 
 def _build_url(scheme: str, bound: Any) -> str:
