@@ -33,7 +33,7 @@ CLIENTS = 16
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 APPLICATION = """
-import asyncio, os
+import asyncio, os, time
 
 VERSION = 1
 
@@ -59,6 +59,8 @@ async def websocket(scope, receive, send):
     await receive()
     await send({"type": "websocket.accept"})
     while (event := await receive())["type"] == "websocket.receive":
+        if event["text"] == "block":
+            time.sleep(3600)
         await send({"type": "websocket.send", "text": str(os.getpid())})
         while event["text"] == "stay":
             try:
@@ -409,6 +411,22 @@ async def check_crash_loop(trial: Trial) -> None:
         expect(await trial.wait_for_exit() == 0, f"the exit code is {trial.process.poll()}")
 
 
+async def check_blocked_loop(trial: Trial) -> None:
+    flags = ("--workers", str(WORKERS), "--timeout-worker-healthcheck", "2")
+    async with trial.serve(*flags, settings={"PYTHONFAULTHANDLER": "1"}):
+        client = await trial.open_websocket()
+        victim = await trial.ask(client)
+        others = set(await trial.find_workers()) - {victim}
+        await client.send("block")
+        await asyncio.sleep(1)
+        expect(is_running(victim), "a worker that computes for a second is killed")
+        seconds = await trial.wait_until(lambda: not is_running(victim), 5, "the worker is not killed")
+        await trial.wait_for_workers()
+        expect(others < set(await trial.find_workers()), "another worker was replaced")
+        expect("in websocket" in trial.process.read_log(), "nothing tells where it hangs")
+        trial.notes.append(f"killed after {seconds + 1:.1f} s")
+
+
 async def check_failed_start(trial: Trial) -> None:
     for name, source, code, line in (
         ("broken_app", BROKEN, 2, "error: cannot import 'broken_app': KeyError: 'database'"),
@@ -457,6 +475,7 @@ TRIALS: Dict[str, Callable[[Trial], Awaitable[None]]] = {
     "drain_seconds": check_drain,
     "a second SIGTERM, and an application that ignores its cancellation": check_second_signal,
     "workers that die at once": check_crash_loop,
+    "an application that blocks its event loop": check_blocked_loop,
     "an application that cannot start": check_failed_start,
     "reload with an open WebSocket": check_reload,
 }
