@@ -158,13 +158,18 @@ class SocketsTests(unittest.TestCase):
 
 class LoopTests(unittest.TestCase):
     def test_loop_of_the_program_is_the_one_that_is_asked_for(self) -> None:
-        loops: Dict[str, Any] = {
-            name: type("Loop", (), {"__module__": name})() for name in ("asyncio.unix_events", "uvloop")
-        }
-        plain, uvloop = loops
-        for option, made in (("auto", plain), ("auto", uvloop), ("asyncio", plain), ("uvloop", uvloop)):
+        names = ("asyncio.unix_events", "uvloop", "winloop")
+        loops: Dict[str, Any] = {name: type("Loop", (), {"__module__": name})() for name in names}
+        plain, uvloop, other = loops
+        for option, made in (
+            ("auto", plain),
+            ("auto", uvloop),
+            ("asyncio", plain),
+            ("asyncio", other),
+            ("uvloop", uvloop),
+        ):
             check_loop(ServerConfig(loop=option), loops[made])
-        for option, made in (("asyncio", uvloop), ("uvloop", plain)):
+        for option, made in (("asyncio", uvloop), ("uvloop", plain), ("uvloop", other)):
             with self.assertRaisesRegex(ConfigError, f"^loop='{option}': a Server runs in the event loop of"):
                 check_loop(ServerConfig(loop=option), loops[made])
 

@@ -94,6 +94,22 @@ class RunTests(unittest.TestCase):
             run("no.such:app", reload=True, port=0, reload_dirs=(folder,))
         self.assertEqual(logs.records[0].getMessage(), f"watching {folder} for changes by polling")
 
+    def test_urls_have_the_scheme_of_the_sockets(self) -> None:
+        context = mock.Mock(check_hostname=False)
+        options: Any
+        for options, scheme in (
+            ({}, "http"),
+            ({"ssl_certfile": "cert.pem"}, "https"),
+            ({"ssl_context": context}, "https"),
+        ):
+            with (
+                mock.patch.object(workers, "Supervisor") as supervisor,
+                mock.patch.object(workers, "Processes"),
+                mock.patch.object(workers, "set_up_logging"),
+            ):
+                run("module:app", workers=2, port=0, **options)
+            self.assertEqual(supervisor.call_args.args[-1], scheme)
+
     def test_other_arguments_are_checked_before_anything_is_started(self) -> None:
         with self.assertRaisesRegex(ConfigError, "at least one is needed"):
             run("module:app", workers=2, sockets=[])

@@ -71,15 +71,17 @@ class WorkerServer(Server):
         config: ServerConfig,
         ends: Ends,
         sockets: Sequence[socket],
-        ssl_context: Optional[SSLContext] = None,
+        ssl_context: Optional[SSLContext],
+        *,
+        warns: bool,
     ) -> None:
         # The supervisor has opened the sockets. Options that say where to listen would contradict them.
-        config = replace(config, uds=None, uds_mode=ServerConfig.uds_mode, fd=None, reuse_port=False)
+        config = replace(config, uds=None, uds_mode=ServerConfig.uds_mode, fd=None)
         super().__init__(app, config, sockets=sockets, ssl_context=ssl_context)
         self._ends = ends
         self._inherited = sockets
         self._beat: Optional[asyncio.TimerHandle] = None
-        self.warns = True
+        self._warns = warns
 
     async def serve(self) -> None:
         """As `Server.serve`, and stop when the supervisor has ended."""
@@ -112,7 +114,7 @@ class WorkerServer(Server):
         await super()._stop()
 
     def _warn_of_open_origins(self) -> None:
-        if self.warns:
+        if self._warns:
             super()._warn_of_open_origins()
 
     def _announce(self) -> None:
@@ -156,8 +158,7 @@ def run_worker(
     Only one of several workers ``warns`` of the configuration.
     """
     try:
-        server = WorkerServer(app, config, ends, sockets, ssl_context)
-        server.warns = warns
+        server = WorkerServer(app, config, ends, sockets, ssl_context, warns=warns)
         server.share_metrics(metrics_slot)
         run_server(server)
     except (ConfigError, LifespanFailed, OSError) as error:
