@@ -7,6 +7,7 @@ import os
 import socket
 import tempfile
 import unittest
+from types import SimpleNamespace
 from typing import Any, Dict
 
 from wsbridge.config import ServerConfig
@@ -194,6 +195,24 @@ class ContextTests(unittest.TestCase):
         self.assertIs(check_ssl_context(context, ServerConfig()), context)
         with self.assertRaisesRegex(ConfigError, "^ssl_context is one for clients: .*CLIENT_AUTH"):
             check_ssl_context(ssl.create_default_context(), ServerConfig())
+
+    def test_either_attribute_of_one_for_clients_is_enough(self) -> None:
+        """Before Python 3.10 `create_default_context` makes one of PROTOCOL_TLS for both."""
+        for check_hostname, protocol in (
+            (True, "PROTOCOL_TLS"),
+            (True, "PROTOCOL_TLS_CLIENT"),
+            (False, "PROTOCOL_TLS_CLIENT"),
+            (False, "PROTOCOL_TLS"),
+            (False, "PROTOCOL_TLS_SERVER"),
+        ):
+            context: Any = SimpleNamespace(
+                wrap_bio=None, check_hostname=check_hostname, protocol=SimpleNamespace(name=protocol)
+            )
+            if check_hostname or protocol == "PROTOCOL_TLS_CLIENT":
+                with self.assertRaisesRegex(ConfigError, "^ssl_context is one for clients: "):
+                    check_ssl_context(context, ServerConfig())
+            else:
+                self.assertIs(check_ssl_context(context, ServerConfig()), context)
 
     @unittest.skipIf(ssl is None, "this Python was built without ssl")
     def test_context_and_certificate_are_refused(self) -> None:

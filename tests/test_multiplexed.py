@@ -241,6 +241,16 @@ class PageTests(StreamCase):
         self.assertTrue(sending.done())
         self.assert_sent(b"456789", b"a")
 
+    async def test_window_may_be_negative(self) -> None:
+        """RFC 9113 6.9.2: where the peer has reduced the size of all windows."""
+        await self.answer(GET)
+        self.stream.room = -1
+        await self.respond(START, BODY)
+        self.assert_sent([*OK, EMPTY_LENGTH])
+        self.stream.room = 2
+        self.stream.flush()
+        self.assert_sent((b"hi", "END_STREAM"))
+
     async def test_what_is_unsent_leaves_before_the_end(self) -> None:
         await self.answer(GET)
         self.stream.receive_eof()
@@ -345,6 +355,15 @@ class WebSocketTests(StreamCase):
         self.assert_sent("NO_ERROR")
         await self.assert_over()
 
+    async def test_answer_that_is_owed_leaves_behind_the_clients_end(self) -> None:
+        await self.accept()
+        self.stream.receive_data(PEER_HELLO + PEER_CLOSE)
+        self.stream.receive_eof()
+        self.assertEqual((await self.app.receive())["type"], "websocket.receive")
+        await self.respond(SEND_HELLO)
+        await self.app.return_()
+        self.assert_sent(HELLO, CLOSE, (b"", "END_STREAM"))
+
     async def test_end_without_a_close_is_1006(self) -> None:
         await self.accept()
         self.stream.receive_eof()
@@ -413,10 +432,12 @@ class WebSocketTests(StreamCase):
         self.stream.write(bytes(LIMIT - len(HELLO)))
         sending = [await self.start(self.app.send(SEND_HELLO)) for _ in range(2)]
         self.assertEqual([task.done() for task in sending], [True, False])
-        self.stream.room = 1 << 20
-        self.stream.flush()
-        await sending[1]
-        self.assertEqual(self.stream.sent, [bytes(LIMIT - len(HELLO)) + HELLO * 2])
+        # Until a quarter is left.
+        for room, is_done in ((LIMIT * 3 // 4 + len(HELLO) - 1, False), (1, True)):
+            self.stream.room = room
+            self.stream.flush()
+            await turn_loop()
+            self.assertEqual(sending[1].done(), is_done)
 
     async def test_protocol_and_addresses_are_those_of_a_transport(self) -> None:
         await self.accept()

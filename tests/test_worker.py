@@ -203,13 +203,13 @@ class RunTests(WorkerCase):
         self.assertIn("no database", str(error))
 
     def test_application_that_cannot_be_imported_is_reported_with_its_traceback(self) -> None:
-        code = run_worker(f"{PACKAGE}.no_such_module:app", ServerConfig(), self.ends, [])
+        code = run_worker(f"{PACKAGE}.no_such_module:app", ServerConfig(), self.ends, [], warns=True)
         self.assertEqual(code, 2)
         failure = self.read_failure()
         self.assertIs(type(failure.build_error()), ConfigError)
         self.assertEqual(failure.traceback, "")
         with mock.patch.object(importlib, "import_module", side_effect=SyntaxError("bad")):
-            run_worker("served:app", ServerConfig(), self.ends, [])
+            run_worker("served:app", ServerConfig(), self.ends, [], warns=True)
         self.assertTrue(self.read_failure().traceback.endswith("\nSyntaxError: bad\n"))
 
     def test_report_of_an_application_that_writes_to_every_descriptor_is_none(self) -> None:

@@ -71,6 +71,32 @@ class RunTests(unittest.TestCase):
         for end in pipe:
             os.close(end)
 
+    def test_worker_that_takes_anothers_place_does_not_warn_again(self) -> None:
+        world = World()
+
+        def script() -> Script:
+            for pid in (1, 2):
+                world.report(pid, b"ready")
+            yield None
+            world.pass_time(1)
+            world.end(1)
+            yield None
+            world.works[2](Ends(0, 0))
+            self.assertEqual(run_worker.call_args.kwargs, {"warns": False})
+            yield TERM
+            world.end(2)
+            world.end(3)
+            yield None
+
+        world.script = script()
+        with (
+            mock.patch.object(workers, "Processes", return_value=world),
+            mock.patch.object(workers, "run_worker", return_value=0) as run_worker,
+            mock.patch.object(workers, "set_up_logging"),
+            self.assertLogs("wsbridge"),
+        ):
+            run("no.such:app", workers=2, port=0)
+
     def test_reload_is_one_worker(self) -> None:
         world = World()
 

@@ -151,7 +151,7 @@ def run_worker(
     ssl_context: Optional[SSLContext] = None,
     metrics_slot: Optional[MetricsSlot] = None,
     *,
-    warns: bool = True,
+    warns: bool,
 ) -> int:
     """Serve ``app`` on ``sockets`` until SIGTERM; returns the exit code of the process.
 
