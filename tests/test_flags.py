@@ -142,5 +142,11 @@ class TextTests(unittest.TestCase):
         self.assert_no_value("headers", "X-A", "'X-A' is not of the form NAME:VALUE")
 
 
+class RepeatedTests(unittest.TestCase):
+    def test_of_several_that_are_no_lists_the_last_counts(self) -> None:
+        found = build_parser().parse(["--port", "1", "--port", "2", "--root-path", "/a", "--root-path", "/b"])
+        self.assertEqual(found, {"port": 2, "root_path": "/b"})
+
+
 if __name__ == "__main__":
     unittest.main()
