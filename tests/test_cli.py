@@ -204,6 +204,12 @@ class JsonErrorTests(CommandCase):
         self.assert_messages(2, error, "--nonsense", "--log-format", "json")
         self.assert_messages(2, error, "--log-format=json", "--nonsense")
 
+    def test_first_argument_of_the_program(self) -> None:
+        arguments = mock.patch.object(sys, "argv", ["wsbridge", "--log-format=json", "--nonsense"])
+        with arguments, contextlib.redirect_stderr(io.StringIO()) as printed, self.assertRaises(SystemExit):
+            cli.main(environ={})
+        self.assertEqual(json.loads(printed.getvalue())["level"], "error")
+
     def test_value_that_breaks_its_rule(self) -> None:
         error = [f"^python3 -m {PACKAGE}: error: port=70000: it must be .*$"]
         self.assert_messages(2, error, "served:app", "--port=70000", "--log-format=json")
@@ -321,7 +327,8 @@ class EnvironmentTests(CommandCase):
         self.assert_config(ServerConfig(), "--date-header", WSBRIDGE_DATE_HEADER="0")
 
     def test_reload_comes_before_the_number_of_workers(self) -> None:
-        self.assert_config(ServerConfig(reload=True), "--reload", WEB_CONCURRENCY="4")
+        variables = {"WEB_CONCURRENCY": "4", "WSBRIDGE_PORT": "5", "WSBRIDGE_WS_MAX_SIZE": "9"}
+        self.assert_config(ServerConfig(reload=True, port=5, ws_max_size=9), "--reload", **variables)
         text = "reload with workers=2: it is for one process"
         self.assert_error(2, text, "served:app", "--reload", "--workers=2")
 

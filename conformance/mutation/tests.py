@@ -18,6 +18,7 @@ TESTS = {
     "protocols/parts": ["test_http11", "test_bodies"],
     "protocols/ws": ["test_ws", "test_receiver_table"],
     "selftest": ["test_vendoring"],
+    "server/command/cli": ["test_cli", "test_ending"],
     "server/command/flags": ["test_flags", "test_cli"],
     "server/connection/head": ["test_head", "test_embedded", "test_http_ends", "test_keep_alive"],
     "server/connection/http": [
