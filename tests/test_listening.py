@@ -9,7 +9,7 @@ import socket
 import sys
 import tempfile
 import unittest
-from typing import Any, List
+from typing import Any, Callable, Coroutine, List
 from unittest import mock
 
 from wsbridge.config import ServerConfig
@@ -17,7 +17,18 @@ from wsbridge.protocols.errors import ConfigError
 from wsbridge.server.listening import inherited as inherited_module
 from wsbridge.server.listening import sockets as listening_module
 from wsbridge.server.listening.sockets import ListeningSockets, open_sockets
+from wsbridge.server.listening.tls import build_ssl_context
 from wsbridge.server.service import Service
+from wsbridge.server.speed import SPEED
+
+from .doubles import turn_loop
+from .loopback import CERTIFICATE, TIMEOUT, ignore_unclosed, write_certificate
+from .requests import GET
+
+try:
+    import ssl
+except ImportError:
+    ssl = None  # type: ignore[assignment]
 
 
 def resolve_to(*addresses: str) -> Any:
@@ -27,9 +38,6 @@ def resolve_to(*addresses: str) -> Any:
         for address in addresses
     ]
     return mock.patch.object(socket, "getaddrinfo", return_value=found)
-
-
-async def app(scope: Any, receive: Any, send: Any) -> None: ...
 
 
 def has_ipv6() -> bool:
@@ -62,7 +70,7 @@ class TCPTests(OpenCase):
     def test_address_may_be_taken_again_where_connections_are_in_time_wait(self) -> None:
         (listening,) = self.open()
         reuse = listening.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
-        self.assertEqual(bool(reuse), listening_module.REUSES_ADDRESS)
+        self.assertEqual(bool(reuse), sys.platform not in ("win32", "cygwin"))
         with mock.patch.object(listening_module, "REUSES_ADDRESS", False):
             (listening,) = self.open()
         self.assertEqual(listening.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR), 0)
@@ -75,6 +83,29 @@ class TCPTests(OpenCase):
     def test_address_that_two_hosts_have_is_listened_on_once(self) -> None:
         self.assertEqual(self.open_hosts(host="127.0.0.1,127.0.0.1"), ["127.0.0.1"])
 
+    @unittest.skipUnless(sys.platform.startswith("linux"), "this machine has one address only")
+    def test_other_addresses_of_such_a_host_are_listened_on_too(self) -> None:
+        with resolve_to("127.0.0.1", "127.0.0.2"):
+            self.assertEqual(self.open_hosts(host="name,other"), ["127.0.0.1", "127.0.0.2"])
+
+    def test_host_with_one_bracket_is_looked_up_as_it_is(self) -> None:
+        for host in ("[::1", "::1]"):
+            with resolve_to("127.0.0.1") as look_up:
+                self.open(host=host)
+            self.assertEqual(look_up.call_args.args[0], host)
+
+    @unittest.skipUnless(has_ipv6(), "this machine has no IPv6")
+    def test_zone_of_an_address_is_that_of_its_socket(self) -> None:
+        found = [(socket.AF_INET6, socket.SOCK_STREAM, 0, "", ("fe80::1", 0, 0, 7))]
+        error = OSError(errno.EADDRNOTAVAIL, "no such address")
+        with (
+            mock.patch.object(socket, "getaddrinfo", return_value=found),
+            mock.patch.object(socket.socket, "bind", side_effect=error) as bind,
+            self.assertRaisesRegex(OSError, "fe80::1"),
+        ):
+            self.open(host="name")
+        bind.assert_called_once_with(("fe80::1", 0, 0, 7))
+
     @unittest.skipUnless(has_ipv6(), "this machine has no IPv6")
     def test_ipv6_address_may_have_brackets(self) -> None:
         self.assertEqual(self.open_hosts(host="127.0.0.1,[::1]"), ["127.0.0.1", "::1"])
@@ -86,6 +117,10 @@ class TCPTests(OpenCase):
     def test_another_error_is_not_tried_again(self) -> None:
         with self.assertRaisesRegex(OSError, "192.0.2.1"):
             self.open(host="127.0.0.1,192.0.2.1")
+        error = PermissionError(errno.EACCES, "not for you")
+        with mock.patch.object(socket.socket, "bind", side_effect=error) as bind:
+            self.assertRaises(PermissionError, self.open)
+        bind.assert_called_once()
 
     def test_address_of_a_family_that_is_off_is_skipped_where_the_host_has_another(self) -> None:
         with resolve_to("192.0.2.1", "127.0.0.1"):
@@ -211,11 +246,72 @@ class InheritedTests(OpenCase):
         self.assertNotEqual(listening.getsockname()[1], 8000)
 
 
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """An empty page."""
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body"})
+
+
+class LoopTests(unittest.TestCase):
+    """In asyncio's event loop, and in that of `run`."""
+
+    def run_in_loops(self, talk: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        for make in (asyncio.new_event_loop, SPEED.new_event_loop):
+            loop = make()
+            try:
+                loop.run_until_complete(asyncio.wait_for(talk(), TIMEOUT))
+            finally:
+                loop.close()
+
+    async def open(self, context: Any = None, **options: Any) -> ListeningSockets:
+        config = ServerConfig(port=0, **options)
+        sockets = ListeningSockets(config, [])
+        await sockets.open(Service(app, config), context, use_systemd=False)
+        return sockets
+
+    async def assert_serves(self, sockets: ListeningSockets, request: bytes, **options: Any) -> None:
+        address = sockets.sockets[0].getsockname()
+        reader, writer = await asyncio.open_connection(*address, **options)
+        writer.write(request)
+        self.assertRegex(await reader.readline(), b"^HTTP/1.1 204 ")
+        writer.transport.abort()
+        sockets.close()
+        await turn_loop()
+
+    def test_nobody_can_connect_once_they_are_closed(self) -> None:
+        async def talk() -> None:
+            sockets = await self.open()
+            address = sockets.sockets[0].getsockname()
+            sockets.close()
+            with self.assertRaises(ConnectionRefusedError):
+                socket.create_connection(address, TIMEOUT)
+
+        self.run_in_loops(talk)
+
+    def test_header_of_a_proxy_is_read_without_tls(self) -> None:
+        async def talk() -> None:
+            sockets = await self.open(proxy_protocol=True, forwarded_allow_ips="127.0.0.1")
+            await self.assert_serves(sockets, b"PROXY UNKNOWN\r\n" + GET)
+
+        self.run_in_loops(talk)
+
+    @unittest.skipIf(ssl is None, "this Python was built without ssl")
+    def test_connections_are_under_tls(self) -> None:
+        async def talk() -> None:
+            context = build_ssl_context(ServerConfig(ssl_certfile=write_certificate(self)))
+            client = ssl.create_default_context(cadata=CERTIFICATE)
+            sockets = await self.open(context)
+            await self.assert_serves(sockets, GET, ssl=client, server_hostname="localhost")
+
+        ignore_unclosed(self)
+        self.run_in_loops(talk)
+
+
 class ServingTests(unittest.IsolatedAsyncioTestCase):
     async def assert_sent_at_once(self, *given: socket.socket) -> None:
         config = ServerConfig(port=0)
         sockets = ListeningSockets(config, given)
-        await sockets.open(Service(app, config), None)
+        await sockets.open(Service(app, config), None, use_systemd=False)
         self.addCleanup(sockets.close)
         with (
             sockets.sockets[0].dup() as listening,
@@ -232,7 +328,7 @@ class ServingTests(unittest.IsolatedAsyncioTestCase):
     async def test_start_that_is_cancelled_while_it_begins_to_serve_leaves_no_socket(self) -> None:
         config = ServerConfig(port=0)
         sockets = ListeningSockets(config, [])
-        opening = asyncio.ensure_future(sockets.open(Service(app, config), None))
+        opening = asyncio.ensure_future(sockets.open(Service(app, config), None, use_systemd=False))
         # asyncio begins to serve, and waits for the loop's next turn.
         await asyncio.sleep(0)
         opening.cancel()

@@ -229,7 +229,7 @@ class ListeningSockets:
         self._listeners: List[Listener] = []
         self._path_identity: Optional[Tuple[int, int]] = None
 
-    async def open(self, service: Service, ssl: Optional[SSLContext], *, use_systemd: bool = False) -> None:
+    async def open(self, service: Service, ssl: Optional[SSLContext], *, use_systemd: bool) -> None:
         """Listen, and accept connections for ``service``; `close` what is open if this raises.
 
         Sockets that systemd has opened are taken only if ``use_systemd``.
