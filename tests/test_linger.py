@@ -239,6 +239,16 @@ class LingerTests(ServiceTestCase):
         await self.advance(0.5)
         self.assert_calls("resume_reading", "write_eof", "abort")
 
+    async def test_server_that_stops_gives_less_than_a_second_once_all_is_sent(self) -> None:
+        self.linger()
+        self.service.begin_shutdown()
+        await self.advance(0.7)
+        self.assert_calls("resume_reading", "write_eof", "abort")
+        self.linger(unsent=b"last")
+        self.service.begin_shutdown()
+        await self.advance(10)
+        self.assert_calls("resume_reading")
+
     async def test_server_that_stops_gives_a_peer_that_reads_nothing_no_more_time(self) -> None:
         self.linger(unsent=b"last")
         await self.advance(29)

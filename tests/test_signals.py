@@ -135,6 +135,25 @@ class EndingSignalTests(SignalCase):
                 asyncio.run(self.serve("server", number))
             self.assert_told(("host", number))
 
+    def test_hangup_that_is_ignored_is_caught_by_a_server_that_reads_files_again(self) -> None:
+        """nohup has it ignored."""
+
+        async def serve(number: int) -> None:
+            with catch_signals(self.note("server"), reloads=True):
+                signal.raise_signal(number)
+                await turn_loop()
+
+        host = self.note("host")
+        expected: Any
+        for number, handler, expected in (
+            (signal.SIGHUP, signal.SIG_IGN, [("server", signal.SIGHUP)]),
+            (signal.SIGHUP, host, [("host", signal.SIGHUP)]),
+            (signal.SIGQUIT, signal.SIG_IGN, []),
+        ):
+            with self.handle(number, handler):
+                asyncio.run(serve(number))
+            self.assert_told(*expected)
+
 
 class GiveBackTests(SignalCase):
     def test_default_handlers_come_back_and_nobody_is_killed(self) -> None:

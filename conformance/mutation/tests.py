@@ -30,6 +30,13 @@ TESTS = {
     ],
     "server/connection/protocol": ["test_websocket", "test_metrics"],
     "server/connection/refused": ["test_own_paths"],
+    "server/connection/websocket": [
+        "test_websocket",
+        "test_flow",
+        "test_metrics",
+        "test_multiplexed",
+        "test_head",
+    ],
     "server/connection/scopes": [
         "test_multiplexed",
         "test_keep_alive",
@@ -44,6 +51,7 @@ TESTS = {
     "server/metrics/own_paths": ["test_own_paths", "test_metrics"],
     "server/metrics/slot": ["test_metrics_slot", "test_metrics"],
     "server/plain": ["test_speed", "test_flow"],
+    "server/running": ["test_running", "test_workers"],
     "server/server": ["test_server", "fast.test_event_loop"],
     "server/workers/run": ["test_workers"],
     "server/workers/sockets": ["test_worker_sockets"],
