@@ -118,6 +118,13 @@ class LingerTests(ServiceTestCase):
         self.linger(at_eof=True)
         self.assert_calls("close")
 
+    async def test_and_is_cut_soon_if_it_never_gets_done_closing(self) -> None:
+        self.set_up(timeout_close=10)
+        self.transport.is_ending = True
+        Linger(self.service, self.transport, at_eof=True)
+        await self.advance(0.7)
+        self.assert_calls("abort")
+
     async def test_connection_that_closes_already_is_only_awaited(self) -> None:
         self.set_up()
         self.transport.write(b"last")

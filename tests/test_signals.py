@@ -135,6 +135,11 @@ class EndingSignalTests(SignalCase):
                 asyncio.run(self.serve("server", number))
             self.assert_told(("host", number))
 
+    def test_one_that_the_program_handles_leaves_the_other_to_the_server(self) -> None:
+        with self.handle(signal.SIGHUP, self.note("host")), self.handle(signal.SIGQUIT, signal.SIG_DFL):
+            asyncio.run(self.serve("server", signal.SIGHUP, signal.SIGQUIT))
+        self.assert_told(("host", signal.SIGHUP), ("server", signal.SIGQUIT))
+
     def test_hangup_that_is_ignored_is_caught_by_a_server_that_reads_files_again(self) -> None:
         """nohup has it ignored."""
 

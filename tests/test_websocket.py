@@ -181,6 +181,14 @@ class WebSocketTestCase(ServiceTestCase):
         self.assertEqual(self.transport.is_reading(), reading)
 
 
+class LongTests(WebSocketTestCase):
+    async def test_connection_lasts_for_longer_than_the_clock_had_gone_before(self) -> None:
+        await self.open(ws_ping_interval=None)
+        await self.advance(5000)
+        self.transport.lose()
+        self.assert_logged(end_line("1006 lost, 5000.000 s", (0, 0), (0, 0)))
+
+
 class ConnectingTests(WebSocketTestCase):
     """CONNECTING: until the application accepts or refuses."""
 
