@@ -721,6 +721,12 @@ class ClientLimitTests(ConnectionCase):
                 transport.feed(REQUEST)
             await self.assert_answer(transport, answer)
 
+    async def test_proxy_that_names_no_client_does_not_count(self) -> None:
+        for _ in range(3):
+            transport = self.connect(peername=("10.0.0.1", 50000))
+            transport.feed(REQUEST)
+            await self.assert_answer(transport, SWITCHING)
+
     async def test_peers_on_unix_sockets_do_not_count(self) -> None:
         for _ in range(3):
             transport = self.connect(peername=None)

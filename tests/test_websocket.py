@@ -181,7 +181,14 @@ class WebSocketTestCase(ServiceTestCase):
         self.assertEqual(self.transport.is_reading(), reading)
 
 
-class LongTests(WebSocketTestCase):
+class LifeTests(WebSocketTestCase):
+    async def test_connection_that_was_never_open_was_closed_by_nobody(self) -> None:
+        await self.connect()
+        info = self.app.scope["wsbridge.connection"]
+        self.exchange.abort()
+        await turn_loop()
+        self.assertIsNone(info.closed_by)
+
     async def test_connection_lasts_for_longer_than_the_clock_had_gone_before(self) -> None:
         await self.open(ws_ping_interval=None)
         await self.advance(5000)
