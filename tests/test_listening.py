@@ -123,6 +123,13 @@ class TCPTests(OpenCase):
                 self.assertRaises(OSError, self.open)
             bind.assert_called_once()
 
+    def test_port_that_the_system_chooses_is_tried_ten_times(self) -> None:
+        error = OSError(errno.EADDRINUSE, "in use")
+        for port, count in ((0, 10), (9000, 1)):
+            with mock.patch.object(socket.socket, "bind", side_effect=error) as bind:
+                self.assertRaises(OSError, self.open, port=port)
+            self.assertEqual(bind.call_count, count)
+
     def test_address_of_a_family_that_is_off_is_skipped_where_the_host_has_another(self) -> None:
         with resolve_to("192.0.2.1", "127.0.0.1"):
             self.assertEqual(self.open_hosts(host="name"), ["127.0.0.1"])
