@@ -171,11 +171,12 @@ class CountTests(ServiceCase):
 
     async def test_service_around_another_counts_its_members_too(self) -> None:
         service = Service(app, ServerConfig(), parent=self.service)
-        member = Member(service)
-        service.add_lingering(member)
-        service.add_detached(member)
-        self.assertEqual((list(self.service.lingering), list(self.service.detached)), ([member], [member]))
-        service.discard(member)
+        first, second = Member(service), Member(service)
+        service.add_lingering(first)
+        service.add_detached(second)
+        self.assertEqual((list(self.service.lingering), list(self.service.detached)), ([first], [second]))
+        service.discard(first)
+        service.discard(second)
         self.assertEqual((list(self.service.lingering), list(self.service.detached)), ([], []))
 
     async def test_successor_takes_the_place_of_a_member_around_another_service_too(self) -> None:

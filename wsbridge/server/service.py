@@ -117,10 +117,11 @@ class Service:
         self.loop = asyncio.get_running_loop()
         self.context = contextvars.copy_context()
         # Dicts: they keep the order of arrival, and remove in constant time.
-        self.members: Dict[Member, None] = {}
         self.lingering: Dict[Member, None] = {}
         self.waiting: Dict[WaitingMember, None] = {}
         self.detached = Detached()
+        # With the one of these three that a member may be in as well.
+        self.members: Dict[Member, Optional[Dict[Any, Any]]] = {}
         self.next_accept_warning = -inf
         self.has_refused = False
         self.is_stopping = False
@@ -285,8 +286,9 @@ class Service:
 
     def add(self, member: Member) -> None:
         """Check the deadlines of ``member`` from now on."""
+        if not self.members:
+            self._is_empty.clear()
         self.members[member] = None
-        self._is_empty.clear()
         if self._parent is not None:
             self._parent.add(member)
         elif self._timer is None:
@@ -299,12 +301,18 @@ class Service:
         if self._parent is not None:
             self._parent.replace(member, successor)
 
+    def add_waiting(self, member: WaitingMember) -> None:
+        """Note that the first request of ``member`` has not come whole."""
+        self.waiting[member] = None
+        self.members[member] = self.waiting
+
     def add_lingering(self, member: Member) -> None:
         """Note that ``member`` only waits for its peer to close: ``limit_concurrency`` does not count it.
 
         At most ``limit_concurrency`` members may linger: beyond that the oldest is aborted.
         """
         self.lingering[member] = None
+        self.members[member] = self.lingering
         if self._parent is not None:
             self._parent.add_lingering(member)
         limit = self.config.limit_concurrency
@@ -314,6 +322,7 @@ class Service:
     def add_detached(self, member: Member) -> None:
         """Note that the application of ``member`` goes on after its disconnect."""
         self.detached[member] = self.clock()
+        self.members[member] = self.detached
         if self._parent is not None:
             self._parent.add_detached(member)
 
@@ -328,11 +337,11 @@ class Service:
 
     def discard(self, member: Member) -> None:
         """Remove a member that has ended; discarding it twice is no error."""
-        self.members.pop(member, None)
-        self.lingering.pop(member, None)
-        self.waiting.pop(member, None)  # type: ignore[call-overload]
-        self.detached.pop(member, None)
-        self.waker.forget(member)
+        group = self.members.pop(member, None)
+        if group is not None:
+            group.pop(member, None)
+        if group is not self.lingering:
+            self.waker.forget(member)
         if self.budget is not None:
             self.budget.forget(member)
         if self._parent is not None:

@@ -129,7 +129,7 @@ class Connection(asyncio.Protocol):
         if refusal is not None:
             self._turn_away(made, refusal)
         else:
-            service.waiting[self] = None
+            service.add_waiting(self)
 
     def give_way(self, refusal: RequestRefused) -> None:
         if self._transport is not None and self._is_idle:
