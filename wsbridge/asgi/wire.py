@@ -113,7 +113,6 @@ class Http11Wire(ResponseBuilder):
         may_keep_alive: Callable[[], bool] = never,
         date: Callable[[], Optional[bytes]] = build_date,
         headers: Callable[[], HeaderPairs] = list,
-        *,
         ws_key: bytes = b"",
     ) -> None:
         # Not by `super()`, here and below: before Python 3.12 that takes as long as what it calls.

@@ -112,7 +112,7 @@ class RequestParser(PartParser):
     def __init__(
         self, *, max_request_line: int = 32768, max_head: int = 65536, max_headers: int = 256
     ) -> None:
-        super().__init__(_METHOD, max_request_line, max_head, max_headers)
+        PartParser.__init__(self, _METHOD, max_request_line, max_head, max_headers)
         # The header lines of the last ordinary head: a client often repeats them in its next request.
         self._last_lines = b""
         self._last_headers: Tuple[Tuple[bytes, bytes], ...] = ()

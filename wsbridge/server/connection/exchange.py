@@ -243,9 +243,7 @@ class Exchange(asyncio.Protocol):
         """Everything is written: give the connection to `Linger`, and start ``timeout_app``."""
         transport, self._transport = self._transport, None
         if transport is not None:
-            self._successor = Linger(
-                self._service, transport, relay=self._relay, closed=closed, at_eof=self._at_eof
-            )
+            self._successor = Linger(self._service, transport, self._relay, closed, self._at_eof)
             self._start_app_deadline()
 
     def connection_lost(self, exc: Optional[Exception]) -> None:

@@ -74,7 +74,7 @@ class MessageFlow(Exchange, SessionOwner):
         relay: Optional[Relay] = None,
         predecessor: Optional[Member] = None,
     ) -> None:
-        super().__init__(service, transport, relay, predecessor)
+        Exchange.__init__(self, service, transport, relay, predecessor)
         self._ws = ws
         if service.budget is not None:
             ws.reserve = self._reserve

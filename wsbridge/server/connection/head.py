@@ -260,9 +260,7 @@ class Connection(asyncio.Protocol):
         service, ends = self._service, self._find_ends(transport)
         service.waiting.pop(self, None)
         ws_key = check_ws_request(request, service.config, ends.client, ends.server)
-        websocket = WebSocketExchange(
-            service, transport, request, ws_key, trailing, self._relay, self, ends=ends
-        )
+        websocket = WebSocketExchange(service, transport, request, ws_key, trailing, self._relay, self, ends)
         if self._at_eof:
             websocket.eof_received()
         self._transport, self._successor = None, websocket
@@ -359,9 +357,7 @@ class Connection(asyncio.Protocol):
             self._linger(self._transport, closed=True)
 
     def _linger(self, transport: asyncio.Transport, *, closed: bool = False) -> None:
-        self._successor = Linger(
-            self._service, transport, relay=self._relay, closed=closed, at_eof=self._at_eof
-        )
+        self._successor = Linger(self._service, transport, self._relay, closed, self._at_eof)
         self._leave()
 
     def _leave(self) -> None:

@@ -46,7 +46,6 @@ class Linger(asyncio.Protocol):
         self,
         service: Service,
         transport: asyncio.Transport,
-        *,
         relay: Optional[Relay] = None,
         closed: bool = False,
         at_eof: bool = False,

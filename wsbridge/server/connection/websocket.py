@@ -23,6 +23,7 @@ import asyncio
 import math
 from typing import Optional
 
+from ...asgi.response import never
 from ...asgi.session import Phase, Session
 from ...asgi.types import Scope
 from ...asgi.wire import Http11Wire, Wire
@@ -65,11 +66,11 @@ class WebSocketExchange(MessageFlow):
 
     ``ws_key`` is the request's Sec-WebSocket-Key, ``early_data`` the bytes that
     followed its head; a ``relay`` stays the transport's protocol in its place;
-    ``predecessor`` is the member of the service whose place it takes; ``wire``
-    writes the answer, by default in HTTP/1.1; ``ends`` are the transport's, unless a
-    proxy has told others. Raises `BadRequest` for malformed
-    extension offers or subprotocols, and `TooManyRequests` for a client with too
-    many connections, before the transport is taken over.
+    ``predecessor`` is the member of the service whose place it takes; ``ends`` are
+    the transport's, unless a proxy has told others; ``wire`` writes the answer,
+    by default in HTTP/1.1. Raises `BadRequest` for malformed extension offers or
+    subprotocols, and `TooManyRequests` for a client with too many connections,
+    before the transport is taken over.
 
     ``info`` is what the application and the server's host see of it; None at its end.
     """
@@ -94,8 +95,8 @@ class WebSocketExchange(MessageFlow):
         early_data: bytes = b"",
         relay: Optional[Relay] = None,
         predecessor: Optional[Member] = None,
-        wire: Optional[Wire] = None,
         ends: Optional[Ends] = None,
+        wire: Optional[Wire] = None,
     ) -> None:
         config = service.config
         ends = ends or get_ends(transport)
@@ -107,9 +108,10 @@ class WebSocketExchange(MessageFlow):
         if service.clients is not None:
             peer, client = ends.client, info.client
             service.clients.add_forwarded(transport, peer and peer[0], client and client[0])
-        super().__init__(service, transport, ws, relay, predecessor)
+        # Not by `super()`, here and below: before Python 3.12 that takes as long as what it calls.
+        MessageFlow.__init__(self, service, transport, ws, relay, predecessor)
         self._scope = scope
-        wire = wire or Http11Wire(self, ws_key=ws_key, date=service.date, headers=service.get_headers)
+        wire = wire or Http11Wire(self, False, "1.1", never, service.date, service.get_headers, ws_key)
         self._session = Session(self, ws, wire, scope["subprotocols"])
         self._deadline = service.get_deadline(config.timeout_accept)
         self._grace_deadline = math.inf
@@ -181,7 +183,7 @@ class WebSocketExchange(MessageFlow):
 
     def _end_stream(self) -> None:
         self._cancel_answer_timer()
-        super()._end_stream()
+        MessageFlow._end_stream(self)
 
     def _parsed_all(self) -> None:
         self._log_end()
