@@ -391,6 +391,7 @@ class ResponseTests(unittest.TestCase):
 
     def test_sample_of_rfc_6455_1_2(self) -> None:
         self.assertEqual(build_101_response(KEY), self.START + b"\r\n")
+        self.assertEqual(build_101_response(KEY, headers=[]), self.START + b"\r\n")
 
     def test_subprotocol_extensions_and_headers_follow_in_this_order(self) -> None:
         response = build_101_response(

@@ -475,7 +475,7 @@ def agree_on_deflate(
     agreement, response = None, None
     if client:
         agreement = _check_response(values, settings)
-    elif settings is not None:
+    elif settings is not None and values:
         agreement, response = negotiate_deflate(parse_extension_offers(values), settings) or (None, None)
     if agreement is None or settings is None:
         return None, None

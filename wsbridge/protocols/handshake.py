@@ -182,8 +182,10 @@ def build_101_response(
     if not ws_key:
         raise EventError("a request without a key is answered by build_connect_answer, not by a 101")
     lines = [
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
-        b"Sec-WebSocket-Accept: %b\r\n" % build_ws_accept_key(ws_key),
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: ",
+        build_ws_accept_key(ws_key),
+        b"\r\n",
     ]
     if subprotocol is not None:
         lines.append(b"Sec-WebSocket-Protocol: %b\r\n" % _encode_token(subprotocol, "subprotocol"))
@@ -223,9 +225,11 @@ def check_default_headers(headers: Headers) -> None:
 
 
 def _append_headers(lines: List[bytes], headers: Headers, forbidden: Container[bytes]) -> None:
-    for name, value in check_headers(headers):
-        _check_not_own(name, forbidden)
-        lines.append(b"%b: %b\r\n" % (name, value))
+    # Most handshakes have none. What is no list is checked.
+    if headers != []:
+        for name, value in check_headers(headers):
+            _check_not_own(name, forbidden)
+            lines.append(b"%b: %b\r\n" % (name, value))
     lines.append(b"\r\n")
 
 
