@@ -6,7 +6,7 @@ import asyncio
 import unittest
 from typing import Any
 
-from wsbridge.server.connection.addresses import format_client, get_client, get_peer, get_server, is_secure
+from wsbridge.server.connection.addresses import format_client, get_client, get_ends, get_peer, get_server
 
 
 def transport(**extra: Any) -> asyncio.BaseTransport:
@@ -57,10 +57,10 @@ class PeerTests(unittest.TestCase):
 
 class SecureTests(unittest.TestCase):
     def test_context_means_tls(self) -> None:
-        self.assertTrue(is_secure(transport(sslcontext=object())))
+        self.assertTrue(get_ends(transport(sslcontext=object())).is_secure)
 
     def test_no_context_means_none(self) -> None:
-        self.assertFalse(is_secure(transport()))
+        self.assertFalse(get_ends(transport()).is_secure)
 
 
 class FormatTests(unittest.TestCase):

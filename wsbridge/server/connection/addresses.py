@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, NamedTuple, Optional, Tuple
 
-__all__ = ["Ends", "format_client", "get_client", "get_ends", "get_peer", "get_server", "is_secure"]
+__all__ = ["Ends", "format_client", "get_client", "get_ends", "get_peer", "get_server"]
 
 
 class Ends(NamedTuple):
@@ -18,7 +18,8 @@ class Ends(NamedTuple):
 
 def get_ends(transport: asyncio.BaseTransport) -> Ends:
     """The `Ends` of a transport."""
-    return Ends(get_client(transport), get_server(transport), is_secure(transport))
+    get = transport.get_extra_info
+    return Ends(_host_and_port(get("peername")), get_server(transport), get("sslcontext") is not None)
 
 
 def get_client(transport: asyncio.BaseTransport) -> Optional[Tuple[str, int]]:
@@ -39,11 +40,6 @@ def get_server(transport: asyncio.BaseTransport) -> Any:
     """Our host and port; on a unix socket the path and None, as ASGI specifies."""
     name = transport.get_extra_info("sockname")
     return (name, None) if isinstance(name, str) else _host_and_port(name)
-
-
-def is_secure(transport: asyncio.BaseTransport) -> bool:
-    """Whether the connection is under TLS."""
-    return transport.get_extra_info("sslcontext") is not None
 
 
 def format_client(client: Optional[Tuple[str, int]]) -> str:

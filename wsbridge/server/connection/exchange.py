@@ -256,11 +256,11 @@ class Exchange(asyncio.Protocol):
         self._start_app_deadline()
 
     def _start_app_deadline(self) -> None:
-        self._wake_writers()
-        self._app_deadline = min(
-            self._app_deadline, self._service.get_deadline(self._service.config.timeout_app)
-        )
+        if self._drain_waiters is not None:
+            self._wake_writers()
         if self._task is not None:
+            deadline = self._service.get_deadline(self._service.config.timeout_app)
+            self._app_deadline = min(self._app_deadline, deadline)
             self._service.add_detached(self)
         self._leave_if_over()
 

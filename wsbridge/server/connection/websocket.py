@@ -196,7 +196,7 @@ class WebSocketExchange(MessageFlow):
         self._log_answer(101 if self._scope["http_version"] == "1.1" else 200)
         interval = self._service.config.ws_ping_interval
         self._opened_at = self._pinged_at = self._service.clock()
-        self._deadline = self._service.get_deadline(interval)
+        self._deadline = math.inf if interval is None else self._pinged_at + interval
         self._resume_reading()
         if self._is_stopping:
             # Not inside the application's send: the 101 must leave first.
