@@ -193,12 +193,6 @@ class ResponseBuilder:
         self.is_complete = False
         #: Whether another request may follow on the connection: not if the application asks to close it.
         self.keeps_alive = True
-        # The head as far as it follows from the start, in parts.
-        self._lines: List[bytes] = []
-        self._content_length: Optional[int] = None
-        self._is_chunked = False
-        # Bytes of the body.
-        self._sent = 0
 
     def start(self, status: int, headers: HeaderPairs) -> None:
         """Set status and headers.
@@ -216,9 +210,16 @@ class ResponseBuilder:
         except (TypeError, ValueError):
             # Pairs that are lists cannot be remembered. Of what cannot be sent, the checks name the header.
             start = _build_start(status, check_headers(headers))
-        status_line, lines, self._content_length, needs_date, asks_to_close = start
+        status_line, lines, declared, needs_date, asks_to_close = start
+        self._content_length: Optional[int] = declared
+        self._is_chunked = False
+        # Bytes of the body.
+        self._sent = 0
         date = self._date() if needs_date else None
-        self._lines = [status_line, lines] if date is None else [status_line, b"Date: ", date, b"\r\n", lines]
+        # The head as far as it follows from the start, in parts.
+        self._lines: List[bytes] = (
+            [status_line, lines] if date is None else [status_line, b"Date: ", date, b"\r\n", lines]
+        )
         self.status = status
         if asks_to_close:
             self.keeps_alive = False
