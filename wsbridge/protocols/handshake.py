@@ -111,11 +111,13 @@ def check_upgrade_request(
     `UpgradeRequired` or `Forbidden`; `ConfigError` for an origin that can
     never match.
     """
-    is_extended = _is_extended_connect(request)
-    if not is_extended:
-        _check_method_and_version(request)
-        if not is_upgrade_request(request):
-            raise BadRequest("not a WebSocket upgrade")
+    is_extended = False
+    if request.method != b"GET" or request.http_version != "1.1":
+        is_extended = _is_extended_connect(request)
+        if not is_extended:
+            raise _build_start_refusal(request)
+    if not is_upgrade_request(request):
+        raise BadRequest("not a WebSocket upgrade")
     values = request.values
     hosts = values.get(b"host", [])
     if len(hosts) != 1:
@@ -147,11 +149,12 @@ def _build_version_refusal(is_extended: bool) -> RequestRefused:
     return refusal
 
 
-def _check_method_and_version(request: RequestReceived) -> None:
+def _build_start_refusal(request: RequestReceived) -> RequestRefused:
+    """The refusal of another method than GET, or another version than HTTP/1.1."""
     if request.method != b"GET":
         wrong_method = MethodNotAllowed("the opening handshake must be a GET request")
         wrong_method.headers = ((b"Allow", b"GET"),)
-        raise wrong_method
+        return wrong_method
     if request.http_version == "1.0":
         # RFC 9110 7.8 would ignore the upgrade. But the cause is nearly always a proxy's default, and with a
         # refusal both the log and the response name it.
@@ -160,9 +163,8 @@ def _check_method_and_version(request: RequestReceived) -> None:
         )
         # No Sec-WebSocket-Version, from which a client concludes that its version is wrong (RFC 6455 4.4).
         too_old.headers = ((b"Upgrade", b"websocket"),)
-        raise too_old
-    if request.http_version != "1.1":
-        raise HTTPVersionNotSupported("the opening handshake must be HTTP/1.1")
+        return too_old
+    return HTTPVersionNotSupported("the opening handshake must be HTTP/1.1")
 
 
 def build_101_response(

@@ -79,7 +79,7 @@ class SocketTransport(asyncio.Transport):
         # Closing: nothing more is read or written, but what is unsent still leaves. Lost: that was dropped,
         # and `connection_lost` is scheduled.
         self._is_closing = self._is_lost = False
-        self._watch()
+        poller.watch(self._descriptor, EPOLLIN, self)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         protocol: asyncio.BaseProtocol = self._protocol
