@@ -307,10 +307,11 @@ class Service:
         self.members[member] = self.waiting
 
     def add_lingering(self, member: Member) -> None:
-        """Note that ``member`` only waits for its peer to close: ``limit_concurrency`` does not count it.
+        """`add` a member that only waits for its peer to close: ``limit_concurrency`` does not count it.
 
         At most ``limit_concurrency`` members may linger: beyond that the oldest is aborted.
         """
+        self.add(member)
         self.lingering[member] = None
         self.members[member] = self.lingering
         if self._parent is not None:

@@ -71,7 +71,6 @@ class Linger(asyncio.Protocol):
         if service.clients is not None:
             service.clients.discard(transport)
         (transport if relay is None else relay).set_protocol(self)
-        service.add(self)
         service.add_lingering(self)
         if transport.is_closing():
             return

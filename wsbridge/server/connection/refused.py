@@ -39,7 +39,6 @@ class RefusedConnection(Connection):
         self._refusal = refusal
         self._transport = transport
         (transport if relay is None else relay).set_protocol(self)
-        service.add(self)
         service.add_lingering(self)
 
     def answer(self, request: RequestReceived, trailing: bytes = b"") -> None:
