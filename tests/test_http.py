@@ -52,9 +52,9 @@ class PageCase(unittest.IsolatedAsyncioTestCase):
         self.service = Service(app, ServerConfig(**options), clock=self.clock, date=build_date, state=state)
         self.addAsyncCleanup(self.end)
         request = RequestReceived(method, b"/a?b", ((b"host", b"c"),), "1.1")
-        client, server, is_secure = get_ends(self.transport)
-        scheme = "https" if is_secure else "http"
-        scope = build_http_scope(request, self.service.config, client, server, scheme=scheme, state=state)
+        ends = get_ends(self.transport)
+        config, scheme = self.service.config, "https" if ends.is_secure else "http"
+        scope = build_http_scope(request, config, ends.client, ends.server, scheme=scheme, state=state)
         HttpExchange(self.service, self.transport, request, scope)
         await turn_loop()
 

@@ -296,16 +296,19 @@ class EmbeddedTests(PrefaceCase):
 
 
 class EndsTests(PrefaceCase):
-    OWN = Ends(PROXY, ("127.0.0.1", 8000), True)
+    OWN = PROXY, ("127.0.0.1", 8000)
+
+    def assert_applied(self, is_secure: bool, header: ProxyHeader, *expected: object) -> None:
+        ends = apply_header(Ends(*self.OWN, is_secure), header)
+        self.assertEqual((ends.client, ends.server, ends.is_secure), expected)
 
     async def test_encrypted_connection_stays_encrypted(self) -> None:
-        self.assertEqual(apply_header(self.OWN, ProxyHeader()), self.OWN)
-        self.assertEqual(apply_header(self.OWN, ProxyHeader(*ENDS)), Ends(*ENDS, True))
+        self.assert_applied(True, ProxyHeader(), *self.OWN, True)
+        self.assert_applied(True, ProxyHeader(*ENDS), *ENDS, True)
 
     async def test_header_can_make_it_secure(self) -> None:
-        plain = self.OWN._replace(is_secure=False)
-        self.assertEqual(apply_header(plain, ProxyHeader(is_secure=True)), self.OWN)
-        self.assertEqual(apply_header(plain, ProxyHeader()), plain)
+        self.assert_applied(False, ProxyHeader(is_secure=True), *self.OWN, True)
+        self.assert_applied(False, ProxyHeader(), *self.OWN, False)
 
 
 if __name__ == "__main__":

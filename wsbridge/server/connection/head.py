@@ -264,7 +264,8 @@ class Connection(asyncio.Protocol):
         if self._at_eof:
             websocket.eof_received()
         self._transport, self._successor = None, websocket
-        self._let_last_go()
+        if self._last is not None:
+            self._let_last_go()
         if service.is_stopping:
             websocket.shut_down()
 

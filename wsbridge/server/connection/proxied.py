@@ -31,7 +31,7 @@ def apply_header(ends: Ends, header: ProxyHeader) -> Ends:
     """Both ends of the client's connection to the proxy; ``ends`` are those of the proxy's to this server."""
     is_secure = ends.is_secure or header.is_secure
     if header.client is None:
-        return ends._replace(is_secure=is_secure)
+        return Ends(ends.client, ends.server, is_secure)
     return Ends(header.client, header.server, is_secure)
 
 
@@ -58,7 +58,6 @@ class HeaderReader(ABC):
         self._parser = ProxyHeaderParser()
         # None once it was given away, or aborted.
         self._transport: Optional[asyncio.Transport] = transport
-        service.add(self)
         service.add_lingering(self)
         peer = get_peer(transport)
         if peer == "":
