@@ -108,7 +108,7 @@ class TransportCase(unittest.TestCase):
         self.addCleanup(peer.close)
         self.protocol = Protocol()
         loop: Any = self.loop
-        self.transport = WatchedTransport(loop, self.poller, ours, "who", self.protocol)
+        self.transport = WatchedTransport(loop, self.poller, ours, "who", ours.getsockname(), self.protocol)
 
     def connect_tcp(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
@@ -579,7 +579,7 @@ class Conversation:
             making = loop.connect_accepted_socket(lambda: protocol, ours)
             self.transport = loop.run_until_complete(making)[0]
         else:
-            self.transport = SocketTransport(loop, loop.poller, ours, "who", protocol)
+            self.transport = SocketTransport(loop, loop.poller, ours, "who", ours.getsockname(), protocol)
         self.log: List[Any] = []
 
     def do(self, action: str) -> None:

@@ -7,6 +7,7 @@ import os
 import socket
 from contextvars import copy_context
 from select import EPOLLIN
+from typing import Any
 
 from ..connection.head import Connection
 from ..service import Service
@@ -30,7 +31,7 @@ _RawSocket = socket.SocketType
 class Listener:
     """Accepts on a duplicate of ``listening``; each accepted socket becomes a `Connection` of ``service``."""
 
-    __slots__ = ("_kind", "_poller", "_service", "_socket", "context")
+    __slots__ = ("_kind", "_poller", "_service", "_socket", "_sockname", "context")
 
     def __init__(self, poller: Poller, service: Service, listening: socket.socket) -> None:
         self._service = service
@@ -41,6 +42,8 @@ class Listener:
         if listening.family != socket.AF_UNIX:
             # Accepted sockets inherit this.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Of the connection that was accepted last: most share it.
+        self._sockname: Any = None
         self.context = copy_context()
         self._start()
 
@@ -64,8 +67,14 @@ class Listener:
                 return
             accepted = _RawSocket(*self._kind, descriptor)
             accepted.setblocking(False)
-            connection = Connection(self._service)
-            transport = SocketTransport(self._service.loop, self._poller, accepted, peername, connection)
+            sockname = accepted.getsockname()
+            if sockname == self._sockname:
+                sockname = self._sockname
+            else:
+                self._sockname = sockname
+            service = self._service
+            connection = Connection(service)
+            transport = SocketTransport(service.loop, self._poller, accepted, peername, sockname, connection)
             connection.connection_made(transport)
 
     def handle_error(self, error: BaseException) -> None:

@@ -43,9 +43,11 @@ class SocketTransport(asyncio.Transport):
         "_is_writing_paused",
         "_loop",
         "_low_water",
+        "_peername",
         "_poller",
         "_protocol",
         "_socket",
+        "_sockname",
         "_unsent",
         "_unsent_size",
         "context",
@@ -57,11 +59,12 @@ class SocketTransport(asyncio.Transport):
         poller: Poller,
         accepted: socket.SocketType,
         peername: Any,
+        sockname: Any,
         protocol: asyncio.Protocol,
     ) -> None:
-        sockname = accepted.getsockname()
-        # Not by `super()`: before Python 3.12 that takes as long as what it calls.
-        asyncio.Transport.__init__(self, {"socket": accepted, "peername": peername, "sockname": sockname})
+        # asyncio's own keeps these in a dict, which takes as much memory as this object.
+        self._peername = peername
+        self._sockname = sockname
         self._loop = loop
         self._poller = poller
         self._socket = accepted
@@ -80,6 +83,13 @@ class SocketTransport(asyncio.Transport):
         # and `connection_lost` is scheduled.
         self._is_closing = self._is_lost = False
         poller.watch(self._descriptor, EPOLLIN, self)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        if name == "peername":
+            return self._peername
+        if name == "sockname":
+            return self._sockname
+        return self._socket if name == "socket" else default
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         protocol: asyncio.BaseProtocol = self._protocol
