@@ -19,6 +19,9 @@ HIGH_WATER = 64 * 1024
 # Parts in one system call, which takes at most IOV_MAX, 1024 on Linux.
 MAX_PARTS = 1024
 
+# In place of an empty list for each connection; nothing is added to it.
+NOTHING: List[Union[bytes, memoryview]] = []
+
 # Bytes. Unsent data up to this size is joined: a `bytes` object of its own takes 40 bytes more than its data.
 JOINED_SIZE = 4 * 1024
 
@@ -73,7 +76,7 @@ class SocketTransport(asyncio.Transport):
         self.context = copy_context()
         # What waits until the socket is writable. Large parts are not copied: of the first one a `memoryview`
         # may be left.
-        self._unsent: List[Union[bytes, memoryview]] = []
+        self._unsent = NOTHING
         self._unsent_size = 0
         self._is_writing_paused = False
         self._high_water, self._low_water = HIGH_WATER, HIGH_WATER // 4
@@ -83,6 +86,13 @@ class SocketTransport(asyncio.Transport):
         # and `connection_lost` is scheduled.
         self._is_closing = self._is_lost = False
         poller.watch(self._descriptor, EPOLLIN, self)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        if name == "peername":
+            return self._peername
+        if name == "sockname":
+            return self._sockname
+        return self._socket if name == "socket" else default
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         if name == "peername":
@@ -291,7 +301,7 @@ class SocketTransport(asyncio.Transport):
         if not self._is_lost:
             self._is_lost = self._is_closing = True
             self._is_reading = False
-            self._unsent.clear()
+            self._unsent = NOTHING
             self._unsent_size = 0
             self._loop.call_soon(self._call_connection_lost, error)
             self._watch()
