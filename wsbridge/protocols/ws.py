@@ -255,7 +255,8 @@ class WSProtocol:
         self._first_byte = self._remaining = 0
         self._mask_key: Optional[bytes] = None
         self._message: Optional[DiscardedMessage] = None
-        self._outbound = bytearray()
+        # A `bytearray` while it is not empty.
+        self._outbound: Union[bytes, bytearray] = b""
         # Of the first CLOSE: ours, the peer's, or the one for its violation.
         self._close_payload = b""
         self._owed_pong: Optional[bytes] = None
@@ -392,8 +393,7 @@ class WSProtocol:
                 self._unparsed = data[position:]
         if not self._outbound:
             return events, b""
-        outbound = bytes(self._outbound)
-        self._outbound.clear()
+        outbound, self._outbound = bytes(self._outbound), b""
         return events, outbound
 
     def _receive_frame(self, data: bytes, position: int, events: List[Any]) -> int:
@@ -510,7 +510,7 @@ class WSProtocol:
             if self._writing_paused:
                 self._owed_pong = payload
             else:
-                self._outbound += self._build_control_frame(PONG, payload)
+                self._answer(self._build_control_frame(PONG, payload))
         elif payload == self._ping_payload:
             self._ping_payload = None
             if self._clock is not None:
@@ -533,7 +533,13 @@ class WSProtocol:
         if self.sending is _WRITABLE:
             self._close_payload = close_payload
             if not self._hold_close:
-                self._outbound += self.close()
+                self._answer(self.close())
+
+    def _answer(self, frame: bytes) -> None:
+        if self._outbound:
+            self._outbound += frame
+        else:
+            self._outbound = bytearray(frame)
 
     def receive_eof(self) -> List[Any]:
         """End both halves with the stream; return `WebSocketDisconnected` (1006), unless one was returned."""
