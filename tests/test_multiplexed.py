@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+import unittest
 import weakref
 from typing import Any, Dict, List, Tuple
-from unittest import main
+from unittest import main, mock
 
 from tests.doubles import ServiceTestCase, turn_loop
 from wsbridge import RequestStream
@@ -15,6 +16,12 @@ from wsbridge.protocols.errors import ClientDisconnected
 from wsbridge.server.service import Service
 
 from .loopback import CLOSE, CLOSE_1012, HELLO, PEER_CLOSE, PEER_HELLO
+from .test_tls import NO_SSL
+
+try:
+    import ssl
+except ImportError:
+    ssl = None  # type: ignore[assignment]
 
 Event = Dict[str, Any]
 Field = Tuple[bytes, bytes]
@@ -127,6 +134,17 @@ class PageTests(StreamCase):
         self.assert_logged(("INFO", '127.0.0.1:50000 "GET /page" 200'))
         self.assertEqual(await self.app.receive(), DISCONNECT)
         await self.assert_over()
+
+    @unittest.skipIf(ssl is None, NO_SSL)
+    async def test_scope_of_a_connection_under_tls_has_the_extension(self) -> None:
+        self.set_up()
+        ssl_object = mock.Mock(**{"version.return_value": "TLSv1.3", "cipher.return_value": None})
+        ssl_object.getpeercert.return_value = None
+        self.transport.extra.update(sslcontext=ssl_object.context, ssl_object=ssl_object)
+        await self.open(GET)
+        self.assertEqual(self.app.scope["scheme"], "https")
+        # RFC 8446 4.2.1.
+        self.assertEqual(self.app.scope["extensions"]["tls"]["tls_version"], 0x0304)
 
     async def test_scope_is_that_of_http_2(self) -> None:
         await self.answer([*GET, (b"a", b"b")])
