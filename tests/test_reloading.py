@@ -95,11 +95,11 @@ class ReloadTests(SupervisorCase):
     def test_names_are_few(self) -> None:
         def script() -> Script:
             yield from self.serve(1)
-            yield from self.change("a.py", "b.py", "c.py", "d.py", "e.py", "f.py", "g.py")
+            yield from self.change("a.py", "b.py", "c.py", "d.py", "e.py", "f.py", "g.py", "h.py")
             yield from self.end(1)
             yield from self.stop(2)
 
-        self.assertIn("a.py, b.py, c.py and 4 more changed: reloading", self.reload(script))
+        self.assertIn("a.py, b.py, c.py and 5 more changed: reloading", self.reload(script))
 
     def test_worker_that_does_not_end_is_killed_soon(self) -> None:
         def script() -> Script:
