@@ -41,6 +41,7 @@ LIMITS = {
     "timeout_app": None,
     "timeout_graceful_shutdown": 20,
     "timeout_lifespan_shutdown": 5,
+    "timeout_worker_healthcheck": 60,
     "ws_deflate_threshold": 0,
 }
 
@@ -125,7 +126,10 @@ class FieldTests(unittest.TestCase):
     def test_what_the_design_leaves_open_has_a_default_too(self) -> None:
         config = ServerConfig()
         self.assertEqual((config.backlog, config.lifespan, config.uds_mode), (2048, "auto", 0o666))
-        self.assertTrue(config.ws_per_message_deflate)
+
+    def test_these_switches_are_on_and_no_others(self) -> None:
+        on = [name for name in SWITCHES if getattr(ServerConfig(), name)]
+        self.assertEqual(sorted(on), ["access_log", "date_header", "ws_per_message_deflate"])
 
     @unittest.skipIf(sys.flags.optimize > 1, "docstrings are left out")
     def test_help_begins_with_what_the_configuration_is(self) -> None:
