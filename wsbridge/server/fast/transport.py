@@ -94,13 +94,6 @@ class SocketTransport(asyncio.Transport):
             return self._sockname
         return self._socket if name == "socket" else default
 
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        if name == "peername":
-            return self._peername
-        if name == "sockname":
-            return self._sockname
-        return self._socket if name == "socket" else default
-
     def get_protocol(self) -> asyncio.BaseProtocol:
         protocol: asyncio.BaseProtocol = self._protocol
         return protocol
