@@ -21,6 +21,12 @@ class PollerEventLoop(asyncio.SelectorEventLoop):
         self.poller = poller
         poller.serve(self)
 
+    def run_forever(self) -> None:
+        try:
+            super().run_forever()
+        finally:
+            self.poller.send_collected()
+
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """A `PollerEventLoop`; asyncio's own loop if the system has no epoll or another policy was chosen."""

@@ -35,16 +35,29 @@ class Watched(Protocol):
         """`handle_events` has raised ``error``."""
 
 
+class Sender(Protocol):
+    """What has collected data to send."""
+
+    def send_collected(self) -> None:
+        """Send it."""
+
+    def handle_error(self, error: BaseException) -> None:
+        """`send_collected` has raised ``error``."""
+
+
 class Poller(selectors.EpollSelector):
     """asyncio's selector, and a second epoll in which that selector is one descriptor among our sockets.
 
-    ``has_one_ready``: whether the last poll has found one watched descriptor ready, and nothing else.
+    ``ready_count``: how many descriptors the last poll has found ready; 0 if some are asyncio's, which the loop
+    serves later. ``collected``: the senders whose data leaves before the next poll. Sent one after the other,
+    and not between other work, short messages take an eighth less time.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._loop: Any = None
-        self.has_one_ready = False
+        self.ready_count = 0
+        self.collected: List[Sender] = []
         self._watched: Dict[int, Watched] = {}
         self._others = self.fileno()
         self._epoll = select.epoll()
@@ -82,13 +95,15 @@ class Poller(selectors.EpollSelector):
             timeout = -1
         elif timeout < 0:
             timeout = 0
+        if self.collected:
+            self.send_collected()
         end = monotonic() + timeout
         watched_by, loop = self._watched, self._loop
         timers = 0 if loop is None else len(loop._scheduled)
         are_others_ready = False
         while True:
             ready = self._epoll.poll(timeout, MAX_EVENTS)
-            self.has_one_ready = len(ready) == 1
+            self.ready_count = len(ready)
             for descriptor, events in ready:
                 watched = watched_by.get(descriptor)
                 if watched is not None:
@@ -101,11 +116,12 @@ class Poller(selectors.EpollSelector):
                 elif descriptor == self._others:
                     are_others_ready = True
             if are_others_ready:
-                # What reads now, the loop calls later.
-                self.has_one_ready = False
+                self.ready_count = 0
                 # Asked last: an application that one of the watched descriptors resumes may stop reading a
                 # socket of asyncio's, which would then still be reported as ready.
                 return super().select(0)
+            if self.collected:
+                self.send_collected()
             # A turn of asyncio's loop would take a seventh of what a short message takes.
             if loop is None or loop._ready or loop._stopping or len(loop._scheduled) != timers:
                 return []
@@ -113,6 +129,22 @@ class Poller(selectors.EpollSelector):
                 timeout = end - monotonic()
                 if timeout <= 0:
                     return []
+
+    def send_collected(self) -> None:
+        """Let the senders send what they have collected."""
+        collected = iter(self.collected)
+        self.collected = []
+        try:
+            for sender in collected:
+                try:
+                    sender.send_collected()
+                except (KeyboardInterrupt, SystemExit):
+                    raise
+                except BaseException as error:
+                    sender.handle_error(error)
+        finally:
+            # After a KeyboardInterrupt or SystemExit the rest send later.
+            self.collected += collected
 
     def close(self) -> None:
         self._watched.clear()

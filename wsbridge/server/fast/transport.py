@@ -19,8 +19,8 @@ HIGH_WATER = 64 * 1024
 # Parts in one system call, which takes at most IOV_MAX, 1024 on Linux.
 MAX_PARTS = 1024
 
-# In place of an empty list for each connection; nothing is added to it.
-NOTHING: List[Union[bytes, memoryview]] = []
+# Bytes. Larger data is sent at once.
+COLLECTED_SIZE = 16 * 1024
 
 # Bytes. Unsent data up to this size is joined: a `bytes` object of its own takes 40 bytes more than its data.
 JOINED_SIZE = 4 * 1024
@@ -40,7 +40,9 @@ class SocketTransport(asyncio.Transport):
         "_has_read_eof",
         "_has_written_eof",
         "_high_water",
+        "_is_awaiting_room",
         "_is_closing",
+        "_is_collected",
         "_is_lost",
         "_is_reading",
         "_is_writing_paused",
@@ -74,10 +76,12 @@ class SocketTransport(asyncio.Transport):
         self._descriptor = accepted.fileno()
         self._protocol: Any = protocol
         self.context = copy_context()
-        # What waits until the socket is writable. Large parts are not copied: of the first one a `memoryview`
-        # may be left.
-        self._unsent = NOTHING
+        # What waits until the socket is writable, or the poller calls `send_collected`. Large parts are not
+        # copied: of the first one a `memoryview` may be left.
+        self._unsent: List[Union[bytes, memoryview]] = []
         self._unsent_size = 0
+        # Whether the poller's next call is still to come, and whether it watches for room.
+        self._is_collected = self._is_awaiting_room = False
         self._is_writing_paused = False
         self._high_water, self._low_water = HIGH_WATER, HIGH_WATER // 4
         self._is_reading = True
@@ -103,6 +107,7 @@ class SocketTransport(asyncio.Transport):
 
     def _watch(self) -> None:
         """Register EPOLLIN while reading, EPOLLOUT while something is unsent."""
+        self._is_awaiting_room = bool(self._unsent)
         events = (EPOLLIN if self._is_reading else 0) | (EPOLLOUT if self._unsent else 0)
         self._poller.watch(self._descriptor, events, self)
 
@@ -149,13 +154,27 @@ class SocketTransport(asyncio.Transport):
     # ------------------------------------------------------------------------ writing
 
     def write(self, data: Any) -> None:
-        """Send what the socket accepts now, and the rest once it is writable again."""
+        """Send what the socket accepts now, and the rest once it is writable again.
+
+        While several connections are served, the first short write waits for
+        the poller's next call. The second does not: an application that blocks
+        the loop between them must not hold the first one back for longer.
+        """
         if self._has_written_eof:
             raise RuntimeError("write() after write_eof()")
         if self._is_closing or not data:
             return
         if self._unsent:
-            self._add_unsent(data)
+            if self._is_awaiting_room:
+                self._add_unsent(data)
+            else:
+                self.writelines((data,))
+            return
+        if self._poller.ready_count > 1 and not self._is_collected and len(data) <= COLLECTED_SIZE:
+            self._is_collected = True
+            self._unsent.append(data)
+            self._unsent_size = len(data)
+            self._poller.collected.append(self)
             return
         sent = 0
         try:
@@ -171,6 +190,9 @@ class SocketTransport(asyncio.Transport):
     def writelines(self, list_of_data: Iterable[Any]) -> None:
         """Write several parts in one system call, without joining them."""
         parts = [data for data in list_of_data if data]
+        if self._unsent and not self._is_awaiting_room:
+            # What was collected leaves with them.
+            parts, self._unsent, self._unsent_size = self._unsent + parts, [], 0
         if len(parts) < 2 or self._unsent or self._is_closing or self._has_written_eof:
             for data in parts:
                 self.write(data)
@@ -217,18 +239,41 @@ class SocketTransport(asyncio.Transport):
         if sent:
             self._unsent[0] = memoryview(self._unsent[0])[sent:]
 
+    def send_collected(self) -> None:
+        """Called by the poller: send what the first write has left to it, unless that has left since."""
+        self._is_collected = False
+        unsent = self._unsent
+        if len(unsent) == 1 and not (self._is_closing or self._has_written_eof or self._is_awaiting_room):
+            # What `_send_unsent` does in the ordinary case.
+            try:
+                sent = self._socket.send(unsent[0])
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            if sent == self._unsent_size:
+                unsent.clear()
+                self._unsent_size = 0
+            else:
+                self._keep_unsent(unsent, sent)
+        elif unsent:
+            self._send_unsent()
+
     def _send_unsent(self) -> None:
+        unsent = self._unsent
         try:
-            sent = self._socket.sendmsg(self._unsent[:MAX_PARTS])
+            sent = self._socket.send(unsent[0]) if len(unsent) == 1 else self._socket.sendmsg(unsent[:MAX_PARTS])
         except (BlockingIOError, InterruptedError):
-            return
+            sent = 0
         self._drop_sent(sent)
         if self._is_writing_paused and self._unsent_size <= self._low_water:
             self._is_writing_paused = False
             # This may write more: check the buffer again.
             self._protocol.resume_writing()
-        if not self._unsent and not self._is_lost:
+        if self._is_lost:
+            return
+        if bool(self._unsent) is not self._is_awaiting_room:
             self._watch()
+            self._pause_if_full()
+        if not self._unsent:
             if self._is_closing:
                 self._lose(None)
             elif self._has_written_eof:
@@ -294,9 +339,9 @@ class SocketTransport(asyncio.Transport):
         if not self._is_lost:
             self._is_lost = self._is_closing = True
             self._is_reading = False
-            self._unsent = NOTHING
+            self._unsent.clear()
             self._unsent_size = 0
-            self._loop.call_soon(self._call_connection_lost, error)
+            self._loop.call_soon(self._call_connection_lost, error, context=self.context)
             self._watch()
 
     def _call_connection_lost(self, error: Any) -> None:

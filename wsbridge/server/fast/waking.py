@@ -38,7 +38,7 @@ class CollectingWaker:
         also the one that was woken last. Batching would gain nothing.
         """
         poller = self._poller
-        if self._last is connection or (poller is not None and poller.has_one_ready):
+        if self._last is connection or (poller is not None and poller.ready_count == 1):
             connection.resume(resume_task)
             return
         self._last = connection
