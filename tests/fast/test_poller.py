@@ -108,20 +108,20 @@ class PollerTests(unittest.TestCase):
         self.assertEqual(self.poller.select(), [(key, selectors.EVENT_READ)])
         self.assertEqual(watched.events, [EPOLLIN])
 
-    def test_whether_one_alone_is_ready_is_told(self) -> None:
-        found: List[bool] = []
-        self.watch_ready(Watched(lambda: found.append(self.poller.has_one_ready)))
+    def test_how_many_are_ready_is_told(self) -> None:
+        found: List[int] = []
+        self.watch_ready(Watched(lambda: found.append(self.poller.ready_count)))
         self.poller.select()
         self.watch_ready(Watched())
         self.poller.select()
-        self.assertEqual(found, [True, False])
+        self.assertEqual(found, [1, 2])
 
-    def test_one_of_asyncios_that_is_ready_does_not_count_as_one(self) -> None:
+    def test_one_of_asyncios_that_is_ready_does_not_count(self) -> None:
         ours, peer = self.connect()
         self.poller.register(ours, selectors.EVENT_READ)
         peer.send(b"1")
         self.poller.select()
-        self.assertFalse(self.poller.has_one_ready)
+        self.assertEqual(self.poller.ready_count, 0)
 
     def test_other_events_may_be_asked_for(self) -> None:
         watched = Watched()
@@ -227,6 +227,33 @@ class PollerTests(unittest.TestCase):
         self.poller.select(0)
         self.assertEqual(behind.events, [EPOLLIN])
 
+    def test_collected_data_is_sent_before_it_waits(self) -> None:
+        sent: List[str] = []
+        self.poller.collected = [mock.Mock(**{"send_collected": lambda: sent.append("collected")})]
+        with mock.patch.object(self.poller, "_epoll") as epoll:
+            epoll.poll = lambda *_: [sent.append("polled")][:0]  # type: ignore[func-returns-value]
+            self.poller.select(0)
+        self.assertEqual((sent, self.poller.collected), (["collected", "polled"], []))
+
+    def test_error_is_told_to_the_sender_and_the_others_send(self) -> None:
+        error = BrokenPipeError()
+        first, second = mock.Mock(), mock.Mock()
+        first.send_collected.side_effect = error
+        self.poller.collected = [first, second]
+        self.poller.send_collected()
+        first.handle_error.assert_called_once_with(error)
+        second.send_collected.assert_called_once_with()
+
+    def test_wish_to_end_the_process_keeps_nobody_from_sending(self) -> None:
+        for error in (KeyboardInterrupt, SystemExit):
+            first, second = mock.Mock(), mock.Mock()
+            first.send_collected.side_effect = error
+            self.poller.collected = [first, second]
+            with self.assertRaises(error):
+                self.poller.send_collected()
+            self.assertEqual(self.poller.collected, [second])
+            first.handle_error.assert_not_called()
+
     def test_closed_it_forgets_what_it_watched(self) -> None:
         descriptor = self.watch_ready(Watched())
         self.poller.close()
@@ -310,6 +337,26 @@ class PollAgainTests(unittest.TestCase):
 
         with mock.patch("wsbridge.server.fast.poller.monotonic", lambda: now):
             self.assertEqual(self.count_events(advance), 5)
+
+    def test_what_is_collected_leaves_before_the_next_poll(self) -> None:
+        sender = mock.Mock()
+
+        def collect(before: int) -> None:
+            self.assertEqual(sender.send_collected.call_count, before)
+            self.poller.collected.append(sender)
+            if before == 3:
+                self.loop.stop()
+
+        self.count_events(collect)
+        # The last one when the loop stops.
+        self.assertEqual(sender.send_collected.call_count, 4)
+
+    def test_what_is_collected_in_the_last_turn_leaves(self) -> None:
+        sender = mock.Mock()
+        self.loop.call_soon(self.poller.collected.append, sender)
+        self.loop.call_soon(self.loop.stop)
+        self.loop.run_forever()
+        sender.send_collected.assert_called_once_with()
 
     def test_until_one_of_asyncios_is_ready(self) -> None:
         ours, peer = socket.socketpair()

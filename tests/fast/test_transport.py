@@ -10,6 +10,7 @@ import struct
 import sys
 import unittest
 import weakref
+from contextvars import Context
 from random import Random
 from typing import Any, Callable, Dict, List, Tuple
 
@@ -23,7 +24,7 @@ if HAS_EPOLL:
     from wsbridge.server.connection.reading import READ_SIZE
     from wsbridge.server.fast.event_loop import PollerEventLoop
     from wsbridge.server.fast.poller import Poller
-    from wsbridge.server.fast.transport import HIGH_WATER, SocketTransport
+    from wsbridge.server.fast.transport import COLLECTED_SIZE, HIGH_WATER, SocketTransport
 
     class WatchedTransport(SocketTransport):
         """Notes the events that it is woken with."""
@@ -48,8 +49,8 @@ class Loop:
         self.reports: List[Dict[str, Any]] = []
         self.calls: List[Tuple[Callable[..., None], Any]] = []
 
-    def call_soon(self, callback: Callable[..., None], *arguments: Any) -> None:
-        self.calls.append((callback, arguments))
+    def call_soon(self, callback: Callable[..., None], *arguments: Any, context: Context) -> None:
+        self.calls.append((context.run, (callback, *arguments)))
 
     def call_exception_handler(self, context: Dict[str, Any]) -> None:
         self.reports.append(context)
@@ -470,6 +471,119 @@ class WritingTests(TransportCase):
         self.peer.close()
         self.assert_told("pause", BROKEN)
         self.assertEqual(self.transport.get_write_buffer_size(), 0)
+
+
+class CollectingTests(TransportCase):
+    """Writes while the poller serves several connections."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.poller.ready_count = 2
+
+    def fill(self) -> None:
+        """The socket takes no more, though the transport does not know."""
+        with self.assertRaises(BlockingIOError):
+            while True:
+                self.ours.send(MUCH)
+
+    def test_first_short_write_waits_for_the_poller(self) -> None:
+        for data in (b"abc", bytes(COLLECTED_SIZE)):
+            self.transport.write(data)
+            self.assertEqual(self.take(), b"")
+            self.poller.send_collected()
+            self.assertEqual(self.take(), data)
+        self.poller.send_collected()
+        self.turn()
+        self.assertEqual((self.take(), self.transport.woken), (b"", []))
+
+    def test_second_write_takes_it_along_and_the_third_leaves_at_once(self) -> None:
+        self.transport.write(b"a")
+        self.transport.write(b"b")
+        self.assertEqual(self.take(), b"ab")
+        self.transport.write(b"c")
+        self.assertEqual(self.take(), b"c")
+        self.poller.send_collected()
+        self.transport.write(b"d")
+        self.assertEqual(self.take(), b"")
+
+    def test_several_parts_take_it_along(self) -> None:
+        self.transport.write(b"a")
+        self.transport.writelines([b"b", b"c"])
+        self.assertEqual(self.take(), b"abc")
+
+    def test_large_data_and_that_of_one_connection_leave_at_once(self) -> None:
+        self.transport.write(bytes(COLLECTED_SIZE + 1))
+        self.assertEqual(self.take(), bytes(COLLECTED_SIZE + 1))
+        for self.poller.ready_count in (0, 1):
+            self.transport.write(b"a")
+            self.assertEqual(self.take(), b"a")
+
+    def test_what_a_full_socket_does_not_take_leaves_later_and_in_order(self) -> None:
+        for parts in ((b"ab",), (b"ab", b"c"), (b"ab", MUCH)):
+            self.fill()
+            self.transport.write(parts[0])
+            for part in parts[1:]:
+                self.transport.write(part)
+            self.poller.send_collected()
+            self.transport.write(b"!")
+            self.assertTrue(self.take_all().endswith(b"".join(parts) + b"!"))
+            self.transport.woken.clear()
+            self.turn()
+            self.assertEqual(self.transport.woken, [])
+            self.poller.ready_count = 2
+
+    def test_it_is_in_order_though_reading_pauses_meanwhile(self) -> None:
+        self.transport.write(b"a")
+        self.transport.pause_reading()
+        self.transport.write(b"b")
+        self.poller.send_collected()
+        self.assertEqual(self.take(), b"ab")
+        self.turn()
+        self.assertEqual(self.transport.woken, [])
+
+    def test_it_fills_the_buffer_only_when_the_socket_does_not_take_it(self) -> None:
+        self.fill()
+        self.transport.write(b"a")
+        self.transport.set_write_buffer_limits(0)
+        self.assertEqual((self.transport.get_write_buffer_size(), self.protocol.told), (0, []))
+        self.poller.send_collected()
+        self.assertEqual((self.transport.get_write_buffer_size(), self.protocol.told), (1, ["pause"]))
+
+    def test_it_leaves_before_the_end(self) -> None:
+        self.transport.write(b"a")
+        self.transport.write_eof()
+        self.assertEqual(self.take(), b"")
+        self.poller.send_collected()
+        self.assertEqual(self.take(), b"a|")
+        self.assert_told()
+        self.transport.close()
+        self.assert_told(LOST)
+
+    def test_closing_waits_for_it(self) -> None:
+        self.transport.write(b"a")
+        self.transport.close()
+        self.transport.writelines([b"b", b"c"])
+        self.loop.turn()
+        self.assertEqual(self.protocol.told, [])
+        self.poller.send_collected()
+        self.assert_told(LOST)
+        self.assertEqual(self.take(), b"a|")
+
+    def test_aborting_drops_it(self) -> None:
+        self.transport.write(b"a")
+        self.transport.abort()
+        self.assert_told(LOST)
+        self.assertEqual(self.take(), b"|")
+
+    def test_connection_that_is_lost_is_told_so(self) -> None:
+        for send in (self.poller.send_collected, lambda: self.transport.write(b"b")):
+            self.connect(*socket.socketpair())
+            self.poller.ready_count = 2
+            self.transport.pause_reading()
+            self.peer.close()
+            self.transport.write(b"a")
+            send()
+            self.assert_told(BROKEN)
 
 
 class EndTests(TransportCase):

@@ -63,11 +63,11 @@ class WakerTests(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(self.resumed, ["first", "first"])
 
     async def test_the_only_one_that_is_ready_is_resumed_at_once(self) -> None:
-        for has_one_ready in (False, True):
-            self.waker = CollectingWaker(self.loop, mock.Mock(has_one_ready=has_one_ready))
+        for ready_count in (0, 1, 2):
+            self.waker = CollectingWaker(self.loop, mock.Mock(ready_count=ready_count))
             self.resumed.clear()
             await self.wake(self.first)
-            self.assertEqual((self.at_once, self.resumed), (["first"] * has_one_ready, ["first"]))
+            self.assertEqual((self.at_once, self.resumed), (["first"] * (ready_count == 1), ["first"]))
 
     async def test_all_of_one_turn_share_a_callback(self) -> None:
         loop = mock.create_autospec(asyncio.BaseEventLoop, instance=True)

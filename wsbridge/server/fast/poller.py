@@ -48,9 +48,9 @@ class Sender(Protocol):
 class Poller(selectors.EpollSelector):
     """asyncio's selector, and a second epoll in which that selector is one descriptor among our sockets.
 
-    ``ready_count``: how many descriptors the last poll has found ready; 0 if some are asyncio's, which the loop
-    serves later. ``collected``: the senders whose data leaves before the next poll. Sent one after the other,
-    and not between other work, short messages take an eighth less time.
+    ``ready_count``: how many descriptors the last poll has found ready; 0 if some are asyncio's, which the
+    loop serves later. ``collected``: the senders whose data leaves before the next poll. That it leaves one
+    after the other, and not between other work, takes an eighth of the time from short messages.
     """
 
     def __init__(self) -> None:

@@ -168,7 +168,7 @@ class SocketTransport(asyncio.Transport):
             if self._is_awaiting_room:
                 self._add_unsent(data)
             else:
-                self.writelines((data,))
+                self._send_with_unsent([data])
             return
         if self._poller.ready_count > 1 and not self._is_collected and len(data) <= COLLECTED_SIZE:
             self._is_collected = True
@@ -185,36 +185,28 @@ class SocketTransport(asyncio.Transport):
             self._lose(error)
             return
         if sent < len(data):
-            self._keep_unsent([data], sent)
+            self._unsent.append(memoryview(data)[sent:])
+            self._unsent_size = len(data) - sent
+            self._watch()
+            self._pause_if_full()
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
         """Write several parts in one system call, without joining them."""
         parts = [data for data in list_of_data if data]
-        if self._unsent and not self._is_awaiting_room:
-            # What was collected leaves with them.
-            parts, self._unsent, self._unsent_size = self._unsent + parts, [], 0
-        if len(parts) < 2 or self._unsent or self._is_closing or self._has_written_eof:
+        if len(parts) < 2 or self._is_awaiting_room or self._is_closing or self._has_written_eof:
             for data in parts:
                 self.write(data)
-            return
-        sent = 0
+        else:
+            self._send_with_unsent(parts)
+
+    def _send_with_unsent(self, parts: List[Any]) -> None:
+        """Send ``parts`` behind what was collected, and keep what the socket does not accept."""
+        self._unsent += parts
+        self._unsent_size += sum(map(len, parts))
         try:
-            sent = self._socket.sendmsg(parts[:MAX_PARTS])
-        except (BlockingIOError, InterruptedError):
-            pass
+            self._send_unsent()
         except OSError as error:
             self._lose(error)
-            return
-        if sent < sum(map(len, parts)):
-            self._keep_unsent(parts, sent)
-
-    def _keep_unsent(self, parts: List[Any], sent: int) -> None:
-        """Keep what is left of ``parts``, of which ``sent`` bytes were sent; nothing else is unsent."""
-        self._unsent = parts
-        self._unsent_size = sum(map(len, parts))
-        self._drop_sent(sent)
-        self._watch()
-        self._pause_if_full()
 
     def _add_unsent(self, data: Any) -> None:
         """Add ``data`` behind what is unsent."""
@@ -240,30 +232,24 @@ class SocketTransport(asyncio.Transport):
             self._unsent[0] = memoryview(self._unsent[0])[sent:]
 
     def send_collected(self) -> None:
-        """Called by the poller: send what the first write has left to it, unless that has left since."""
+        """Called by the poller: send what `write` has collected, unless it has left since."""
         self._is_collected = False
-        unsent = self._unsent
-        if len(unsent) == 1 and not (self._is_closing or self._has_written_eof or self._is_awaiting_room):
-            # What `_send_unsent` does in the ordinary case.
-            try:
-                sent = self._socket.send(unsent[0])
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            if sent == self._unsent_size:
-                unsent.clear()
-                self._unsent_size = 0
-            else:
-                self._keep_unsent(unsent, sent)
-        elif unsent:
+        if self._unsent:
             self._send_unsent()
 
     def _send_unsent(self) -> None:
         unsent = self._unsent
         try:
-            sent = self._socket.send(unsent[0]) if len(unsent) == 1 else self._socket.sendmsg(unsent[:MAX_PARTS])
+            sent = (
+                self._socket.send(unsent[0]) if len(unsent) == 1 else self._socket.sendmsg(unsent[:MAX_PARTS])
+            )
         except (BlockingIOError, InterruptedError):
             sent = 0
-        self._drop_sent(sent)
+        if sent == self._unsent_size:
+            unsent.clear()
+            self._unsent_size = 0
+        else:
+            self._drop_sent(sent)
         if self._is_writing_paused and self._unsent_size <= self._low_water:
             self._is_writing_paused = False
             # This may write more: check the buffer again.
@@ -273,11 +259,12 @@ class SocketTransport(asyncio.Transport):
         if bool(self._unsent) is not self._is_awaiting_room:
             self._watch()
             self._pause_if_full()
-        if not self._unsent:
-            if self._is_closing:
-                self._lose(None)
-            elif self._has_written_eof:
-                self._socket.shutdown(socket.SHUT_WR)
+        if self._unsent:
+            return
+        if self._is_closing:
+            self._lose(None)
+        elif self._has_written_eof:
+            self._socket.shutdown(socket.SHUT_WR)
 
     def set_write_buffer_limits(self, high: Optional[int] = None, low: Optional[int] = None) -> None:
         if high is None:
@@ -290,7 +277,7 @@ class SocketTransport(asyncio.Transport):
         self._pause_if_full()
 
     def _pause_if_full(self) -> None:
-        if self._unsent_size > self._high_water and not self._is_writing_paused:
+        if self.get_write_buffer_size() > self._high_water and not self._is_writing_paused:
             self._is_writing_paused = True
             self._protocol.pause_writing()
 
@@ -298,7 +285,8 @@ class SocketTransport(asyncio.Transport):
         return self._low_water, self._high_water
 
     def get_write_buffer_size(self) -> int:
-        return self._unsent_size
+        # What was collected waits for no peer.
+        return self._unsent_size if self._is_awaiting_room else 0
 
     def can_write_eof(self) -> bool:
         return True
