@@ -219,13 +219,11 @@ class SocketTransport(asyncio.Transport):
         self._pause_if_full()
 
     def _drop_sent(self, sent: int) -> None:
-        """Drop ``sent`` bytes from the front of what is unsent."""
+        """Drop ``sent`` bytes, which are not all, from the front of what is unsent."""
         self._unsent_size -= sent
         whole_parts = 0
-        for part in self._unsent:
-            if sent < len(part):
-                break
-            sent -= len(part)
+        while sent >= len(self._unsent[whole_parts]):
+            sent -= len(self._unsent[whole_parts])
             whole_parts += 1
         del self._unsent[:whole_parts]
         if sent:
