@@ -235,6 +235,14 @@ class PollerTests(unittest.TestCase):
             self.poller.select(0)
         self.assertEqual((sent, self.poller.collected), (["collected", "polled"], []))
 
+    def test_what_is_written_meanwhile_is_not_collected(self) -> None:
+        found: List[int] = []
+        sender = mock.Mock(**{"send_collected.side_effect": lambda: found.append(self.poller.ready_count)})
+        self.poller.ready_count = 2
+        self.poller.collected = [sender]
+        self.poller.send_collected()
+        self.assertEqual(found, [0])
+
     def test_error_is_told_to_the_sender_and_the_others_send(self) -> None:
         error = BrokenPipeError()
         first, second = mock.Mock(), mock.Mock()
@@ -350,6 +358,15 @@ class PollAgainTests(unittest.TestCase):
         self.count_events(collect)
         # The last one when the loop stops.
         self.assertEqual(sender.send_collected.call_count, 4)
+
+    def test_it_does_not_wait_when_what_was_collected_gives_the_loop_something_to_do(self) -> None:
+        for schedule in (self.loop.call_soon, lambda stop: self.loop.call_later(0, stop)):
+            late = self.loop.call_later(5, self.loop.stop)
+            sender = mock.Mock(**{"send_collected.side_effect": lambda: schedule(self.loop.stop)})  # noqa: B023
+            self.loop.call_soon(self.poller.collected.append, sender)
+            self.loop.run_forever()
+            self.assertLess(self.loop.time(), late.when())
+            late.cancel()
 
     def test_what_is_collected_in_the_last_turn_leaves(self) -> None:
         sender = mock.Mock()

@@ -488,6 +488,7 @@ class CollectingTests(TransportCase):
 
     def test_first_short_write_waits_for_the_poller(self) -> None:
         for data in (b"abc", bytes(COLLECTED_SIZE)):
+            self.poller.ready_count = 2
             self.transport.write(data)
             self.assertEqual(self.take(), b"")
             self.poller.send_collected()
@@ -503,6 +504,7 @@ class CollectingTests(TransportCase):
         self.transport.write(b"c")
         self.assertEqual(self.take(), b"c")
         self.poller.send_collected()
+        self.poller.ready_count = 2
         self.transport.write(b"d")
         self.assertEqual(self.take(), b"")
 

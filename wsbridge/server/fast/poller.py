@@ -95,13 +95,16 @@ class Poller(selectors.EpollSelector):
             timeout = -1
         elif timeout < 0:
             timeout = 0
-        if self.collected:
-            self.send_collected()
-        end = monotonic() + timeout
         watched_by, loop = self._watched, self._loop
         timers = 0 if loop is None else len(loop._scheduled)
+        end = monotonic() + timeout
         are_others_ready = False
         while True:
+            if self.collected:
+                self.send_collected()
+                if loop is None or loop._ready or len(loop._scheduled) != timers:
+                    # When the loop has chosen the timeout, it had less to do.
+                    timeout = 0
             ready = self._epoll.poll(timeout, MAX_EVENTS)
             self.ready_count = len(ready)
             for descriptor, events in ready:
@@ -120,8 +123,6 @@ class Poller(selectors.EpollSelector):
                 # Asked last: an application that one of the watched descriptors resumes may stop reading a
                 # socket of asyncio's, which would then still be reported as ready.
                 return super().select(0)
-            if self.collected:
-                self.send_collected()
             # A turn of asyncio's loop would take a seventh of what a short message takes.
             if loop is None or loop._ready or loop._stopping or len(loop._scheduled) != timers:
                 return []
@@ -132,6 +133,8 @@ class Poller(selectors.EpollSelector):
 
     def send_collected(self) -> None:
         """Let the senders send what they have collected."""
+        # What is written meanwhile leaves at once.
+        self.ready_count = 0
         collected = iter(self.collected)
         self.collected = []
         try:
