@@ -275,7 +275,7 @@ class SocketTransport(asyncio.Transport):
         self._pause_if_full()
 
     def _pause_if_full(self) -> None:
-        if self.get_write_buffer_size() > self._high_water and not self._is_writing_paused:
+        if self._is_awaiting_room and self._unsent_size > self._high_water and not self._is_writing_paused:
             self._is_writing_paused = True
             self._protocol.pause_writing()
 
