@@ -66,6 +66,9 @@ _VALUE_BYTES = b"".join(re.findall(rb"[" + FIELD_VALUE + rb"]", bytes(range(256)
 # Most servers have few names. What is kept of those that a client makes up is eight heads at most.
 _parse_host = functools.lru_cache(maxsize=8)(parse_authority)
 
+# Bytes. A larger head is parsed part by part, which holds fewer copies of it at once.
+MAX_ORDINARY = 16 * 1024
+
 # Bytes of header lines that are kept from one request of a connection to the next.
 MAX_REMEMBERED = 4096
 
@@ -169,7 +172,7 @@ class RequestParser(PartParser):
         self.method, self.target = method, target
         start = line.end()
         if not self._last_lines or not data.startswith(self._last_lines, start):
-            empty_line = data.find(b"\r\n\r\n", start, self._max_head)
+            empty_line = data.find(b"\r\n\r\n", start, min(self._max_head, MAX_ORDINARY))
             if empty_line < 0 or not self._remember_fields(data[start : empty_line + 4]):
                 return None
         end = start + len(self._last_lines)
