@@ -27,10 +27,12 @@ WORKERS = 2
 # Seconds for one trial.
 TIMEOUT = 20
 
-# What the clients of a load do at the same time: half of them ask for pages, half open WebSockets.
-CLIENTS = 16
+# Of a load: a third ask for a page each on a new connection, a third for one after the other, as a proxy does
+# that never asks again; a third open WebSockets.
+CLIENTS = 18
 
-GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+GET_LAST = GET[:-2] + b"Connection: close\r\n\r\n"
 
 APPLICATION = """
 import asyncio, os, time
@@ -52,8 +54,10 @@ async def lifespan(scope, receive, send):
 
 async def http(scope, receive, send):
     await asyncio.sleep(0.005)
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": f"{os.getpid()} {VERSION}".encode()})
+    page = b"%d %d" % (os.getpid(), VERSION)
+    length = (b"content-length", b"%d" % len(page))
+    await send({"type": "http.response.start", "status": 200, "headers": [length]})
+    await send({"type": "http.response.body", "body": page})
 
 async def websocket(scope, receive, send):
     await receive()
@@ -138,18 +142,32 @@ class Trial:
         """The body of a page: the number of the worker's process, and the version of the application."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.process.port)
         try:
-            writer.write(GET)
+            writer.write(GET_LAST)
             answer = await reader.read()
         finally:
             writer.close()
         head, _, body = answer.partition(b"\r\n\r\n")
         expect(head.startswith(b"HTTP/1.1 200 "), f"a page is answered {answer[:60]!r}")
-        return body.decode().rpartition("\r\n")[2] or body.decode()
+        return body.decode()
+
+    async def get_pages(self) -> None:
+        """Pages one after the other on one connection, until an answer says that it is the last, or 50."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.process.port)
+        try:
+            for _ in range(50):
+                writer.write(GET)
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                expect(head.startswith(b"http/1.1 200 "), f"a page is answered {head[:60]!r}")
+                await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+                if b"\r\nconnection: close\r\n" in head:
+                    return
+        finally:
+            writer.close()
 
     async def find_workers(self, count: int = 60) -> Counter[int]:
         """The workers that answer, and how many of ``count`` connections each has got."""
         pages = await asyncio.gather(*[self.get_page() for _ in range(count)])
-        return Counter(int(_strip_chunks(page)[0]) for page in pages)
+        return Counter(int(page.split()[0]) for page in pages)
 
     async def wait_for_workers(self) -> None:
         """Until all of them serve."""
@@ -194,20 +212,14 @@ class Trial:
                     raise
             await client.close()
 
-        kinds = ("page", self.get_page), ("handshake", shake_hands)
-        tasks = [asyncio.ensure_future(go_on(*kinds[number % 2])) for number in range(CLIENTS)]
+        kinds = ("page", self.get_page), ("kept connection", self.get_pages), ("handshake", shake_hands)
+        tasks = [asyncio.ensure_future(go_on(*kinds[number % 3])) for number in range(CLIENTS)]
         try:
             yield failures
         finally:
             ends.set()
             await asyncio.gather(*tasks)
             self.notes.append(", ".join(f"{count} {name}s" for name, count in counts.items()))
-
-
-def _strip_chunks(page: str) -> List[str]:
-    """The words of a body, which may be chunked."""
-    words = page.split()
-    return words[1:3] if len(words) > 2 else words
 
 
 def is_running(pid: int) -> bool:
@@ -449,7 +461,7 @@ async def check_reload(trial: Trial) -> None:
         source = trial.folder / "site_app.py"
         source.write_text(APPLICATION.replace("VERSION = 1", "VERSION = 22"), "utf-8")
         code = await asyncio.wait_for(get_close_code(client), 5)
-        while _strip_chunks(await trial.get_page())[1] != "22":
+        while (await trial.get_page()).split()[1] != "22":
             expect(time.monotonic() - begun < 5, "the old application is served 5 s later")
             await asyncio.sleep(0.05)
         trial.notes.append(f"{time.monotonic() - begun:.2f} s until the new one was served; CLOSE {code}")
@@ -458,7 +470,7 @@ async def check_reload(trial: Trial) -> None:
         await trial.wait_until(lambda: "SyntaxError" in trial.process.read_log(), 5, "no error is printed")
         expect(trial.process.poll() is None, "the supervisor has ended")
         source.write_text(APPLICATION.replace("VERSION = 1", "VERSION = 333"), "utf-8")
-        expect(_strip_chunks(await trial.get_page())[1] == "333", "the corrected application is not served")
+        expect((await trial.get_page()).split()[1] == "333", "the corrected application is not served")
 
 
 TRIALS: Dict[str, Callable[[Trial], Awaitable[None]]] = {

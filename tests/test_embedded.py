@@ -209,13 +209,26 @@ class EmbeddedTests(ServiceTestCase):
         self.assertEqual(self.ends, ["over"])
         self.assert_written()
 
-    async def test_idle_connection_closes_when_the_service_stops(self) -> None:
+    async def test_idle_connection_closes_when_the_host_says_so(self) -> None:
         connection = self.embed()
         connection.answer(RequestReceived(b"GET", b"/", HEADERS[:1], "1.1"))
         await turn_loop()
         await self.send_page(b"1")
+        self.clock.advance(1)
         connection.shut_down()
+        self.assertIn("write_eof", self.transport.calls)
         self.assert_written(build_page(b"1"))
+        self.transport.feed_eof()
+        await turn_loop()
+        self.assertEqual(self.ends, ["over"])
+
+    async def test_response_that_runs_is_the_last_when_the_host_says_so(self) -> None:
+        connection = self.embed()
+        connection.answer(RequestReceived(b"GET", b"/", HEADERS[:1], "1.1"))
+        await turn_loop()
+        connection.shut_down()
+        await self.send_page(b"1")
+        self.assert_written(build_page(b"1", closes=True))
         self.transport.feed_eof()
         await turn_loop()
         self.assertEqual(self.ends, ["over"])

@@ -33,13 +33,63 @@ class StopTests(HttpCase):
         await turn_loop()
         self.assertTrue(stopping.done())
 
-    async def test_idle_connection_closes_at_once_and_without_a_byte(self) -> None:
+    async def test_connection_that_is_idle_for_a_second_closes_at_once_and_without_a_byte(self) -> None:
+        for config in ({}, {"timeout_keep_alive": 1}):
+            self.connect(**config)
+            await self.feed(GET)
+            await self.respond()
+            await self.advance(1)
+            self.transport.read()
+            stopping = await self.stop()
+            self.assert_written()
+            await self.assert_stopped(stopping)
+
+    async def test_connection_that_was_just_used_has_the_rest_of_the_second(self) -> None:
+        # A proxy may have sent the next request, and fails it if it finds the connection closed.
         self.connect()
+        await self.feed(GET)
+        await self.respond()
+        await self.advance(0.4)
+        self.transport.read()
+        stopping = await self.stop()
+        await self.advance(0.5)
+        self.assert_calls()
+        await self.advance(0.1)
+        self.assert_written()
+        await self.assert_stopped(stopping)
+
+    async def test_request_that_was_on_its_way_is_the_last(self) -> None:
+        self.connect()
+        await self.feed(GET)
+        await self.respond()
+        stopping = await self.stop()
+        self.transport.read()
+        await self.feed(GET)
+        await self.respond(b"last")
+        self.assert_written(build_page(b"last", closes=True))
+        await self.assert_stopped(stopping)
+
+    async def test_head_that_begins_gets_no_more_time(self) -> None:
+        self.connect(timeout_handshake=10)
         await self.feed(GET)
         await self.respond()
         self.transport.read()
         stopping = await self.stop()
-        self.assert_written()
+        await self.feed(GET[:5])
+        await self.advance(1)
+        self.assertRegex(self.transport.read(), b"^HTTP/1.1 503 ")
+        await self.assert_stopped(stopping)
+
+    async def test_connection_without_an_idle_limit_has_a_second_from_the_stop(self) -> None:
+        self.connect(timeout_keep_alive=None)
+        await self.feed(GET)
+        await self.respond()
+        await self.advance(100)
+        self.transport.read()
+        stopping = await self.stop()
+        await self.advance(0.9)
+        self.assert_calls()
+        await self.advance(0.1)
         await self.assert_stopped(stopping)
 
     async def test_response_that_has_not_begun_closes(self) -> None:
@@ -51,9 +101,10 @@ class StopTests(HttpCase):
         await self.assert_stopped(stopping)
         self.assertEqual(len(self.requests.all), 1)
 
-    async def test_response_that_has_begun_is_finished(self) -> None:
+    async def test_response_that_has_begun_is_finished_and_what_follows_it_is_the_last(self) -> None:
+        # Its head has told the client that another request may follow.
         self.connect()
-        await self.feed(GET + GET)
+        await self.feed(GET + GET + GET)
         await self.start_response()
         self.transport.read()
         stopping = await self.stop()
@@ -61,8 +112,23 @@ class StopTests(HttpCase):
         await self.last.send(END)
         self.assert_written(b"2\r\nhi\r\n", b"0\r\n\r\n")
         await self.last.return_()
+        await self.respond()
+        self.assert_written(build_page(closes=True))
         await self.assert_stopped(stopping)
-        self.assertEqual(len(self.requests.all), 1)
+        self.assertEqual(len(self.requests.all), 2)
+
+    async def test_response_that_has_begun_is_the_last_if_none_follows_within_a_second(self) -> None:
+        self.connect()
+        await self.feed(GET)
+        await self.start_response()
+        stopping = await self.stop()
+        await self.last.send(END)
+        await self.last.return_()
+        self.transport.read()
+        await self.advance(0.9)
+        self.assert_calls()
+        await self.advance(0.1)
+        await self.assert_stopped(stopping)
 
     async def test_application_that_waits_for_the_disconnect_may_finish_its_response(self) -> None:
         # If it were told, it would end the response, which would look whole.
@@ -100,19 +166,18 @@ class StopTests(HttpCase):
         stopping = await self.stop()
         await self.assert_stopped(stopping)
 
-    async def test_request_that_was_held_and_not_begun_gets_503(self) -> None:
+    async def test_request_that_was_held_and_not_begun_is_the_last(self) -> None:
         self.connect()
-        await self.feed(GET + GET)
-        app = self.last
-        await app.send(START)
-        await app.send(WHOLE)
-        self.service.begin_shutdown()
-        await turn_loop()
-        self.assertRegex(
-            self.transport.read()[len(build_page()) :], b"(?s)^HTTP/1.1 503 .*Connection: close\r\n"
-        )
-        await self.assert_closes()
-        self.assertEqual(len(self.requests.all), 1)
+        await self.feed(GET + GET + GET)
+        await self.last.send(START)
+        await self.last.send(WHOLE)
+        stopping = await self.stop()
+        self.transport.read()
+        await self.respond()
+        self.assert_written(build_page(closes=True))
+        await self.requests.return_()
+        await self.assert_stopped(stopping)
+        self.assertEqual(len(self.requests.all), 2)
 
     async def test_later_request_that_is_not_complete_gets_503(self) -> None:
         self.connect()
@@ -172,6 +237,7 @@ class StopTests(HttpCase):
         await app.send(WHOLE)
         stopping = await self.stop()
         self.transport.read()
+        await self.advance(1)
         await self.assert_closes()
         self.assertFalse(stopping.done())
         await app.return_()

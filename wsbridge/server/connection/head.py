@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import math
 from typing import Callable, Optional
 
 from ...asgi.scope import HttpScopes, check_ws_request
@@ -183,7 +182,7 @@ class Connection(asyncio.Protocol):
         """
         if self._at_eof:
             self._close()
-        elif not self._first_bytes and self._answered:
+        elif not self._first_bytes and self._answered and not self._service.is_stopping:
             self._deadline = self._service.get_deadline(self._service.config.timeout_handshake)
         self._first_bytes = (self._first_bytes + data[:START_SIZE])[:START_SIZE]
         budget, size = self._service.budget, self.held_size
@@ -314,7 +313,8 @@ class Connection(asyncio.Protocol):
         self._transport, self._held_data, self._at_eof = transport, data, at_eof
         self._successor = None
         self._first_bytes = b""
-        self._deadline = service.get_deadline(service.config.timeout_keep_alive)
+        timeout = ON_ITS_WAY if service.is_stopping else service.config.timeout_keep_alive
+        self._deadline = service.get_deadline(timeout)
         self._parser.begin_next()
         (transport if self._relay is None else self._relay).set_protocol(self)
         if data:
@@ -412,12 +412,16 @@ class Connection(asyncio.Protocol):
         return Load("waiting", queued=len(self._held_data), unsent=unsent)
 
     def shut_down(self) -> None:
-        begun = self._deadline - (self._service.config.timeout_handshake or math.inf)
-        may_be_on_its_way = not self._held_data and not (self._answered and self._is_idle)
-        if may_be_on_its_way and self._service.clock() < begun + ON_ITS_WAY:
-            # Another worker listens already when this one stops: no client shall fail because of it.
-            self._deadline = min(self._deadline, begun + ON_ITS_WAY)
-        else:
+        """Close, but first wait for a request that may be on its way: none shall fail because of a stop.
+
+        Another worker may listen already, and a proxy may have sent the next request on a kept connection.
+        """
+        config, now = self._service.config, self._service.clock()
+        is_kept = self._answered and not self._first_bytes
+        timeout = config.timeout_keep_alive if is_kept else config.timeout_handshake
+        begun = now if timeout is None else self._deadline - timeout
+        self._deadline = min(self._deadline, begun + ON_ITS_WAY)
+        if now >= self._deadline:
             self._end_for_stop()
 
     def _end_for_stop(self) -> None:

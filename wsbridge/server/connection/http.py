@@ -382,7 +382,13 @@ class HttpExchange(Exchange, HttpOwner):
         return Load("http", self.is_reading_paused, self._writing_paused, queued, unsent)
 
     def shut_down(self) -> None:
-        """Let the response finish. An application that is told would end it, and it would look whole."""
-        self._reader = None
+        """Let the response finish. An application that is told would end it, and it would look whole.
+
+        If its head has told the client of a stopping server that another request
+        may follow, one may.
+        """
         if self._wire.is_complete:
             self._hand_over()
+        elif not self._service.is_stopping:
+            # Only this connection ends, because a host of `EmbeddedConnection` says so.
+            self._reader = None

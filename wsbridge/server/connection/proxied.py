@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["ON_ITS_WAY", "HeaderReader", "Preface", "apply_header"]
 
 
-# Seconds from the connection, or the first byte of a head, in which the rest of a request is waited for when
-# the server stops. For a header in front of it they begin with the stop.
+# Seconds from the connection, the last response, or the first byte of a head, in which the rest of a request
+# is waited for when the server stops. For a header in front of it they begin with the stop.
 ON_ITS_WAY = 1.0
 
 
