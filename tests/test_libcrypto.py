@@ -151,10 +151,10 @@ class WrongTests(unittest.TestCase):
 
         def encrypt(source: Any, target: Any, length: int, key: None, ivec: bytes, *rest: Any) -> None:
             target.raw = xor(target.raw, ivec)
-            self.sizes.append(length)
+            self.sizes.append(length.value)
             address = ctypes.addressof(target)
-            if length == size and address % 8 == place:
-                ctypes.c_char.from_address(address + length + distance - 1).value = b"\xff"
+            if length.value == size and address % 8 == place:
+                ctypes.c_char.from_address(address + size + distance - 1).value = b"\xff"
 
         self.sizes: List[int] = []
         return self.load_with(encrypt)

@@ -71,8 +71,8 @@ class LengthTests(MaskingTestCase):
     """Every length up to well past the one where the way of doing it changes."""
 
     def test_every_length_around_the_change_of_method(self) -> None:
-        self.assertEqual((masking.LARGE, masking.LARGE_FOR_LIBCRYPTO), (1024, 512))
-        for size in (*range(300), *range(1000, 1100), 2047, 2048, 4096, 4097, 4098, 4099):
+        self.assertEqual((masking.LARGE, masking.LARGE_FOR_LIBCRYPTO), (1024, 384))
+        for size in (*range(500), *range(1000, 1100), 2047, 2048, 4096, 4097, 4098, 4099):
             data = PATTERN[:size]
             self.assert_masked(data, b"\x80\x01\xfe\x7f", xor(data, b"\x80\x01\xfe\x7f"))
 
@@ -160,11 +160,11 @@ class RoutineTests(unittest.TestCase):
     def test_libcrypto_is_loaded_by_the_first_large_payload(self) -> None:
         with mock.patch.object(libcrypto, "load", return_value=self.note_in_place) as load:
             self.masking.use("libcrypto")
-            self.masking.apply_mask(PATTERN[:511], NO_KEY)
+            self.masking.apply_mask(PATTERN[:383], NO_KEY)
             self.assertEqual((load.call_count, self.calls), (0, []))
-            for size in (512, len(PATTERN)):
+            for size in (384, len(PATTERN)):
                 self.assertEqual(self.masking.apply_mask(PATTERN[:size], NO_KEY), PATTERN[:size])
-            self.assertEqual((load.call_count, self.calls), (1, [512, len(PATTERN)]))
+            self.assertEqual((load.call_count, self.calls), (1, [384, len(PATTERN)]))
 
     def test_libcrypto_masks_a_copy(self) -> None:
         data = PATTERN[:600]

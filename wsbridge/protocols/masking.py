@@ -19,7 +19,7 @@ BytesRoutine = Callable[[bytes, bytes], Union[bytes, bytearray]]
 
 # Bytes. Below this size one XOR of big integers wins over four strided translations, below the other over a
 # call of libcrypto.
-LARGE, LARGE_FOR_LIBCRYPTO = 1024, 512
+LARGE, LARGE_FOR_LIBCRYPTO = 1024, 384
 
 # By the number of 32-bit words: an integer that has a 1 in each word. Multiplied by the masking key, it is
 # the key repeated.
