@@ -168,11 +168,13 @@ class Session:
     ``protocol`` starts after the 101 that ``wire`` writes; its ``make_message``
     is None. ``offered_subprotocols`` are those of the scope: a subprotocol that
     was not offered is left out of the 101, with a warning. With None any
-    subprotocol is sent.
+    subprotocol is sent. ``loop``: the event loop in which `receive` waits, or
+    None for the one that runs, which takes a system call to find out.
     """
 
     __slots__ = (
         "_answer",
+        "_loop",
         "_offered",
         "_owner",
         "_protocol",
@@ -188,8 +190,10 @@ class Session:
         protocol: WSProtocol,
         wire: Wire,
         offered_subprotocols: Optional[Sequence[str]] = None,
+        loop: Optional[asyncio.AbstractEventLoop] = None,
     ) -> None:
         self._owner = owner
+        self._loop = loop
         self._protocol = protocol
         # None once the request is answered: an idle connection does not keep it.
         self._wire: Optional[Wire] = wire
@@ -256,7 +260,7 @@ class Session:
             if self.queue:
                 break
             if self.waiter is None:
-                self.waiter = asyncio.Future()
+                self.waiter = asyncio.Future(loop=self._loop)
                 try:
                     await self.waiter
                 finally:

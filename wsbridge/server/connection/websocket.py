@@ -112,7 +112,7 @@ class WebSocketExchange(MessageFlow):
         MessageFlow.__init__(self, service, transport, ws, relay, predecessor)
         self._scope = scope
         wire = wire or Http11Wire(self, False, "1.1", never, service.date, service.get_headers, ws_key)
-        self._session = Session(self, ws, wire, scope["subprotocols"])
+        self._session = Session(self, ws, wire, scope["subprotocols"], service.loop)
         self._deadline = service.get_deadline(config.timeout_accept)
         self._grace_deadline = math.inf
         self._answer_timer: Optional[asyncio.TimerHandle] = None
