@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 import zlib
 from pathlib import Path
 from typing import Any, Dict, List, Tuple, Union
@@ -17,6 +18,9 @@ from .peers import Running
 from .workloads import Workload, build_content, build_payload, build_request
 
 LOAD_CORE = 1
+
+# How long a server is watched behind a load: one that waits for events does nothing, one that polls goes on.
+QUIET_SECONDS = 0.02
 
 Result = Dict[str, Any]
 
@@ -107,12 +111,15 @@ class Load:
         (server, server_wait), (_, load_wait) = (
             [late - early for early, late in zip(*pair)] for pair in zip(before, after)
         )
+        time.sleep(QUIET_SECONDS)
+        quiet = read_usage(pids)[0] - after[0][0]
         # The threads of one server wait for each other too; only one thread waits for strangers alone.
         waiting = load_wait if self._server.server.is_threaded else max(server_wait, load_wait)
         return {
             **result,
             "per_second": result["count"] / result["seconds"],
             "server_ns": server / result["count"],
+            "quiet_share": quiet / 1e9 / QUIET_SECONDS,
             "waiting": waiting / 1e9 / result["seconds"],
         }
 
