@@ -116,11 +116,11 @@ class GatheringTests(WebSocketTestCase):
     async def test_large_payload_is_not_joined_with_its_header(self) -> None:
         await self.open()
         await self.app.send({"type": "websocket.send", "bytes": UNJOINED[:-1]})
-        self.assert_written(b"\x82\x7e\x3f\xff" + UNJOINED[:-1])
+        self.assert_written(b"\x82\x7e\xff\xff" + UNJOINED[:-1])
         await self.app.send({"type": "websocket.send", "bytes": UNJOINED})
-        self.assert_written(b"\x82\x7e\x40\x00", UNJOINED)
+        self.assert_written(b"\x82\x7f\0\0\0\0\0\1\0\0", UNJOINED)
         await self.app.send({"type": "websocket.send", "bytes": UNJOINED * 2})
-        self.assert_written(b"\x82\x7e\x80\x00", UNJOINED * 2)
+        self.assert_written(b"\x82\x7f\0\0\0\0\0\2\0\0", UNJOINED * 2)
 
     async def test_large_answers_are_not_joined(self) -> None:
         await self.open()
@@ -128,13 +128,13 @@ class GatheringTests(WebSocketTestCase):
         for _ in range(2):
             await self.app.receive()
             await self.app.send({"type": "websocket.send", "bytes": UNJOINED})
-        self.assert_written(b"\x82\x7e\x40\x00", UNJOINED, b"\x82\x7e\x40\x00", UNJOINED)
+        self.assert_written(b"\x82\x7f\0\0\0\0\0\1\0\0", UNJOINED, b"\x82\x7f\0\0\0\0\0\1\0\0", UNJOINED)
 
-    async def test_answers_of_less_than_16_kib_on_average_are_joined(self) -> None:
+    async def test_answers_of_less_than_64_kib_on_average_are_joined(self) -> None:
         await self.open()
         for header, payload, count in (
-            (b"\x82\x7e\x3f\xfb", UNJOINED[5:], 1),
-            (b"\x82\x7e\x3f\xfc", UNJOINED[4:], 4),
+            (b"\x82\x7e\xff\xfb", UNJOINED[5:], 1),
+            (b"\x82\x7e\xff\xfc", UNJOINED[4:], 4),
         ):
             self.transport.feed(PEER_HELLO + peer_text(b"b"))
             for _ in range(2):
@@ -150,7 +150,7 @@ class GatheringTests(WebSocketTestCase):
         for payload in (UNJOINED * 2, b""):
             await self.app.receive()
             await self.app.send({"type": "websocket.send", "bytes": payload})
-        self.assert_written(b"\x82\x7e\x80\x00", UNJOINED * 2, b"\x82\x00")
+        self.assert_written(b"\x82\x7f\0\0\0\0\0\2\0\0", UNJOINED * 2, b"\x82\x00")
 
     async def test_large_payload_for_a_connection_that_is_lost_but_not_told(self) -> None:
         """asyncio's under TLS before Python 3.11 do not say that they are closing then."""
@@ -164,7 +164,7 @@ class GatheringTests(WebSocketTestCase):
         await self.open(ws_write_limit=len(UNJOINED) - 1)
         with mock.patch.object(type(self.transport), "writelines", asyncio.WriteTransport.writelines):
             await self.app.send({"type": "websocket.send", "bytes": UNJOINED})
-        self.assert_written(b"\x82\x7e\x40\x00", UNJOINED)
+        self.assert_written(b"\x82\x7f\0\0\0\0\0\1\0\0", UNJOINED)
 
     async def test_large_payload_that_does_not_leave_is_waited_for(self) -> None:
         await self.open(ws_write_limit=len(UNJOINED))
@@ -203,7 +203,7 @@ class GatheringTests(WebSocketTestCase):
         await self.app.receive()
         await self.app.send({"type": "websocket.send", "bytes": UNJOINED})
         self.transport.feed(PEER_PING)
-        self.assert_written(b"\x82\x7e\x40\x00", UNJOINED, PONG)
+        self.assert_written(b"\x82\x7f\0\0\0\0\0\1\0\0", UNJOINED, PONG)
 
     async def test_close_leaves_with_what_was_gathered(self) -> None:
         await self.open()
@@ -454,7 +454,7 @@ class CountingTests(WebSocketTestCase):
     async def test_large_message_counts_with_its_header(self) -> None:
         await self.open()
         await self.app.send({"type": "websocket.send", "bytes": UNJOINED + b"four"})
-        self.assertEqual(self.app.scope["wsbridge.connection"].bytes_sent, 4 + len(UNJOINED) + 4)
+        self.assertEqual(self.app.scope["wsbridge.connection"].bytes_sent, 10 + len(UNJOINED) + 4)
 
     async def test_what_is_gathered_is_not_sent_yet(self) -> None:
         await self.open()

@@ -606,7 +606,7 @@ class OpenTests(WebSocketTestCase):
 
 
 # The smallest payload that is not joined with its header.
-UNJOINED = bytes(16 * 1024)
+UNJOINED = bytes(64 * 1024)
 
 
 class EndingTests(WebSocketTestCase):

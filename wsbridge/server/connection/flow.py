@@ -36,7 +36,7 @@ COMPRESSED_SLICE = 16 * 1024
 
 # Bytes. From this size on header and payload are handed to the system as they are; below, one copy of both is
 # cheaper.
-LARGE_PAYLOAD = 16 * 1024
+LARGE_PAYLOAD = 64 * 1024
 
 # Before Python 3.12 the attribute of an Enum class takes ten times as long as a global.
 _READABLE = Receiving.OPEN

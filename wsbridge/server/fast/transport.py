@@ -20,7 +20,7 @@ HIGH_WATER = 64 * 1024
 MAX_PARTS = 1024
 
 # Bytes. Larger data is sent at once.
-COLLECTED_SIZE = 16 * 1024
+COLLECTED_SIZE = 32 * 1024
 
 # Bytes. Unsent data up to this size is joined: a `bytes` object of its own takes 40 bytes more than its data.
 JOINED_SIZE = 4 * 1024
