@@ -58,6 +58,22 @@ class StopTests(HttpCase):
         self.assert_written()
         await self.assert_stopped(stopping)
 
+    async def test_stop_of_a_second_takes_no_more_than_an_eighth_for_what_is_on_its_way(self) -> None:
+        # As with --reload: at half a second the server would abort the connection, and warn.
+        for config, seconds in (
+            ({"timeout_graceful_shutdown": 1}, 0.125),
+            ({"timeout_graceful_shutdown": None}, 1),
+        ):
+            self.connect(**config)
+            await self.feed(GET)
+            await self.respond()
+            self.transport.read()
+            stopping = await self.stop()
+            await self.advance(seconds - 0.1)
+            self.assert_calls()
+            await self.advance(0.1)
+            await self.assert_stopped(stopping)
+
     async def test_request_that_was_on_its_way_is_the_last(self) -> None:
         self.connect()
         await self.feed(GET)

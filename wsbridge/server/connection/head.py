@@ -31,7 +31,7 @@ from .addresses import Ends, get_ends
 from .hints import START_SIZE, describe_ignored_host, describe_missing_upgrade, describe_start
 from .http import HttpExchange
 from .linger import Linger
-from .proxied import ON_ITS_WAY, Preface
+from .proxied import Preface, get_grace
 from .reading import get_unsent_size, limit_reads, resume_reading
 from .relay import Relay, Stage
 from .scopes import prepare_scopes
@@ -313,7 +313,7 @@ class Connection(asyncio.Protocol):
         self._transport, self._held_data, self._at_eof = transport, data, at_eof
         self._successor = None
         self._first_bytes = b""
-        timeout = ON_ITS_WAY if service.is_stopping else service.config.timeout_keep_alive
+        timeout = get_grace(service) if service.is_stopping else service.config.timeout_keep_alive
         self._deadline = service.get_deadline(timeout)
         self._parser.begin_next()
         (transport if self._relay is None else self._relay).set_protocol(self)
@@ -420,7 +420,7 @@ class Connection(asyncio.Protocol):
         is_kept = self._answered and not self._first_bytes
         timeout = config.timeout_keep_alive if is_kept else config.timeout_handshake
         begun = now if timeout is None else self._deadline - timeout
-        self._deadline = min(self._deadline, begun + ON_ITS_WAY)
+        self._deadline = min(self._deadline, begun + get_grace(self._service))
         if now >= self._deadline:
             self._end_for_stop()
 
