@@ -1645,6 +1645,15 @@ class ConcurrentReceiveTests(WebSocketTestCase):
         await turn_loop()
         self.assertEqual([self.first.result(), self.second.result()], [received("b"), received("c")])
 
+    async def test_third_takes_the_disconnect_before_the_first_has_run(self) -> None:
+        third = asyncio.ensure_future(self.app.receive())
+        self.transport.feed(b"\x81\x02hi")
+        self.assertEqual((await third)["code"], 1002)
+        await turn_loop()
+        for task in (self.first, self.second):
+            self.assertIsInstance(task.exception(), ClientDisconnected)
+        await self.app.return_()
+
     async def test_cancelling_the_first_leaves_the_second_waiting(self) -> None:
         self.first.cancel()
         await turn_loop()

@@ -280,6 +280,8 @@ class Session:
         if type(event) is WebSocketConnected:
             return {"type": "websocket.connect"}
         self._owner.session_disconnected()
+        # Other tasks may wait: nothing can come for them any more.
+        self.wake()
         return build_disconnect_event(event)
 
     # --------------------------------------------------------------------- sending
