@@ -7,7 +7,7 @@ import contextvars
 import gc
 import sys
 import unittest
-from typing import Any, List
+from typing import Any, Dict, List, Tuple
 
 from tests.doubles import turn_loop
 from tests.freezing import setUpModule, tearDownModule  # noqa: F401
@@ -34,7 +34,8 @@ class StopTests(HttpCase):
         self.assertTrue(stopping.done())
 
     async def test_connection_that_is_idle_for_a_second_closes_at_once_and_without_a_byte(self) -> None:
-        for config in ({}, {"timeout_keep_alive": 1}):
+        configs: Tuple[Dict[str, Any], ...] = ({}, {"timeout_keep_alive": 1})
+        for config in configs:
             self.connect(**config)
             await self.feed(GET)
             await self.respond()

@@ -149,7 +149,7 @@ class WrongTests(unittest.TestCase):
         """Load with a function that masks, and at one size and place writes ``distance`` bytes beyond too."""
         import ctypes
 
-        def encrypt(source: Any, target: Any, length: int, key: None, ivec: bytes, *rest: Any) -> None:
+        def encrypt(source: Any, target: Any, length: Any, key: None, ivec: bytes, *rest: Any) -> None:
             target.raw = xor(target.raw, ivec)
             self.sizes.append(length.value)
             address = ctypes.addressof(target)
