@@ -253,6 +253,19 @@ class StoppingTests(OwnPathCase):
         self.assert_written()
         self.assert_calls("resume_reading", "write_eof")
 
+    async def test_server_waits_for_its_end_if_it_is_the_only_one(self) -> None:
+        self.connect()
+        stopping = await self.start(self.service.shut_down(None))
+        await self.advance(1)
+        await self.advance(0.25)
+        self.assert_calls("resume_reading", "write_eof")
+        self.assertFalse(stopping.done())
+        await self.feed_eof()
+        await turn_loop()
+        self.assertTrue(stopping.done())
+        self.assertEqual(self.service.abandoned, 0)
+        self.assert_logged()
+
     async def test_it_is_kept_no_longer_than_a_head_may_take(self) -> None:
         await self.begin_to_stop()
         for _ in range(3):

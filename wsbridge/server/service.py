@@ -285,9 +285,10 @@ class Service:
         return inf if timeout is None else self.clock() + timeout
 
     def add(self, member: Member) -> None:
-        """Check the deadlines of ``member`` from now on."""
+        """Check the deadlines of ``member`` from now on. One that lingers does so no more."""
         if not self.members:
             self._is_empty.clear()
+        self.lingering.pop(member, None)
         self.members[member] = None
         if self._parent is not None:
             self._parent.add(member)

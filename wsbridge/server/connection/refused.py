@@ -46,19 +46,16 @@ class RefusedConnection(Connection):
         if own_paths is None or not own_paths.include(request.target):
             self._refuse(self._refusal, request)
             return
-        self._stop_lingering()
-        super().answer(request, trailing)
-
-    def _stop_lingering(self) -> None:
-        self._service.discard(self)
         self._service.add(self)
+        super().answer(request, trailing)
 
     def _may_read_next(self, request: RequestReceived) -> bool:
         return False
 
     def _linger(self, transport: asyncio.Transport, *, closed: bool = False) -> None:
-        # Before the next stage does in its place: this one would be the oldest, and be aborted.
-        self._stop_lingering()
+        # Before the next stage lingers in its place: this one would be the oldest, and be aborted. Not by
+        # `discard`: a server that stops ends with its last member.
+        self._service.add(self)
         super()._linger(transport, closed=closed)
 
     def check_deadlines(self, now: float) -> None:
