@@ -222,6 +222,64 @@ class EmbeddedTests(ServiceTestCase):
         await turn_loop()
         self.assertEqual(self.ends, ["over"])
 
+    async def test_request_on_its_way_is_the_last_when_the_host_says_so(self) -> None:
+        for requests in range(2):
+            connection = self.embed()
+            for _ in range(requests):
+                self.transport.feed(GET)
+                await turn_loop()
+                await self.send_page(b"1")
+                self.assert_written(build_page(b"1"))
+            connection.shut_down()
+            self.transport.feed(GET)
+            await turn_loop()
+            await self.send_page(b"2")
+            self.assert_written(build_page(b"2", closes=True))
+            self.assertIn("write_eof", self.transport.calls)
+
+    async def test_head_that_begins_gets_no_more_time_when_the_host_says_so(self) -> None:
+        connection = self.embed(timeout_handshake=10)
+        connection.answer(RequestReceived(b"GET", b"/", HEADERS[:1], "1.1"))
+        await turn_loop()
+        await self.send_page(b"1")
+        self.assert_written(build_page(b"1"))
+        connection.shut_down()
+        self.transport.feed(GET[:5])
+        await self.advance(1)
+        self.assert_written(STOPPING)
+
+    async def test_websocket_that_opens_when_the_host_has_said_so_is_told(self) -> None:
+        connection = self.embed()
+        connection.shut_down()
+        self.transport.feed(REQUEST)
+        await turn_loop()
+        await self.app.receive()
+        await self.app.send(ACCEPT)
+        await turn_loop()
+        self.assert_written(SWITCHING, CLOSE_1012)
+
+    async def test_second_call_takes_no_time_from_a_request_on_its_way(self) -> None:
+        for first in ("service", "connection"):
+            connection = self.embed()
+            connection.answer(RequestReceived(b"GET", b"/", HEADERS[:1], "1.1"))
+            await turn_loop()
+            if first == "service":
+                await self.app.send({"type": "http.response.start", "status": 200})
+                await self.app.send({"type": "http.response.body", "more_body": True})
+                self.service.begin_shutdown()
+                await self.app.send({"type": "http.response.body"})
+                await self.app.return_()
+            else:
+                await self.send_page(b"1")
+                connection.shut_down()
+            connection.shut_down()
+            self.assert_calls()
+            self.transport.read()
+            self.transport.feed(GET)
+            await turn_loop()
+            await self.send_page(b"2")
+            self.assert_written(build_page(b"2", closes=True))
+
     async def test_response_that_runs_is_the_last_when_the_host_says_so(self) -> None:
         connection = self.embed()
         connection.answer(RequestReceived(b"GET", b"/", HEADERS[:1], "1.1"))

@@ -456,6 +456,7 @@ class LossTests(HttpCase):
                     stage.data_received(b"x\r\n" + bytes(64 * 1024))
                     stage.eof_received()
                     stage.shut_down()
+                    stage.check_deadlines(self.clock.now + 100)
                     stage.connection_lost(None)
                 self.assert_written()
                 await self.requests.return_()

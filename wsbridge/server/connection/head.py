@@ -61,6 +61,7 @@ class Connection(asyncio.Protocol):
         "_ends",
         "_first_bytes",
         "_held_data",
+        "_is_ending",
         "_is_reading_paused",
         "_last",
         "_parser",
@@ -85,6 +86,8 @@ class Connection(asyncio.Protocol):
         self._successor: Optional[Stage] = None
         # Requests that were answered; another may follow.
         self._answered = 0
+        # Whether `shut_down` was called: the next request is the last.
+        self._is_ending = False
         # The exchange of the last request, while its application goes on and nothing else keeps it.
         self._last: Optional[HttpExchange] = None
         # What was read behind the last request, whether its exchange has paused reading, and whether the end
@@ -182,7 +185,7 @@ class Connection(asyncio.Protocol):
         """
         if self._at_eof:
             self._close()
-        elif not self._first_bytes and self._answered and not self._service.is_stopping:
+        elif not self._first_bytes and self._answered and not self._is_ending:
             self._deadline = self._service.get_deadline(self._service.config.timeout_handshake)
         self._first_bytes = (self._first_bytes + data[:START_SIZE])[:START_SIZE]
         budget, size = self._service.budget, self.held_size
@@ -249,6 +252,7 @@ class Connection(asyncio.Protocol):
         connection = request.values.get(b"connection", _KEEP_ALIVE)
         return (
             request.http_version == "1.1"
+            and not self._is_ending
             and self._answered + 1 < self._service.config.limit_keep_alive_requests
             and (connection == _KEEP_ALIVE or not lists_token(connection, b"close"))
         )
@@ -265,18 +269,14 @@ class Connection(asyncio.Protocol):
         self._transport, self._successor = None, websocket
         if self._last is not None:
             self._let_last_go()
-        if service.is_stopping:
+        if self._is_ending or service.is_stopping:
             websocket.shut_down()
 
     def _find_ends(self, transport: asyncio.Transport) -> Ends:
         return self._ends or get_ends(transport)
 
     def _start_http(
-        self,
-        transport: asyncio.Transport,
-        request: RequestReceived,
-        body: Optional[Body],
-        trailing: bytes,
+        self, transport: asyncio.Transport, request: RequestReceived, body: Optional[Body], trailing: bytes
     ) -> None:
         if self._scopes is None:
             self._service.waiting.pop(self, None)
@@ -313,10 +313,11 @@ class Connection(asyncio.Protocol):
         self._transport, self._held_data, self._at_eof = transport, data, at_eof
         self._successor = None
         self._first_bytes = b""
-        timeout = get_grace(service) if service.is_stopping else service.config.timeout_keep_alive
-        self._deadline = service.get_deadline(timeout)
+        self._deadline = service.get_deadline(service.config.timeout_keep_alive)
         self._parser.begin_next()
         (transport if self._relay is None else self._relay).set_protocol(self)
+        if service.is_stopping:
+            self.shut_down()
         if data:
             # Not now: requests that came together would be answered inside each other.
             service.loop.call_soon(self.data_received, b"")
@@ -331,10 +332,7 @@ class Connection(asyncio.Protocol):
             log_hint(self._find_ends(transport).client, request, hint, self._service.logger)
 
     def _refuse(
-        self,
-        refusal: RequestRefused,
-        request: Optional[RequestReceived] = None,
-        hint: Optional[str] = None,
+        self, refusal: RequestRefused, request: Optional[RequestReceived] = None, hint: Optional[str] = None
     ) -> None:
         """Refuse ``request``, or what the parser has read of one."""
         transport = self._transport
@@ -399,7 +397,7 @@ class Connection(asyncio.Protocol):
             self._close()
         if now < self._deadline:
             return
-        if self._service.is_stopping:
+        if self._is_ending or self._service.is_stopping:
             self._end_for_stop()
         elif self._is_idle:
             self._close()
@@ -416,6 +414,10 @@ class Connection(asyncio.Protocol):
 
         Another worker may listen already, and a proxy may have sent the next request on a kept connection.
         """
+        if self._is_ending:
+            # A host may stop its service as well.
+            return
+        self._is_ending = True
         config, now = self._service.config, self._service.clock()
         is_kept = self._answered and not self._first_bytes
         timeout = config.timeout_keep_alive if is_kept else config.timeout_handshake
