@@ -219,6 +219,16 @@ class RoutineTests(unittest.TestCase):
             self.masking.apply_mask(PATTERN, KEY)
         self.assertEqual(self.masking.get_routine(), "libcrypto")
 
+    def test_key_of_another_type_leaves_libcrypto_in_use(self) -> None:
+        mask = mock.Mock()
+        keys: List[Any] = [bytearray(NO_KEY), memoryview(NO_KEY)]
+        with mock.patch.object(libcrypto, "load", return_value=mask):
+            self.masking.use("libcrypto")
+            for key in keys:
+                self.masking.apply_mask(PATTERN, key)
+                # As `ctypes` passes no other type.
+                self.assertIs(type(mask.call_args[0][1]), bytes)
+
     def test_key_that_is_none_is_an_error(self) -> None:
         for key in (b"", b"abc", b"abcde"):
             for routine in ("python", "libcrypto"):

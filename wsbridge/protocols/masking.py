@@ -53,7 +53,8 @@ def apply_mask(data: bytes, key: bytes) -> Union[bytes, bytearray]:
 
     Returns a new object, `bytes` or `bytearray`, whichever is cheaper.
     """
-    return mask_slice(bytes(data), 0, len(data), key)
+    # A key of another type would make the routine fail, and another take its place for the whole process.
+    return mask_slice(bytes(data), 0, len(data), bytes(memoryview(key)))
 
 
 def mask_slice(data: bytes, start: int, stop: int, key: bytes) -> Union[bytes, bytearray]:
