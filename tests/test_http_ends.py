@@ -246,6 +246,28 @@ class StopTests(HttpCase):
         self.transport.read()
         await self.assert_stopped(stopping)
 
+    async def test_abort_of_a_connection_whose_client_does_not_close_is_no_warning(self) -> None:
+        # The clients of most pools notice the end of an idle connection with their next request.
+        self.connect()
+        await self.feed(GET)
+        await self.respond()
+        await self.advance(1)
+        await self.service.shut_down(0.001)
+        await turn_loop()
+        self.assertTrue(self.transport.is_lost)
+        self.assert_logged(("INFO", '127.0.0.1:50000 "GET /a" 200'))
+
+    async def test_abort_that_cuts_a_response_is_a_warning(self) -> None:
+        self.connect(ws_write_limit=100)
+        await self.feed(GET)
+        self.transport.is_peer_reading = False
+        await self.last.send(START)
+        await self.start(self.last.send({**WHOLE, "body": bytes(200)}))
+        self.logged.clear()
+        await self.service.shut_down(0.001)
+        self.assertTrue(self.transport.is_lost)
+        self.assert_logged(("WARNING", "connections that did not close in time and are aborted: 2"))
+
     async def test_work_after_the_response_is_waited_for(self) -> None:
         self.connect()
         await self.feed(GET)

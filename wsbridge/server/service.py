@@ -32,7 +32,7 @@ from .detached import Detached
 from .listening.descriptors import HINT, OUT_OF_DESCRIPTORS, find_reserved
 from .logs.log import SafeLogger, access_logger, error_logger, log_answer, log_end, log_refusal
 from .member import Member, WaitingMember
-from .metrics.metrics import Metrics
+from .metrics.metrics import Load, Metrics
 from .metrics.own_paths import OwnPaths
 from .plain import Waker
 from .signals import may_be_ctrl_c
@@ -433,14 +433,18 @@ class Service:
         """
         self.begin_shutdown()
         if not await self._is_empty_within(timeout and max(timeout - ABORT_TIMEOUT, timeout / 2)):
-            self.logger.warning(
-                "connections that did not close in time and are aborted: %d", len(self.members)
-            )
+            count = sum(map(self._is_cut, self.members))
+            if count:
+                self.logger.warning("connections that did not close in time and are aborted: %d", count)
             self.abort()
             await self.wait_until_empty()
         if self.members:
             self.abandoned = len(self.members)
             self.logger.error("%d applications ignore their cancellation", self.abandoned)
+
+    def _is_cut(self, member: Member) -> bool:
+        """Whether an abort loses anything: most members that linger only wait for their peer to close."""
+        return member not in self.lingering or getattr(member, "measure", Load)().unsent > 0
 
     async def wait_until_empty(self) -> None:
         """Wait until every connection, and every application, has ended."""
