@@ -1,8 +1,7 @@
-"""permessage-deflate: RFC 7692, its examples of 7.2.3, and the hostile messages."""
+"""The codec of permessage-deflate: the examples of RFC 7692 7.2.3, and hostile messages."""
 
 from __future__ import annotations
 
-import contextlib
 import unittest
 import zlib
 from types import ModuleType
@@ -17,16 +16,11 @@ from wsbridge.protocols.deflate import (
     DeflateSettings,
     Inflater,
     PerMessageDeflate,
-    agree_on_deflate,
-    build_deflate_offer,
-    check_deflate_response,
-    negotiate_deflate,
 )
-from wsbridge.protocols.fields import parse_extension_offers
 from wsbridge.protocols.frames import BINARY
 from wsbridge.protocols.messages import Message, compressed_limit
 
-from .doubles import load_for, without
+from .doubles import load_for
 
 tracemalloc: Optional[ModuleType]
 try:
@@ -34,9 +28,6 @@ try:
 except ImportError:
     # PyPy has none: there the tests that measure memory look at the outcome alone.
     tracemalloc = None
-
-# zlib's own: nothing is limited unless an offer asks for it.
-WIDEST = DeflateSettings(server_max_window_bits=15, client_max_window_bits=15)
 
 TAIL = b"\x00\x00\xff\xff"
 
@@ -49,254 +40,6 @@ def cut(data: bytes) -> Iterator[List[bytes]]:
     yield [data[index : index + 1] for index in range(len(data))]
     for index in range(1, len(data)):
         yield [data[:index], data[index:]]
-
-
-class ServerNegotiationTests(unittest.TestCase):
-    def negotiate(self, offers: str, settings: DeflateSettings) -> Optional[Tuple[Agreement, str]]:
-        return negotiate_deflate(parse_extension_offers([offers.encode()]), settings)
-
-    def assert_agreed(
-        self, offers: str, response: str, agreement: Agreement, settings: DeflateSettings = WIDEST
-    ) -> None:
-        self.assertEqual(self.negotiate(offers, settings), (agreement, response))
-
-    def assert_declined(self, offers: str, settings: DeflateSettings = WIDEST) -> None:
-        self.assertIsNone(self.negotiate(offers, settings))
-
-    def test_no_offer_is_no_compression(self) -> None:
-        self.assertIsNone(negotiate_deflate([], WIDEST))
-
-    def test_plain_offer(self) -> None:
-        self.assert_agreed("permessage-deflate", "permessage-deflate", Agreement(False, False, 15, 15))
-
-    def test_other_extensions_are_passed_over(self) -> None:
-        self.assert_declined("permessage-bzip2, x-webkit-deflate-frame, Permessage-Deflate")
-        self.assert_agreed("mux; max-channels=4, permessage-deflate", "permessage-deflate", Agreement())
-
-    def test_server_no_context_takeover_is_kept(self) -> None:
-        response = "permessage-deflate; server_no_context_takeover"
-        agreement = Agreement(server_no_context_takeover=True)
-        self.assert_agreed("permessage-deflate; server_no_context_takeover", response, agreement)
-        settings = WIDEST._replace(server_no_context_takeover=True)
-        self.assert_agreed("permessage-deflate", response, agreement, settings)
-
-    def test_client_no_context_takeover_is_kept(self) -> None:
-        response = "permessage-deflate; client_no_context_takeover"
-        agreement = Agreement(client_no_context_takeover=True)
-        self.assert_agreed("permessage-deflate; client_no_context_takeover", response, agreement)
-        settings = WIDEST._replace(client_no_context_takeover=True)
-        self.assert_agreed("permessage-deflate", response, agreement, settings)
-
-    def test_server_window_is_the_smaller_of_both(self) -> None:
-        for bits in range(9, 16):
-            offer = f"permessage-deflate; server_max_window_bits={bits}"
-            self.assert_agreed(offer, offer, Agreement(server_max_window_bits=bits))
-        settings = WIDEST._replace(server_max_window_bits=11)
-        expected = Agreement(server_max_window_bits=11)
-        response = "permessage-deflate; server_max_window_bits=11"
-        self.assert_agreed("permessage-deflate; server_max_window_bits=12", response, expected, settings)
-
-    def test_server_window_is_kept_and_not_said_where_nobody_asked(self) -> None:
-        for bits in range(9, 16):
-            settings = WIDEST._replace(server_max_window_bits=bits)
-            agreement = Agreement(server_max_window_bits=bits)
-            self.assert_agreed("permessage-deflate", "permessage-deflate", agreement, settings)
-
-    def test_client_window_of_one_bit_less_than_all_is_said(self) -> None:
-        settings = WIDEST._replace(client_max_window_bits=14)
-        response = "permessage-deflate; client_max_window_bits=14"
-        expected = Agreement(client_max_window_bits=14)
-        self.assert_agreed("permessage-deflate; client_max_window_bits", response, expected, settings)
-
-    def test_quoted_value_is_the_value(self) -> None:
-        offer = 'permessage-deflate; server_max_window_bits="10"'
-        response = "permessage-deflate; server_max_window_bits=10"
-        self.assert_agreed(offer, response, Agreement(server_max_window_bits=10))
-
-    def test_client_window_is_limited_only_where_it_was_offered(self) -> None:
-        settings = WIDEST._replace(client_max_window_bits=12)
-        self.assert_agreed("permessage-deflate", "permessage-deflate", Agreement(), settings)
-        offer, expected = "permessage-deflate; client_max_window_bits", Agreement(client_max_window_bits=12)
-        self.assert_agreed(offer, "permessage-deflate; client_max_window_bits=12", expected, settings)
-        self.assert_agreed(offer, "permessage-deflate", Agreement())
-
-    def test_client_window_is_the_smaller_of_both(self) -> None:
-        for bits in range(8, 15):
-            offer = f"permessage-deflate; client_max_window_bits={bits}"
-            self.assert_agreed(offer, offer, Agreement(client_max_window_bits=bits))
-        settings = WIDEST._replace(client_max_window_bits=10)
-        offer, response = (f"permessage-deflate; client_max_window_bits={bits}" for bits in (15, 10))
-        self.assert_agreed(offer, response, Agreement(client_max_window_bits=10), settings)
-
-    def test_all_parameters_at_once(self) -> None:
-        everything = (
-            "permessage-deflate; server_no_context_takeover; client_no_context_takeover; "
-            "server_max_window_bits=9; client_max_window_bits=8"
-        )
-        self.assert_agreed(everything, everything, Agreement(True, True, 9, 8))
-
-    def test_our_defaults_with_a_browsers_offer(self) -> None:
-        self.assert_agreed(
-            "permessage-deflate; client_max_window_bits",
-            "permessage-deflate; client_max_window_bits=12",
-            Agreement(False, False, 12, 12),
-            DeflateSettings(),
-        )
-
-    def test_offer_that_cannot_be_met_is_declined(self) -> None:
-        for parameters in (
-            "unknown",
-            "client_max_window_bits; client_max_window_bits=10",
-            "server_no_context_takeover=1",
-            "server_max_window_bits",
-            "server_max_window_bits=8",
-            "client_max_window_bits=16",
-        ):
-            self.assert_declined(f"permessage-deflate; {parameters}")
-            offers = f"permessage-deflate; {parameters}, permessage-deflate"
-            self.assert_agreed(offers, "permessage-deflate", Agreement())
-
-    def test_without_zlib_the_offer_is_declined(self) -> None:
-        with without("zlib"):
-            self.assert_declined("permessage-deflate")
-
-
-class ClientNegotiationTests(unittest.TestCase):
-    def check(self, response: str, settings: DeflateSettings) -> Optional[Agreement]:
-        return check_deflate_response(parse_extension_offers([response.encode()]), settings)
-
-    def assert_offer(self, expected: str, settings: DeflateSettings) -> None:
-        self.assertEqual(build_deflate_offer(settings), expected)
-
-    def assert_agreed(self, response: str, agreement: Agreement, settings: DeflateSettings = WIDEST) -> None:
-        self.assertEqual(self.check(response, settings), agreement)
-
-    def assert_failed(self, response: str, text: str, settings: DeflateSettings = WIDEST) -> None:
-        with self.assertRaises(errors.HandshakeFailed) as caught:
-            self.check(response, settings)
-        self.assertEqual(str(caught.exception), text)
-
-    def test_offer(self) -> None:
-        self.assert_offer("permessage-deflate; client_max_window_bits", WIDEST)
-        self.assert_offer(
-            "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12", DeflateSettings()
-        )
-        self.assert_offer(
-            "permessage-deflate; server_max_window_bits=14; client_max_window_bits=14",
-            DeflateSettings(server_max_window_bits=14, client_max_window_bits=14),
-        )
-        self.assert_offer(
-            "permessage-deflate; server_no_context_takeover; client_no_context_takeover; "
-            "server_max_window_bits=9; client_max_window_bits=10",
-            DeflateSettings(True, True, 9, 10),
-        )
-
-    def test_no_answer_is_no_compression(self) -> None:
-        self.assertIsNone(self.check("", WIDEST))
-
-    def test_plain_answer(self) -> None:
-        self.assert_agreed("permessage-deflate", Agreement())
-
-    def test_answer_with_every_parameter(self) -> None:
-        self.assert_agreed(
-            "permessage-deflate; server_no_context_takeover; client_no_context_takeover; "
-            "server_max_window_bits=8; client_max_window_bits=9",
-            Agreement(True, True, 8, 9),
-        )
-
-    def test_what_we_asked_of_ourselves_holds_even_if_the_answer_is_silent(self) -> None:
-        settings = DeflateSettings(False, True, 15, 10)
-        for limit, bits in (("", 10), ("; client_max_window_bits=15", 10), ("; client_max_window_bits=9", 9)):
-            self.assert_agreed("permessage-deflate" + limit, Agreement(False, True, 15, bits), settings)
-
-    def test_extension_that_was_not_offered_fails(self) -> None:
-        for name in ("mux", "x-webkit-deflate-frame"):
-            self.assert_failed(name, f"server answered with an extension that was not offered: {name}")
-
-    def test_two_answers_fail(self) -> None:
-        text = "server answered with permessage-deflate twice"
-        self.assert_failed("permessage-deflate, permessage-deflate", text)
-
-    def test_parameter_that_is_unknown_or_invalid_fails(self) -> None:
-        text = "server answered with an unknown, invalid or repeated parameter"
-        self.assert_failed("permessage-deflate; unknown", text)
-        self.assert_failed("permessage-deflate; server_max_window_bits", text)
-
-    def test_larger_server_window_than_asked_for_fails(self) -> None:
-        settings = WIDEST._replace(server_max_window_bits=10)
-        text = "server_max_window_bits={} is more than was asked for"
-        for bits in range(11, 16):
-            response = f"permessage-deflate; server_max_window_bits={bits}"
-            self.assert_failed(response, text.format(bits), settings)
-
-    def test_answer_that_does_not_say_the_server_window_leaves_it_at_15_bits(self) -> None:
-        for bits in (9, 12, 15):
-            settings = WIDEST._replace(server_max_window_bits=bits)
-            self.assert_agreed("permessage-deflate", Agreement(), settings)
-            gorilla = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
-            self.assert_agreed(gorilla, Agreement(True, True), settings)
-
-    def test_client_window_without_a_value_fails(self) -> None:
-        text = "client_max_window_bits without a value in a response"
-        self.assert_failed("permessage-deflate; client_max_window_bits", text)
-
-    def test_client_window_that_zlib_cannot_keep_fails(self) -> None:
-        text = "client_max_window_bits=8 cannot be met: zlib begins at 9"
-        self.assert_failed("permessage-deflate; client_max_window_bits=8", text)
-
-    def test_context_takeover_against_our_wish_fails(self) -> None:
-        settings = WIDEST._replace(server_no_context_takeover=True)
-        text = "server_no_context_takeover was asked for and not agreed to"
-        self.assert_failed("permessage-deflate", text, settings)
-        expected = Agreement(server_no_context_takeover=True)
-        self.assert_agreed("permessage-deflate; server_no_context_takeover", expected, settings)
-
-    def test_without_zlib_an_agreement_fails_at_once(self) -> None:
-        text = "permessage-deflate cannot be met: this Python has no zlib"
-        with without("zlib"):
-            self.assert_failed("permessage-deflate", text)
-
-
-class CodecAgreementTests(unittest.TestCase):
-    """What either role makes of the peer's header: its codec, and what it answers."""
-
-    def agree(self, value: str, client: bool) -> Tuple[Optional[PerMessageDeflate], Optional[str]]:
-        return agree_on_deflate([value.encode()], WIDEST, client)
-
-    def assert_no_context_takeover(self, codec: Any, ours: bool, theirs: bool) -> None:
-        hello = codec.deflater.deflate(b"Hello"), codec.deflater.deflate(b"Hello")
-        self.assertIs(hello[0] == hello[1], ours)
-        codec.inflater.ceiling = 1024
-        codec.inflater.inflate(bytes.fromhex("f248cdc9c90700"))
-        codec.inflater.finish()
-        # RFC 7692 7.2.3.2: "Hello" again, out of the window.
-        with self.assertRaises(errors.InvalidCompressedData) if theirs else contextlib.nullcontext():
-            codec.inflater.inflate(bytes.fromhex("f200110000"))
-
-    def test_server_answers_the_offer_and_plays_its_role(self) -> None:
-        codec, response = self.agree("permessage-deflate; server_no_context_takeover", False)
-        self.assertEqual(response, "permessage-deflate; server_no_context_takeover")
-        self.assert_no_context_takeover(codec, True, False)
-
-    def test_client_answers_nothing_and_plays_its_role(self) -> None:
-        codec, response = self.agree("permessage-deflate; server_no_context_takeover", True)
-        self.assertIsNone(response)
-        self.assert_no_context_takeover(codec, False, True)
-
-    def test_nothing_is_agreed_on_without_an_offer_or_an_answer(self) -> None:
-        self.assertEqual(self.agree("x-unknown", False), (None, None))
-        self.assertEqual(self.agree("", True), (None, None))
-
-    def test_nothing_is_agreed_on_where_we_do_not_want_it(self) -> None:
-        self.assertEqual(agree_on_deflate([b"permessage-deflate"], None, False), (None, None))
-        self.assertEqual(agree_on_deflate([], None, True), (None, None))
-        with self.assertRaises(errors.HandshakeFailed):
-            agree_on_deflate([b"permessage-deflate"], None, True)
-
-    def test_what_breaks_the_grammar_is_told_in_the_words_of_the_role(self) -> None:
-        for client, error in ((False, errors.BadRequest), (True, errors.HandshakeFailed)):
-            with self.assertRaises(error):
-                self.agree("permessage-deflate; =", client)
 
 
 def open_inflater(window_bits: int, no_context_takeover: bool, ceiling: int = 1 << 20) -> Inflater:
@@ -906,7 +649,7 @@ class PerMessageDeflateTests(unittest.TestCase):
         self.assertEqual(codec.inflater.inflate(bytes.fromhex("f248cdc9c90700")), b"Hello")
 
     def test_defaults(self) -> None:
-        # level, mem_level and threshold; for the rest see ServerNegotiationTests.
+        # level, mem_level and threshold; for the rest see tests/test_deflate_negotiation.py.
         self.assertEqual(DeflateSettings()[4:], (3, 4, 0))
 
     def test_settings_are_handed_on(self) -> None:

@@ -9,7 +9,8 @@ from typing import Any, Dict, List, Tuple
 
 from . import __name__ as PACKAGE
 from . import __version__
-from .protocols.deflate import DeflateSettings, build_deflate_offer, import_zlib
+from .protocols.deflate import DeflateSettings
+from .protocols.deflate_negotiation import build_deflate_offer, import_zlib
 from .protocols.events import WebSocketDataReceived, WebSocketDisconnected
 from .protocols.fields import get_header_values
 from .protocols.handshake import (

@@ -8,7 +8,7 @@ from typing import Any, Iterable, List, Optional, Tuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsbridge.protocols import deflate, handshake
+from wsbridge.protocols import deflate, deflate_negotiation, handshake
 from wsbridge.protocols.errors import EventError
 from wsbridge.protocols.events import WebSocketDataReceived, WebSocketDisconnected
 from wsbridge.protocols.fields import parse_extension_offers
@@ -75,7 +75,7 @@ def make_ends(
     """A client and a server as an opening handshake would have left them; which of them hold their CLOSE."""
     if settings is not None:
         limits.update(enable_compression=True, deflate=settings)
-        limits["peer_extensions"] = [deflate.build_deflate_offer(settings).encode()]
+        limits["peer_extensions"] = [deflate_negotiation.build_deflate_offer(settings).encode()]
     server = WSProtocol(hold_close=holds[1], **limits)
     limits["peer_extensions"] = [(server.extensions_response or "").encode()]
     client = WSProtocol(client=True, hold_close=holds[0], **limits)
@@ -160,12 +160,12 @@ def test_negotiation(
     ours: deflate.DeflateSettings, theirs: deflate.DeflateSettings, messages: List[str]
 ) -> None:
     """Any client's offer and any server's settings: both understand the same of it, and each other's data."""
-    offer = deflate.build_deflate_offer(ours)
-    agreed = deflate.negotiate_deflate(parse_extension_offers([offer.encode()]), theirs)
+    offer = deflate_negotiation.build_deflate_offer(ours)
+    agreed = deflate_negotiation.negotiate_deflate(parse_extension_offers([offer.encode()]), theirs)
     assert agreed is not None, "declined"
     agreement, answer = agreed
     # Windows have 9 bits and more here, so that our client can meet whatever our server answers.
-    understood = deflate.check_deflate_response(parse_extension_offers([answer.encode()]), ours)
+    understood = deflate_negotiation.check_deflate_response(parse_extension_offers([answer.encode()]), ours)
     assert understood is not None and understood[0] == agreement[0]
     # Each side may compress with less than was agreed on (RFC 7692 7.1.2), never with more.
     assert understood[2] >= agreement[2]

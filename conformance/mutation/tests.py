@@ -13,7 +13,6 @@ TESTS = {
     "config_checks": ["test_config"],
     "config_rules": ["test_config"],
     "demo/app": ["test_demo"],
-    "protocols/deflate": ["test_deflate", "test_deflate_negotiation"],
     "protocols/messages": ["test_messages", "test_utf8"],
     "protocols/parts": ["test_http11", "test_bodies"],
     "protocols/ws": ["test_ws", "test_receiver_table"],

@@ -1,7 +1,7 @@
-"""permessage-deflate (RFC 7692): its negotiation, and a codec for messages.
+"""The parameters of permessage-deflate, and the codec of messages (RFC 7692 7.2) that they make.
 
-zlib is imported by the first offer that can be met; without zlib every offer is
-declined.
+`deflate_negotiation` agrees on them with the peer. zlib is imported by the first codec, because a Python may
+lack it.
 """
 
 from __future__ import annotations
@@ -10,17 +10,14 @@ import functools
 import sys
 from array import array
 from types import ModuleType
-from typing import TYPE_CHECKING, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, List, NamedTuple, Optional, Union
 
-from .errors import BadRequest, HandshakeFailed, InvalidCompressedData
-from .fields import ExtensionOffer, parse_extension_offers
+from .errors import InvalidCompressedData
 
 if TYPE_CHECKING:
     from zlib import _Compress, _Decompress
 
-__all__ = ["DeflateSettings", "Agreement", "negotiate_deflate", "build_deflate_offer", "PerMessageDeflate"]
-
-EXTENSION = "permessage-deflate"
+__all__ = ["SLICE", "Agreement", "CeilingReached", "DeflateSettings", "Inflater", "PerMessageDeflate"]
 
 # RFC 7692 7.2.1: the four bytes that end every flushed DEFLATE block, removed on the wire.
 TAIL = b"\x00\x00\xff\xff"
@@ -95,155 +92,6 @@ class Agreement(NamedTuple):
     client_no_context_takeover: bool = False
     server_max_window_bits: int = 15
     client_max_window_bits: int = 15
-
-
-def import_zlib() -> Optional[ModuleType]:
-    """zlib, or None if this Python was built without it."""
-    try:
-        import zlib
-    except ImportError:
-        return None
-    return zlib
-
-
-def negotiate_deflate(
-    offers: Iterable[ExtensionOffer], settings: DeflateSettings
-) -> Optional[Tuple[Agreement, str]]:
-    """Agree on the first offer that can be met; return the agreement and the response's header value.
-
-    Offers of other extensions, and offers with an unknown, duplicate or
-    invalid parameter, are skipped: they MUST be declined (RFC 7692 7.1). None
-    if no offer can be met.
-    """
-    for name, parameters in offers:
-        if name != EXTENSION:
-            continue
-        offer = _parse_offer(parameters)
-        # zlib cannot compress with a window of 8 bits: it refuses, and before 1.2.9 it silently used 9.
-        if offer is None or offer.server_max_window_bits == 8:
-            continue
-        if import_zlib() is None:
-            return None
-        return _agree(offer, settings)
-    return None
-
-
-class _Offer(NamedTuple):
-    server_no_context_takeover: bool
-    client_no_context_takeover: bool
-    server_max_window_bits: Optional[int]
-    client_max_window_bits: Optional[int]
-    limits_client_window: bool
-
-
-def _parse_offer(parameters: Iterable[Tuple[str, Optional[str]]]) -> Optional[_Offer]:
-    seen: dict[str, Optional[str]] = {}
-    for name, value in parameters:
-        if name in seen:
-            return None
-        if name in ("server_no_context_takeover", "client_no_context_takeover"):
-            if value is not None:
-                return None
-        elif name == "server_max_window_bits":
-            if value not in _WINDOW_BITS:
-                return None
-        elif name != "client_max_window_bits" or (value is not None and value not in _WINDOW_BITS):
-            return None
-        seen[name] = value
-    return _Offer(
-        "server_no_context_takeover" in seen,
-        "client_no_context_takeover" in seen,
-        _WINDOW_BITS.get(seen.get("server_max_window_bits")),
-        _WINDOW_BITS.get(seen.get("client_max_window_bits")),
-        "client_max_window_bits" in seen,
-    )
-
-
-# RFC 7692 7.1.2: a decimal integer between 8 and 15 without leading zeros.
-_WINDOW_BITS: dict[Optional[str], int] = {str(bits): bits for bits in range(8, 16)}
-
-
-def _agree(offer: _Offer, settings: DeflateSettings) -> Tuple[Agreement, str]:
-    server_bits = min(offer.server_max_window_bits or 15, settings.server_max_window_bits)
-    client_bits = 15
-    if offer.limits_client_window:
-        client_bits = min(offer.client_max_window_bits or 15, settings.client_max_window_bits)
-    agreement = Agreement(
-        offer.server_no_context_takeover or settings.server_no_context_takeover,
-        offer.client_no_context_takeover or settings.client_no_context_takeover,
-        server_bits,
-        client_bits,
-    )
-    response = [EXTENSION]
-    if agreement.server_no_context_takeover:
-        response.append("server_no_context_takeover")
-    if agreement.client_no_context_takeover:
-        response.append("client_no_context_takeover")
-    # RFC 7692 7.1.2.1 allows it without an offer, but then nhooyr (1.8.7) and Netty (4.1.48) fail.
-    if offer.server_max_window_bits is not None:
-        response.append(f"server_max_window_bits={server_bits}")
-    # RFC 7692 7.1.2.2: never in a response unless the offer had it.
-    if offer.limits_client_window and client_bits < 15:
-        response.append(f"client_max_window_bits={client_bits}")
-    # Few are possible, and many connections keep one each.
-    return agreement, sys.intern("; ".join(response))
-
-
-def build_deflate_offer(settings: DeflateSettings) -> str:
-    """A client's offer (RFC 7692 7.1), for its Sec-WebSocket-Extensions header."""
-    offer = [EXTENSION]
-    if settings.server_no_context_takeover:
-        offer.append("server_no_context_takeover")
-    if settings.client_no_context_takeover:
-        offer.append("client_no_context_takeover")
-    if settings.server_max_window_bits < 15:
-        offer.append(f"server_max_window_bits={settings.server_max_window_bits}")
-    offer.append("client_max_window_bits")
-    if settings.client_max_window_bits < 15:
-        offer[-1] += f"={settings.client_max_window_bits}"
-    return "; ".join(offer)
-
-
-def check_deflate_response(
-    response: Iterable[ExtensionOffer], settings: Optional[DeflateSettings]
-) -> Optional[Agreement]:
-    """The agreement that a server's response to `build_deflate_offer` makes; None if it declines.
-
-    ``settings`` is None if nothing was offered. Without `server_max_window_bits`
-    in the response the window has 15 bits, even if we asked for fewer:
-    gorilla's servers do not know the parameter, and zlib inflates every window.
-    Raises `HandshakeFailed` for an extension that was not offered (RFC
-    6455 4.1), and for parameters that are unknown, invalid, repeated, or
-    cannot be met (RFC 7692 7.1).
-    """
-    agreement = None
-    for name, parameters in response:
-        if settings is None or name != EXTENSION:
-            raise HandshakeFailed(f"server answered with an extension that was not offered: {name}")
-        if agreement is not None:
-            raise HandshakeFailed("server answered with permessage-deflate twice")
-        answer = _parse_offer(parameters)
-        if answer is None:
-            raise HandshakeFailed("server answered with an unknown, invalid or repeated parameter")
-        server_bits = answer.server_max_window_bits
-        client_bits = min(answer.client_max_window_bits or 15, settings.client_max_window_bits)
-        if server_bits is not None and server_bits > settings.server_max_window_bits:
-            raise HandshakeFailed(f"server_max_window_bits={server_bits} is more than was asked for")
-        if answer.limits_client_window and answer.client_max_window_bits is None:
-            raise HandshakeFailed("client_max_window_bits without a value in a response")
-        if client_bits == 8:
-            raise HandshakeFailed("client_max_window_bits=8 cannot be met: zlib begins at 9")
-        if settings.server_no_context_takeover and not answer.server_no_context_takeover:
-            raise HandshakeFailed("server_no_context_takeover was asked for and not agreed to")
-        if import_zlib() is None:
-            raise HandshakeFailed("permessage-deflate cannot be met: this Python has no zlib")
-        agreement = Agreement(
-            answer.server_no_context_takeover,
-            answer.client_no_context_takeover or settings.client_no_context_takeover,
-            server_bits or 15,
-            client_bits,
-        )
-    return agreement
 
 
 class CeilingReached(Exception):
@@ -459,32 +307,3 @@ class PerMessageDeflate:
         # A larger window inflates a smaller one, and a peer's zlib may have used 9 bits for 8.
         self.inflater = Inflater(max(theirs[0], 9), theirs[1])
         self.threshold = settings.threshold
-
-
-def agree_on_deflate(
-    values: Iterable[bytes], settings: Optional[DeflateSettings], client: bool
-) -> Tuple[Optional[PerMessageDeflate], Optional[str]]:
-    """Negotiate; return the codec, and a server's Sec-WebSocket-Extensions. Both are None without agreement.
-
-    ``values`` are those of all Sec-WebSocket-Extensions lines of the peer: a
-    client's offers, or with ``client`` a server's response. ``settings`` is None if permessage-deflate
-    is not wanted. Raises `BadRequest` for malformed offers, and
-    `HandshakeFailed` for a response that is malformed, or names an extension
-    that was not offered.
-    """
-    agreement, response = None, None
-    if client:
-        agreement = _check_response(values, settings)
-    elif settings is not None and values:
-        agreement, response = negotiate_deflate(parse_extension_offers(values), settings) or (None, None)
-    if agreement is None or settings is None:
-        return None, None
-    return PerMessageDeflate(agreement, settings, client), response
-
-
-def _check_response(values: Iterable[bytes], settings: Optional[DeflateSettings]) -> Optional[Agreement]:
-    try:
-        response = parse_extension_offers(values)
-    except BadRequest as error:
-        raise HandshakeFailed(f"{error} in the server's answer") from None
-    return check_deflate_response(response, settings)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence, TypedDict, Union
 
-from .deflate import DeflateSettings, build_deflate_offer, import_zlib
+from .deflate import DeflateSettings
+from .deflate_negotiation import build_deflate_offer, import_zlib
 from .errors import BadRequest, EventError, Forbidden, HandshakeFailed, RequestRefused, StateError
 from .events import RequestReceived
 from .fields import Headers, check_headers, parse_authority, parse_subprotocols

@@ -35,7 +35,8 @@ import os
 from enum import Enum
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Union
 
-from .deflate import SLICE, CeilingReached, DeflateSettings, agree_on_deflate
+from .deflate import SLICE, CeilingReached, DeflateSettings
+from .deflate_negotiation import agree_on_deflate
 from .errors import (
     EventError,
     ExpectedContinuation,

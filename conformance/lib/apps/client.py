@@ -14,7 +14,8 @@ import sys
 from typing import List, Tuple, Union
 from urllib.parse import urlsplit
 
-from wsbridge.protocols.deflate import DeflateSettings, build_deflate_offer
+from wsbridge.protocols.deflate import DeflateSettings
+from wsbridge.protocols.deflate_negotiation import build_deflate_offer
 from wsbridge.protocols.errors import WSBridgeError
 from wsbridge.protocols.events import WebSocketDataReceived
 from wsbridge.protocols.handshake import build_upgrade_request, check_upgrade_response, generate_ws_key
