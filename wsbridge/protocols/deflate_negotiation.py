@@ -49,7 +49,7 @@ def negotiate_deflate(
     for name, parameters in offers:
         if name != EXTENSION:
             continue
-        offer = _parse_offer(parameters)
+        offer = _parse_parameters(parameters)
         # zlib cannot compress with a window of 8 bits: it refuses, and before 1.2.9 it silently used 9.
         if offer is None or offer.server_max_window_bits == 8:
             continue
@@ -59,15 +59,18 @@ def negotiate_deflate(
     return None
 
 
-class _Offer(NamedTuple):
+class _Parameters(NamedTuple):
+    """The parameters of an offer or a response; None stands for a number that it does not name."""
+
     server_no_context_takeover: bool
     client_no_context_takeover: bool
     server_max_window_bits: Optional[int]
     client_max_window_bits: Optional[int]
-    limits_client_window: bool
+    has_client_max_window_bits: bool
 
 
-def _parse_offer(parameters: Iterable[Tuple[str, Optional[str]]]) -> Optional[_Offer]:
+def _parse_parameters(parameters: Iterable[Tuple[str, Optional[str]]]) -> Optional[_Parameters]:
+    """None for an unknown, repeated or invalid parameter (RFC 7692 7.1)."""
     seen: dict[str, Optional[str]] = {}
     for name, value in parameters:
         if name in seen:
@@ -81,7 +84,7 @@ def _parse_offer(parameters: Iterable[Tuple[str, Optional[str]]]) -> Optional[_O
         elif name != "client_max_window_bits" or (value is not None and value not in _WINDOW_BITS):
             return None
         seen[name] = value
-    return _Offer(
+    return _Parameters(
         "server_no_context_takeover" in seen,
         "client_no_context_takeover" in seen,
         _WINDOW_BITS.get(seen.get("server_max_window_bits")),
@@ -90,10 +93,10 @@ def _parse_offer(parameters: Iterable[Tuple[str, Optional[str]]]) -> Optional[_O
     )
 
 
-def _agree(offer: _Offer, settings: DeflateSettings) -> Tuple[Agreement, str]:
+def _agree(offer: _Parameters, settings: DeflateSettings) -> Tuple[Agreement, str]:
     server_bits = min(offer.server_max_window_bits or 15, settings.server_max_window_bits)
     client_bits = 15
-    if offer.limits_client_window:
+    if offer.has_client_max_window_bits:
         client_bits = min(offer.client_max_window_bits or 15, settings.client_max_window_bits)
     agreement = Agreement(
         offer.server_no_context_takeover or settings.server_no_context_takeover,
@@ -110,7 +113,7 @@ def _agree(offer: _Offer, settings: DeflateSettings) -> Tuple[Agreement, str]:
     if offer.server_max_window_bits is not None:
         response.append(f"server_max_window_bits={server_bits}")
     # RFC 7692 7.1.2.2: never in a response unless the offer had it.
-    if offer.limits_client_window and client_bits < 15:
+    if offer.has_client_max_window_bits and client_bits < 15:
         response.append(f"client_max_window_bits={client_bits}")
     # Few are possible, and many connections keep one each.
     return agreement, sys.intern("; ".join(response))
@@ -149,14 +152,14 @@ def check_deflate_response(
             raise HandshakeFailed(f"server answered with an extension that was not offered: {name}")
         if agreement is not None:
             raise HandshakeFailed("server answered with permessage-deflate twice")
-        answer = _parse_offer(parameters)
+        answer = _parse_parameters(parameters)
         if answer is None:
             raise HandshakeFailed("server answered with an unknown, invalid or repeated parameter")
         server_bits = answer.server_max_window_bits
         client_bits = min(answer.client_max_window_bits or 15, settings.client_max_window_bits)
         if server_bits is not None and server_bits > settings.server_max_window_bits:
             raise HandshakeFailed(f"server_max_window_bits={server_bits} is more than was asked for")
-        if answer.limits_client_window and answer.client_max_window_bits is None:
+        if answer.has_client_max_window_bits and answer.client_max_window_bits is None:
             raise HandshakeFailed("client_max_window_bits without a value in a response")
         if client_bits == 8:
             raise HandshakeFailed("client_max_window_bits=8 cannot be met: zlib begins at 9")
@@ -186,17 +189,13 @@ def agree_on_deflate(
     """
     agreement, response = None, None
     if client:
-        agreement = _check_response(values, settings)
+        try:
+            extensions = parse_extension_offers(values)
+        except BadRequest as error:
+            raise HandshakeFailed(f"{error} in the server's answer") from None
+        agreement = check_deflate_response(extensions, settings)
     elif settings is not None and values:
         agreement, response = negotiate_deflate(parse_extension_offers(values), settings) or (None, None)
     if agreement is None or settings is None:
         return None, None
     return PerMessageDeflate(agreement, settings, client), response
-
-
-def _check_response(values: Iterable[bytes], settings: Optional[DeflateSettings]) -> Optional[Agreement]:
-    try:
-        response = parse_extension_offers(values)
-    except BadRequest as error:
-        raise HandshakeFailed(f"{error} in the server's answer") from None
-    return check_deflate_response(response, settings)
