@@ -648,9 +648,18 @@ class PerMessageDeflateTests(unittest.TestCase):
         codec.inflater.ceiling = 1024
         self.assertEqual(codec.inflater.inflate(bytes.fromhex("f248cdc9c90700")), b"Hello")
 
+    def test_client_window_of_9_bits_is_inflated_with_no_larger_one(self) -> None:
+        codec = PerMessageDeflate(Agreement(client_max_window_bits=9), DeflateSettings())
+        codec.inflater.ceiling = 1024
+        # RFC 1951 3.2.4 to 3.2.6: 600 stored bytes, and a match of 3 bytes from 600 back.
+        codec.inflater.inflate(bytes.fromhex("00 5802 a7fd") + b"abc" + b"x" * 597)
+        with self.assertRaisesRegex(errors.InvalidCompressedData, "too far back"):
+            codec.inflater.inflate(bytes.fromhex("02a62b0000"))
+
     def test_defaults(self) -> None:
-        # level, mem_level and threshold; for the rest see tests/test_deflate_negotiation.py.
-        self.assertEqual(DeflateSettings()[4:], (3, 4, 0))
+        self.assertEqual(DeflateSettings(), (False, False, 12, 12, 3, 4, 0))
+        # RFC 7692 7.1: what holds where a response names no parameter.
+        self.assertEqual(Agreement(), (False, False, 15, 15))
 
     def test_settings_are_handed_on(self) -> None:
         settings = DeflateSettings(level=0, threshold=7)
