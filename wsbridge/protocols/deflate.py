@@ -44,7 +44,6 @@ _WINDOW_SIZES = {bits: 1 << bits for bits in range(8, 16)}
 # Bytes by which a window may grow before it is cut to its size.
 WINDOW_SLACK = 4096
 
-
 _IS_PYPY = sys.implementation.name == "pypy"
 _BYTE = array("b", [0])
 
@@ -144,20 +143,19 @@ class Inflater:
         self.bytes_in += len(piece)
         room = self.ceiling - self.bytes_out
         pieces = []
-        data: Union[bytes, bytearray] = piece
         try:
-            while data:
+            while piece:
                 decompressor = self._decompressor
                 if decompressor is None:
                     decompressor = self._decompressor = self._begin_stream()
                 # One byte more than there is room for shows that there is more; 0 would mean no limit.
-                output = decompressor.decompress(data, room + 1)
+                output = decompressor.decompress(piece, room + 1)
                 room -= len(output)
                 if room < 0:
                     output = self._add_pending(output, decompressor)
                 self.bytes_out += len(output)
                 pieces.append(output)
-                data = decompressor.unused_data
+                piece = decompressor.unused_data
                 if decompressor.eof:
                     # RFC 7692 7.2.3.4: after a block with BFINAL a new stream begins, and a new window.
                     self._decompressor = self._window = None
@@ -171,7 +169,7 @@ class Inflater:
                         del window[: -self._window_size]
                 if room < 0:
                     # Behind the end of a stream CPython tells the rest of the data twice.
-                    left = len(data) if decompressor.eof else len(decompressor.unconsumed_tail)
+                    left = len(piece) if decompressor.eof else len(decompressor.unconsumed_tail)
                     self.bytes_in -= left
                     self.ceiling = self.bytes_out
                     raise CeilingReached(b"".join(pieces), left)
