@@ -7,7 +7,7 @@ import contextvars
 import gc
 import sys
 import unittest
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List
 
 from tests.doubles import turn_loop
 from tests.freezing import setUpModule, tearDownModule  # noqa: F401
@@ -27,6 +27,15 @@ class StopTests(HttpCase):
     async def stop(self) -> Any:
         return await self.start(self.service.shut_down(None))
 
+    async def answer_and_stop(self, idle: float = 0, **config: Any) -> Any:
+        """Begin to stop ``idle`` seconds after a request was answered."""
+        self.connect(**config)
+        await self.feed(GET)
+        await self.respond()
+        await self.advance(idle)
+        self.transport.read()
+        return await self.stop()
+
     async def assert_stopped(self, stopping: Any) -> None:
         self.assertFalse(stopping.done())
         await self.assert_closes()
@@ -34,79 +43,42 @@ class StopTests(HttpCase):
         self.assertTrue(stopping.done())
 
     async def test_connection_that_is_idle_for_a_second_closes_at_once_and_without_a_byte(self) -> None:
-        configs: Tuple[Dict[str, Any], ...] = ({}, {"timeout_keep_alive": 1})
-        for config in configs:
-            self.connect(**config)
-            await self.feed(GET)
-            await self.respond()
-            await self.advance(1)
-            self.transport.read()
-            stopping = await self.stop()
+        for timeout in (5, 1):
+            stopping = await self.answer_and_stop(1, timeout_keep_alive=timeout)
             self.assert_written()
             await self.assert_stopped(stopping)
 
     async def test_connection_that_was_just_used_has_the_rest_of_the_second(self) -> None:
         # A proxy may have sent the next request, and fails it if it finds the connection closed.
-        self.connect()
-        await self.feed(GET)
-        await self.respond()
-        await self.advance(0.4)
-        self.transport.read()
-        stopping = await self.stop()
-        await self.advance(0.5)
-        self.assert_calls()
-        await self.advance(0.1)
-        self.assert_written()
-        await self.assert_stopped(stopping)
-
-    async def test_stop_of_a_second_takes_no_more_than_an_eighth_for_what_is_on_its_way(self) -> None:
-        # As with --reload: at half a second the server would abort the connection, and warn.
-        for config, seconds in (
-            ({"timeout_graceful_shutdown": 1}, 0.125),
-            ({"timeout_graceful_shutdown": None}, 1),
+        for idle, left, config in (
+            (0, 1, {}),
+            (0.4, 0.6, {}),
+            # Nothing tells when its idle time began.
+            (100, 1, {"timeout_keep_alive": None}),
+            # As with --reload: at half a second the server would abort the connection.
+            (0, 0.125, {"timeout_graceful_shutdown": 1}),
+            (0, 1, {"timeout_graceful_shutdown": None}),
         ):
-            self.connect(**config)
-            await self.feed(GET)
-            await self.respond()
-            self.transport.read()
-            stopping = await self.stop()
-            await self.advance(seconds - 0.1)
+            options: Dict[str, Any] = config
+            stopping = await self.answer_and_stop(idle, **options)
+            await self.advance(left - 0.1)
             self.assert_calls()
             await self.advance(0.1)
+            self.assert_written()
             await self.assert_stopped(stopping)
 
     async def test_request_that_was_on_its_way_is_the_last(self) -> None:
-        self.connect()
-        await self.feed(GET)
-        await self.respond()
-        stopping = await self.stop()
-        self.transport.read()
+        stopping = await self.answer_and_stop()
         await self.feed(GET)
         await self.respond(b"last")
         self.assert_written(build_page(b"last", closes=True))
         await self.assert_stopped(stopping)
 
     async def test_head_that_begins_gets_no_more_time(self) -> None:
-        self.connect(timeout_handshake=10)
-        await self.feed(GET)
-        await self.respond()
-        self.transport.read()
-        stopping = await self.stop()
+        stopping = await self.answer_and_stop(timeout_handshake=10)
         await self.feed(GET[:5])
         await self.advance(1)
         self.assertRegex(self.transport.read(), b"^HTTP/1.1 503 ")
-        await self.assert_stopped(stopping)
-
-    async def test_connection_without_an_idle_limit_has_a_second_from_the_stop(self) -> None:
-        self.connect(timeout_keep_alive=None)
-        await self.feed(GET)
-        await self.respond()
-        await self.advance(100)
-        self.transport.read()
-        stopping = await self.stop()
-        await self.advance(0.9)
-        self.assert_calls()
-        await self.advance(0.1)
         await self.assert_stopped(stopping)
 
     async def test_response_that_has_not_begun_closes(self) -> None:

@@ -32,7 +32,7 @@ from .detached import Detached
 from .listening.descriptors import HINT, OUT_OF_DESCRIPTORS, find_reserved
 from .logs.log import SafeLogger, access_logger, error_logger, log_answer, log_end, log_refusal
 from .member import Member, WaitingMember
-from .metrics.metrics import Load, Metrics
+from .metrics.metrics import Metrics, get_load
 from .metrics.own_paths import OwnPaths
 from .plain import Waker
 from .signals import may_be_ctrl_c
@@ -444,7 +444,7 @@ class Service:
 
     def _is_cut(self, member: Member) -> bool:
         """Whether an abort loses anything: most members that linger only wait for their peer to close."""
-        return member not in self.lingering or getattr(member, "measure", Load)().unsent > 0
+        return member not in self.lingering or get_load(member).unsent > 0
 
     async def wait_until_empty(self) -> None:
         """Wait until every connection, and every application, has ended."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..refusals import Refused
     from ..service import Service
 
-__all__ = ["FAMILIES", "Load", "Metrics", "build_series", "render_metrics"]
+__all__ = ["FAMILIES", "Load", "Metrics", "build_series", "get_load", "render_metrics"]
 
 
 class Family(NamedTuple):
@@ -141,6 +141,11 @@ class Load(NamedTuple):
     info: Optional[ConnectionInfo] = None
 
 
+def get_load(member: object) -> Load:
+    """The `Load` of a member of a `Service`; a member of a host's own holds nothing."""
+    return getattr(member, "measure", Load)()
+
+
 # The series, each with the counter of a WebSocket that it sums up.
 _TRAFFIC = {
     build_series(name, direction=direction): counter
@@ -247,8 +252,8 @@ class Metrics:
 
     def collect(self) -> Snapshot:
         """The values of this moment, in the order of the text."""
-        # Copied in one step, because another thread may call this. A member of a host's own holds nothing.
-        loads = [getattr(member, "measure", Load)() for member in self._service.members.copy()]
+        # Copied in one step, because another thread may call this.
+        loads = [get_load(member) for member in self._service.members.copy()]
         values: Snapshot = {_BUILD_INFO: 1, "wsbridge_start_time_seconds": self._started_at}
         values["wsbridge_connections_total"] = self.connections
         states = Counter(load.state for load in loads)
