@@ -71,6 +71,7 @@ with wsbridge.run_in_thread(app, port=0, lifespan="off") as server:
     client.start()
     while client.is_alive():
         tcl.dooneevent()
+poll()  # for what came between the last poll and the client's end
 print(received)
 """
 

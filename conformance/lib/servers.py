@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
+import random
 import re
 import signal
 import socket
@@ -36,11 +38,22 @@ def build_command(server: str, python: Union[str, Path], application: str) -> Li
     return [str(python), "-m", "uvicorn", application, *LISTEN, *flags]
 
 
+# Below those that systems give to clients: while a server is away, a client must not get its port.
+_ports = itertools.cycle(random.sample(range(20_000, 32_000), 12_000))
+
+
 def find_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
+    """A port of 127.0.0.1 that nobody uses now, and that was not given away here before."""
+    return next(port for port in _ports if _is_free(port))
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 class ServerFailed(Exception):

@@ -11,7 +11,7 @@ from typing import Awaitable, Callable, List
 import aiohttp
 
 from conformance.lib.clients import Closed, Websockets
-from conformance.lib.servers import ServerProcess
+from conformance.lib.servers import STOP_SECONDS, ServerProcess
 
 from .checks_messages import Check
 from .site import Site, build_key
@@ -40,7 +40,7 @@ async def expect_soon(question: Callable[[], Awaitable[object]], seconds: float)
 
 async def expect_end(server: ServerProcess) -> None:
     """It ends by itself, with 0."""
-    deadline = time.monotonic() + NOTICE_SECONDS
+    deadline = time.monotonic() + STOP_SECONDS
     while (code := server.poll()) is None and time.monotonic() < deadline:
         await asyncio.sleep(0.02)
     assert code == 0, code
