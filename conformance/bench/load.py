@@ -133,6 +133,7 @@ class Load:
             reply = bytes.fromhex(result.pop("reply"))
             if (inflate(reply) if result.pop("reply_rsv1") else reply) != self._payload:
                 result = {"failed": f"the echo of {len(self._payload)} bytes is not what was sent"}
+            result["reply_bytes"] = len(reply)
         if "count" not in result:
             raise Failed(result)
         return result

@@ -29,6 +29,7 @@ MEDIANS = (
     ("processor time of the server, us each, medians", "server_ns", 1e-3),
     ("share of its core that the generator used, medians", "load_share", 1.0),
     ("share of its core that the server used with nothing to do, medians", "quiet_share", 1.0),
+    ("bytes of a compressed reply, medians", "reply_bytes", 1.0),
     ("connections that the server closed behind a response, medians", "closed", 1.0),
     ("requests without a response, as the server closed, medians", "lost", 1.0),
 )

@@ -121,6 +121,9 @@ def _check_throughput(rounds: Dict[str, Dict[str, List[Result]]]) -> List[Outcom
             if polling:
                 against += f", without {', '.join(polling)}, which polls"
             ratio = find_ratio(results.get(ours, []), results[best])
+            sizes = [find_median(results.get(name, []), "reply_bytes") for name in (ours, best)]
+            if None not in sizes:
+                against += f", whose replies have {sizes[1]:,.0f} bytes and ours {sizes[0]:,.0f}"
             outcome = _at_least(f"{work}, {ours}", factor, ratio, against)
             busy = max(find_median(results.get(name, []), "load_share") or 0.0 for name in (ours, best))
             if busy > BUSY_GENERATOR:
