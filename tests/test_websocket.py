@@ -1494,6 +1494,15 @@ class ShutdownTests(WebSocketTestCase):
         await self.assert_receives(CONNECT, LOST)
         await self.assert_stopped()
 
+    async def test_connecting_has_an_eighth_of_a_stop_that_takes_a_second(self) -> None:
+        # As with --reload: at half a second the server would abort the connection.
+        await self.connect(timeout_graceful_shutdown=1)
+        self.service.begin_shutdown()
+        await self.advance(0.1)
+        self.assert_written()
+        await self.advance(0.025)
+        self.assert_written(STOPPING)
+
     async def test_connecting_that_is_accepted_is_1012(self) -> None:
         await self.connect()
         await self.shut_down()

@@ -53,6 +53,9 @@ BLOCKED = 1.0
 # Seconds in which a cancelled application must end.
 ABORT_TIMEOUT = 1.0
 
+# Seconds for what is on its way when the server stops; see `Service.stop_grace`.
+STOP_GRACE = 1.0
+
 # Seconds between two warnings that no connection can be accepted.
 ACCEPT_WARNING_INTERVAL = 1.0
 
@@ -283,6 +286,17 @@ class Service:
     def get_deadline(self, timeout: Optional[float]) -> float:
         """The time ``timeout`` seconds from now, by the service's clock; infinity if it is None."""
         return inf if timeout is None else self.clock() + timeout
+
+    @property
+    def stop_grace(self) -> float:
+        """Seconds that a server which stops waits for a request or an accept that is on its way.
+
+        Those for a request begin with the connection, the last response, or the first byte of the head, for
+        all else with the stop. Of a short ``timeout_graceful_shutdown`` they are an eighth: who waits is
+        answered before the abort.
+        """
+        timeout = self.config.timeout_graceful_shutdown
+        return STOP_GRACE if timeout is None else min(STOP_GRACE, timeout / 8)
 
     def add(self, member: Member) -> None:
         """Check the deadlines of ``member`` from now on. One that lingers does so no more."""

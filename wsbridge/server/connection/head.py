@@ -31,7 +31,7 @@ from .addresses import Ends, get_ends
 from .hints import START_SIZE, describe_ignored_host, describe_missing_upgrade, describe_start
 from .http import HttpExchange
 from .linger import Linger
-from .proxied import Preface, get_grace
+from .proxied import Preface
 from .reading import get_unsent_size, limit_reads, resume_reading
 from .relay import Relay, Stage
 from .scopes import prepare_scopes
@@ -422,7 +422,7 @@ class Connection(asyncio.Protocol):
         is_kept = self._answered and not self._first_bytes
         timeout = config.timeout_keep_alive if is_kept else config.timeout_handshake
         begun = now if timeout is None else self._deadline - timeout
-        self._deadline = min(self._deadline, begun + get_grace(self._service))
+        self._deadline = min(self._deadline, begun + self._service.stop_grace)
         if now >= self._deadline:
             self._end_for_stop()
 

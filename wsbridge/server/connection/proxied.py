@@ -19,18 +19,7 @@ from .relay import Relay
 if TYPE_CHECKING:
     from .head import Connection
 
-__all__ = ["HeaderReader", "Preface", "apply_header", "get_grace"]
-
-
-# Seconds from the connection, the last response, or the first byte of a head, in which the rest of a request
-# is waited for when the server stops. For a header in front of it they begin with the stop.
-ON_ITS_WAY = 1.0
-
-
-def get_grace(service: Service) -> float:
-    """`ON_ITS_WAY`, or an eighth of ``timeout_graceful_shutdown``: a connection that waits is not aborted."""
-    timeout = service.config.timeout_graceful_shutdown
-    return ON_ITS_WAY if timeout is None else min(ON_ITS_WAY, timeout / 8)
+__all__ = ["HeaderReader", "Preface", "apply_header"]
 
 
 def apply_header(ends: Ends, header: ProxyHeader) -> Ends:
@@ -119,7 +108,7 @@ class HeaderReader(ABC):
 
     def shut_down(self) -> None:
         """The server is stopping; what is on its way may still come, as in `Connection.shut_down`."""
-        self._deadline = min(self._deadline, self._service.get_deadline(get_grace(self._service)))
+        self._deadline = min(self._deadline, self._service.get_deadline(self._service.stop_grace))
 
     def abort(self) -> None:
         transport, self._transport = self._transport, None

@@ -48,9 +48,6 @@ __all__ = ["WebSocketExchange"]
 # waits between them, short enough for the client of an application that pushes without end.
 ANSWER_TIME = 0.1
 
-# Seconds from the stop of the server in which a connection may still be accepted.
-ACCEPT_GRACE = 1.0
-
 # Before Python 3.12 the attribute of an Enum class takes ten times as long as a global.
 _ENDING, _OVER = Phase.ENDING, Phase.OVER
 
@@ -371,7 +368,7 @@ class WebSocketExchange(MessageFlow):
             # Most applications accept at once, and a client that is told 1012 comes back. One that waits in
             # `receive` first wants something of its client.
             self._is_stopping = True
-            self._deadline = min(self._deadline, self._service.get_deadline(ACCEPT_GRACE))
+            self._deadline = min(self._deadline, self._service.get_deadline(self._service.stop_grace))
         elif phase in (Phase.CONNECTING, Phase.DENYING):
             self._session.refuse(build_stopping())
         elif phase in (Phase.OPEN, Phase.ENDING):

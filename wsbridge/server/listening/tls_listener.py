@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Optional
 from ...protocols.errors import TooManyRequests
 from ..clients import Clients
 from ..connection.head import Connection
-from ..connection.proxied import get_grace
 from ..metrics.metrics import Load
 from ..service import Service
 
@@ -132,7 +131,7 @@ class _TlsHandshake:
 
     def shut_down(self) -> None:
         """The server is stopping; who is within the handshake is told so behind it."""
-        self._deadline = self._service.get_deadline(get_grace(self._service))
+        self._deadline = self._service.get_deadline(self._service.stop_grace)
 
     def abort(self) -> None:
         # At once: only so many connections may linger.
