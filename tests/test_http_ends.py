@@ -67,6 +67,19 @@ class StopTests(HttpCase):
             self.assert_written()
             await self.assert_stopped(stopping)
 
+    async def test_empty_line_behind_a_request_begins_none(self) -> None:
+        # RFC 9112 2.2: some clients send one behind a body.
+        for idle, left in ((0, 1), (1, 0)):
+            self.connect()
+            await self.feed(GET + b"\r\n")
+            await self.respond()
+            await self.advance(idle)
+            self.transport.read()
+            stopping = await self.stop()
+            await self.advance(left)
+            self.assert_written()
+            await self.assert_stopped(stopping)
+
     async def test_request_that_was_on_its_way_is_the_last(self) -> None:
         stopping = await self.answer_and_stop()
         await self.feed(GET)

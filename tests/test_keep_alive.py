@@ -500,6 +500,29 @@ class DeadlineTests(HttpCase):
         self.assert_logged()
         await self.assert_closes()
 
+    async def test_empty_line_begins_no_request(self) -> None:
+        await self.connect_and_answer(timeout_keep_alive=5, timeout_handshake=10)
+        self.logged.clear()
+        for byte in (b"\r", b"\n"):
+            await self.advance(2)
+            await self.feed(byte)
+        await self.advance(0.9)
+        self.assert_calls()
+        await self.advance(0.1)
+        self.assert_written()
+        self.assert_logged()
+        await self.assert_closes()
+
+    async def test_head_behind_an_empty_line_has_its_own_deadline(self) -> None:
+        await self.connect_and_answer(timeout_keep_alive=5, timeout_handshake=10)
+        await self.feed(b"\r\n")
+        await self.advance(4)
+        await self.feed(GET[:1])
+        await self.advance(9.9)
+        self.assert_written()
+        await self.advance(0.1)
+        self.assertRegex(self.transport.read(), b"^HTTP/1.1 408 ")
+
     async def test_client_that_does_not_close_its_side_is_cut_within_a_second(self) -> None:
         await self.connect_and_answer(timeout_keep_alive=5)
         await self.advance(5)

@@ -183,11 +183,12 @@ class Connection(asyncio.Protocol):
 
         Behind another request, the first ends ``timeout_keep_alive``, and starts ``timeout_handshake``.
         """
+        had_begun = self._has_begun
+        self._first_bytes = (self._first_bytes + data[:START_SIZE])[:START_SIZE]
         if self._at_eof:
             self._close()
-        elif not self._first_bytes and self._answered and not self._is_ending:
+        elif self._has_begun and not had_begun and self._answered and not self._is_ending:
             self._deadline = self._service.get_deadline(self._service.config.timeout_handshake)
-        self._first_bytes = (self._first_bytes + data[:START_SIZE])[:START_SIZE]
         budget, size = self._service.budget, self.held_size
         if size and budget is not None:
             budget.count(self, size)
@@ -385,9 +386,14 @@ class Connection(asyncio.Protocol):
         self._leave()
 
     @property
+    def _has_begun(self) -> bool:
+        """Whether a part of the next head was read; an empty line before it is none (RFC 9112 2.2)."""
+        return bool(self._first_bytes.lstrip(b"\r\n"))
+
+    @property
     def _is_idle(self) -> bool:
         """Whether no request has begun. One that is on its way can be sent again if no answer comes."""
-        return not self._first_bytes and not self._held_data
+        return not self._has_begun and not self._held_data
 
     def check_deadlines(self, now: float) -> None:
         self._let_last_go()
@@ -419,7 +425,7 @@ class Connection(asyncio.Protocol):
             return
         self._is_ending = True
         config, now = self._service.config, self._service.clock()
-        is_kept = self._answered and not self._first_bytes
+        is_kept = self._answered and not self._has_begun
         timeout = config.timeout_keep_alive if is_kept else config.timeout_handshake
         begun = now if timeout is None else self._deadline - timeout
         self._deadline = min(self._deadline, begun + self._service.stop_grace)
