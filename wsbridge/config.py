@@ -301,8 +301,8 @@ class ServerConfig:
     timeout_graceful_shutdown: Optional[float] = option(
         20.0,
         optional(SECONDS),
-        "time for closing handshakes and applications when the server stops; the last second of it is for "
-        "cancelled applications; past it they are left running",
+        "time for closing handshakes and applications when the server stops; the last second of it, or its "
+        "second half, is for cancelled applications; past it they are left running",
     )
     timeout_lifespan_shutdown: Optional[float] = option(
         5.0,

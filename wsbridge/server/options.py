@@ -151,8 +151,8 @@ class ServerOptions(TypedDict, total=False):
     not come back in one instant; part of timeout_graceful_shutdown
     """
     timeout_graceful_shutdown: Optional[float]
-    """time for closing handshakes and applications when the server stops; the last second of it is for
-    cancelled applications; past it they are left running
+    """time for closing handshakes and applications when the server stops; the last second of it, or its
+    second half, is for cancelled applications; past it they are left running
     """
     timeout_lifespan_shutdown: Optional[float]
     """time for the application's lifespan shutdown, after that; past it the application is cancelled"""
