@@ -905,6 +905,34 @@ class StoppingTests(ConnectionCase):
         transport.feed(REQUEST)
         await self.assert_answer(transport, SWITCHING + CLOSE_1012)
 
+    def connect_late(self) -> MemoryTransport:
+        """A connection whose TLS handshake ends when the server has begun to stop."""
+        connection = Connection(self.service)
+        self.service.begin_shutdown()
+        transport = MemoryTransport()
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        return transport
+
+    async def test_connection_that_was_accepted_before_is_served_behind_its_tls_handshake(self) -> None:
+        self.connect()
+        transport = self.connect_late()
+        self.clock.advance(0.9)
+        self.service.sweep()
+        transport.feed(REQUEST)
+        await self.assert_answer(transport, SWITCHING + CLOSE_1012)
+
+    async def test_connection_that_was_accepted_before_has_a_second_behind_its_tls_handshake(self) -> None:
+        self.connect()
+        transport = self.connect_late()
+        self.clock.advance(1)
+        self.service.sweep()
+        await self.assert_answer(transport, b"")
+        self.assertIn("write_eof", transport.calls)
+
+    async def test_server_that_has_stopped_calls_the_application_no_more(self) -> None:
+        await self.assert_refused(self.connect_late(), STOPPING)
+
     async def test_cut_aborts(self) -> None:
         transport = self.connect()
         self.service.abort()

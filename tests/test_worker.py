@@ -21,18 +21,12 @@ from wsbridge.server.metrics.slot import MetricsSlot, get_slots_size
 from wsbridge.server.workers.processes import Ends
 from wsbridge.server.workers.worker import Failure, read_failure, run_worker
 
-try:
-    import ssl
-except ImportError:
-    ssl = None  # type: ignore[assignment]
-
 PACKAGE = __name__.rpartition(".")[0]
 
 
 class WorkerCase(unittest.TestCase):
     host = "127.0.0.1"
     warns = True
-    ssl_context: Any = None
 
     def setUp(self) -> None:
         self.addCleanup(setattr, logger, "handlers", list(logger.handlers))
@@ -92,7 +86,6 @@ class WorkerCase(unittest.TestCase):
                     config,
                     self.ends,
                     [listening],
-                    self.ssl_context,
                     metrics_slot=self.slot,
                     warns=self.warns,
                 )
@@ -177,19 +170,6 @@ class RunTests(WorkerCase):
             self.assertEqual(self.work(request_page, limit_max_requests=1), 0)
         self.assertEqual(self.read(), b"ready\nreplace\nleaving\n")
         self.assertEqual(self.told, ["lifespan.startup", "request", "lifespan.shutdown"])
-
-    @unittest.skipIf(ssl is None, "this Python was built without ssl")
-    def test_tls_handshakes_that_have_begun_end_before_connections_are_closed(self) -> None:
-        async def sleep(seconds: float) -> None:
-            self.told.append(f"{seconds} s, listening: {self.listening.fileno() >= 0}")
-
-        with mock.patch.object(asyncio, "sleep", sleep):
-            self.assertEqual(self.work(lambda: os.kill(os.getpid(), signal.SIGTERM)), 0)
-            self.assertEqual(self.told, ["lifespan.startup", "lifespan.shutdown"])
-            self.told.clear()
-            self.ssl_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self.assertEqual(self.work(lambda: os.kill(os.getpid(), signal.SIGTERM)), 0)
-        self.assertEqual(self.told, ["lifespan.startup", "0.5 s, listening: False", "lifespan.shutdown"])
 
     def test_failure_is_reported_and_not_printed(self) -> None:
         async def app(scope: Any, receive: Any, send: Any) -> None:

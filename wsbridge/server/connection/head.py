@@ -86,8 +86,8 @@ class Connection(asyncio.Protocol):
         self._successor: Optional[Stage] = None
         # Requests that were answered; another may follow.
         self._answered = 0
-        # Whether `shut_down` was called: the next request is the last.
-        self._is_ending = False
+        # Whether the server stops, or `shut_down` was called: the next request is the last.
+        self._is_ending = service.is_stopping
         # The exchange of the last request, while its application goes on and nothing else keeps it.
         self._last: Optional[HttpExchange] = None
         # What was read behind the last request, whether its exchange has paused reading, and whether the end
@@ -122,8 +122,9 @@ class Connection(asyncio.Protocol):
             service.add(self)
             self._refuse_unlogged(made, ServiceUnavailable(OUT_OF_DESCRIPTORS))
             return
-        # One that was accepted before the server began to stop, and whose header has come since, is served.
-        is_late = service.is_stopping and self._ends is not None
+        # One that was accepted before the server began to stop, and whose PROXY protocol header or TLS
+        # handshake has ended since, is served; not once the last member has left, when the application ends.
+        is_late = service.is_stopping and not self._is_ending and len(service.members) > 0
         refusal = None if is_late else find_refusal(service)
         if refusal is None and service.clients is not None:
             refusal = admit_client(service.clients, made, self._find_ends(made).client)
@@ -132,6 +133,9 @@ class Connection(asyncio.Protocol):
             self._turn_away(made, refusal)
         else:
             service.add_waiting(self)
+            if is_late:
+                self._is_ending = True
+                self._deadline = min(self._deadline, service.get_deadline(service.stop_grace))
 
     def give_way(self, refusal: RequestRefused) -> None:
         if self._transport is not None and self._is_idle:
@@ -144,8 +148,6 @@ class Connection(asyncio.Protocol):
         self._ends = ends
         self.connection_made(transport)
         (self._successor or self).data_received(data)
-        if self._service.is_stopping and self._transport is not None:
-            self.shut_down()
 
     def _turn_away(self, transport: asyncio.Transport, refusal: RequestRefused) -> None:
         """Refuse the connection: now, or, where there are `OwnPaths`, once its request's head is read."""

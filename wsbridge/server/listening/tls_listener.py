@@ -130,7 +130,7 @@ class _TlsHandshake:
         return Load("waiting")
 
     def shut_down(self) -> None:
-        """The server is stopping; who is within the handshake is told so behind it."""
+        """The server is stopping; what is on its way may still come, as in `Connection.shut_down`."""
         self._deadline = self._service.get_deadline(self._service.stop_grace)
 
     def abort(self) -> None:

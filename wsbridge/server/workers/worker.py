@@ -34,9 +34,6 @@ ALIVE = b"alive"
 # How often in ``timeout_worker_healthcheck`` a worker reports that its event loop runs.
 BEATS = 10
 
-# Seconds. asyncio does not tell which handshakes have begun.
-TLS_GRACE = 0.5
-
 # By name, so that a report says which the supervisor raises. The first that fits counts.
 KINDS = {"ConfigError": ConfigError, "LifespanFailed": LifespanFailed, "OSError": OSError}
 
@@ -104,13 +101,9 @@ class WorkerServer(Server):
         self.stop_serving()
 
     async def _stop(self) -> None:
-        """As `Server._stop`, but connections that have been accepted may end their TLS handshake first."""
         # The server listens on duplicates. While anybody has the sockets open, clients can connect.
         for inherited in self._inherited:
             inherited.close()
-        if self.uses_tls and self._service is not None:
-            self._listening.close()
-            await asyncio.sleep(TLS_GRACE)
         await super()._stop()
 
     def _warn_of_open_origins(self) -> None:
