@@ -256,6 +256,20 @@ class LingerTests(ServiceTestCase):
         await self.advance(10)
         self.assert_calls("resume_reading")
 
+    async def test_connection_that_ends_while_the_server_stops_has_less_than_a_second(self) -> None:
+        # The service around that of one connection, as `handle_websocket` has it, is told of the stop alone.
+        for is_inner in (False, True):
+            self.set_up(timeout_close=10)
+            service = self.service
+            if is_inner:
+                service = Service(self.app, service.config, parent=self.service)
+            self.service.begin_shutdown()
+            Linger(service, self.transport)
+            await self.advance(0.6)
+            self.assert_calls("resume_reading", "write_eof")
+            await self.advance(0.1)
+            self.assert_calls("abort")
+
     async def test_server_that_stops_gives_a_peer_that_reads_nothing_no_more_time(self) -> None:
         self.linger(unsent=b"last")
         await self.advance(29)

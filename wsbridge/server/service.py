@@ -334,6 +334,9 @@ class Service:
         limit = self.config.limit_concurrency
         if limit is not None and len(self.lingering) > limit:
             next(iter(self.lingering)).abort()
+        if self.is_stopping:
+            # `begin_shutdown` did not meet it, and its own service may not know that the parent stops.
+            member.shut_down()
 
     def add_detached(self, member: Member) -> None:
         """Note that the application of ``member`` goes on after its disconnect."""

@@ -62,7 +62,7 @@ class Linger(asyncio.Protocol):
         # Whether the first deadline closes the transport, and only the next one aborts it.
         self._closes_first = not (half_close or at_eof or closed)
         self._close_timeout: Optional[float] = config.timeout_close
-        if closed or at_eof or service.is_stopping:
+        if closed or at_eof:
             self._close_timeout = CLOSED_LINGER
         elif not half_close:
             self._close_timeout = TLS_LINGER
