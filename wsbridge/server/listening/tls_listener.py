@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from math import inf
 from typing import TYPE_CHECKING, Any, Optional
 
 from ...protocols.errors import TooManyRequests
@@ -84,7 +85,8 @@ class _TlsHandshake:
         self._service = service = listener.service
         # None once the handshake has begun, which then closes it.
         self._accepted: Optional[socket.socket] = accepted
-        self._deadline = service.get_deadline(None)
+        # That of the handshake is asyncio's; this one begins with the stop.
+        self._deadline = inf
         if listener.clients is not None and isinstance(peername, tuple):
             try:
                 listener.clients.add(self, peername[0])
@@ -92,7 +94,6 @@ class _TlsHandshake:
                 service.log_refusal(peername[:2], b"", b"", refusal)
                 accepted.close()
                 return
-        service.add(self)
         self._task = service.loop.create_task(self._begin())
         self._task.add_done_callback(self._end)
         service.add_lingering(self)
