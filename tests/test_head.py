@@ -763,6 +763,13 @@ class DescriptorTests(ConnectionCase):
         await turn_loop()
         self.assertEqual([each.is_lost for each in (silent, waiting, served)], [True, False, False])
 
+    async def test_each_cuts_another(self) -> None:
+        silent = [self.connect_on(97), self.connect_on(98), self.connect_on(99)]
+        self.connect_on(100)
+        self.connect_on(101)
+        await turn_loop()
+        self.assertEqual([each.is_lost for each in silent], [True, True, False])
+
     async def test_those_that_are_idle_close(self) -> None:
         idle = self.connect_on(99)
         idle.feed(PAGE_REQUEST)

@@ -270,8 +270,11 @@ class Service:
     def free_descriptors(self) -> None:
         """File descriptors run out: cut the oldest connections that are not served, and warn."""
         self.has_refused = True
-        for members in (self.lingering, self.waiting):
-            for member in members:
+        groups: Tuple[Dict[Any, None], ...] = (self.lingering, self.waiting)
+        for group in groups:
+            for member in group:
+                # Not the same one again: most transports tell of their end in the loop's next turn.
+                del group[member]
                 member.abort()
                 break
         self.warn_of_accepting(f"{OUT_OF_DESCRIPTORS}; {HINT}")
