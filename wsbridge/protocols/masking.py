@@ -74,7 +74,7 @@ def unmask(data: bytes, start: int, stop: int) -> Union[bytes, bytearray]:
     number = _from_bytes(data[start - 4 : stop], "little")
     number ^= (number & 0xFFFFFFFF) * _ONES_BY_SIZE[size]
     # The mask may end up to three bytes behind the payload.
-    return number.to_bytes(size + 8, "little")[4 : size + 4]
+    return number.to_bytes(size + 7, "little")[4 : size + 4]
 
 
 def mask_by_table(data: bytes, start: int, stop: int, key: bytes) -> bytearray:
