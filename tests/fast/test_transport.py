@@ -24,7 +24,7 @@ if HAS_EPOLL:
     from wsbridge.server.connection.reading import READ_SIZE
     from wsbridge.server.fast.event_loop import PollerEventLoop
     from wsbridge.server.fast.poller import Poller
-    from wsbridge.server.fast.transport import COLLECTED_SIZE, HIGH_WATER, SocketTransport
+    from wsbridge.server.fast.transport import HIGH_WATER, SocketTransport
 
     class WatchedTransport(SocketTransport):
         """Notes the events that it is woken with."""
@@ -203,6 +203,8 @@ class ReadingTests(TransportCase):
         self.peer.shutdown(socket.SHUT_WR)
         self.assert_told("eof", LOST)
         self.assertEqual(self.take(), b"|")
+        self.transport.abort()
+        self.assert_told()
 
     def test_end_of_the_stream_leaves_our_side_open_where_the_protocol_says_so(self) -> None:
         self.protocol.on["eof"] = lambda: True
@@ -334,6 +336,7 @@ class WritingTests(TransportCase):
     def test_limit_below_what_waits_pauses_at_once(self) -> None:
         self.transport.set_write_buffer_limits(2 * len(MUCH))
         self.transport.write(MUCH)
+        self.transport.set_write_buffer_limits(self.transport.get_write_buffer_size())
         self.assert_told()
         self.transport.set_write_buffer_limits(0)
         self.assert_told("pause")
@@ -487,7 +490,7 @@ class CollectingTests(TransportCase):
                 self.ours.send(MUCH)
 
     def test_first_short_write_waits_for_the_poller(self) -> None:
-        for data in (b"abc", bytes(COLLECTED_SIZE)):
+        for data in (b"abc", bytes(32768)):
             self.poller.ready_count = 2
             self.transport.write(data)
             self.assertEqual(self.take(), b"")
@@ -513,9 +516,15 @@ class CollectingTests(TransportCase):
         self.transport.writelines([b"b", b"c"])
         self.assertEqual(self.take(), b"abc")
 
+    def test_single_part_waits_for_the_poller_too(self) -> None:
+        self.transport.writelines([b"a"])
+        self.assertEqual(self.take(), b"")
+        self.poller.send_collected()
+        self.assertEqual(self.take(), b"a")
+
     def test_large_data_and_that_of_one_connection_leave_at_once(self) -> None:
-        self.transport.write(bytes(COLLECTED_SIZE + 1))
-        self.assertEqual(self.take(), bytes(COLLECTED_SIZE + 1))
+        self.transport.write(bytes(32769))
+        self.assertEqual(self.take(), bytes(32769))
         for self.poller.ready_count in (0, 1):
             self.transport.write(b"a")
             self.assertEqual(self.take(), b"a")
@@ -594,7 +603,8 @@ class EndTests(TransportCase):
         self.assertEqual(self.transport.get_extra_info("peername"), "who")
         self.assertEqual(self.transport.get_extra_info("sockname"), self.peer.getpeername())
         self.assertIs(self.transport.get_extra_info("socket"), self.ours)
-        self.assertIsNone(self.transport.get_extra_info("sslcontext"))
+        for name in ("peercert", "sslcontext"):
+            self.assertIsNone(self.transport.get_extra_info(name))
 
     def test_half_close(self) -> None:
         self.assertTrue(self.transport.can_write_eof())

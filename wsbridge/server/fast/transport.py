@@ -13,8 +13,8 @@ from .poller import Poller
 
 __all__ = ["SocketTransport"]
 
-# asyncio's default limit of a write buffer, in bytes.
-HIGH_WATER = 64 * 1024
+# asyncio's default limits of a write buffer, in bytes.
+HIGH_WATER, LOW_WATER = 64 * 1024, 16 * 1024
 
 # Parts in one system call, which takes at most IOV_MAX, 1024 on Linux.
 MAX_PARTS = 1024
@@ -83,7 +83,7 @@ class SocketTransport(asyncio.Transport):
         # Whether the poller's next call is still to come, and whether it watches for room.
         self._is_collected = self._is_awaiting_room = False
         self._is_writing_paused = False
-        self._high_water, self._low_water = HIGH_WATER, HIGH_WATER // 4
+        self._high_water, self._low_water = HIGH_WATER, LOW_WATER
         self._is_reading = True
         self._has_read_eof = self._has_written_eof = False
         # Closing: nothing more is read or written, but what is unsent still leaves. Lost: that was dropped,
@@ -326,7 +326,6 @@ class SocketTransport(asyncio.Transport):
             self._is_lost = self._is_closing = True
             self._is_reading = False
             self._unsent.clear()
-            self._unsent_size = 0
             self._loop.call_soon(self._call_connection_lost, error, context=self.context)
             self._watch()
 
