@@ -43,8 +43,8 @@ class StopTests(HttpCase):
         self.assertTrue(stopping.done())
 
     async def test_connection_that_is_idle_for_a_second_closes_at_once_and_without_a_byte(self) -> None:
-        for timeout in (5, 1):
-            stopping = await self.answer_and_stop(1, timeout_keep_alive=timeout)
+        for idle, timeout in ((1, 5), (1, 1), (2, 5)):
+            stopping = await self.answer_and_stop(idle, timeout_keep_alive=timeout)
             self.assert_written()
             await self.assert_stopped(stopping)
 

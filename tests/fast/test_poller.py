@@ -87,6 +87,10 @@ class PollerTests(unittest.TestCase):
         for given, asked in ((None, -1), (-1, 0), (0, 0), (2.5, 2.5)):
             poller.select(given)
             self.assertEqual(poll.call_args[0][0], asked)
+        # Not where no loop tells what the sending of collected data has scheduled.
+        poller.collected = [mock.Mock()]
+        poller.select(2.5)
+        self.assertEqual(poll.call_args[0][0], 0)
 
     def test_what_was_registered_is_returned(self) -> None:
         ours, peer = self.connect()
@@ -109,12 +113,12 @@ class PollerTests(unittest.TestCase):
         self.assertEqual(watched.events, [EPOLLIN])
 
     def test_how_many_are_ready_is_told(self) -> None:
-        found: List[int] = []
+        found = [self.poller.ready_count]
         self.watch_ready(Watched(lambda: found.append(self.poller.ready_count)))
         self.poller.select()
         self.watch_ready(Watched())
         self.poller.select()
-        self.assertEqual(found, [1, 2])
+        self.assertEqual(found, [0, 1, 2])
 
     def test_one_of_asyncios_that_is_ready_does_not_count(self) -> None:
         ours, peer = self.connect()
