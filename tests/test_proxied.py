@@ -214,6 +214,16 @@ class RefusalTests(PrefaceCase):
             await self.app.return_()
             await stopping
 
+    async def test_connection_that_was_accepted_in_the_last_moment_is_served(self) -> None:
+        # asyncio's server makes its protocol in the loop's next turn.
+        def build(service: Any) -> Connection:
+            service.begin_shutdown()
+            return Connection(service)
+
+        self.connect(build)
+        self.transport.feed(LINE + GET)
+        await self.assert_ends(*ENDS)
+
     async def test_header_without_a_request_holds_no_server_up(self) -> None:
         self.connect()
         self.service.begin_shutdown()

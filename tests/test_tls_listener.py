@@ -219,6 +219,21 @@ class LimitTests(ListenerCase):
 
 
 class StopTests(ListenerCase):
+    async def test_connection_that_was_accepted_in_the_last_moment_is_served(self) -> None:
+        self.listen()
+        self.knock()
+        loop = asyncio.get_running_loop()
+        with mock.patch.object(loop, "create_task", wraps=loop.create_task) as create_task:
+            while not create_task.called:
+                await asyncio.sleep(0)
+            self.service.begin_shutdown()
+        await turn_loop()
+        [handshake] = self.handshakes
+        self.transport.set_protocol(handshake.build())
+        handshake.build().connection_made(self.transport)
+        self.assert_written()
+        await self.end_all()
+
     async def test_server_that_stops_waits_for_them_for_a_second(self) -> None:
         self.listen()
         client = await self.connect()

@@ -124,7 +124,8 @@ class Connection(asyncio.Protocol):
             return
         # One that was accepted before the server began to stop, and whose PROXY protocol header or TLS
         # handshake has ended since, is served; not once the last member has left, when the application ends.
-        is_late = service.is_stopping and not self._is_ending and len(service.members) > 0
+        was_accepted_before = self._ends is not None or not self._is_ending
+        is_late = service.is_stopping and was_accepted_before and len(service.members) > 0
         refusal = None if is_late else find_refusal(service)
         if refusal is None and service.clients is not None:
             refusal = admit_client(service.clients, made, self._find_ends(made).client)

@@ -7,7 +7,6 @@ would limit how many stay silent, and none could be cut where another needs its 
 from __future__ import annotations
 
 import asyncio
-import functools
 from math import inf
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -94,20 +93,20 @@ class _TlsHandshake:
                 service.log_refusal(peername[:2], b"", b"", refusal)
                 accepted.close()
                 return
-        self._task = service.loop.create_task(self._begin())
+        # The connection is made now: the server may begin to stop before the task does.
+        self._task = service.loop.create_task(self._begin(Connection(service)))
         self._task.add_done_callback(self._end)
         service.add_lingering(self)
 
-    async def _begin(self) -> None:
+    async def _begin(self, connection: Connection) -> None:
         service = self._service
         accepted: socket.socket = self._accepted  # type: ignore[assignment]
         self._accepted = None
         # The handshake is part of timeout_handshake.
         timeout = service.config.timeout_handshake or NO_LIMIT
-        build = functools.partial(Connection, service)
         try:
             await service.loop.connect_accepted_socket(
-                build, accepted, ssl=self._listener.ssl, ssl_handshake_timeout=timeout
+                lambda: connection, accepted, ssl=self._listener.ssl, ssl_handshake_timeout=timeout
             )
         except OSError as error:
             # No line, since every port scanner would have one.
