@@ -362,13 +362,14 @@ async def check_interrupt(trial: Trial) -> None:
 
 
 async def check_stop_during_startup(trial: Trial) -> None:
-    slow = "import time\ntime.sleep(30)\n"
+    started = trial.folder / "started"
+    slow = f"import pathlib, time\npathlib.Path({str(started)!r}).touch()\ntime.sleep(30)\n"
     trial.folder.joinpath("slow_app.py").write_text(slow, "utf-8")
     command = trial.build_command("slow_app:app", "--workers", "2")
     command[command.index("{port}")] = "0"
     process = Process("slow", command, trial.folder / "slow.log", {"PYTHONPATH": f"{ROOT}:{trial.folder}"})
     async with process:
-        await asyncio.sleep(1)
+        await trial.wait_until(started.exists, 10, "no worker starts")
         process.send_signal(signal.SIGTERM)
         seconds = await trial.wait_until(lambda: process.poll() is not None, 5, "the supervisor goes on")
     trial.notes.append(f"ended after {seconds:.2f} s, exit code {process.poll()}")

@@ -19,7 +19,7 @@ __all__ = ["Listener"]
 # Accept at most this many per wake-up, so that open connections are not starved.
 ACCEPTS_IN_A_ROW = 16
 
-# No descriptor or no memory is left: seconds until the next attempt.
+# No descriptor or no memory is left; seconds until the next attempt.
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 ACCEPT_RETRY_DELAY = 0.5
 
