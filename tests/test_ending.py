@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import io
 import os
 import signal
@@ -26,14 +27,17 @@ class ExitTests(unittest.TestCase):
         self.ends: List[Tuple[str, Any]] = []
         self.ended = threading.Event()
         self.are_over: Any = None
+        self.freeze = mock.Mock()
         self.addCleanup(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
         for owner, name, do in (
             (os, "_exit", self.end),
             (atexit, "register", self.register),
             (atexit, "_run_exitfuncs", lambda: self.ends.append(("handlers", None))),
             (ending, "THREAD_TIMEOUT", 0.01),
+            (gc, "freeze", self.freeze),
         ):
-            patch = mock.patch.object(owner, name, do)
+            # PyPy has no `gc.freeze`.
+            patch = mock.patch.object(owner, name, do, create=owner is gc)
             patch.start()
             self.addCleanup(patch.stop)
 
@@ -70,6 +74,18 @@ class ExitTests(unittest.TestCase):
             self.assertEqual(end.code, code)
             self.are_over()
         self.assertIs(type(self.command({"side_effect": KeyError("bug")})), KeyError)
+        self.are_over()
+
+    def test_interpreter_searches_no_garbage_at_the_end(self) -> None:
+        for result in ({"return_value": 0}, {"side_effect": SystemExit(143)}, {"side_effect": KeyError()}):
+            self.command(result)
+            self.are_over()
+            self.freeze.assert_called_once_with()
+            self.freeze.reset_mock()
+
+    def test_interpreter_that_cannot_freeze_its_objects_ends_as_well(self) -> None:
+        self.freeze.side_effect = AttributeError
+        self.assertEqual(self.command({"return_value": 2}).code, 2)
         self.are_over()
 
     def test_interrupt_at_the_end_shows_no_traceback(self) -> None:

@@ -23,7 +23,7 @@ from ..logs.output import (
     use_log_format,
 )
 from ..running import run
-from .ending import end_by_interrupt, limit_exit
+from .ending import end_by_interrupt, limit_exit, skip_last_collection
 from .environment import Environment, read_environment
 from .flags import build_parser
 
@@ -40,6 +40,7 @@ def command() -> NoReturn:
         code = end.code
     finally:
         end_by_interrupt()
+        skip_last_collection()
         limit_exit(code if isinstance(code, int) else int(code is not None))
     sys.exit(code)
 

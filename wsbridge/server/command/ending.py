@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ from typing import Container, List, NoReturn
 from ..logs.log import error_logger
 from ..logs.output import print_error
 
-__all__ = ["end_by_interrupt", "end_process", "get_exit_code", "limit_exit"]
+__all__ = ["end_by_interrupt", "end_process", "get_exit_code", "limit_exit", "skip_last_collection"]
 
 # Seconds in which the application's threads must end after the server has stopped.
 THREAD_TIMEOUT = 1.0
@@ -42,6 +43,13 @@ def end_by_interrupt() -> None:
     """Have one more Ctrl-C end the process as SIGTERM does: nobody handles a KeyboardInterrupt any more."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def skip_last_collection() -> None:
+    """Spare the interpreter its last searches for garbage, which take seconds with a large application."""
+    # PyPy has no `freeze`, and does not search at the end.
+    with contextlib.suppress(AttributeError):
+        gc.freeze()
 
 
 def limit_exit(code: int) -> None:
