@@ -999,6 +999,29 @@ class ServeTests(ServeCase):
         await self.assert_goes_away(client)
         await self.assert_over(serving)
 
+    async def test_endless_response_ends_where_its_application_asks_for_the_stop(self) -> None:
+        async def app(scope: Event, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": b": hello\n\n", "more_body": True})
+            handler: Any = signal.getsignal(signal.SIGTERM)
+            while not handler.__self__.should_exit:
+                await asyncio.sleep(0)
+            await send({"type": "http.response.body", "body": b": bye\n\n"})
+
+        for is_signal in (True, False):
+            serving = await self.begin_listening(app=app, lifespan="off", date_header=False)
+            client = await self.connect_to(self.server)
+            client.send(b"GET /feed HTTP/1.1\r\nHost: server.example.com\r\n\r\n")
+            await self.assert_answer(
+                client, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n: hello\n\n\r\n"
+            )
+            if is_signal:
+                signal.raise_signal(signal.SIGTERM)
+            else:
+                self.server.stop_serving()
+            await self.assert_end(client, b"7\r\n: bye\n\n\r\n0\r\n\r\n")
+            await self.assert_over(serving)
+
     async def test_second_stop_does_not_wait_for_the_peer(self) -> None:
         serving = await self.begin_listening()
         client = await self.open_websocket(self.server)

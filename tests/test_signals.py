@@ -116,6 +116,45 @@ class CatchTests(SignalCase):
         self.assertFalse(are_signals_caught())
 
 
+class StoppingTests(SignalCase):
+    """What an application is told that asks for its server as sse-starlette does."""
+
+    def should_exit(self) -> Any:
+        handler: Any = signal.getsignal(signal.SIGTERM)
+        return handler.__self__.should_exit
+
+    def test_server_that_stops_should_exit(self) -> None:
+        async def serve() -> None:
+            stop = threading.Event()
+            with catch_signals(self.note("server"), is_stopping=stop.is_set):
+                self.assertIs(self.should_exit(), False)
+                stop.set()
+                self.assertIs(self.should_exit(), True)
+
+        asyncio.run(serve())
+
+    def test_signal_that_stops_no_server_is_no_exit(self) -> None:
+        async def serve() -> None:
+            with catch_signals(self.note("server")):
+                signal.raise_signal(signal.SIGTERM)
+                await turn_loop()
+                self.assertIs(self.should_exit(), False)
+
+        asyncio.run(serve())
+
+    def test_of_several_servers_all_have_to_stop(self) -> None:
+        async def serve() -> None:
+            stop = threading.Event()
+            with catch_signals(self.note("stops"), is_stopping=lambda: True):
+                self.assertIs(self.should_exit(), True)
+                with catch_signals(self.note("goes on"), is_stopping=stop.is_set):
+                    self.assertIs(self.should_exit(), False)
+                    stop.set()
+                    self.assertIs(self.should_exit(), True)
+
+        asyncio.run(serve())
+
+
 @unittest.skipUnless(hasattr(signal, "SIGHUP"), "this system has no SIGHUP")
 class EndingSignalTests(SignalCase):
     """SIGHUP and SIGQUIT end a process that does not handle them."""

@@ -300,7 +300,11 @@ class Server:
         self._stop_requested = asyncio.Event()
         self.startup_signal = None
         try:
-            with catch_signals(self._handle_signal, reloads=self.config.ssl_certfile is not None):
+            with catch_signals(
+                self._handle_signal,
+                is_stopping=self._stop_requested.is_set,
+                reloads=self.config.ssl_certfile is not None,
+            ):
                 if not self._stop_requests:
                     await self._serve(self._loop, self._stop_requested)
         finally:

@@ -7,7 +7,7 @@ import contextlib
 import signal
 import sys
 import threading
-from typing import Any, Callable, Dict, Iterator, List, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Set
 
 __all__ = ["SIGHUP", "are_signals_caught", "catch_signals", "may_be_ctrl_c"]
 
@@ -26,20 +26,36 @@ SIGHUP = getattr(signal, "SIGHUP", None)
 SELECT_IGNORES_SIGNALS = sys.platform == "win32"
 TICK = 0.25
 
+
+class _Server(NamedTuple):
+    loop: asyncio.AbstractEventLoop
+    callback: Callable[[int], None]
+    is_stopping: Callable[[], bool]
+
+
 # Signal handlers belong to the process, and so does this state: the servers that catch signals, the handlers
 # that were set before the first of them, and the signals that have come since.
-_servers: List[Tuple[asyncio.AbstractEventLoop, Callable[[int], None]]] = []
+_servers: List[_Server] = []
 _previous: Dict[int, Any] = {}
 _received: Set[int] = set()
 
 
+def _is_never() -> bool:
+    return False
+
+
 @contextlib.contextmanager
-def catch_signals(callback: Callable[[int], None], *, reloads: bool = False) -> Iterator[None]:
+def catch_signals(
+    callback: Callable[[int], None], *, is_stopping: Callable[[], bool] = _is_never, reloads: bool = False
+) -> Iterator[None]:
     """Call ``callback`` in the running loop with every signal; only the main thread catches any.
 
     The signals are SIGINT and SIGTERM, and SIGHUP and SIGQUIT where nobody
     handles or ignores them; with ``reloads``, SIGHUP also where it is ignored, as
     it ends nothing then.
+
+    An application can ask whether its server stops: ``should_exit`` of the object
+    whose method handles SIGTERM is true once ``is_stopping`` is, of all servers.
 
     If several servers run, the callbacks of all are called. When the last one
     ends, the previous handlers are restored, and those of the program are
@@ -52,7 +68,7 @@ def catch_signals(callback: Callable[[int], None], *, reloads: bool = False) -> 
         # Another thread or a subinterpreter, where Python allows no signal handlers.
         yield
         return
-    server = (loop, callback)
+    server = _Server(loop, callback, is_stopping)
     _servers.append(server)
     if SELECT_IGNORES_SIGNALS and isinstance(loop, asyncio.SelectorEventLoop):
         _tick(loop, server)
@@ -89,12 +105,24 @@ def _install(reloads: bool) -> None:
             _previous[number] = signal.signal(number, _note_signal)
 
 
-def _note_signal(number: int, frame: object) -> None:
-    # The program may be interrupted anywhere: call back in the next turns of the loops.
-    _received.add(number)
-    for loop, callback in tuple(_servers):
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(callback, number)
+class _Handler:
+    """Handles all signals. Applications find it by ``signal.getsignal(signal.SIGTERM).__self__``."""
+
+    def note_signal(self, number: int, frame: object) -> None:
+        # The program may be interrupted anywhere: call back in the next turns of the loops.
+        _received.add(number)
+        for server in tuple(_servers):
+            if not server.loop.is_closed():
+                server.loop.call_soon_threadsafe(server.callback, number)
+
+    # The name is that of uvicorn's server: by it sse-starlette ends its responses, which have no other end.
+    @property
+    def should_exit(self) -> bool:
+        return all(server.is_stopping() for server in tuple(_servers))
+
+
+# Each access to a bound method makes another object: the handlers are compared by `is`.
+_note_signal = _Handler().note_signal
 
 
 def _restore_handlers() -> None:
