@@ -38,8 +38,8 @@ SLICE = 16384
 # Bytes that zlib allocates to inflate a stream, besides the window.
 INFLATE_STATE_SIZE = 7168
 
-# An integer for all connections, in place of one for each.
-_WINDOW_SIZES = {bits: 1 << bits for bits in range(8, 16)}
+# By the bits of a window: an integer for all connections, in place of one for each.
+_WINDOW_SIZES = [1 << bits for bits in range(16)]
 
 # Bytes by which a window may grow before it is cut to its size.
 WINDOW_SLACK = 4096
