@@ -131,9 +131,9 @@ class Load:
         if "reply" in result:
             # The generator has seen that all replies are like this one.
             reply = bytes.fromhex(result.pop("reply"))
+            result["reply_bytes"] = len(reply)
             if (inflate(reply) if result.pop("reply_rsv1") else reply) != self._payload:
                 result = {"failed": f"the echo of {len(self._payload)} bytes is not what was sent"}
-            result["reply_bytes"] = len(reply)
         if "count" not in result:
             raise Failed(result)
         return result

@@ -40,13 +40,9 @@ _previous: Dict[int, Any] = {}
 _received: Set[int] = set()
 
 
-def _is_never() -> bool:
-    return False
-
-
 @contextlib.contextmanager
 def catch_signals(
-    callback: Callable[[int], None], *, is_stopping: Callable[[], bool] = _is_never, reloads: bool = False
+    callback: Callable[[int], None], *, is_stopping: Callable[[], bool] = bool, reloads: bool = False
 ) -> Iterator[None]:
     """Call ``callback`` in the running loop with every signal; only the main thread catches any.
 
